@@ -1,0 +1,3 @@
+"""Adaptive text encoders in which tokens and sequences really leave."""
+
+__version__ = "0.1.0"

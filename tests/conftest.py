@@ -1,0 +1,54 @@
+"""What holds for every test: no network, no writing outside temporary folders, the same examples on every run."""
+
+import os
+import tempfile
+
+# Before anything imports Hugging Face or torch: these are read once, at import.
+_HF_HOME = tempfile.TemporaryDirectory(prefix="eat-tests-")
+os.environ.update(
+    {
+        "HF_HOME": _HF_HOME.name,  # neither the user's cached downloads nor an earlier run's prepared data
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "MPLBACKEND": "Agg",
+        "OMP_NUM_THREADS": "1",  # the models are tiny: threads cost more than they save
+        "TOKENIZERS_PARALLELISM": "false",
+        "WANDB_MODE": "offline",
+    }
+)
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=25, print_blob=True)
+settings.register_profile("explore", deadline=None, max_examples=500, print_blob=True)
+settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, and say why."""
+    reasons = {}
+    if not torch.cuda.is_available():
+        reasons["gpu"] = "needs a CUDA device"
+    if "EAT_DATA_ROOT" not in os.environ:
+        reasons["data"] = "needs the real data sets: set EAT_DATA_ROOT"
+    for item in items:
+        for marker, reason in reasons.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def _only_named_roots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the machine's data and weights from tests that do not ask for them, so that all machines test the same."""
+    if request.node.get_closest_marker("data") is None:
+        monkeypatch.delenv("EAT_DATA_ROOT", raising=False)
+        monkeypatch.delenv("EAT_WEIGHTS_ROOT", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Start every test from the same global random state."""
+    torch.manual_seed(0)
