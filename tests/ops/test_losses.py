@@ -1,0 +1,84 @@
+"""The losses against values worked by hand and against loops."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from eat.ops import losses
+
+# Logits log(p) give exactly the probabilities p, so that every expected value can be worked by hand.
+HALF = [math.log(0.5), math.log(0.5)]
+QUARTER = [math.log(0.25), math.log(0.75)]
+
+
+def test_joint_cross_entropy_by_hand():
+    all_logits = torch.tensor([[HALF, QUARTER]])
+    value = losses.joint_cross_entropy(all_logits, torch.tensor([0]), torch.tensor([0.3, 1.0]))
+    assert value.item() == pytest.approx(0.3 * math.log(2) + 1.0 * math.log(4), rel=1e-6)
+
+
+def test_joint_cross_entropy_is_the_weighted_sum_of_the_heads():
+    all_logits, labels = torch.randn(5, 3, 4), torch.tensor([0, 3, 1, 2, 2])
+    weights = torch.tensor([0.3, 0.3, 1.0])
+    expected = sum(w * F.cross_entropy(all_logits[:, h], labels) for h, w in enumerate(weights))
+    torch.testing.assert_close(losses.joint_cross_entropy(all_logits, labels, weights), expected)
+
+
+def test_half_precision_is_lifted_and_double_precision_kept():
+    all_logits, weights = torch.randn(3, 2, 2), torch.ones(2)
+    labels = torch.tensor([0, 1, 1])
+    assert losses.joint_cross_entropy(all_logits.bfloat16(), labels, weights).dtype == torch.float32
+    assert losses.joint_cross_entropy(all_logits.double(), labels, weights).dtype == torch.float64
+
+
+def test_joint_mean_squared_error_by_hand():
+    all_logits = torch.tensor([[[1.0], [2.0]], [[3.0], [5.0]]])
+    # Head 0 errs by 1 and 1, head 1 by 0 and 1: 0.5 * 1 + 2 * 0.5.
+    value = losses.joint_mean_squared_error(all_logits, torch.tensor([2.0, 4.0]), torch.tensor([0.5, 2.0]))
+    assert value.item() == pytest.approx(1.5)
+
+
+def test_distillation_by_hand():
+    # At T = 1: KL((1/2, 1/2) || (1/4, 3/4)) = 1/2 log 2 + 1/2 log(2/3).
+    expected = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
+    value = losses.distillation(torch.tensor([QUARTER]), torch.tensor([HALF]), temperature=1.0)
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+    # At T = 2, logits that are twice as large soften to the same probabilities; only T^2 remains.
+    doubled = losses.distillation(2 * torch.tensor([QUARTER]), 2 * torch.tensor([HALF]), temperature=2.0)
+    assert doubled.item() == pytest.approx(4 * expected, rel=1e-5)
+
+
+def test_distillation_is_zero_for_equal_predictions_and_gives_the_teacher_no_gradient():
+    student, teacher = torch.randn(3, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
+    assert losses.distillation(student, student.detach() + 5.0).item() == pytest.approx(0.0, abs=1e-6)
+    losses.distillation(student, teacher).backward()
+    assert student.grad is not None
+    assert teacher.grad is None
+
+
+def test_self_distillation_is_the_mean_over_early_heads_and_spares_the_final_one():
+    all_logits = torch.randn(4, 3, 2, requires_grad=True)
+    value = losses.self_distillation(all_logits, temperature=2.0)
+    expected = sum(losses.distillation(all_logits[:, h], all_logits[:, 2], 2.0) for h in (0, 1)) / 2
+    torch.testing.assert_close(value, expected)
+    value.backward()
+    assert all_logits.grad[:, :2].abs().sum() > 0
+    assert all_logits.grad[:, 2].abs().sum() == 0
+
+
+def test_regression_distillation_by_hand():
+    assert losses.regression_distillation(torch.tensor([[1.0], [4.0]]), torch.tensor([[3.0], [4.0]])).item() == 2.0
+    all_logits = torch.tensor([[[1.0], [2.0], [4.0]]])
+    assert losses.regression_self_distillation(all_logits).item() == pytest.approx((9 + 4) / 2)
+
+
+def test_without_early_heads_nothing_is_distilled():
+    assert losses.self_distillation(torch.randn(2, 1, 3)).item() == 0.0
+    assert losses.regression_self_distillation(torch.randn(2, 1, 1)).item() == 0.0
+
+
+def test_a_temperature_of_zero_is_refused():
+    with pytest.raises(ValueError, match="temperature"):
+        losses.distillation(torch.randn(1, 2), torch.randn(1, 2), temperature=0.0)
