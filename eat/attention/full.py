@@ -1,0 +1,24 @@
+"""Every token sees every live token of its sequence."""
+
+from eat.attention.grouped import GroupedAttention, Layout
+from eat.ops.attention import DenseLayout, additive
+from eat.ops.grouping import Grouping, group_sequences
+from eat.packed import Packed
+
+
+class FullAttention(GroupedAttention):
+    """Dense attention: the option that switches the window off."""
+
+    def prepare(self, state: Packed) -> tuple[Grouping, list[Layout]]:
+        """Group by length; a mask exists only where a group holds padding."""
+        batch = len(state.host_lengths)
+        grouping = group_sequences(state.host_lengths, [(0,)] * batch, [1] * batch, device=state.rows.device)
+        layouts: list[Layout] = [
+            DenseLayout(None if g.valid is None else additive(g.valid, state.rows.dtype)[:, None, None], g.valid)
+            for g in grouping.groups
+        ]
+        return grouping, layouts
+
+    def pairs(self, length: int, extent: int, num_global: int) -> int:
+        """Count all pairs."""
+        return length * length

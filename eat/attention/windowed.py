@@ -1,0 +1,84 @@
+"""Each token sees its neighbours and [CLS]; [CLS] sees and is seen by all."""
+
+from collections.abc import Sequence
+
+from eat.attention.grouped import GroupedAttention, Layout
+from eat.ops.attention import DenseLayout, additive, band_visible
+from eat.ops.band import BLOCK, BandLayout, computed_pairs
+from eat.ops.grouping import Grouping, group_sequences
+from eat.packed import Packed
+
+# Sequences shorter than this are multiplied densely under the band mask; measured on CPU, where blocks win from here on.
+BLOCKED_FROM = 192
+
+_ALL, _DENSE, _BLOCKED = 0, 1, 2
+
+
+class WindowedAttention(GroupedAttention):
+    """Windowed attention with global tokens in the manner of Longformer (Beltagy et al. 2020); EAT uses window 32.
+
+    Window and global tokens share their projections. Distances are between original positions, so pruning does not widen
+    the window. A sequence that fits into half a window needs no mask; longer ones are multiplied densely under the band
+    mask until blocks are faster, which cost O(T * window).
+
+    Args:
+        window: Neighbours seen, half of them on either side; even and at least 2.
+        global_tokens: "cls", and optionally "sep": tokens that see all and are seen by all, and that no pruner drops.
+    """
+
+    def __init__(self, window: int = 32, global_tokens: Sequence[str] = ("cls",)) -> None:
+        if isinstance(window, bool) or not isinstance(window, int) or window < 2 or window % 2:
+            raise ValueError(f"attention.window: expected an even integer of 2 or more, got {window!r}")
+        if isinstance(global_tokens, str) or "cls" not in global_tokens or set(global_tokens) - {"cls", "sep"}:
+            raise ValueError(f"attention.global_tokens: expected ['cls'] or ['cls', 'sep'], got {global_tokens!r}")
+        self.window = window
+        self.global_tokens = tuple(global_tokens)
+
+    def prepare(self, state: Packed) -> tuple[Grouping, list[Layout]]:
+        """Group by how a sequence attends and by length, and build each group's mask from original positions."""
+        kinds, multiples = [], []
+        for length, extent, num_global in zip(state.host_lengths, state.extents, state.num_protected, strict=True):
+            mode = self._mode(length, extent)
+            kinds.append((mode, num_global) if mode == _BLOCKED else (mode,))
+            multiples.append(BLOCK if mode == _BLOCKED else 1)
+        grouping = group_sequences(state.host_lengths, kinds, multiples, device=state.rows.device)
+        positions, is_global = state.positions, state.protected
+        if grouping.gather is not None:
+            positions, is_global = positions[grouping.gather], is_global[grouping.gather]
+        layouts: list[Layout] = []
+        dtype = state.rows.dtype
+        for group in grouping.groups:
+            rows = slice(group.start, group.start + group.num_rows)
+            shape = (len(group.sequences), group.width)
+            mode, *num_global = kinds[group.sequences[0]]
+            if mode == _BLOCKED:
+                layouts.append(
+                    BandLayout.build(
+                        positions[rows].view(shape),
+                        is_global[rows].view(shape),
+                        group.valid,
+                        window=self.window,
+                        num_global=num_global[0],
+                        dtype=dtype,
+                    )
+                )
+            elif mode == _DENSE:
+                visible = band_visible(
+                    positions[rows].view(shape), is_global[rows].view(shape), group.valid, self.window
+                )
+                layouts.append(DenseLayout(additive(visible, dtype).unsqueeze(1), group.valid))
+            else:
+                mask = None if group.valid is None else additive(group.valid, dtype)[:, None, None]
+                layouts.append(DenseLayout(mask, group.valid))
+        return grouping, layouts
+
+    def pairs(self, length: int, extent: int, num_global: int) -> int:
+        """Count the pairs that are computed, the ones that the mask hides included."""
+        if self._mode(length, extent) == _BLOCKED:
+            return computed_pairs(length, self.window, num_global)
+        return length * length
+
+    def _mode(self, length: int, extent: int) -> int:
+        if extent <= self.window // 2 + 1:
+            return _ALL
+        return _DENSE if length < BLOCKED_FROM else _BLOCKED

@@ -1,0 +1,26 @@
+"""Backbones: Hugging Face encoders' shapes and weights in our blocks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from eat.backbones.base import Backbone
+from eat.backbones.bert import BertBackbone
+from eat.backbones.distilbert import DistilBertBackbone
+from eat.backbones.electra import ElectraBackbone
+from eat.backbones.roberta import RobertaBackbone
+from eat.registry import build_part
+
+__all__ = ["BACKBONES", "Backbone", "build_backbone"]
+
+# The names are the model types of the Hugging Face configs.
+BACKBONES = {
+    "bert": BertBackbone,
+    "distilbert": DistilBertBackbone,
+    "roberta": RobertaBackbone,
+    "electra": ElectraBackbone,
+}
+
+
+def build_backbone(spec: Mapping[str, Any]) -> Backbone:
+    """Build a backbone's description from ``{"name": ..., **shape}``."""
+    return build_part("backbone", BACKBONES, spec)

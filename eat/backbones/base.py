@@ -1,0 +1,130 @@
+"""What a backbone is: a shape, the parts built from it, and the names its weights have at Hugging Face."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+
+from eat.attention import Attention
+from eat.modules.block import Block
+from eat.modules.embeddings import Embeddings
+from eat.modules.heads import Head
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """Shape of an encoder; plain values that go into ``config.json`` as they are.
+
+    A member of the family says how its Hugging Face config and weights are named. Names map ours to theirs, ``{i}`` is the
+    block counted from 0, and several of theirs are stacked into one of ours.
+
+    Attributes:
+        vocab_size: Words in the vocabulary.
+        dim: Width of a row.
+        num_layers: Blocks.
+        num_heads: Attention heads per block.
+        intermediate_size: Width of the feed-forward.
+        max_length: Longest sequence in tokens, the special ones included.
+        num_types: Token types; 0 where there are none.
+        embedding_size: Width of the embedding tables; None where it is ``dim``.
+        activation: Hugging Face's name of the feed-forward's nonlinearity.
+        norm_eps: Epsilon of all LayerNorms.
+        dropout: On embeddings and on both branches of a block.
+        attention_dropout: On attention weights.
+        head_dropout: Before the classifier.
+        pad_token_id: Padding in the vocabulary.
+        sep_token_id: Separator in the vocabulary; None where unknown.
+        initializer_range: Standard deviation of random weights.
+    """
+
+    vocab_size: int
+    dim: int
+    num_layers: int
+    num_heads: int
+    intermediate_size: int
+    max_length: int = 512
+    num_types: int = 2
+    embedding_size: int | None = None
+    activation: str = "gelu"
+    norm_eps: float = 1e-12
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    head_dropout: float = 0.1
+    pad_token_id: int = 0
+    sep_token_id: int | None = None
+    initializer_range: float = 0.02
+
+    prefix: ClassVar[str]
+    encoder_names: ClassVar[dict[str, str | tuple[str, ...]]]
+    head_names: ClassVar[dict[str, str]]
+    head_activation: ClassVar[str]
+    dropout_before_dense: ClassVar[bool] = False
+    pooler_in_encoder: ClassVar[bool] = False
+    position_offset: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        """Check the values that would otherwise fail deep inside torch."""
+        for name in ("vocab_size", "dim", "num_layers", "num_heads", "intermediate_size", "max_length"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"backbone.{name}: expected an integer of 1 or more, got {value!r}")
+        if self.dim % self.num_heads:
+            raise ValueError(f"backbone.dim: expected a multiple of num_heads={self.num_heads}, got {self.dim}")
+        if self.activation not in ACT2FN:
+            raise ValueError(f"backbone.activation: expected one of {sorted(ACT2FN)}, got {self.activation!r}")
+
+    @classmethod
+    def from_hf_config(cls, config: Any) -> Backbone:
+        """Read the shape from a Hugging Face config of this model type."""
+        raise NotImplementedError
+
+    def to_hf_config(self, **labels: Any) -> Any:
+        """Write the shape as a Hugging Face config of this model type."""
+        raise NotImplementedError
+
+    def embeddings(self) -> Embeddings:
+        """Build the embeddings."""
+        return Embeddings(
+            vocab_size=self.vocab_size,
+            num_positions=self.max_length + self.position_offset,
+            num_types=self.num_types,
+            width=self.embedding_size or self.dim,
+            dim=self.dim,
+            norm_eps=self.norm_eps,
+            dropout=self.dropout,
+        )
+
+    def block(self, attention: Attention) -> Block:
+        """Build one block around an attention part."""
+        return Block(
+            attention,
+            ACT2FN[self.activation],
+            dim=self.dim,
+            num_heads=self.num_heads,
+            intermediate_size=self.intermediate_size,
+            norm_eps=self.norm_eps,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+        )
+
+    def head(self, num_labels: int, pooling: str) -> Head:
+        """Build one exit head in the shape of this model type's own."""
+        return Head(
+            pooling,
+            nn.Tanh() if self.head_activation == "tanh" else ACT2FN[self.head_activation],
+            dim=self.dim,
+            num_labels=num_labels,
+            dropout=self.head_dropout,
+            dropout_before_dense=self.dropout_before_dense,
+        )
+
+    def position_ids(
+        self, token_ids: Int[Tensor, "batch width"], live: Bool[Tensor, "batch width"]
+    ) -> Int[Tensor, "batch width"]:
+        """Return the row of the position table for each column of a padded input: the column itself."""
+        return torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)

@@ -1,0 +1,86 @@
+"""Weights between Hugging Face's names and ours, both ways."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from eat.backbones.base import Backbone
+
+
+def encoder_weights_from_hf(backbone: Backbone, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return our encoder's weights (embeddings and the first ``num_layers`` blocks) from a Hugging Face state dict.
+
+    Args:
+        backbone: The shape wanted; its ``max_length`` may exceed the checkpoint's, whose position table is then tiled
+            (Longformer's recipe, Beltagy et al. 2020, section 5).
+        weights: State dict of the encoder or of a model around it, in which the encoder's names carry a prefix.
+
+    Raises:
+        ValueError: If a weight is missing.
+    """
+    weights = {name.removeprefix(f"{backbone.prefix}."): tensor for name, tensor in weights.items()}
+    ours = {}
+    for our_name, their_names in _pairs(backbone):
+        missing = [name for name in their_names if name not in weights]
+        if missing:
+            raise ValueError(
+                f"weights: expected {missing[0]!r} in a {backbone.prefix} checkpoint, got none of that name"
+            )
+        ours[our_name] = torch.cat([weights[name] for name in their_names])
+    table = ours["embeddings.positions.weight"]
+    ours["embeddings.positions.weight"] = tile_positions(
+        table, backbone.max_length + backbone.position_offset, backbone.position_offset
+    )
+    return ours
+
+
+def head_weights_from_hf(backbone: Backbone, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return those of our head's weights (``dense.*``, ``out.*``) that a Hugging Face state dict holds."""
+    ours = {}
+    for part, theirs in backbone.head_names.items():
+        for kind in ("weight", "bias"):
+            for name in (f"{theirs}.{kind}", f"{theirs.removeprefix(f'{backbone.prefix}.')}.{kind}"):
+                if name in weights:
+                    ours[f"{part}.{kind}"] = weights[name]
+    return ours
+
+
+def weights_to_hf(backbone: Backbone, encoder: Mapping[str, Tensor], head: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state dict of Hugging Face's sequence classifier from our encoder's weights and our last head's."""
+    theirs = {}
+    for our_name, their_names in _pairs(backbone):
+        for name, part in zip(their_names, encoder[our_name].chunk(len(their_names)), strict=True):
+            theirs[f"{backbone.prefix}.{name}"] = part.clone()
+    for part, their_name in backbone.head_names.items():
+        for kind in ("weight", "bias"):
+            theirs[f"{their_name}.{kind}"] = head[f"{part}.{kind}"].clone()
+    return theirs
+
+
+def tile_positions(table: Tensor, size: int, offset: int) -> Tensor:
+    """Cut a position table to ``size`` rows, or repeat it; the first ``offset`` rows stand for no position."""
+    if size <= table.shape[0]:
+        return table[:size]
+    learned = table[offset:]
+    repeats = -(-(size - offset) // learned.shape[0])
+    return torch.cat((table[:offset], learned.repeat(repeats, 1)))[:size]
+
+
+def _pairs(backbone: Backbone) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield our parameter names with the one or more of theirs that they are stacked from."""
+    for our_name, names in backbone.encoder_names.items():
+        their_names = (names,) if isinstance(names, str) else names
+        if our_name == "embeddings.project" and backbone.embedding_size is None:
+            continue
+        kinds = (
+            ("weight",)
+            if our_name.removeprefix("embeddings.") in ("words", "positions", "types")
+            else ("weight", "bias")
+        )
+        for layer in range(backbone.num_layers) if "{i}" in our_name else (0,):
+            for kind in kinds:
+                yield (
+                    f"{our_name.format(i=layer)}.{kind}",
+                    tuple(f"{name.format(i=layer)}.{kind}" for name in their_names),
+                )

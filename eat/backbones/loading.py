@@ -1,0 +1,171 @@
+"""From a Hugging Face checkpoint, folder, model or config to the weights of our encoder, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import logging as transformers_logging
+
+from eat.backbones import BACKBONES
+from eat.backbones.base import Backbone
+from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneSource:
+    """An encoder's shape and, unless it is to be random, its weights.
+
+    Attributes:
+        backbone: The shape wanted.
+        config: The Hugging Face config it came from.
+        encoder_weights: Under our names; None where only a config was given.
+        head_weights: The last head's, as far as the checkpoint has them: pooler, classifier.
+    """
+
+    backbone: Backbone
+    config: PreTrainedConfig
+    encoder_weights: dict[str, Tensor] | None
+    head_weights: dict[str, Tensor]
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The backbone as plain values for ``config.json``."""
+        return {"name": self.config.model_type, **dataclasses.asdict(self.backbone)}
+
+    def labels(
+        self, num_labels: int | None, id2label: Mapping[int, str] | None, problem_type: str | None
+    ) -> dict[str, Any]:
+        """Return the config keys about labels: those given, else a fine-tuned checkpoint's, else two classes."""
+        if num_labels is not None and (isinstance(num_labels, bool) or num_labels < 1):
+            raise ValueError(f"num_labels: expected an integer of 1 or more, got {num_labels!r}")
+        if id2label is not None:
+            if num_labels not in (None, len(id2label)):
+                raise ValueError(f"id2label: expected num_labels={num_labels} names, got {len(id2label)}")
+        elif num_labels is None and "out.weight" in self.head_weights:
+            id2label, problem_type = self.config.id2label, problem_type or self.config.problem_type
+        elif num_labels == self.config.num_labels and "out.weight" in self.head_weights:
+            id2label = self.config.id2label
+        keys: dict[str, Any] = {"problem_type": problem_type}
+        if id2label is None:
+            keys["num_labels"] = num_labels or 2
+        else:
+            keys["id2label"] = {int(k): str(v) for k, v in id2label.items()}
+            keys["label2id"] = {name: index for index, name in keys["id2label"].items()}
+        return keys
+
+    def fill(self, encoder: nn.Module, *, num_labels: int, pooling: str) -> list[str]:
+        """Copy the weights into an encoder and return the names of the parts that stay random.
+
+        A checkpoint's own head reads [CLS], so it is used with that pooling only.
+        """
+        last = str(self.backbone.num_layers)
+        random_parts = [f"head at depth {d}" for d in encoder.heads if d != last]
+        if self.encoder_weights is None:
+            return ["embeddings", "all blocks", *random_parts, f"head at depth {last}"]
+        weights = dict(self.encoder_weights)
+        head = self.head_weights if pooling == "cls" else {}
+        if "out.weight" in head and head["out.weight"].shape[0] != num_labels:
+            head = {name: tensor for name, tensor in head.items() if not name.startswith("out.")}
+        weights |= {f"heads.{last}.{name}": tensor for name, tensor in head.items()}
+        missing, unexpected = encoder.load_state_dict(weights, strict=False)
+        if unexpected or any(not name.startswith("heads.") for name in missing):
+            raise ValueError(
+                f"weights: expected the parts of the encoder, got missing {missing}, unexpected {unexpected}"
+            )
+        parts = sorted({name.split(".")[2] for name in missing if name.startswith(f"heads.{last}.")})
+        return random_parts + [f"'{part}' of the head at depth {last}" for part in parts]
+
+
+def load_backbone(
+    source: str | Path | PreTrainedModel | PreTrainedConfig,
+    *,
+    num_layers: int | None = None,
+    max_length: int | None = None,
+    sep_token_id: int | None = None,
+) -> BackboneSource:
+    """Load an encoder's shape and weights.
+
+    Args:
+        source: A hub name, a local folder, a loaded Hugging Face model, or a config.
+        num_layers: Keep the first so many blocks.
+        max_length: Longest input in tokens; the position table is cut or tiled to it.
+        sep_token_id: The separator's id, where the config does not say.
+
+    Raises:
+        ValueError: If the model type is unknown, or an option is out of range.
+    """
+    if isinstance(source, PreTrainedConfig):
+        config, weights = source, None
+    elif isinstance(source, PreTrainedModel):
+        config, weights = source.config, dict(source.state_dict())
+    else:
+        config, weights = _load_checkpoint(str(source))
+    backbone = _shape(config, num_layers, max_length, sep_token_id)
+    if weights is None:
+        return BackboneSource(backbone, config, None, {})
+    return BackboneSource(
+        backbone, config, encoder_weights_from_hf(backbone, weights), head_weights_from_hf(backbone, weights)
+    )
+
+
+def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedConfig) -> PreTrainedModel:
+    """Return the plain Hugging Face classifier with an encoder's weights and its last head's."""
+    labels = {"num_labels": config.num_labels, "id2label": config.id2label, "label2id": config.label2id}
+    model = AutoModelForSequenceClassification.from_config(
+        backbone.to_hf_config(problem_type=config.problem_type, **labels)
+    )
+    weights = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("heads.")}
+    head = encoder.heads[str(backbone.num_layers)].state_dict()
+    model.load_state_dict(weights_to_hf(backbone, weights, head), strict=True)
+    reference = next(encoder.parameters())
+    return model.to(device=reference.device, dtype=reference.dtype).eval()
+
+
+def _shape(
+    config: PreTrainedConfig, num_layers: int | None, max_length: int | None, sep_token_id: int | None
+) -> Backbone:
+    if config.model_type not in BACKBONES:
+        raise ValueError(
+            f"backbone: expected a model of type {sorted(BACKBONES)}, got {config.model_type!r}"
+            + ("; a saved eat model is loaded with from_pretrained" if config.model_type == "eat" else "")
+        )
+    backbone = BACKBONES[config.model_type].from_hf_config(config)
+    changes: dict[str, Any] = {}
+    if num_layers is not None:
+        if isinstance(num_layers, bool) or not 1 <= num_layers <= backbone.num_layers:
+            raise ValueError(f"num_layers: expected an integer between 1 and {backbone.num_layers}, got {num_layers!r}")
+        changes["num_layers"] = num_layers
+    if max_length is not None:
+        changes["max_length"] = max_length
+    if sep_token_id is not None:
+        changes["sep_token_id"] = sep_token_id
+    return dataclasses.replace(backbone, **changes)
+
+
+def _load_checkpoint(name: str) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
+    """Load a folder's or the hub's weights, with the head that it has and without what would be random."""
+    config = AutoConfig.from_pretrained(name)
+    if config.model_type not in BACKBONES:
+        return config, {}
+    is_classifier = any(a.endswith("ForSequenceClassification") for a in config.architectures or ())
+    auto = AutoModelForSequenceClassification if is_classifier else AutoModel
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # our own message says which parts stay random
+    try:
+        model, info = auto.from_pretrained(name, output_loading_info=True, dtype=torch.float32)
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    missing = set(info["missing_keys"])
+    return config, {key: tensor for key, tensor in model.state_dict().items() if key not in missing}

@@ -1,0 +1,39 @@
+"""RoBERTa: BERT whose positions count from the padding index."""
+
+from typing import Any, ClassVar
+
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers import RobertaConfig
+
+from eat.backbones.base import Backbone
+from eat.backbones.bert import BertBackbone
+
+
+class RobertaBackbone(BertBackbone):
+    """Liu et al. 2019. Its head: dropout, dense, tanh, dropout, classifier; its separator is the end of sentence.
+
+    Positions are counted over the tokens that are not padding and start at ``pad_token_id`` + 1, which is 2 in every
+    published checkpoint.
+    """
+
+    prefix = "roberta"
+    head_names: ClassVar = {"dense": "classifier.dense", "out": "classifier.out_proj"}
+    dropout_before_dense = True
+    pooler_in_encoder = False
+    position_offset = 2
+    config_class: ClassVar = RobertaConfig
+
+    @classmethod
+    def from_hf_config(cls, config: Any) -> Backbone:
+        """Read the shape; refuse a padding index for which the position table means something else."""
+        if config.pad_token_id != cls.position_offset - 1:
+            raise ValueError(f"pad_token_id: expected {cls.position_offset - 1} for RoBERTa, got {config.pad_token_id}")
+        return super().from_hf_config(config)
+
+    def position_ids(
+        self, token_ids: Int[Tensor, "batch width"], live: Bool[Tensor, "batch width"]
+    ) -> Int[Tensor, "batch width"]:
+        """Count tokens that are not padding, masked or not, as Hugging Face does."""
+        real = token_ids.ne(self.pad_token_id).long()
+        return real.cumsum(1) * real + self.pad_token_id

@@ -1,0 +1,44 @@
+"""Small random encoders of every model type, for tests and the demo: no download, no pretrained weights."""
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from eat.backbones import BACKBONES
+
+
+def tiny_config(
+    model_type: str = "bert",
+    *,
+    vocab_size: int = 128,
+    dim: int = 32,
+    num_layers: int = 4,
+    num_heads: int = 4,
+    intermediate_size: int = 64,
+    max_length: int = 128,
+    dropout: float = 0.1,
+) -> PreTrainedConfig:
+    """Return the Hugging Face config of a small encoder; ``from_backbone`` gives it random weights.
+
+    Raises:
+        ValueError: If the model type is unknown or the shape impossible.
+    """
+    if model_type not in BACKBONES:
+        raise ValueError(f"model_type: expected one of {sorted(BACKBONES)}, got {model_type!r}")
+    shape: dict[str, Any] = {"embedding_size": dim // 2} if model_type == "electra" else {}
+    backbone = BACKBONES[model_type](
+        vocab_size=vocab_size,
+        dim=dim,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        intermediate_size=intermediate_size,
+        max_length=max_length,
+        num_types={"distilbert": 0, "roberta": 1}.get(model_type, 2),
+        dropout=dropout,
+        attention_dropout=dropout,
+        head_dropout=dropout,
+        pad_token_id=1 if model_type == "roberta" else 0,
+        **shape,
+    )
+    config: PreTrainedConfig = backbone.to_hf_config()
+    return config

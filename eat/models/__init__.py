@@ -1,0 +1,1 @@
+"""The one encoder loop and the Hugging Face model around it."""

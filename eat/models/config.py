@@ -1,0 +1,97 @@
+"""Configuration of a saved model: five checked keys beside Hugging Face's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from transformers import PreTrainedConfig
+
+from eat.attention import build_attention
+from eat.backbones import build_backbone
+from eat.exits import build_exit
+from eat.modules.heads import POOLINGS
+from eat.pruners import build_pruner
+
+
+class AdaptiveConfig(PreTrainedConfig):
+    """Configuration of an :class:`~eat.models.classifier.AdaptiveForSequenceClassification`.
+
+    Each key but ``heads`` is ``{"name": ..., **constructor arguments}`` of a part; names, never import paths.
+
+    Attributes:
+        backbone: Model type and shape.
+        attention: ``full`` or ``windowed``.
+        pruner: Which tokens leave.
+        exit: Who leaves early.
+        heads: ``{"depths": [...], "pooling": "cls" | "mean"}``; the last depth is always among them.
+    """
+
+    model_type = "eat"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["exit_depth", "tokens_kept", "all_logits"]
+
+    backbone: dict[str, Any] | None = None
+    attention: dict[str, Any] | None = None
+    pruner: dict[str, Any] | None = None
+    exit: dict[str, Any] | None = None
+    heads: dict[str, Any] | None = None
+
+    @property
+    def initializer_range(self) -> float:
+        """Standard deviation of random weights, as the backbone says."""
+        return float((self.backbone or {}).get("initializer_range", 0.02))
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Build from a saved dict.
+
+        Raises:
+            ValueError: If it is another model's config.
+        """
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type != cls.model_type:
+            raise ValueError(
+                f"config: expected a saved eat model (model_type 'eat'), got model_type {model_type!r}; "
+                "to start from a Hugging Face encoder use AdaptiveForSequenceClassification.from_backbone"
+            )
+        return super().from_dict(config_dict, **kwargs)
+
+    def check(self) -> None:
+        """Check every key by building its part.
+
+        Raises:
+            ValueError: If a key is missing, a name or an argument unknown, or a depth beyond the model.
+        """
+        for key in ("backbone", "attention", "pruner", "exit", "heads"):
+            if not isinstance(getattr(self, key), Mapping):
+                raise ValueError(f"config.{key}: expected a mapping, got {getattr(self, key)!r}")
+        backbone = build_backbone(self.backbone or {})
+        attention = build_attention(self.attention or {})
+        pruner = build_pruner(self.pruner or {})
+        criterion = build_exit(self.exit or {})
+        heads = dict(self.heads or {})
+        unknown = set(heads) - {"depths", "pooling"}
+        if unknown or not isinstance(heads.get("depths"), list | tuple):
+            raise ValueError(f"config.heads: expected the keys 'depths' (a list) and 'pooling', got {heads}")
+        if heads.get("pooling") not in POOLINGS:
+            raise ValueError(f"head_pooling: expected one of {sorted(POOLINGS)}, got {heads.get('pooling')!r}")
+        layers = backbone.num_layers
+        for depth in heads["depths"]:
+            if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= layers:
+                raise ValueError(f"head_depths: expected depths between 1 and {layers}, got {depth!r}")
+        if layers not in heads["depths"]:
+            raise ValueError(f"head_depths: expected the last depth {layers} among them, got {heads['depths']}")
+        if any(depth >= layers for depth in pruner.depths):
+            raise ValueError(
+                f"pruner.depths: expected depths between 1 and {layers - 1} (after the last layer of {layers} "
+                f"nothing is left to save), got {list(pruner.depths)}"
+            )
+        if "sep" in attention.global_tokens and backbone.sep_token_id is None:
+            raise ValueError(
+                "attention.global_tokens: 'sep' needs the separator's id; pass sep_token_id to from_backbone"
+            )
+        if criterion.needs_classes and self.num_labels < 2:
+            raise ValueError(
+                f"exit.name: {self.exit['name']!r} needs class probabilities, "  # type: ignore[index]
+                f"but the model has num_labels={self.num_labels} (regression); use 'never'"
+            )

@@ -1,0 +1,81 @@
+"""What a model's work costs, from its configuration and what it logged; weights are not needed."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from eat.attention import build_attention
+from eat.attention.full import FullAttention
+from eat.backbones import build_backbone
+from eat.models.config import AdaptiveConfig
+from eat.ops.cost import block_flops, head_flops, received_flops
+from eat.pruners import build_pruner
+
+
+class CostModel:
+    """FLOPs per example in closed form (the counterpart of EAT's eq. 4 and 5, with what was really executed).
+
+    An example is counted as if it were alone in its batch: the little padding inside attention groups is left out.
+
+    Args:
+        config: The model's configuration.
+    """
+
+    def __init__(self, config: AdaptiveConfig) -> None:
+        config.check()
+        self.backbone = build_backbone(config.backbone or {})
+        self.attention = build_attention(config.attention or {})
+        self.pruner = build_pruner(config.pruner or {})
+        self.head_depths = tuple(sorted((config.heads or {})["depths"]))
+        self.num_labels = int(config.num_labels)
+
+    def executed(
+        self,
+        tokens_kept: Int64[np.ndarray, "batch columns"],
+        exit_depth: Int64[np.ndarray, " batch"],
+        *,
+        early_heads: bool,
+        num_global: int | None = None,
+    ) -> Float64[np.ndarray, " batch"]:
+        """Count the FLOPs of the work executed for each example.
+
+        Args:
+            tokens_kept: As in :class:`~eat.packed.AdaptiveOutput`.
+            exit_depth: Depth at which each example left.
+            early_heads: Whether early heads ran (they do where the exit criterion can let somebody leave).
+            num_global: Global tokens per example; default 1, and 2 where [SEP] is global.
+        """
+        num_global = num_global or len(self.attention.global_tokens)
+
+        @cache
+        def cost_of_block(depth: int, tokens: int, extent: int) -> int:
+            pairs = self.attention.pairs(tokens, extent, num_global)
+            cost = block_flops(tokens, pairs, self.backbone.dim, self.backbone.intermediate_size)
+            return cost + (received_flops(pairs, self.backbone.dim) if self.pruner.needs(depth) else 0)
+
+        total = self._embedding(tokens_kept[:, 0])
+        for depth in range(1, self.backbone.num_layers + 1):
+            for row in np.flatnonzero(exit_depth >= depth):
+                total[row] += cost_of_block(depth, int(tokens_kept[row, depth - 1]), int(tokens_kept[row, 0]))
+            if depth in self.head_depths and (early_heads or depth == self.head_depths[-1]):
+                total += (exit_depth >= depth) * head_flops(self.backbone.dim, self.num_labels)
+        return total
+
+    def dense(self, lengths: Int64[np.ndarray, " batch"]) -> Float64[np.ndarray, " batch"]:
+        """Count the FLOPs of unpadded, dense, unpruned full depth with the last head only."""
+        full = FullAttention()
+        layers = self.backbone.num_layers
+        block = [
+            block_flops(int(n), full.pairs(int(n), int(n), 1), self.backbone.dim, self.backbone.intermediate_size)
+            for n in lengths
+        ]
+        return (
+            self._embedding(lengths) + layers * np.array(block, float) + head_flops(self.backbone.dim, self.num_labels)
+        )
+
+    def _embedding(self, lengths: Int64[np.ndarray, " batch"]) -> Float64[np.ndarray, " batch"]:
+        width = self.backbone.embedding_size
+        return np.zeros(len(lengths)) if width is None else lengths * (2.0 * width * self.backbone.dim)

@@ -1,0 +1,125 @@
+"""From what a caller gives, padded or packed, to embedded rows."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from eat.backbones.base import Backbone
+from eat.modules.embeddings import Embeddings
+from eat.packed import Packed
+
+
+def pack_inputs(
+    backbone: Backbone,
+    embeddings: Embeddings,
+    input_ids: Int[Tensor, "..."] | None,
+    attention_mask: Tensor | None,
+    token_type_ids: Int[Tensor, "..."] | None,
+    lengths: Int[Tensor, " batch"] | None,
+    *,
+    protected_id: int | None,
+) -> Packed:
+    """Embed a batch as packed rows.
+
+    Args:
+        backbone: Gives position ids and limits.
+        embeddings: Tokens to rows.
+        input_ids: (batch, width) padded, or (tokens,) packed with ``lengths``.
+        attention_mask: (batch, width), nonzero on real tokens.
+        token_type_ids: Shaped like ``input_ids``.
+        lengths: Tokens of each sequence of a packed input.
+        protected_id: Token id that is protected besides [CLS].
+
+    Raises:
+        ValueError: If shapes disagree, a sequence is empty or too long, or a token id is out of range.
+    """
+    if input_ids is None:
+        raise ValueError("input_ids: expected a tensor of token ids, got None")
+    if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
+        raise ValueError(
+            f"token_type_ids: expected the shape of input_ids {tuple(input_ids.shape)}, got {tuple(token_type_ids.shape)}"
+        )
+    if lengths is not None:
+        tokens, types, positions, position_ids, host_lengths, contiguous = _packed(
+            backbone, input_ids, attention_mask, token_type_ids, lengths
+        )
+    else:
+        tokens, types, positions, position_ids, host_lengths, contiguous = _padded(
+            backbone, input_ids, attention_mask, token_type_ids
+        )
+    if not host_lengths:
+        raise ValueError("input_ids: expected at least one sequence, got an empty batch")
+    if min(host_lengths) < 1:
+        raise ValueError(
+            f"attention_mask: expected at least one real token in each sequence, got none in sequence "
+            f"{host_lengths.index(0)}"
+        )
+    try:
+        rows = embeddings(tokens, position_ids, types)
+    except IndexError:
+        raise ValueError(
+            f"input_ids: expected token ids in [0, {backbone.vocab_size}) and types in [0, {backbone.num_types}), "
+            f"got ids up to {int(tokens.max())}; does the tokenizer belong to this model?"
+        ) from None
+    return Packed.start(rows, tokens, positions, host_lengths, contiguous=contiguous, protected_id=protected_id)
+
+
+_Parts = tuple[Tensor, Tensor | None, Tensor, Tensor, list[int], bool]
+
+
+def _packed(
+    backbone: Backbone, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None, lengths: Tensor
+) -> _Parts:
+    if input_ids.ndim != 1:
+        raise ValueError(f"input_ids: expected one row of tokens beside lengths, got shape {tuple(input_ids.shape)}")
+    if attention_mask is not None:
+        raise ValueError("attention_mask: expected none beside lengths, since a packed batch has no padding")
+    host_lengths = lengths.tolist()
+    if sum(host_lengths) != input_ids.shape[0]:
+        raise ValueError(f"lengths: expected a sum of {input_ids.shape[0]} (the tokens given), got {sum(host_lengths)}")
+    _check_length(backbone, max(host_lengths, default=0))
+    positions = _ramp(host_lengths, input_ids.device)
+    return input_ids, token_type_ids, positions, positions + backbone.position_offset, host_lengths, True
+
+
+def _padded(
+    backbone: Backbone, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
+) -> _Parts:
+    if input_ids.ndim != 2:
+        raise ValueError(
+            f"input_ids: expected (batch, width), or packed tokens with lengths, got {tuple(input_ids.shape)}"
+        )
+    if attention_mask is not None and attention_mask.shape != input_ids.shape:
+        raise ValueError(
+            f"attention_mask: expected the shape of input_ids {tuple(input_ids.shape)}, got {tuple(attention_mask.shape)}"
+        )
+    batch, width = input_ids.shape
+    _check_length(backbone, width)
+    live = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+    position_ids = backbone.position_ids(input_ids, live)
+    positions = torch.arange(width, device=input_ids.device).expand(batch, width)
+    if attention_mask is None or bool(live.all()):
+        types = None if token_type_ids is None else token_type_ids.reshape(-1)
+        return input_ids.reshape(-1), types, positions.reshape(-1), position_ids.reshape(-1), [width] * batch, True
+    types = None if token_type_ids is None else token_type_ids[live]
+    return input_ids[live], types, positions[live], position_ids[live], live.sum(1).tolist(), False
+
+
+def _check_length(backbone: Backbone, longest: int) -> None:
+    if longest > backbone.max_length:
+        raise ValueError(
+            f"input_ids: expected at most {backbone.max_length} tokens a sequence, got {longest}; truncate them, or build "
+            f"the model with a larger max_length (backbone.max_length), which tiles the position table"
+        )
+
+
+def _ramp(host_lengths: list[int], device: torch.device) -> Int[Tensor, " tokens"]:
+    """Return 0, 1, ... within each sequence."""
+    if len(host_lengths) == 1:
+        return torch.arange(host_lengths[0], device=device)
+    lengths = torch.tensor(host_lengths, device=device)
+    starts = lengths.cumsum(0) - lengths
+    total = sum(host_lengths)
+    return torch.arange(total, device=device) - torch.repeat_interleave(starts, lengths, output_size=total)

@@ -1,0 +1,1 @@
+"""Layers: embeddings, one encoder block, exit heads."""

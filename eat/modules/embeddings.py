@@ -1,0 +1,51 @@
+"""Words, positions and types to rows."""
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class Embeddings(nn.Module):
+    """The sum of word, position and type embeddings, normalised; projected where its width differs from the encoder's.
+
+    Args:
+        vocab_size: Rows of the word table.
+        num_positions: Rows of the position table.
+        num_types: Rows of the type table; 0 where the backbone has none (DistilBERT).
+        width: Columns of the tables.
+        dim: Width of the encoder.
+        norm_eps: Epsilon of the LayerNorm.
+        dropout: Dropout probability.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        num_positions: int,
+        num_types: int,
+        width: int,
+        dim: int,
+        norm_eps: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocab_size, width)
+        self.positions = nn.Embedding(num_positions, width)
+        self.types = nn.Embedding(num_types, width) if num_types else None
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Linear(width, dim) if width != dim else nn.Identity()
+
+    def forward(
+        self,
+        token_ids: Int[Tensor, " tokens"],
+        position_ids: Int[Tensor, " tokens"],
+        type_ids: Int[Tensor, " tokens"] | None = None,
+    ) -> Float[Tensor, "tokens dim"]:
+        """Return one row a token; types default to 0."""
+        rows = self.words(token_ids) + self.positions(position_ids)
+        if self.types is not None:
+            rows = rows + (self.types.weight[0] if type_ids is None else F.embedding(type_ids, self.types.weight))
+        rows = self.project(self.dropout(self.norm(rows)))
+        return rows

@@ -1,0 +1,1 @@
+"""Pure tensor functions: no state, no configuration, each testable by hand."""

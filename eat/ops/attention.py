@@ -1,0 +1,91 @@
+"""Attention over one group of sequences, padded to a common width: the dense product, with or without a mask."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+# Queries that `received` scores at once: bounds its memory at heads x QUERY_CHUNK x width per sequence.
+QUERY_CHUNK = 256
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DenseLayout:
+    """Every query is multiplied with every key of its sequence.
+
+    Attributes:
+        mask: 0 where the query sees the key and -inf elsewhere, broadcast over heads and, where all queries see the same
+            keys, over queries; None where nothing is hidden.
+        valid: True on live rows; None where no row is padding.
+    """
+
+    mask: Float[Tensor, "batch 1 queries width"] | None
+    valid: Bool[Tensor, "batch width"] | None
+
+    def mix(
+        self,
+        q: Float[Tensor, "batch width heads head_dim"],
+        k: Float[Tensor, "batch width heads head_dim"],
+        v: Float[Tensor, "batch width heads head_dim"],
+        dropout: float,
+    ) -> Float[Tensor, "batch width heads head_dim"]:
+        """Return softmax(Q K^T / sqrt(head_dim)) V."""
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=like(self.mask, q), dropout_p=dropout).transpose(1, 2)
+
+    def received(
+        self, q: Float[Tensor, "batch width heads head_dim"], k: Float[Tensor, "batch width heads head_dim"]
+    ) -> Float[Tensor, "batch width"]:
+        """Return the attention that each key receives: mean over heads, sum over live queries."""
+        q, k = q.transpose(1, 2), k.transpose(1, 2)
+        total = q.new_zeros(q.shape[0], q.shape[2])
+        for start in range(0, q.shape[2], QUERY_CHUNK):
+            chunk = slice(start, start + QUERY_CHUNK)
+            mask = self.mask
+            if mask is not None and mask.shape[2] > 1:
+                mask = mask[:, :, chunk]
+            probabilities = attention_probabilities(q[:, :, chunk], k, mask).mean(1)
+            if self.valid is not None:
+                probabilities = probabilities * self.valid[:, chunk].unsqueeze(2)
+            total += probabilities.sum(1)
+        return total
+
+
+def attention_probabilities(
+    q: Float[Tensor, "*batch queries head_dim"],
+    k: Float[Tensor, "*batch keys head_dim"],
+    mask: Float[Tensor, "*mask"] | None,
+) -> Float[Tensor, "*batch queries keys"]:
+    """Return softmax(Q K^T / sqrt(head_dim)), before any dropout."""
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    return torch.softmax(scores if mask is None else scores + mask, dim=-1)
+
+
+def additive(visible: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+    """Return 0 where visible and -inf elsewhere: what attention adds to its scores."""
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, -torch.inf)
+
+
+def like(mask: Float[Tensor, "*shape"] | None, q: Tensor) -> Float[Tensor, "*shape"] | None:
+    """Return the mask in the queries' dtype, which autocast may have lowered."""
+    return None if mask is None else mask.to(q.dtype)
+
+
+def band_visible(
+    positions: Int[Tensor, "batch width"],
+    is_global: Bool[Tensor, "batch width"],
+    valid: Bool[Tensor, "batch width"] | None,
+    window: int,
+) -> Bool[Tensor, "batch width width"]:
+    """Return who sees whom in a window with global tokens (Longformer, Beltagy et al. 2020; EAT).
+
+    A query sees the keys at most ``window`` / 2 positions away and the global ones; a global query sees every key. Padding is
+    seen by nobody; since [CLS] is global, each row of the mask has at least one True.
+    """
+    near = (positions.unsqueeze(2) - positions.unsqueeze(1)).abs() <= window // 2
+    visible = near | is_global.unsqueeze(1) | is_global.unsqueeze(2)
+    return visible if valid is None else visible & valid.unsqueeze(1)

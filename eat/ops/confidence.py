@@ -1,0 +1,43 @@
+"""How sure a head is, from its logits alone, per example. Computed in float32 or better."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def max_probability(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
+    """Return max_c P(y = c), in [1 / classes, 1] (EAT's exit score)."""
+    return _probabilities(logits).amax(-1)
+
+
+def margin(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
+    """Return the most probable class's probability minus the second's, in [0, 1]."""
+    top = _probabilities(logits).topk(2, dim=-1).values
+    return top[..., 0] - top[..., 1]
+
+
+def normalised_entropy(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
+    """Return the entropy of P divided by log(classes), in [0, 1] (FastBERT, Liu et al. 2020, eq. 5)."""
+    log_p = torch.log_softmax(_at_least_float32(logits), dim=-1)
+    return -(log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])
+
+
+def agreeing_heads(history: Float[Tensor, "heads batch classes"]) -> Int[Tensor, " batch"]:
+    """Count how many heads before the last one, without a gap, predict the class that the last one predicts.
+
+    This is PABEE's counter (Zhou et al. 2020, eq. 4): 0 after the first head or a change of mind, then one more with each
+    head that agrees with the one before it.
+    """
+    predictions = history.argmax(-1)
+    agrees = predictions.flip(0).eq(predictions[-1]).long()
+    return agrees.cumprod(0).sum(0) - 1
+
+
+def _probabilities(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch classes"]:
+    return torch.softmax(_at_least_float32(logits), dim=-1)
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -1,0 +1,68 @@
+"""Which tokens stay: counts from lengths alone, then the best-scored ones."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def keep_counts(
+    lengths: Sequence[int], num_protected: Sequence[int], ratio: float, min_tokens: int = 1
+) -> tuple[int, ...]:
+    """Count the tokens that stay in each sequence; a function of the lengths alone.
+
+    EAT's Algorithm 1 (arXiv:2510.12856) keeps ceil((1 - p)(t - 1)) of the tokens other than [CLS]; that is
+    n - floor(p n), written so that the float product may not lose a token (0.3 * 10 is below 3).
+
+    Args:
+        lengths: Live tokens of each sequence.
+        num_protected: How many of them no pruner may drop.
+        ratio: Fraction of the others to drop, in [0, 1).
+        min_tokens: At least so many of the others stay, if there are so many.
+
+    Returns:
+        Tokens that stay in each sequence, the protected ones included.
+
+    Raises:
+        ValueError: If ratio lies outside [0, 1) or min_tokens is negative.
+    """
+    if not 0 <= ratio < 1:
+        raise ValueError(f"ratio: expected a number in [0, 1), got {ratio}")
+    if min_tokens < 0:
+        raise ValueError(f"min_tokens: expected 0 or more, got {min_tokens}")
+    counts = []
+    for length, protected in zip(lengths, num_protected, strict=True):
+        others = length - protected
+        kept = others - int(ratio * others + 1e-9)
+        counts.append(protected + min(others, max(kept, min_tokens)))
+    return tuple(counts)
+
+
+def keep_top_tokens(
+    scores: Float[Tensor, " tokens"],
+    protected: Bool[Tensor, " tokens"],
+    sequence: Int[Tensor, " tokens"],
+    starts: Int[Tensor, " batch"],
+    counts: Sequence[int],
+) -> Bool[Tensor, " tokens"]:
+    """Mark the best-scored tokens of each packed sequence; protected ones always stay, of equal ones the earlier.
+
+    Args:
+        scores: Token importance on any real scale; higher is kept first.
+        protected: True on tokens that no pruner may drop.
+        sequence: Sequence that each token belongs to, not decreasing.
+        starts: First row of each sequence.
+        counts: Tokens that stay in each sequence, the protected ones included.
+
+    Returns:
+        True on the tokens that stay; exactly ``counts`` of each sequence.
+    """
+    order = scores.masked_fill(protected, torch.inf).argsort(descending=True, stable=True)
+    if len(counts) == 1:
+        return torch.zeros_like(protected).index_fill_(0, order[: counts[0]], True)
+    order = order.index_select(0, sequence.index_select(0, order).argsort(stable=True))
+    rank = torch.arange(order.shape[0], device=order.device) - starts.index_select(0, sequence)
+    limit = torch.tensor(counts, device=order.device).index_select(0, sequence)
+    # After the second sort, row r of `order` belongs to sequence[r]: both are grouped alike.
+    return torch.zeros_like(protected).scatter_(0, order, rank < limit)

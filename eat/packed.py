@@ -1,0 +1,228 @@
+"""Packed rows: a batch as one matrix of live tokens, and what a model answers.
+
+All sequences of a batch stand end to end in ``rows (tokens, dim)``; nothing is padded. Pruning tokens and letting whole
+sequences exit are the same act: rows are selected, and everything that is known per row or per sequence follows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers.modeling_outputs import ModelOutput
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Packed:
+    """The live rows of a batch.
+
+    The counts (``host_lengths``, ``extents``, ``num_protected``) are plain integers on the host: how many tokens a pruner
+    keeps follows from them alone, so that pruning never waits for the device.
+
+    Attributes:
+        rows: Hidden states, one row a live token; the sequences stand end to end.
+        token_ids: Vocabulary index of each row.
+        positions: Column of each row in the padded input; it grows within a sequence and keeps its value when others leave.
+        protected: True on tokens that no pruner may drop: [CLS], and [SEP] where it is global. These are also the global
+            tokens of windowed attention.
+        example: Index in the batch that came in, for each sequence; on the host.
+        host_lengths: Live tokens of each sequence.
+        extents: Last position minus first position plus one of each sequence as it came in.
+        num_protected: Protected tokens of each sequence.
+        received: Attention that each row received, mean over heads and sum over live queries; None unless a pruner asked.
+    """
+
+    rows: Float[Tensor, "tokens dim"]
+    token_ids: Int[Tensor, " tokens"]
+    positions: Int[Tensor, " tokens"]
+    protected: Bool[Tensor, " tokens"]
+    example: tuple[int, ...]
+    host_lengths: tuple[int, ...]
+    extents: tuple[int, ...]
+    num_protected: tuple[int, ...]
+    received: Float[Tensor, " tokens"] | None = None
+    _cache: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    @classmethod
+    def start(
+        cls,
+        rows: Float[Tensor, "tokens dim"],
+        token_ids: Int[Tensor, " tokens"],
+        positions: Int[Tensor, " tokens"],
+        host_lengths: Sequence[int],
+        *,
+        contiguous: bool,
+        protected_id: int | None = None,
+    ) -> Packed:
+        """Return the record of a batch before the first block.
+
+        Args:
+            rows: Embedded tokens; the sequences stand end to end.
+            token_ids: Vocabulary index of each row.
+            positions: Column of each row in the padded input.
+            host_lengths: Tokens of each sequence, at least one.
+            contiguous: True where each sequence's positions have no holes, so that its extent is its length.
+            protected_id: Tokens with this id are protected besides each sequence's first, its [CLS].
+        """
+        state = cls(
+            rows=rows,
+            token_ids=token_ids,
+            positions=positions,
+            protected=torch.zeros_like(token_ids, dtype=torch.bool),
+            example=tuple(range(len(host_lengths))),
+            host_lengths=tuple(host_lengths),
+            extents=tuple(host_lengths),
+            num_protected=(1,) * len(host_lengths),
+        )
+        state.protected[state.starts] = True
+        if not contiguous:
+            ends = state.starts + state.lengths - 1
+            state = dataclasses.replace(state, extents=tuple((positions[ends] - positions[state.starts] + 1).tolist()))
+        if protected_id is not None:
+            protected = state.protected | (token_ids == protected_id)
+            counts = count_per_sequence(protected, state.sequence, len(host_lengths))
+            state = dataclasses.replace(state, protected=protected, num_protected=tuple(counts))
+        return state
+
+    @property
+    def is_empty(self) -> bool:
+        """True when no sequence is left."""
+        return not self.host_lengths
+
+    @property
+    def lengths(self) -> Int[Tensor, " batch"]:
+        """Live tokens of each sequence, on the device."""
+        return self.cached("lengths", lambda: torch.tensor(self.host_lengths, device=self.rows.device))
+
+    @property
+    def sequence(self) -> Int[Tensor, " tokens"]:
+        """Index of the sequence that each row belongs to."""
+        return self.cached(
+            "sequence",
+            lambda: torch.repeat_interleave(
+                torch.arange(len(self.host_lengths), device=self.rows.device),
+                self.lengths,
+                output_size=self.token_ids.shape[0],
+            ),
+        )
+
+    @property
+    def starts(self) -> Int[Tensor, " batch"]:
+        """Row at which each sequence starts: its [CLS]."""
+        return self.cached("starts", lambda: self.lengths.cumsum(0) - self.lengths)
+
+    def cached(self, key: str, make: Callable[[], T]) -> T:
+        """Return what ``make`` made for this set of rows; made once, shared by all blocks until a row leaves."""
+        if key not in self._cache:
+            self._cache[key] = make()
+        value: T = self._cache[key]
+        return value
+
+    def with_rows(self, rows: Float[Tensor, "tokens dim"], received: Float[Tensor, " tokens"] | None = None) -> Packed:
+        """Return the same tokens with new hidden states."""
+        return dataclasses.replace(self, rows=rows, received=received)
+
+    def keep_tokens(self, mask: Bool[Tensor, " tokens"], host_lengths: Sequence[int] | None = None) -> Packed:
+        """Return the rows where ``mask`` is True.
+
+        Args:
+            mask: True on tokens that stay; at least one of each sequence.
+            host_lengths: How many stay in each sequence, where that is known without looking at the mask.
+
+        Raises:
+            ValueError: If a sequence would lose its last token.
+        """
+        if host_lengths is None:
+            host_lengths = count_per_sequence(mask, self.sequence, len(self.host_lengths))
+        if tuple(host_lengths) == self.host_lengths:
+            return self
+        if min(host_lengths) < 1:
+            raise ValueError(f"mask: expected at least one token kept in each sequence, got {list(host_lengths)}")
+        index = _true_indices(mask, sum(host_lengths))
+        return self._select_rows(index, host_lengths=tuple(host_lengths))
+
+    def keep_sequences(self, mask: Bool[Tensor, " batch"]) -> Packed:
+        """Return the sequences where ``mask`` is True; reads the mask on the host (the one synchronisation of an exit)."""
+        stays = mask.tolist()
+        if all(stays):
+            return self
+        kept = [index for index, stay in enumerate(stays) if stay]
+        host_lengths = tuple(self.host_lengths[index] for index in kept)
+        rows = _true_indices(mask.index_select(0, self.sequence), sum(host_lengths))
+        return self._select_rows(
+            rows,
+            example=tuple(self.example[index] for index in kept),
+            host_lengths=host_lengths,
+            extents=tuple(self.extents[index] for index in kept),
+            num_protected=tuple(self.num_protected[index] for index in kept),
+        )
+
+    def _select_rows(self, index: Int[Tensor, " kept"], **changes: Any) -> Packed:
+        return dataclasses.replace(
+            self,
+            rows=self.rows.index_select(0, index),
+            token_ids=self.token_ids.index_select(0, index),
+            positions=self.positions.index_select(0, index),
+            protected=self.protected.index_select(0, index),
+            received=None if self.received is None else self.received.index_select(0, index),
+            _cache={},
+            **changes,
+        )
+
+    def to_padded(
+        self, width: int | None = None
+    ) -> tuple[Float[Tensor, "batch width dim"], Bool[Tensor, "batch width"]]:
+        """Put each row back at its own column: hidden states (0 where no row is live) and the mask of live rows."""
+        width = width or int(self.positions.max()) + 1
+        padded = self.rows.new_zeros(len(self.host_lengths), width, self.rows.shape[1])
+        live = torch.zeros(padded.shape[:2], dtype=torch.bool, device=self.rows.device)
+        padded[self.sequence, self.positions] = self.rows
+        live[self.sequence, self.positions] = True
+        return padded, live
+
+
+def count_per_sequence(mask: Bool[Tensor, " tokens"], sequence: Int[Tensor, " tokens"], batch: int) -> list[int]:
+    """Count the True of each sequence, on the host."""
+    counts: list[int] = (
+        torch.zeros(batch, dtype=torch.long, device=mask.device).index_add_(0, sequence, mask.long()).tolist()
+    )
+    return counts
+
+
+def _true_indices(mask: Bool[Tensor, " n"], count: int) -> Int[Tensor, " count"]:
+    """Return the indices of True; ``count`` of them, so that the device need not be asked."""
+    return torch.nonzero_static(mask, size=count).squeeze(1)
+
+
+@dataclasses.dataclass
+class AdaptiveOutput(ModelOutput):
+    """What an adaptive classifier answers, batch first.
+
+    Attributes:
+        loss: Given when ``labels`` are: the training objective in training mode, the loss of the exit taken in evaluation.
+        logits: Logits of the exit taken, (batch, classes).
+        exit_depth: Depth (1-based) at which each example left, (batch,).
+        tokens_kept: (batch, depths + 1). Column 0 is what came in, column d what is alive after depth d's pruning, 0 from
+            the exit on; block d works on column d - 1.
+        all_logits: (batch, heads, classes), when traced or training: every head's answer.
+    """
+
+    loss: Float[Tensor, ""] | None = None
+    logits: Float[Tensor, "batch classes"] | None = None
+    exit_depth: Int[Tensor, " batch"] | None = None
+    tokens_kept: Int[Tensor, "batch columns"] | None = None
+    all_logits: Float[Tensor, "batch heads classes"] | None = None
+
+    @property
+    def retention(self) -> Float[Tensor, " batch"]:
+        """Tokens that the last executed block worked on / tokens that came in, per example, in (0, 1]."""
+        if self.tokens_kept is None or self.exit_depth is None:
+            raise ValueError("retention: needs tokens_kept and exit_depth")
+        last = self.tokens_kept.gather(1, (self.exit_depth - 1).unsqueeze(1)).squeeze(1)
+        return last / self.tokens_kept[:, 0]

@@ -1,0 +1,28 @@
+"""Nothing leaves."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from eat.packed import Packed
+
+
+class NoPruner:
+    """Keeps every token: the pruner that switches pruning off."""
+
+    depths: tuple[int, ...] = ()
+    scale = 1.0
+
+    def needs(self, depth: int) -> bool:
+        """Return False."""
+        return False
+
+    def __call__(self, state: Packed, depth: int) -> Bool[Tensor, " tokens"]:
+        """Return True for every token."""
+        return torch.ones_like(state.protected)
+
+    def lengths_after(self, lengths: Sequence[int], num_protected: Sequence[int], depth: int) -> tuple[int, ...]:
+        """Return the lengths as they are."""
+        return tuple(lengths)
