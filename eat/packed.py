@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers.modeling_outputs import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 T = TypeVar("T")
 
@@ -22,20 +22,22 @@ T = TypeVar("T")
 class Packed:
     """The live rows of a batch.
 
-    The counts (``host_lengths``, ``extents``, ``num_protected``) are plain integers on the host: how many tokens a pruner
-    keeps follows from them alone, so that pruning never waits for the device.
+    The counts (``host_lengths``, ``extents``, ``num_protected``) are plain integers on the host: how many tokens a
+    pruner keeps follows from them alone, so that pruning never waits for the device.
 
     Attributes:
         rows: Hidden states, one row a live token; the sequences stand end to end.
         token_ids: Vocabulary index of each row.
-        positions: Column of each row in the padded input; it grows within a sequence and keeps its value when others leave.
-        protected: True on tokens that no pruner may drop: [CLS], and [SEP] where it is global. These are also the global
-            tokens of windowed attention.
+        positions: Column of each row in the padded input; it grows within a sequence and keeps its value when others
+            leave.
+        protected: True on tokens that no pruner may drop: [CLS], and [SEP] where it is global. These are also the
+            global tokens of windowed attention.
         example: Index in the batch that came in, for each sequence; on the host.
         host_lengths: Live tokens of each sequence.
         extents: Last position minus first position plus one of each sequence as it came in.
         num_protected: Protected tokens of each sequence.
-        received: Attention that each row received, mean over heads and sum over live queries; None unless a pruner asked.
+        received: Attention that each row received, mean over heads and sum over live queries; None unless a pruner
+            asked.
     """
 
     rows: Float[Tensor, "tokens dim"]
@@ -148,7 +150,7 @@ class Packed:
         return self._select_rows(index, host_lengths=tuple(host_lengths))
 
     def keep_sequences(self, mask: Bool[Tensor, " batch"]) -> Packed:
-        """Return the sequences where ``mask`` is True; reads the mask on the host (the one synchronisation of an exit)."""
+        """Return the sequences where ``mask`` is True; reads it on the host, the one synchronisation of an exit."""
         stays = mask.tolist()
         if all(stays):
             return self
@@ -205,11 +207,12 @@ class AdaptiveOutput(ModelOutput):
     """What an adaptive classifier answers, batch first.
 
     Attributes:
-        loss: Given when ``labels`` are: the training objective in training mode, the loss of the exit taken in evaluation.
+        loss: Given when ``labels`` are: the training objective in training mode, the loss of the exit taken in
+            evaluation.
         logits: Logits of the exit taken, (batch, classes).
         exit_depth: Depth (1-based) at which each example left, (batch,).
-        tokens_kept: (batch, depths + 1). Column 0 is what came in, column d what is alive after depth d's pruning, 0 from
-            the exit on; block d works on column d - 1.
+        tokens_kept: (batch, depths + 1). Column 0 is what came in, column d what is alive after depth d's pruning, 0
+            from the exit on; block d works on column d - 1.
         all_logits: (batch, heads, classes), when traced or training: every head's answer.
     """
 

@@ -8,7 +8,7 @@ from eat.ops.band import BLOCK, BandLayout, computed_pairs
 from eat.ops.grouping import Grouping, group_sequences
 from eat.packed import Packed
 
-# Sequences shorter than this are multiplied densely under the band mask; measured on CPU, where blocks win from here on.
+# Shorter sequences are multiplied densely under the band mask; measured on CPU, where blocks win from here on.
 BLOCKED_FROM = 192
 
 _ALL, _DENSE, _BLOCKED = 0, 1, 2
@@ -17,9 +17,9 @@ _ALL, _DENSE, _BLOCKED = 0, 1, 2
 class WindowedAttention(GroupedAttention):
     """Windowed attention with global tokens in the manner of Longformer (Beltagy et al. 2020); EAT uses window 32.
 
-    Window and global tokens share their projections. Distances are between original positions, so pruning does not widen
-    the window. A sequence that fits into half a window needs no mask; longer ones are multiplied densely under the band
-    mask until blocks are faster, which cost O(T * window).
+    Window and global tokens share their projections. Distances are between original positions, so pruning does not
+    widen the window. A sequence that fits into half a window needs no mask; longer ones are multiplied densely under
+    the band mask until blocks are faster, which cost O(T * window).
 
     Args:
         window: Neighbours seen, half of them on either side; even and at least 2.
@@ -50,7 +50,7 @@ class WindowedAttention(GroupedAttention):
         for group in grouping.groups:
             rows = slice(group.start, group.start + group.num_rows)
             shape = (len(group.sequences), group.width)
-            mode, *num_global = kinds[group.sequences[0]]
+            mode, *global_count = kinds[group.sequences[0]]
             if mode == _BLOCKED:
                 layouts.append(
                     BandLayout.build(
@@ -58,7 +58,7 @@ class WindowedAttention(GroupedAttention):
                         is_global[rows].view(shape),
                         group.valid,
                         window=self.window,
-                        num_global=num_global[0],
+                        num_global=global_count[0],
                         dtype=dtype,
                     )
                 )

@@ -20,8 +20,8 @@ from eat.modules.heads import Head
 class Backbone:
     """Shape of an encoder; plain values that go into ``config.json`` as they are.
 
-    A member of the family says how its Hugging Face config and weights are named. Names map ours to theirs, ``{i}`` is the
-    block counted from 0, and several of theirs are stacked into one of ours.
+    A member of the family says how its Hugging Face config and weights are named. Names map ours to theirs, ``{i}`` is
+    the block counted from 0, and several of theirs are stacked into one of ours.
 
     Attributes:
         vocab_size: Words in the vocabulary.

@@ -34,7 +34,7 @@ class BertBackbone(Backbone):
     head_names: ClassVar = {"dense": "bert.pooler.dense", "out": "classifier"}
     head_activation = "tanh"
     pooler_in_encoder = True
-    config_class: ClassVar = BertConfig
+    config_class: ClassVar[Any] = BertConfig
 
     @classmethod
     def from_hf_config(cls, config: Any) -> Backbone:
@@ -62,7 +62,7 @@ class BertBackbone(Backbone):
 
     def to_hf_config(self, **labels: Any) -> Any:
         """Write the shape as a config of the same model type."""
-        extra = {} if self.embedding_size is None else {"embedding_size": self.embedding_size}
+        extra: dict[str, Any] = {} if self.embedding_size is None else {"embedding_size": self.embedding_size}
         return self.config_class(
             vocab_size=self.vocab_size,
             hidden_size=self.dim,

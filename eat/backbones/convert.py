@@ -50,8 +50,8 @@ def weights_to_hf(backbone: Backbone, encoder: Mapping[str, Tensor], head: Mappi
     """Return the state dict of Hugging Face's sequence classifier from our encoder's weights and our last head's."""
     theirs = {}
     for our_name, their_names in _pairs(backbone):
-        for name, part in zip(their_names, encoder[our_name].chunk(len(their_names)), strict=True):
-            theirs[f"{backbone.prefix}.{name}"] = part.clone()
+        for name, tensor in zip(their_names, encoder[our_name].chunk(len(their_names)), strict=True):
+            theirs[f"{backbone.prefix}.{name}"] = tensor.clone()
     for part, their_name in backbone.head_names.items():
         for kind in ("weight", "bias"):
             theirs[f"{their_name}.{kind}"] = head[f"{part}.{kind}"].clone()

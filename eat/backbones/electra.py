@@ -17,7 +17,7 @@ class ElectraBackbone(BertBackbone):
     head_activation = "gelu"
     dropout_before_dense = True
     pooler_in_encoder = False
-    config_class: ClassVar = ElectraConfig
+    config_class: ClassVar[Any] = ElectraConfig
 
     def to_hf_config(self, **labels: Any) -> Any:
         """Write the shape as an ELECTRA config, whose embedding size has a default of its own."""

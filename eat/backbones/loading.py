@@ -50,18 +50,19 @@ class BackboneSource:
         """Return the config keys about labels: those given, else a fine-tuned checkpoint's, else two classes."""
         if num_labels is not None and (isinstance(num_labels, bool) or num_labels < 1):
             raise ValueError(f"num_labels: expected an integer of 1 or more, got {num_labels!r}")
-        if id2label is not None:
-            if num_labels not in (None, len(id2label)):
-                raise ValueError(f"id2label: expected num_labels={num_labels} names, got {len(id2label)}")
+        names: Mapping[Any, str] | None = id2label
+        if names is not None:
+            if num_labels not in (None, len(names)):
+                raise ValueError(f"id2label: expected num_labels={num_labels} names, got {len(names)}")
         elif num_labels is None and "out.weight" in self.head_weights:
-            id2label, problem_type = self.config.id2label, problem_type or self.config.problem_type
+            names, problem_type = self.config.id2label, problem_type or self.config.problem_type
         elif num_labels == self.config.num_labels and "out.weight" in self.head_weights:
-            id2label = self.config.id2label
+            names = self.config.id2label
         keys: dict[str, Any] = {"problem_type": problem_type}
-        if id2label is None:
+        if names is None:
             keys["num_labels"] = num_labels or 2
         else:
-            keys["id2label"] = {int(k): str(v) for k, v in id2label.items()}
+            keys["id2label"] = {int(k): str(v) for k, v in names.items()}
             keys["label2id"] = {name: index for index, name in keys["id2label"].items()}
         return keys
 
@@ -71,7 +72,7 @@ class BackboneSource:
         A checkpoint's own head reads [CLS], so it is used with that pooling only.
         """
         last = str(self.backbone.num_layers)
-        random_parts = [f"head at depth {d}" for d in encoder.heads if d != last]
+        random_parts = [f"head at depth {d}" for d, _ in encoder.get_submodule("heads").named_children() if d != last]
         if self.encoder_weights is None:
             return ["embeddings", "all blocks", *random_parts, f"head at depth {last}"]
         weights = dict(self.encoder_weights)
@@ -127,7 +128,7 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
         backbone.to_hf_config(problem_type=config.problem_type, **labels)
     )
     weights = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("heads.")}
-    head = encoder.heads[str(backbone.num_layers)].state_dict()
+    head = encoder.get_submodule(f"heads.{backbone.num_layers}").state_dict()
     model.load_state_dict(weights_to_hf(backbone, weights, head), strict=True)
     reference = next(encoder.parameters())
     return model.to(device=reference.device, dtype=reference.dtype).eval()

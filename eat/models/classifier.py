@@ -21,13 +21,14 @@ from eat.models.config import AdaptiveConfig
 from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
 from eat.models.inputs import pack_inputs
+from eat.modules.block import Block
 from eat.ops.losses import joint_cross_entropy, joint_mean_squared_error
 from eat.packed import AdaptiveOutput
 from eat.pruners import Pruner, build_pruner
 
 log = logging.getLogger(__name__)
 
-# EAT's lambda_4 (eq. 1): the weight of each early head in the loss that `labels=` gives in training; the last head has 1.
+# EAT's lambda_4 (eq. 1): the weight of each early head in the loss that `labels=` gives in training; the last has 1.
 EARLY_HEAD_WEIGHT = 0.3
 
 
@@ -53,7 +54,7 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
         self.encoder = AdaptiveEncoder(
             self.backbone.embeddings(),
             [self.backbone.block(attention) for _ in range(self.backbone.num_layers)],
-            {depth: self.backbone.head(config.num_labels, heads["pooling"]) for depth in heads["depths"]},
+            {depth: self.backbone.head(config.num_outputs, heads["pooling"]) for depth in heads["depths"]},
             build_pruner(config.pruner or {}),
             build_exit(config.exit or {}),
         )
@@ -87,7 +88,7 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
             attention: ``{"name": "full"}`` or ``{"name": "windowed", "window": 32, ...}``.
             pruner: ``{"name": "l2_norm", "depths": [2, 4], "ratio": 0.3}``, ...; default none.
             exit: ``{"name": "confidence", "threshold": 0.9}``, ...; default never.
-            head_depths: Depths with an exit head; the last is added. Default: the last alone where nobody exits, else all.
+            head_depths: Depths with an exit head; the last is added. Default: all where some can exit, else the last.
             head_pooling: "cls" or "mean" (over the tokens still alive).
             max_length: Longest input; a longer position table than the checkpoint's is made by tiling it.
             sep_token_id: The separator's id where it is global and the checkpoint's config does not say.
@@ -116,7 +117,7 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
             if seed is not None:
                 torch.manual_seed(seed)
             model = cls(config)
-        random_parts = source.fill(model.encoder, num_labels=config.num_labels, pooling=head_pooling)
+        random_parts = source.fill(model.encoder, num_labels=config.num_outputs, pooling=head_pooling)
         if random_parts:
             log.info(
                 "from_backbone: these parts start from random weights and need training: %s", ", ".join(random_parts)
@@ -125,9 +126,9 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
 
     def forward(
         self,
-        input_ids: Int[Tensor, "..."] | None = None,
+        input_ids: Int[Tensor, "*shape"] | None = None,
         attention_mask: Tensor | None = None,
-        token_type_ids: Int[Tensor, "..."] | None = None,
+        token_type_ids: Int[Tensor, "*shape"] | None = None,
         *,
         lengths: Int[Tensor, " batch"] | None = None,
         labels: Tensor | None = None,
@@ -161,7 +162,8 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
         ):
             if value is not None and value is not False:
                 raise ValueError(
-                    f"{name}: not supported, since rows leave the encoder while it runs; expected input_ids and no {name}"
+                    f"{name}: not supported, since rows leave the encoder while it runs; "
+                    f"expected input_ids and no {name}"
                 )
         state = pack_inputs(
             self.backbone,
@@ -225,8 +227,9 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
         """Choose another attention for the same weights."""
         self._set_part("attention", spec)
         attention = build_attention(spec)
-        for block in self.encoder.blocks:
-            block.attention = attention
+        for module in self.encoder.modules():
+            if isinstance(module, Block):
+                module.attention = attention
         self._protected_id = self.backbone.sep_token_id if "sep" in attention.global_tokens else None
 
     def _set_part(self, key: str, spec: dict[str, Any]) -> None:

@@ -56,6 +56,11 @@ class AdaptiveConfig(PreTrainedConfig):
             )
         return super().from_dict(config_dict, **kwargs)
 
+    @property
+    def num_outputs(self) -> int:
+        """Logits of each head: the classes, or 1 for regression."""
+        return len(self.id2label or {})
+
     def check(self) -> None:
         """Check every key by building its part.
 
@@ -69,18 +74,8 @@ class AdaptiveConfig(PreTrainedConfig):
         attention = build_attention(self.attention or {})
         pruner = build_pruner(self.pruner or {})
         criterion = build_exit(self.exit or {})
-        heads = dict(self.heads or {})
-        unknown = set(heads) - {"depths", "pooling"}
-        if unknown or not isinstance(heads.get("depths"), list | tuple):
-            raise ValueError(f"config.heads: expected the keys 'depths' (a list) and 'pooling', got {heads}")
-        if heads.get("pooling") not in POOLINGS:
-            raise ValueError(f"head_pooling: expected one of {sorted(POOLINGS)}, got {heads.get('pooling')!r}")
         layers = backbone.num_layers
-        for depth in heads["depths"]:
-            if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= layers:
-                raise ValueError(f"head_depths: expected depths between 1 and {layers}, got {depth!r}")
-        if layers not in heads["depths"]:
-            raise ValueError(f"head_depths: expected the last depth {layers} among them, got {heads['depths']}")
+        _check_heads(self.heads or {}, layers)
         if any(depth >= layers for depth in pruner.depths):
             raise ValueError(
                 f"pruner.depths: expected depths between 1 and {layers - 1} (after the last layer of {layers} "
@@ -90,8 +85,20 @@ class AdaptiveConfig(PreTrainedConfig):
             raise ValueError(
                 "attention.global_tokens: 'sep' needs the separator's id; pass sep_token_id to from_backbone"
             )
-        if criterion.needs_classes and self.num_labels < 2:
+        if criterion.needs_classes and self.num_outputs < 2:
             raise ValueError(
-                f"exit.name: {self.exit['name']!r} needs class probabilities, "  # type: ignore[index]
-                f"but the model has num_labels={self.num_labels} (regression); use 'never'"
+                f"exit.name: {(self.exit or {})['name']!r} needs class probabilities, "
+                f"but the model has num_labels={self.num_outputs} (regression); use 'never'"
             )
+
+
+def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
+    if set(heads) - {"depths", "pooling"} or not isinstance(heads.get("depths"), list | tuple):
+        raise ValueError(f"config.heads: expected the keys 'depths' (a list) and 'pooling', got {dict(heads)}")
+    if heads.get("pooling") not in POOLINGS:
+        raise ValueError(f"head_pooling: expected one of {sorted(POOLINGS)}, got {heads.get('pooling')!r}")
+    for depth in heads["depths"]:
+        if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= layers:
+            raise ValueError(f"head_depths: expected depths between 1 and {layers}, got {depth!r}")
+    if layers not in heads["depths"]:
+        raise ValueError(f"head_depths: expected the last depth {layers} among them, got {heads['depths']}")

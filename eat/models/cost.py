@@ -30,7 +30,7 @@ class CostModel:
         self.attention = build_attention(config.attention or {})
         self.pruner = build_pruner(config.pruner or {})
         self.head_depths = tuple(sorted((config.heads or {})["depths"]))
-        self.num_labels = int(config.num_labels)
+        self.num_labels = config.num_outputs
 
     def executed(
         self,

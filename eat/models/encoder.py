@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -93,7 +92,7 @@ class AdaptiveEncoder(nn.Module):
 
 
 class _Answers:
-    """Collects each sequence's answer once, and how many tokens were alive after each depth; counts stay on the host."""
+    """Collects each sequence's answer once, and how many tokens live after each depth; counts stay on the host."""
 
     def __init__(self, state: Packed, num_layers: int) -> None:
         batch = len(state.host_lengths)

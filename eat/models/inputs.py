@@ -14,9 +14,9 @@ from eat.packed import Packed
 def pack_inputs(
     backbone: Backbone,
     embeddings: Embeddings,
-    input_ids: Int[Tensor, "..."] | None,
+    input_ids: Int[Tensor, "*shape"] | None,
     attention_mask: Tensor | None,
-    token_type_ids: Int[Tensor, "..."] | None,
+    token_type_ids: Int[Tensor, "*shape"] | None,
     lengths: Int[Tensor, " batch"] | None,
     *,
     protected_id: int | None,
@@ -39,7 +39,8 @@ def pack_inputs(
         raise ValueError("input_ids: expected a tensor of token ids, got None")
     if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
         raise ValueError(
-            f"token_type_ids: expected the shape of input_ids {tuple(input_ids.shape)}, got {tuple(token_type_ids.shape)}"
+            f"token_type_ids: expected the shape of input_ids {tuple(input_ids.shape)}, "
+            f"got {tuple(token_type_ids.shape)}"
         )
     if lengths is not None:
         tokens, types, positions, position_ids, host_lengths, contiguous = _packed(
@@ -93,7 +94,8 @@ def _padded(
         )
     if attention_mask is not None and attention_mask.shape != input_ids.shape:
         raise ValueError(
-            f"attention_mask: expected the shape of input_ids {tuple(input_ids.shape)}, got {tuple(attention_mask.shape)}"
+            f"attention_mask: expected the shape of input_ids {tuple(input_ids.shape)}, "
+            f"got {tuple(attention_mask.shape)}"
         )
     batch, width = input_ids.shape
     _check_length(backbone, width)
@@ -110,8 +112,8 @@ def _padded(
 def _check_length(backbone: Backbone, longest: int) -> None:
     if longest > backbone.max_length:
         raise ValueError(
-            f"input_ids: expected at most {backbone.max_length} tokens a sequence, got {longest}; truncate them, or build "
-            f"the model with a larger max_length (backbone.max_length), which tiles the position table"
+            f"input_ids: expected at most {backbone.max_length} tokens a sequence, got {longest}; truncate them, or "
+            f"build the model with a larger max_length (backbone.max_length), which tiles the position table"
         )
 
 

@@ -47,5 +47,4 @@ class Embeddings(nn.Module):
         rows = self.words(token_ids) + self.positions(position_ids)
         if self.types is not None:
             rows = rows + (self.types.weight[0] if type_ids is None else F.embedding(type_ids, self.types.weight))
-        rows = self.project(self.dropout(self.norm(rows)))
-        return rows
+        return self.project(self.dropout(self.norm(rows)))

@@ -18,8 +18,8 @@ class DenseLayout:
     """Every query is multiplied with every key of its sequence.
 
     Attributes:
-        mask: 0 where the query sees the key and -inf elsewhere, broadcast over heads and, where all queries see the same
-            keys, over queries; None where nothing is hidden.
+        mask: 0 where the query sees the key and -inf elsewhere, broadcast over heads and, where all queries see the
+            same keys, over queries; None where nothing is hidden.
         valid: True on live rows; None where no row is padding.
     """
 
@@ -83,8 +83,8 @@ def band_visible(
 ) -> Bool[Tensor, "batch width width"]:
     """Return who sees whom in a window with global tokens (Longformer, Beltagy et al. 2020; EAT).
 
-    A query sees the keys at most ``window`` / 2 positions away and the global ones; a global query sees every key. Padding is
-    seen by nobody; since [CLS] is global, each row of the mask has at least one True.
+    A query sees the keys at most ``window`` / 2 positions away and the global ones; a global query sees every key.
+    Padding is seen by nobody; since [CLS] is global, each row of the mask has at least one True.
     """
     near = (positions.unsqueeze(2) - positions.unsqueeze(1)).abs() <= window // 2
     visible = near | is_global.unsqueeze(1) | is_global.unsqueeze(2)

@@ -1,8 +1,8 @@
 """Windowed attention in blocks: O(T (window + BLOCK)) time and memory, on any device, from plain tensor operations.
 
-Rows are ordered by position, so two rows at most w positions apart are at most w rows apart, whatever was pruned between
-them. Each block of BLOCK queries therefore needs only its own rows, w more on either side and the global tokens; the mask
-inside the block decides by the original positions.
+Rows are ordered by position, so two rows at most w positions apart are at most w rows apart, whatever was pruned
+between them. Each block of BLOCK queries therefore needs only its own rows, w more on either side and the global
+tokens; the mask inside the block decides by the original positions.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class BandLayout:
         dtype: torch.dtype,
     ) -> BandLayout:
         """Build the masks of a group from its original positions."""
-        batch, width = positions.shape
+        batch = positions.shape[0]
         reach = window // 2
         live = torch.ones_like(is_global) if valid is None else valid
         is_global = is_global & live

@@ -27,8 +27,8 @@ def normalised_entropy(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor,
 def agreeing_heads(history: Float[Tensor, "heads batch classes"]) -> Int[Tensor, " batch"]:
     """Count how many heads before the last one, without a gap, predict the class that the last one predicts.
 
-    This is PABEE's counter (Zhou et al. 2020, eq. 4): 0 after the first head or a change of mind, then one more with each
-    head that agrees with the one before it.
+    This is PABEE's counter (Zhou et al. 2020, eq. 4): 0 after the first head or a change of mind, then one more with
+    each head that agrees with the one before it.
     """
     predictions = history.argmax(-1)
     agrees = predictions.flip(0).eq(predictions[-1]).long()

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-# A group may hold rows of padding up to this share of its live rows, or this many rows; measured on 1 and 2 CPU threads with
-# SST-2 lengths, where one call less is worth about as much as this many rows more.
+# A group may hold rows of padding up to this share of its live rows, or this many rows; measured on 1 and 2 CPU threads
+# with SST-2 lengths, where one call less is worth about as much as this many rows more.
 SLACK_SHARE = 0.15
 SLACK_ROWS = 16
 

@@ -37,7 +37,7 @@ class Pruner(Protocol):
         ...
 
     def lengths_after(self, lengths: Sequence[int], num_protected: Sequence[int], depth: int) -> tuple[int, ...] | None:
-        """Return how many tokens stay in each sequence where lengths alone tell, else None (the mask is then counted)."""
+        """Return how many tokens stay in each sequence where lengths alone tell, else None: the mask is counted."""
         ...
 
 

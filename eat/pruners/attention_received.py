@@ -10,8 +10,8 @@ from eat.pruners.ranked import RankedPruner
 class AttentionReceivedPruner(RankedPruner):
     """Keeps the tokens that received most attention (PoWER-BERT, Goyal et al. 2020; EAT's alternative score).
 
-    The score is softmax(Q K^T / sqrt(d)) of the block just run, before dropout, mean over heads and sum over live queries;
-    the block computes it at this pruner's depths only.
+    The score is softmax(Q K^T / sqrt(d)) of the block just run, before dropout, mean over heads and sum over live
+    queries; the block computes it at this pruner's depths only.
     """
 
     def needs(self, depth: int) -> bool:
