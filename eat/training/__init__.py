@@ -1,0 +1,1 @@
+"""Training an adaptive encoder with Lightning: objective, schedules, module, checkpoints, run folders."""

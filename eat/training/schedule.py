@@ -1,0 +1,87 @@
+"""What changes with the step: the pruning ratio's scale and the learning rate, pure functions of the global step."""
+
+import dataclasses
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningSchedule:
+    """How much of the pruning ratio holds at each step, EAT's Algorithm 2: nothing in epoch 1, then linear growth.
+
+    The paper anneals over epochs 2 and 3; here the scale grows with every optimiser step, not by a jump at each epoch.
+
+    Attributes:
+        warmup_epochs: Epochs without pruning.
+        anneal_epochs: Epochs over which the ratio grows from 0 to its final value; 0 jumps there.
+    """
+
+    warmup_epochs: float = 1.0
+    anneal_epochs: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("warmup_epochs", "anneal_epochs"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected a number of epochs of at least 0, got {getattr(self, name)}")
+
+    @property
+    def epochs(self) -> float:
+        """Epochs until the final ratio holds."""
+        return self.warmup_epochs + self.anneal_epochs
+
+    def shrunk_to(self, epochs: float) -> "PruningSchedule":
+        """Return the schedule for a training of so many epochs: the same parts of a shorter whole, or itself.
+
+        Args:
+            epochs: Length of the training, above 0.
+
+        Raises:
+            ValueError: If ``epochs`` is not above 0.
+        """
+        if not epochs > 0:
+            raise ValueError(f"epochs: expected a training longer than 0 epochs, got {epochs}")
+        if epochs >= self.epochs:
+            return self
+        part = epochs / self.epochs
+        return PruningSchedule(self.warmup_epochs * part, self.anneal_epochs * part)
+
+    def scale_at(self, step: int, steps_per_epoch: int) -> float:
+        """Return the factor on the pruning ratio, in [0, 1].
+
+        Args:
+            step: Optimiser steps taken before this one.
+            steps_per_epoch: Optimiser steps in one epoch.
+        """
+        start, end = self.warmup_epochs * steps_per_epoch, self.end_step(steps_per_epoch)
+        if step >= end:
+            return 1.0
+        return max(0.0, (step - start) / (end - start)) if end > start else 0.0
+
+    def end_step(self, steps_per_epoch: int) -> int:
+        """Return the first step at which the final ratio holds; what is measured earlier is another model."""
+        # Rounded: shrinking multiplies by a fraction, and 2.9999999 steps must end a training of 3.
+        return round(self.epochs * steps_per_epoch)
+
+
+def linear_warmup_decay(optimizer: Optimizer, total_steps: int, warmup_ratio: float = 0.06) -> LambdaLR:
+    """Raise the learning rate linearly from 0 to its value, then lower it linearly to 0 at the last step.
+
+    Args:
+        optimizer: Its groups' learning rates are the peak.
+        total_steps: Optimiser steps of the whole training.
+        warmup_ratio: Part of the training that the rise takes, in [0, 1).
+
+    Raises:
+        ValueError: If the ratio lies outside [0, 1).
+    """
+    if not 0 <= warmup_ratio < 1:
+        raise ValueError(f"warmup_ratio: expected a part of the training in [0, 1), got {warmup_ratio}")
+    warmup_steps = round(warmup_ratio * total_steps)
+
+    def factor(step: int) -> float:
+        # The first step of a warm-up has the rate 1 / warmup_steps, not 0: it would be wasted.
+        rise = (step + 1) / warmup_steps if warmup_steps else 1.0
+        return min(rise, max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps)))
+
+    return LambdaLR(optimizer, factor)
