@@ -1,0 +1,55 @@
+"""Files that are there whole or not at all, whenever the process dies and whatever the disk says."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a neighbour of ``path`` to write; on success it takes the path's place in one step, else it goes.
+
+    The data reach the disk before the name does, so that even a power cut leaves the old file or the new one.
+
+    Args:
+        path: File to write or replace; its folder is made.
+
+    Raises:
+        OSError: If the file cannot be written, for instance on a full disk; the old file is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as handle:
+            os.fsync(handle.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        kept = "the file that was there is kept" if path.exists() else "nothing was left there"
+        raise OSError(error.errno, f"could not write {path} ({error.strerror or error}); {kept}") from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written; the old file is untouched.
+    """
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last; where folders cannot be opened (Windows), the system does that itself."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

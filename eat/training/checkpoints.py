@@ -1,0 +1,128 @@
+"""Checkpoints that survive a kill: written whole or not at all, and only where a resumed training ends the same."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+
+from eat.training.atomic import replacing
+from eat.training.loggers import MetricsCsv
+from eat.training.module import AdaptiveModule
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints beside their place and moves them there in one step.
+
+    Lightning's own writer goes through a temporary file too, but in the system's temporary folder, from which a move to
+    another file system is a copy that a kill can cut short; and it does not wait for the disk.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OSError: If it cannot be written; an older file of this name is untouched.
+        """
+        with replacing(Path(path)) as partial, partial.open("wb") as handle:
+            try:
+                torch.save(checkpoint, handle)
+            except RuntimeError as error:
+                # torch's archive writer wraps what the file said in an error of its own about positions.
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
+
+
+class RunCheckpoints(Checkpoint):
+    """Keeps the last state (every so many steps and at each epoch's end) and the best model of a run.
+
+    The best is the highest primary metric of validation, the earlier of equal ones, counted only once the final pruning
+    ratio holds. The last state is never written between a step and the validation that belongs to it: a training
+    resumed from there would skip that validation.
+
+    Args:
+        folder: Where ``last.ckpt`` and ``best.ckpt`` go.
+        every_n_steps: Optimiser steps between two writings of the last state.
+    """
+
+    def __init__(self, folder: str | Path, every_n_steps: int = 200) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"callbacks.checkpoints.every_n_steps: expected at least 1, got {every_n_steps}")
+        self.folder = Path(folder)
+        self.every_n_steps = every_n_steps
+        self.best_score: float | None = None
+        self.best_step: int | None = None
+        self._saved_step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the metrics file go on where the checkpoint stands."""
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCsv):
+                logger.resume(trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write the last state when it is due and nothing else belongs to this step."""
+        due = trainer.global_step - self._saved_step >= self.every_n_steps
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        validates = trainer.val_check_batch is not None and (batch_idx + 1) % trainer.val_check_batch == 0
+        ends_epoch = batch_idx + 1 == trainer.num_training_batches
+        if due and stepped and not validates and not ends_epoch:
+            self._save_last(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the model if it is the best so far."""
+        assert isinstance(pl_module, AdaptiveModule)
+        if trainer.sanity_checking or not pl_module.annealed:
+            return
+        score = float(trainer.callback_metrics[pl_module.monitored])
+        if self.best_score is None or score > self.best_score:
+            self.best_score, self.best_step = score, trainer.global_step
+            trainer.save_checkpoint(self.folder / BEST, weights_only=True)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the last state after the epoch and its validation."""
+        self._save_last(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training must know of the best model."""
+        return {"best_score": self.best_score, "best_step": self.best_step, "saved_step": self._saved_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where ``state_dict`` left."""
+        self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
+        self._saved_step = state_dict["saved_step"]
+
+    def _save_last(self, trainer: Trainer) -> None:
+        self._saved_step = trainer.global_step
+        trainer.save_checkpoint(self.folder / LAST)
+
+
+class AnnealedEarlyStopping(EarlyStopping):
+    """Lightning's early stopping on the primary metric, blind until the final pruning ratio holds.
+
+    Args:
+        patience: Validations without improvement after which training stops.
+        min_delta: Least improvement that counts.
+    """
+
+    def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
+        super().__init__("val/primary", min_delta, patience, mode="max", check_on_train_epoch_end=False)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Learn the primary metric's name."""
+        assert isinstance(pl_module, AdaptiveModule)
+        self.monitor = pl_module.monitored
+        super().setup(trainer, pl_module, stage)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count this validation if the final ratio holds."""
+        assert isinstance(pl_module, AdaptiveModule)
+        if pl_module.annealed:
+            super().on_validation_end(trainer, pl_module)

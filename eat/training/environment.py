@@ -1,0 +1,82 @@
+"""What a result depends on besides its configuration: versions, hardware, threads, commit; no names, no paths."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eat.training.atomic import write_text
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "lightning", "torchmetrics", "numpy", "hydra-core")
+
+
+def describe_environment(*, seed: int, data: str, device: str) -> dict[str, Any]:
+    """Return the facts that ``environment.json`` holds.
+
+    Args:
+        seed: The run's seed.
+        data: Fingerprint of the data that are read.
+        device: Type of the device that trains (``"cpu"``, ``"cuda"``).
+    """
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "device": device,
+        "cpu": cpu_name(),
+        "cpu_cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+        "commit": commit(),
+        "seed": seed,
+        "data": data,
+    }
+
+
+def write_environment(path: Path, *, seed: int, data: str, device: str) -> None:
+    """Write ``environment.json``; a resumption in another environment is added under ``resumed``, not hidden.
+
+    Args:
+        path: The file.
+        seed: See ``describe_environment``.
+        data: See ``describe_environment``.
+        device: See ``describe_environment``.
+    """
+    current = describe_environment(seed=seed, data=data, device=device)
+    if path.is_file():
+        first: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        resumed: list[dict[str, Any]] = first.pop("resumed", [])
+        if current not in (first, *resumed):
+            resumed.append(current)
+        current = first | ({"resumed": resumed} if resumed else {})
+    write_text(path, json.dumps(current, indent=2) + "\n")
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system gives it, or the architecture where it gives none."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """Return the commit of the code that runs, with ``+changes`` where files differ from it; None outside git."""
+    repository = Path(__file__).parent
+    try:
+        head = _git(repository, "rev-parse", "HEAD")
+        return head + ("+changes" if _git(repository, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    answer = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return answer.stdout.strip()

@@ -1,0 +1,174 @@
+"""One training step, one validation step: the encoder's one loop under Lightning."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
+
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.packed import AdaptiveOutput
+from eat.training.objective import JointObjective
+from eat.training.schedule import PruningSchedule
+
+Batch = Mapping[str, Tensor]
+
+
+class AdaptiveModule(LightningModule):
+    """Trains an adaptive classifier; validates it at the final pruning ratio and full depth.
+
+    A step is a pure function of the weights, the batch, the seed and the step's number: random state is set anew at
+    each batch, so that a resumed training draws the same dropout as one left alone.
+
+    Args:
+        model: The classifier.
+        objective: Gives the loss of a batch.
+        optimizer: Makes the optimiser of a model.
+        scheduler: Makes the learning-rate schedule from an optimiser and ``total_steps``.
+        schedule: Scale of the pruning ratio over the steps; shrunk to the training where that is shorter.
+        metrics: What validation measures on the final head's logits.
+        primary: Name of the primary metric among them; it is measured for every head and selects the best model.
+        seed: With the step's number it decides all random state.
+    """
+
+    def __init__(
+        self,
+        model: AdaptiveForSequenceClassification,
+        objective: JointObjective,
+        *,
+        optimizer: Callable[[nn.Module], Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        schedule: PruningSchedule,
+        metrics: MetricCollection,
+        primary: str,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.schedule = schedule
+        self.metrics = metrics
+        self.head_metrics = MetricCollection(
+            {f"{primary}_depth_{depth}": metrics[primary].clone() for depth in model.head_depths}, compute_groups=False
+        )
+        self.primary = primary
+        self.seed = seed
+        self.steps_per_epoch = 0  # known once the data are
+        self._examples: list[Tensor] = []  # of the batches that the next optimiser step sums over
+
+    @property
+    def monitored(self) -> str:
+        """Name under which the primary metric is logged."""
+        return f"val/{self.primary}"
+
+    @property
+    def annealed(self) -> bool:
+        """True from the step on at which the final pruning ratio holds; at once where nothing is pruned."""
+        return not self.model.pruner.depths or self.global_step >= self.schedule.end_step(self.steps_per_epoch)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the optimiser and its schedule, and fit the pruning schedule to the training's length."""
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        self.steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        self.schedule = self.schedule.shrunk_to(total_steps / self.steps_per_epoch)
+        optimizer = self.make_optimizer(self.model)
+        scheduler = self.make_scheduler(optimizer, total_steps=total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Train in training mode: Hugging Face hands models over in evaluation mode."""
+        self.model.train()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set what depends on the step alone: random state and pruning ratio."""
+        position = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+        torch.manual_seed(step_seed(self.seed, position, self.global_rank))
+        self.model.set_pruning_scale(self.schedule.scale_at(self.global_step, self.steps_per_epoch))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a packed batch."""
+        output = self._forward(batch)
+        assert output.all_logits is not None  # every head answers in training
+        loss, parts = self.objective(output.all_logits, batch)
+        self._examples.append(batch["example"])
+        if not torch.isfinite(loss):
+            raise FloatingPointError(self._explain(f"the loss is {loss.item()}"))
+        shown = {"train/loss": loss.detach(), "train/retention": output.retention.mean()}
+        if not batch["labels"].is_floating_point():
+            shown["train/accuracy"] = (output.all_logits[:, -1].argmax(-1) == batch["labels"]).float().mean()
+        self.log_dict(shown, prog_bar=True, batch_size=len(batch["lengths"]))
+        quiet: dict[str, Tensor | float] = {
+            "train/pruning_scale": self.schedule.scale_at(self.global_step, self.steps_per_epoch),
+            "train/learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        if len(parts) > 1:
+            quiet |= {f"train/{name}": part.detach() for name, part in parts.items()}
+        self.log_dict(quiet, batch_size=len(batch["lengths"]))
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip, and stop before a step with gradients that are not finite would spoil the weights."""
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        # Float16's loss scaler meets infinite gradients in good health and skips their step itself.
+        if self.trainer.precision != "16-mixed" and not torch.isfinite(norm):
+            raise FloatingPointError(self._explain(f"the gradient's norm is {norm.item()}"))
+        self._examples.clear()
+        self.log("train/gradient_norm", norm)
+        if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), gradient_clip_val, norm)  # not measured twice
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def on_validation_start(self) -> None:
+        """Measure the model that will be used: all of the pruning ratio."""
+        self.model.set_pruning_scale(1.0)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure every head on a packed batch; nobody exits."""
+        output, labels = self._forward(batch, trace=True), batch["labels"]
+        assert output.all_logits is not None
+        loss = self.objective.supervised(output.all_logits, labels)
+        values = {"val/loss": loss, "val/retention": output.retention.mean()}
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(labels))
+        all_logits = output.all_logits.float()
+        self.metrics.update(all_logits[:, -1], labels)
+        for metric, logits in zip(self.head_metrics.values(), all_logits.unbind(1), strict=True):
+            metric.update(logits, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics of the split, the primary one for every head."""
+        measured = self.metrics.compute() | self.head_metrics.compute()
+        self.log_dict({f"val/{name}": value for name, value in measured.items()})
+        self.metrics.reset()
+        self.head_metrics.reset()
+
+    def _forward(self, batch: Batch, trace: bool = False) -> AdaptiveOutput:
+        return self.model(
+            batch["input_ids"], token_type_ids=batch.get("token_type_ids"), lengths=batch["lengths"], trace=trace
+        )
+
+    def _explain(self, what: str) -> str:
+        return (
+            f"training stopped at step {self.global_step} (epoch {self.current_epoch + 1}): {what} on the batch of "
+            f"training examples {torch.cat(self._examples).tolist()}; the last checkpoint before it is kept. "
+            "Look at these examples, or try a lower optimizer.lr or trainer.gradient_clip_val"
+        )
+
+
+def step_seed(seed: int, position: int, rank: int = 0) -> int:
+    """Mix the run's seed, the batch's number since the start and the process's rank into one seed for that batch."""
+    state = np.random.SeedSequence([seed, position, rank]).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))  # torch takes signed 64 bits

@@ -1,0 +1,69 @@
+"""Progress for eyes at a terminal and for log files."""
+
+import sys
+import time
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+
+_SHOWN = ("train/loss", "train/accuracy", "train/retention")
+
+
+class ProgressLines(ProgressBar):
+    """Prints a line now and then instead of redrawing a bar: for log files, where a bar is a mess.
+
+    Args:
+        every_s: Least seconds between two lines.
+    """
+
+    def __init__(self, every_s: float = 20.0) -> None:
+        super().__init__()
+        self.every_s = every_s
+        self._last_time = 0.0
+        self._last_step = 0
+
+    def disable(self) -> None:
+        """Print nothing: Lightning's wish for all processes but the first."""
+        self.every_s = float("inf")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._last_time, self._last_step = time.monotonic(), trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Print a line if it is time."""
+        now = time.monotonic()
+        if now - self._last_time < self.every_s or self.every_s == float("inf"):
+            return
+        rate = (trainer.global_step - self._last_step) / (now - self._last_time)
+        values = " ".join(f"{name.removeprefix('train/')} {self._value(trainer, name)}" for name in _SHOWN)
+        place = f"{_epoch(trainer)} batch {batch_idx + 1}/{trainer.num_training_batches}"
+        print(f"{place} {values} ({rate:.1f} steps/s)", flush=True)
+        self._last_time, self._last_step = now, trainer.global_step
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print what validation found."""
+        found = [f"{name} {float(v):.4f}" for name, v in trainer.callback_metrics.items() if name.startswith("val/")]
+        if self.every_s != float("inf"):
+            print(f"{_epoch(trainer)} {' '.join(found)}", flush=True)
+
+    @staticmethod
+    def _value(trainer: Trainer, name: str) -> str:
+        value = trainer.callback_metrics.get(name)
+        return "-" if value is None else f"{float(value):.3f}"
+
+
+def _epoch(trainer: Trainer) -> str:
+    return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+
+
+def progress_bar(every_s: float = 20.0) -> ProgressBar:
+    """Build a bar where somebody watches, else lines.
+
+    Args:
+        every_s: Least seconds between two lines.
+    """
+    return TQDMProgressBar(refresh_rate=10) if sys.stderr.isatty() else ProgressLines(every_s)

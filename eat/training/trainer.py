@@ -1,0 +1,29 @@
+"""The Lightning trainer: the device that is there, in the precision that it is good at."""
+
+from typing import Any
+
+import torch
+from lightning import Trainer
+
+from eat.training.checkpoints import AtomicCheckpointIO
+
+
+def build_trainer(*, accelerator: str = "auto", precision: str = "auto", **options: Any) -> Trainer:
+    """Build a trainer whose checkpoints are whole or not there.
+
+    Args:
+        accelerator: ``auto`` takes the GPU where one is, else the CPU; or what Lightning knows.
+        precision: ``auto`` is mixed bfloat16 on GPUs that have it, mixed float16 on others, float32 on the CPU.
+        options: Everything else that ``lightning.Trainer`` takes.
+    """
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if precision == "auto":
+        precision = _best_precision(accelerator)
+    return Trainer(accelerator=accelerator, precision=precision, plugins=[AtomicCheckpointIO()], **options)  # type: ignore[arg-type]
+
+
+def _best_precision(accelerator: str) -> str:
+    if accelerator not in ("cuda", "gpu"):
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"

@@ -1,0 +1,38 @@
+"""Run folders: names, states, locks."""
+
+import sys
+
+import pytest
+
+from eat.training.run import RunFolder, fingerprint
+
+CONFIG = {"seed": 0, "exit": {"name": "confidence"}, "data": {"root": "a", "batch_size": 32}, "logger": {}}
+
+
+def test_the_fingerprint_names_the_training_not_its_evaluation():
+    same = {"logger": {"csv": 1}, "data": {"batch_size": 32, "root": "b"}, "exit": {"name": "never"}, "seed": 0}
+    assert fingerprint(CONFIG) == fingerprint(same)
+    assert fingerprint(CONFIG) != fingerprint(CONFIG | {"seed": 1})
+    assert fingerprint(CONFIG) != fingerprint(CONFIG | {"data": {"root": "a", "batch_size": 16}})
+    assert len(fingerprint(CONFIG)) == 8
+
+
+def test_setting_aside_loses_nothing(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    assert run.set_aside() is None
+    for content in ("one", "two"):
+        run.path.mkdir()
+        (run.path / "file").write_text(content)
+        run.set_aside()
+    assert (tmp_path / "run.old-1" / "file").read_text() == "one"
+    assert (tmp_path / "run.old-2" / "file").read_text() == "two"
+    assert not run.path.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
+def test_two_trainings_cannot_share_a_folder(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with run.locked(), pytest.raises(RuntimeError, match="another process is training in"), run.locked():
+        pass
+    with run.locked():
+        pass  # released with the block
