@@ -1,0 +1,123 @@
+"""A frozen, fine-tuned classifier whose logits the student learns from (EAT eq. 2)."""
+
+import inspect
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from eat.models.classifier import AdaptiveForSequenceClassification
+
+log = logging.getLogger(__name__)
+
+
+class Teacher:
+    """Answers packed batches with a frozen model's logits, classes in the student's order.
+
+    A plain object on purpose: as a submodule of the training it would be written into every checkpoint.
+
+    Args:
+        model: A sequence classifier that takes padded input; frozen and set to evaluation here.
+        order: Where each of the student's classes stands among the teacher's; None for the same order.
+        pad_token_id: What fills up the padded input.
+    """
+
+    def __init__(self, model: PreTrainedModel, order: Sequence[int] | None = None, pad_token_id: int = 0) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.order = None if order is None else torch.tensor(order)
+        self.pad_token_id = pad_token_id
+        self._takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, *, tokenizer: PreTrainedTokenizerBase, label_names: Sequence[str], max_length: int
+    ) -> "Teacher":
+        """Load a teacher and check that it fits.
+
+        Args:
+            folder: Folder of a fine-tuned Hugging Face classifier, or a finished run folder (its ``model/`` is read).
+            tokenizer: The student's; the teacher's must have the same vocabulary.
+            label_names: The student's classes in order; empty for regression.
+            max_length: Longest input in tokens.
+
+        Raises:
+            ValueError: If there is no model, or vocabulary, labels or length do not fit; says which.
+        """
+        path = _model_folder(Path(folder))
+        _check_tokenizer(path, tokenizer)
+        model = AutoModelForSequenceClassification.from_pretrained(path)
+        order = _class_order(model.config, label_names, path)
+        longest = getattr(model.config, "max_position_embeddings", None)
+        if longest is not None and longest < max_length:
+            raise ValueError(
+                f"objective.teacher: {path} reads at most {longest} tokens, but inputs have up to {max_length}; "
+                f"set backbone.max_length={longest} or less"
+            )
+        if isinstance(model, AdaptiveForSequenceClassification):
+            model.set_exit(name="never")
+        return cls(model, order, tokenizer.pad_token_id or 0)
+
+    @torch.no_grad()
+    def __call__(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "batch classes"]:
+        """Return the logits for a packed batch (``input_ids``, ``lengths``, perhaps ``token_type_ids``)."""
+        self.model.to(batch["input_ids"].device)
+        lengths = batch["lengths"].tolist()
+        padded = {
+            "input_ids": _pad(batch["input_ids"], lengths, self.pad_token_id),
+            "attention_mask": _pad(torch.ones_like(batch["input_ids"]), lengths, 0),
+        }
+        if self._takes_types and "token_type_ids" in batch:
+            padded["token_type_ids"] = _pad(batch["token_type_ids"], lengths, 0)
+        logits = self.model(**padded).logits
+        return logits if self.order is None else logits[:, self.order.to(logits.device)]
+
+
+def _pad(values: Int[Tensor, " tokens"], lengths: list[int], fill: int) -> Int[Tensor, "batch width"]:
+    return pad_sequence(list(values.split(lengths)), batch_first=True, padding_value=fill)
+
+
+def _model_folder(folder: Path) -> Path:
+    for candidate in (folder / "model", folder):
+        if (candidate / "config.json").is_file():
+            return candidate
+    raise ValueError(
+        f"objective.teacher: expected the folder of a fine-tuned classifier (with config.json) or a finished run "
+        f"(with model/config.json), got {str(folder)!r}, which has neither"
+    )
+
+
+def _check_tokenizer(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    try:
+        theirs = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"objective.teacher: no tokenizer in {path}; save it there beside the weights") from error
+    if theirs.get_vocab() != tokenizer.get_vocab():
+        raise ValueError(
+            f"objective.teacher: {path} has another vocabulary ({len(theirs)} tokens) than the student "
+            f"({len(tokenizer)} tokens); teacher and student must share one tokenizer"
+        )
+
+
+def _class_order(config: object, label_names: Sequence[str], path: Path) -> list[int] | None:
+    """Return where each student class stands among the teacher's; None where the order is the same."""
+    id2label: Mapping[int, str] = getattr(config, "id2label", {})
+    theirs = [str(id2label[index]) for index in sorted(id2label)]
+    expected = len(label_names) or 1
+    if len(theirs) != expected:
+        raise ValueError(f"objective.teacher: expected {expected} outputs as the task has, {path} has {len(theirs)}")
+    if not label_names:
+        return None
+    if all(re.fullmatch(r"LABEL_\d+", name) for name in theirs):
+        log.warning("The teacher %s does not name its classes; they are taken in the order %s", path, list(label_names))
+        return None
+    places = {name.lower(): index for index, name in enumerate(theirs)}
+    if sorted(places) != sorted(name.lower() for name in label_names):
+        raise ValueError(f"objective.teacher: expected the classes {list(label_names)}, {path} has {theirs}")
+    order = [places[name.lower()] for name in label_names]
+    return None if order == list(range(expected)) else order
