@@ -1,0 +1,121 @@
+"""A public labelled data set under its official columns, brought to eat's: text, text_pair, label."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from datasets import ClassLabel, Dataset
+from jaxtyping import Float, Int
+
+from eat.tasks.sources import Source, read_label_names, read_splits
+
+TEXT_FIELDS = ("text", "text_pair")
+LABEL_FIELD = "label"
+
+
+@dataclass(frozen=True)
+class PublicTask:
+    """A data set that everybody knows: its address, columns, classes, metrics and official size.
+
+    Attributes:
+        name: The task's name in the table.
+        source: Where it is read from.
+        source_columns: The one or two text columns as the source calls them.
+        source_label: The label column as the source calls it.
+        label_names: Class names in label order; empty for regression.
+        metrics: Names of its metrics, the primary one first.
+        official_rows: Official size of each labelled split; these are the splits that are loaded, ``train`` first.
+    """
+
+    name: str
+    source: Source
+    source_columns: tuple[str, ...]
+    source_label: str
+    label_names: tuple[str, ...]
+    metrics: tuple[str, ...]
+    official_rows: Mapping[str, int]
+
+    @property
+    def text_fields(self) -> tuple[str, ...]:
+        """The text columns after loading."""
+        return TEXT_FIELDS[: len(self.source_columns)]
+
+    @property
+    def label_field(self) -> str:
+        """The label column after loading."""
+        return LABEL_FIELD
+
+    @property
+    def kind(self) -> Literal["classification", "regression"]:
+        """Whether labels are classes or scores."""
+        return "classification" if self.label_names else "regression"
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs that a model needs: one per class; one for regression."""
+        return max(1, len(self.label_names))
+
+    def load(self, root: str | Path | None = None, cache_dir: str | Path | None = None) -> dict[str, Dataset]:
+        """Read ``train`` and the reported splits, with columns ``text``, ``text_pair`` for pairs, and ``label``.
+
+        Class numbers follow ``label_names`` whatever the source's own order is: a ``labels.json`` beside local files,
+        or the names stored with the column, are matched by name. Without either the numbers are the hub's.
+
+        Args:
+            root: Folder of local Parquet files; None asks ``EAT_DATA_ROOT``, then the hub.
+            cache_dir: Where ``datasets`` keeps its Arrow files.
+
+        Raises:
+            DataNotFoundError: If the data is not where it was looked for.
+            ValueError: If a column is missing, a text is null, or a label is outside the known ones.
+        """
+        splits = read_splits(self.source, tuple(self.official_rows), root=root, cache_dir=cache_dir)
+        names = read_label_names(self.source, root=root)
+        return {split: self._normalise(dataset, names, f"{self.name}/{split}") for split, dataset in splits.items()}
+
+    def _normalise(self, dataset: Dataset, names: tuple[str, ...] | None, where: str) -> Dataset:
+        for column in (*self.source_columns, self.source_label):
+            if column not in dataset.column_names:
+                raise ValueError(f"{where}: column {column!r} is missing; there are {dataset.column_names}")
+        for column in self.source_columns:
+            _check_text(dataset, column, where)
+        feature = dataset.features[self.source_label]
+        if names is None and isinstance(feature, ClassLabel):
+            names = tuple(feature.names)
+        raw = dataset.with_format("numpy")[self.source_label][:]
+        labels = self._classes(raw, names, where) if self.label_names else _scores(raw, where)
+        renames = {old: new for old, new in zip(self.source_columns, TEXT_FIELDS, strict=False) if old != new}
+        return dataset.select_columns(list(self.source_columns)).rename_columns(renames).add_column(LABEL_FIELD, labels)
+
+    def _classes(self, raw: np.ndarray, names: Sequence[str] | None, where: str) -> Int[np.ndarray, " rows"]:
+        """Number the source's labels in the order of ``label_names``."""
+        if not np.issubdtype(raw.dtype, np.integer):
+            raise ValueError(f"{where}: column {self.source_label!r} must hold integers without nulls, got {raw.dtype}")
+        source_names = self.label_names if names is None else names
+        if sorted(source_names) != sorted(self.label_names):
+            odd = sorted(set(source_names) ^ set(self.label_names))
+            raise ValueError(f"{where}: expected the {self.num_labels} label names of {self.name}; these differ: {odd}")
+        outside = np.flatnonzero((raw < 0) | (raw >= self.num_labels))
+        if len(outside):
+            raise ValueError(
+                f"{where}: {len(outside)} rows have a label outside 0..{self.num_labels - 1}, "
+                f"the first in row {outside[0] + 1}: {raw[outside[0]]}"
+            )
+        order = np.array([self.label_names.index(name) for name in source_names], dtype=np.int64)
+        return order[raw]
+
+
+def _check_text(dataset: Dataset, column: str, where: str) -> None:
+    values = dataset.data.column(column)
+    if str(values.type) not in ("string", "large_string"):
+        raise ValueError(f"{where}: column {column!r} must hold text, got {values.type}")
+    if values.null_count:
+        raise ValueError(f"{where}: {values.null_count} rows have no text in column {column!r}")
+
+
+def _scores(raw: np.ndarray, where: str) -> Float[np.ndarray, " rows"]:
+    if not np.issubdtype(raw.dtype, np.number) or not np.isfinite(raw).all():
+        raise ValueError(f"{where}: scores must be finite numbers without nulls")
+    return raw.astype(np.float32)
