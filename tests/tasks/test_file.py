@@ -1,0 +1,210 @@
+"""A user's own file in its four formats, its labels, its carved validation, and all that can be wrong with it."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from eat.tasks import Task, build_task
+from eat.tasks.file import FileTask
+
+ROWS = [{"body": f"text number {i}", "class": ("ham", "spam", "eggs")[i % 3]} for i in range(30)]
+COLUMNS = {"text": "body", "label": "class"}
+
+
+def save(path: Path, rows: list[dict]) -> Path:
+    """Write rows in the format of the suffix."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        mark = "," if path.suffix == ".csv" else "\t"
+        lines = [mark.join(rows[0]), *(mark.join(str(value) for value in row.values()) for row in rows)]
+        path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def labelled(path: Path, labels: list) -> Path:
+    return save(path, [{"text": f"t{i}", "label": label} for i, label in enumerate(labels)])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_reads_every_format(suffix: str, tmp_path: Path) -> None:
+    train = save(tmp_path / f"train{suffix}", ROWS)
+    validation = save(tmp_path / f"validation{suffix}", ROWS[:5])
+    task = build_task({"name": "file", "train": str(train), "validation": str(validation), **COLUMNS})
+    assert isinstance(task, Task)
+    assert task.label_names == ("eggs", "ham", "spam")
+    assert (task.num_labels, task.text_fields, task.metrics) == (3, ("text",), ("accuracy", "macro_f1"))
+    splits = task.load()
+    assert splits["train"].column_names == ["text", "label"]
+    assert splits["train"]["text"][:] == [row["body"] for row in ROWS]
+    assert splits["validation"]["label"][:] == [1, 2, 0, 1, 2]
+
+
+def test_a_second_text_and_a_test_file(tmp_path: Path) -> None:
+    rows = [{"a": f"a{i}", "b": f"b{i}", "label": i % 2} for i in range(6)]
+    train, test = save(tmp_path / "x.csv", rows), save(tmp_path / "y.jsonl", rows[:2])
+    task = FileTask(train, test=test, text="a", text_pair="b")
+    splits = task.load()
+    assert list(splits) == ["train", "test"]  # the test file is what is reported: nothing is carved
+    assert task.text_fields == ("text", "text_pair")
+    assert splits["test"].to_dict() == {"text": ["a0", "a1"], "text_pair": ["b0", "b1"], "label": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "names"),
+    [
+        ("x.csv", ["10", "9", "2"], ("2", "9", "10")),
+        ("x.csv", ["no", "yes", " yes "], ("no", "yes")),
+        ("x.csv", ["10", "9", "b"], ("10", "9", "b")),
+        ("x.csv", ["-1", "1", "0"], ("-1", "0", "1")),
+        ("x.jsonl", [True, False, True], ("False", "True")),
+        ("x.jsonl", ["1", 2, 1], ("1", "2")),
+        ("x.parquet", [10, 9, 9], ("9", "10")),
+        ("x.parquet", [1.0, 0.0, 1.0], ("0", "1")),
+        ("x.parquet", [True, False, True], ("False", "True")),
+    ],
+)
+def test_label_names_are_the_sorted_labels(name: str, labels: list, names: tuple[str, ...], tmp_path: Path) -> None:
+    path = labelled(tmp_path / name, labels)
+    assert FileTask(path, validation=path).label_names == names
+
+
+def test_scores(tmp_path: Path) -> None:
+    path = labelled(tmp_path / "x.csv", [0.5, 1, -2])
+    task = FileTask(path, validation=path, kind="regression")
+    assert (task.label_names, task.num_labels, task.metrics) == ((), 1, ("pearson", "spearman"))
+    assert task.load()["train"]["label"][:] == [0.5, 1.0, -2.0]
+
+
+def test_carved_validation_is_stratified_grouped_and_the_same_every_time(tmp_path: Path) -> None:
+    rows = [{"text": f"Text  {i // 2}" if i % 2 else f"text {i // 2}", "label": i // 2 % 2} for i in range(200)]
+    path = save(tmp_path / "x.csv", rows)
+    splits, again, other = FileTask(path).load(), FileTask(path).load(), FileTask(path, split_seed=1).load()
+    assert {name: len(split) for name, split in splits.items()} == {"train": 180, "validation": 20}
+    assert sum(splits["validation"]["label"][:]) == 10
+    normalised = {name: {" ".join(text.lower().split()) for text in split["text"][:]} for name, split in splits.items()}
+    assert not normalised["train"] & normalised["validation"]
+    assert splits["validation"].to_dict() == again["validation"].to_dict() != other["validation"].to_dict()
+
+
+def test_a_rare_class_stays_in_training(tmp_path: Path) -> None:
+    path = labelled(tmp_path / "x.csv", ["often"] * 30 + ["once"])
+    assert 1 - FileTask(path).label_names.index("often") in FileTask(path).load()["train"]["label"][:]
+
+
+def test_strange_but_valid_text(tmp_path: Path) -> None:
+    texts = ["", "word", "x" * 1_000_000, "emoji 🙂", "NUL \x00 inside", "שלום", 'a "quote", and\na line']
+    path = tmp_path / "x.csv"
+    quoted = ['"' + text.replace('"', '""') + '"' for text in texts]
+    path.write_bytes(("\ufefflabel,text\n" + "\n\n".join(f"{i % 2},{t}" for i, t in enumerate(quoted))).encode())
+    assert FileTask(path, validation=path).load()["train"]["text"][:] == texts
+
+
+def test_quotes_can_be_ordinary_characters(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text('text\tlabel\n"so" he said\t1\n"never closed\t0\n')
+    assert FileTask(path, validation=path, quotes=False).load()["train"]["text"][:] == ['"so" he said', '"never closed']
+    with pytest.raises(ValueError, match=r"x\.tsv, line 2: broken row: .* \(data\.quotes=false reads quotes"):
+        FileTask(path, validation=path).load()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", b"", r"data\.train: .*x\.csv is empty"),
+        ("x.csv", b"text,label\n", r"data\.train: .*x\.csv has no rows"),
+        ("x.jsonl", b"\n\n", r"data\.train: .*x\.jsonl has no rows"),
+        (
+            "x.csv",
+            b"txt,label\na,1\n",
+            r"data\.text: .* no column 'text'; it has \['txt', 'label'\] \(did you mean dat",
+        ),
+        ("x.jsonl", b'{"text": "a", "y": 1}', r"data\.label: .* no column 'label'; it has \['text', 'y'\]$"),
+        ("x.csv", b"text,text,label\na,b,1\n", r"column names must differ, \['text'\]"),
+        ("x.csv", b"text,label\na,1\nb,c,0\n", r"x\.csv, line 3: expected 2 fields as in the header, got 3; .* quotes"),
+        ("x.csv", b'text,label\n"a\nb",1\n\nc\n', r"x\.csv, line 5: expected 2 fields as in the header, got 1"),
+        ("x.csv", b'text,label\na,1\n"b,0\n', r"x\.csv, line 3: broken row: unexpected end of data"),
+        ("x.csv", b'text,label\n"a"b,1\n', r"x\.csv, line 2: broken row: ',' expected after '\"'"),
+        ("x.csv", b"text,label\na,1\nb\xff,0\n", r"x\.csv, line 3: not UTF-8: byte 0xff at position 16 of the file"),
+        ("x.jsonl", b'{"text": "a\xe9", "label": 1}', r"x\.jsonl, line 1: not UTF-8: byte 0xe9 at position 11"),
+        ("x.jsonl", b'{"text": "a", "label": 1}\n{"text"\n', r"x\.jsonl, line 2: broken JSON"),
+        ("x.jsonl", b'{"text": "a", "label": 1}\n[1]\n', r"x\.jsonl, line 2: expected a JSON object, got list"),
+        ("x.parquet", b"PAR1 but not really PAR1", r"x\.parquet: not readable as Parquet"),
+        ("x.xlsx", b"PK", r"data\.train: expected a file ending in \.csv, \.tsv, \.jsonl, \.parquet, got 'x\.xlsx'"),
+        ("x.csv", b"text,label\na,1\nb,\nc,NaN\nd,0\n", r"2 of 4 rows have no label in column 'label' .* line 3"),
+        ("x.jsonl", b'{"text": "a", "label": 1}\n\n{"text": "b"}\n', r"1 of 2 rows have no label .* line 3"),
+        ("x.csv", b"text,label\na,1\nb,1\n", r"at least two classes in column 'label', all 2 rows have '1'"),
+        (
+            "x.jsonl",
+            b'{"text": null, "label": 1}\n{"text": "a", "label": 0}',
+            r"1 of 2 rows have no text in column 'text' \(null\), .* line 1",
+        ),
+        (
+            "x.jsonl",
+            b'{"text": "a", "label": 0}\n{"text": 5, "label": 1}\n',
+            r"line 2: expected text in column 'text', got int 5",
+        ),
+        (
+            "x.jsonl",
+            b'{"text": "a", "label": 0}\n{"text": "\\ud800", "label": 1}',
+            r"line 2: column 'text' is no Unicode text",
+        ),
+        (
+            "x.jsonl",
+            b'{"text": "a", "label": 0.5}',
+            r"line 1: expected text, an integer .* 0\.5; .*data\.kind=regression",
+        ),
+        ("x.jsonl", b'{"text": "a", "label": [1]}', r"line 1: expected text, an integer or true/false .* got \[1\]"),
+    ],
+)
+def test_broken_files_are_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        FileTask(path, validation=path).load()
+
+
+@pytest.mark.parametrize("label", ["much", "inf", "", "nan"])
+def test_scores_must_be_finite_numbers(label: str, tmp_path: Path) -> None:
+    path = labelled(tmp_path / "x.csv", ["1.5", label])
+    with pytest.raises(ValueError, match=r"data\.label: .*x\.csv.* line 3"):
+        FileTask(path, validation=path, kind="regression").load()
+
+
+def test_validation_labels_must_be_known(tmp_path: Path) -> None:
+    train, validation = labelled(tmp_path / "x.csv", ["a", "b"]), labelled(tmp_path / "y.csv", ["a", "c", "d"])
+    message = (
+        r"y\.csv: 2 rows have a label .* training does not know, the first in line 3: 'c'; training has \['a', 'b'\]"
+    )
+    with pytest.raises(ValueError, match=message):
+        FileTask(train, validation=validation).load()
+
+
+def test_a_column_of_ever_new_values_is_no_label(tmp_path: Path) -> None:
+    path = labelled(tmp_path / "x.csv", [f"{i}.5" for i in range(80)])
+    with pytest.raises(ValueError, match=r"80 different labels in 80 rows of column 'label': is it the label\?"):
+        FileTask(path).load()
+
+
+def test_too_few_texts_to_carve(tmp_path: Path) -> None:
+    path = labelled(tmp_path / "x.csv", ["a", "b"])
+    with pytest.raises(ValueError, match=r"has 2 different texts, too few .* data\.validation="):
+        FileTask(path).load()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    train = labelled(tmp_path / "x.csv", ["a", "b"])
+    with pytest.raises(FileNotFoundError, match=r"data\.validation: no file .*nowhere\.csv' \(looked for "):
+        FileTask(train, validation=tmp_path / "nowhere.csv").load()
+
+
+def test_options_are_checked_before_anything_is_read() -> None:
+    with pytest.raises(ValueError, match=r"expected different columns, got"):
+        FileTask("x.csv", text="label")
+    with pytest.raises(ValueError, match=r"data\.kind: expected 'classification' or 'regression', got 'ranking'"):
+        build_task({"name": "file", "train": "x.csv", "kind": "ranking"})
