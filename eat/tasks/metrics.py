@@ -1,0 +1,168 @@
+"""Metrics of a task: running ones for training (torchmetrics), and plain functions of arrays for replayed logits.
+
+Both take logits (examples, classes), for regression (examples, 1), and labels; the plain ones agree with scikit-learn
+and SciPy. A share that has nothing to count is 0, a correlation with a constant is NaN.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from scipy.stats import rankdata
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
+from torchmetrics.classification import (
+    BinaryF1Score,
+    BinaryRecall,
+    MulticlassAccuracy,
+    MulticlassF1Score,
+    MulticlassMatthewsCorrCoef,
+)
+from torchmetrics.wrappers import LambdaInputTransformer
+
+from eat.tasks import Task
+from eat.tasks.clinc150 import OUT_OF_SCOPE
+
+
+@dataclass(frozen=True)
+class TaskMetric:
+    """One metric in its two forms.
+
+    Attributes:
+        running: Builds the torchmetrics form for a task; it is updated with logits and labels.
+        value: ``(predicted, labels, task) -> value``; predicted are classes, or scores for regression.
+    """
+
+    running: Callable[[Task], Metric]
+    value: Callable[[np.ndarray, np.ndarray, Task], float]
+
+
+def build_metrics(task: Task) -> MetricCollection:
+    """Build the task's running metrics, by name, in torchmetrics's own order; ``update(logits, labels)``."""
+    metrics = {name: METRICS[name].running(task) for name in task.metrics}
+    # Groups of metrics with equal states would be formed from wrappers, which have none.
+    return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
+
+
+def compute_metrics(
+    task: Task, logits: Float[np.ndarray | Tensor, "examples outputs"], labels: Shaped[np.ndarray | Tensor, " examples"]
+) -> dict[str, float]:
+    """Compute the task's metrics, the primary one first.
+
+    Args:
+        task: Names the metrics.
+        logits: One row per example; a task's ``num_labels`` outputs.
+        labels: Class numbers, or scores for regression.
+
+    Raises:
+        ValueError: If there is no example, the number of outputs is not the task's, or a logit is NaN.
+    """
+    scores, truth = np.asarray(logits), np.asarray(labels)
+    if scores.shape != (len(truth), task.num_labels) or not len(truth):
+        raise ValueError(f"logits: expected (examples, {task.num_labels}) with examples > 0, got {scores.shape}")
+    if np.isnan(scores).any():
+        raise ValueError(f"logits: {int(np.isnan(scores).any(axis=1).sum())} of {len(truth)} examples have NaN")
+    predicted = scores[:, 0].astype(np.float64) if task.kind == "regression" else scores.argmax(axis=1)
+    return {name: METRICS[name].value(predicted, truth, task) for name in task.metrics}
+
+
+def accuracy(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """Share of right answers."""
+    return float((predicted == labels).mean()) if len(labels) else 0.0
+
+
+def f1(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"], positive: int = 1) -> float:
+    """Harmonic mean of the precision and recall of one class."""
+    hits = int(((predicted == positive) & (labels == positive)).sum())
+    named = int((predicted == positive).sum()) + int((labels == positive).sum())
+    return 2 * hits / named if named else 0.0
+
+
+def macro_f1(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """Mean of F1 over the classes that were predicted or true."""
+    classes = np.union1d(predicted, labels).tolist()
+    return float(np.mean([f1(predicted, labels, positive) for positive in classes]))
+
+
+def matthews(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """Matthews' correlation over any number of classes (Gorodkin 2004), 0 where all predicted or all true are one."""
+    size = 1 + int(max(predicted.max(), labels.max()))
+    times_predicted = np.bincount(predicted, minlength=size).astype(np.float64)
+    times_true = np.bincount(labels, minlength=size).astype(np.float64)
+    total, right = float(len(labels)), float((predicted == labels).sum())
+    spread = (total**2 - times_predicted @ times_predicted) * (total**2 - times_true @ times_true)
+    return float((right * total - times_predicted @ times_true) / math.sqrt(spread)) if spread > 0 else 0.0
+
+
+def pearson(predicted: Shaped[np.ndarray, " n"], labels: Shaped[np.ndarray, " n"]) -> float:
+    """Pearson's correlation; NaN where either side is constant."""
+    one, other = predicted.astype(np.float64), labels.astype(np.float64)
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return math.nan
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def spearman(predicted: Shaped[np.ndarray, " n"], labels: Shaped[np.ndarray, " n"]) -> float:
+    """Spearman's correlation: Pearson's of the ranks, equal values sharing their mean rank."""
+    return pearson(rankdata(predicted), rankdata(labels))
+
+
+def _value(function: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[np.ndarray, np.ndarray, Task], float]:
+    return lambda predicted, labels, task: function(predicted, labels)
+
+
+def _in_scope_accuracy(predicted: np.ndarray, labels: np.ndarray, task: Task) -> float:
+    in_scope = labels != task.label_names.index(OUT_OF_SCOPE)
+    return accuracy(predicted[in_scope], labels[in_scope])
+
+
+def _oos_recall(predicted: np.ndarray, labels: np.ndarray, task: Task) -> float:
+    out_of_scope = labels == task.label_names.index(OUT_OF_SCOPE)
+    return accuracy(predicted[out_of_scope], labels[out_of_scope])
+
+
+def _predicted(logits: Tensor) -> Tensor:
+    return logits.argmax(dim=-1)
+
+
+def _predicted_is(logits: Tensor, label: int) -> Tensor:
+    return logits.argmax(dim=-1) == label
+
+
+def _label_is(labels: Tensor, label: int) -> Tensor:
+    return labels == label
+
+
+def _score(logits: Tensor) -> Tensor:
+    return logits.squeeze(-1).double()
+
+
+def _running_f1(task: Task) -> Metric:
+    if task.num_labels != 2:
+        raise ValueError(f"f1 is that of the second of two classes, {task.name} has {task.num_labels}: use macro_f1")
+    return LambdaInputTransformer(BinaryF1Score(), _predicted)
+
+
+def _running_oos_recall(task: Task) -> Metric:
+    oos = task.label_names.index(OUT_OF_SCOPE)
+    return LambdaInputTransformer(BinaryRecall(), partial(_predicted_is, label=oos), partial(_label_is, label=oos))
+
+
+def _running_in_scope_accuracy(task: Task) -> Metric:
+    oos = task.label_names.index(OUT_OF_SCOPE)
+    return MulticlassAccuracy(task.num_labels, average="micro", ignore_index=oos)
+
+
+METRICS: Mapping[str, TaskMetric] = {
+    "accuracy": TaskMetric(lambda task: MulticlassAccuracy(task.num_labels, average="micro"), _value(accuracy)),
+    "f1": TaskMetric(_running_f1, _value(f1)),
+    "macro_f1": TaskMetric(lambda task: MulticlassF1Score(task.num_labels, average="macro"), _value(macro_f1)),
+    "matthews": TaskMetric(lambda task: MulticlassMatthewsCorrCoef(task.num_labels), _value(matthews)),
+    "pearson": TaskMetric(lambda task: LambdaInputTransformer(PearsonCorrCoef(), _score), _value(pearson)),
+    "spearman": TaskMetric(lambda task: LambdaInputTransformer(SpearmanCorrCoef(), _score), _value(spearman)),
+    "in_scope_accuracy": TaskMetric(_running_in_scope_accuracy, _in_scope_accuracy),
+    "oos_recall": TaskMetric(_running_oos_recall, _oos_recall),
+}
