@@ -1,0 +1,104 @@
+"""Held-out splits, carved from train before anything is fitted: one for thresholds, one for certificates.
+
+Neither the reported split nor anything trained on ever chooses a threshold, a checkpoint or a certificate.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from datasets import Dataset
+
+from eat.data.leakage import UNITS, PhraseIndex, same_text, whole_sentences
+from eat.tasks.units import Unit, draw_units, row_texts
+
+THRESHOLD_SHARE = 0.1
+CERTIFICATION_SHARE = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+class Carved(NamedTuple):
+    """What is trained on, and the two splits that are not."""
+
+    train: Dataset
+    threshold: Dataset
+    certification: Dataset
+
+
+def carve(
+    task_name: str, train: Dataset, *, threshold_examples: int = 500, certification_examples: int = 1500, seed: int = 0
+) -> Carved:
+    """Carve the threshold and certification splits from train.
+
+    Whole units are drawn (``eat.data.leakage``), each class in its proportion, by a hash of seed and text: the same
+    rows whatever their order. Small tasks give less: at most a tenth of their rows for thresholds and a fifth for
+    certification, but one row each. For SST-2 every phrase inside a held-out sentence leaves training as well.
+
+    Args:
+        task_name: The task's name: some tasks have a rule of their own.
+        train: Rows with columns ``text``, for pairs ``text_pair``, and ``label``.
+        threshold_examples: Rows wanted for thresholds and model selection; 0 for none.
+        certification_examples: Rows wanted for certificates; 0 for none.
+        seed: Names the draw.
+
+    Returns:
+        The three splits, each in the order of ``train``.
+
+    Raises:
+        ValueError: If a number is negative, or train is too small to give every split a row.
+    """
+    if min(threshold_examples, certification_examples) < 0:
+        wanted = f"{threshold_examples} and {certification_examples}"
+        raise ValueError(f"threshold_examples, certification_examples: expected 0 or more, got {wanted}")
+    units = UNITS.get(task_name, same_text)(train)
+    threshold = _draw(units, threshold_examples, THRESHOLD_SHARE, len(train), f"{seed}/threshold")
+    left = sorted(set(units) - set(threshold), key=lambda unit: unit.rows)
+    certification = _draw(left, certification_examples, CERTIFICATION_SHARE, len(train), f"{seed}/certification")
+    leaving = {row for unit in (*threshold, *certification) for row in unit.rows}
+    if UNITS.get(task_name) is whole_sentences:
+        leaving |= _phrases_inside(train, [*threshold, *certification])
+    staying = [row for row in range(len(train)) if row not in leaving]
+    short = (threshold_examples and not threshold) or (certification_examples and not certification)
+    if short or not staying:
+        raise ValueError(
+            f"{task_name}: {len(train)} training rows ({len(units)} independent texts) are too few to hold out a "
+            "threshold and a certification split; give more rows, or set threshold_examples and "
+            "certification_examples to 0"
+        )
+    carved = Carved(train.select(staying), _select(train, threshold), _select(train, certification))
+    _log.info(
+        "%s: of %d training rows %d are held out for thresholds, %d for certification, %d more leave with them",
+        *(task_name, len(train), len(carved.threshold), len(carved.certification)),
+        len(train) - sum(len(part) for part in carved),
+    )
+    return carved
+
+
+def summarise_splits(splits: Mapping[str, Dataset]) -> dict[str, dict[str, int | float]]:
+    """Describe each split: its rows, mean words per row, and rows whose text also stands in ``train``.
+
+    Official sets repeat some training texts in their reported splits; those rows stay where they are, and are counted.
+    """
+    trained_on = set(row_texts(splits["train"]))
+    summary: dict[str, dict[str, int | float]] = {}
+    for name, split in splits.items():
+        texts = row_texts(split)
+        words = sum(len(text.split()) for row in texts for text in row)
+        summary[name] = {"rows": len(texts), "mean_words": words / len(texts) if texts else 0.0}
+        if name != "train":
+            summary[name]["rows_also_in_train"] = sum(row in trained_on for row in texts)
+    return summary
+
+
+def _draw(units: list[Unit], wanted: int, share: float, total: int, salt: str) -> list[Unit]:
+    return draw_units(units, min(wanted, max(1, int(share * total))), salt=salt) if wanted and units else []
+
+
+def _phrases_inside(train: Dataset, held_out: list[Unit]) -> set[int]:
+    sentences = PhraseIndex([unit.key for unit in held_out])
+    return {row for row, (text,) in enumerate(row_texts(train)) if text in sentences}
+
+
+def _select(train: Dataset, units: list[Unit]) -> Dataset:
+    return train.select(sorted(row for unit in units for row in unit.rows))

@@ -1,0 +1,140 @@
+"""Held-out splits: nothing leaks, sizes, determinism; SST-2's sentences beside a slow reference and on the real set."""
+
+import logging
+import time
+
+import pytest
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eat.data.leakage import PhraseIndex, maximal_phrases, whole_sentences
+from eat.data.splits import Carved, carve, summarise_splits
+from eat.tasks import build_task
+from eat.tasks.units import row_texts
+
+
+def rows(texts: list[str], **more: list) -> Dataset:
+    return Dataset.from_dict({"text": texts, **more, "label": [i % 2 for i in range(len(texts))]})
+
+
+def texts_of(*splits: Dataset) -> set[tuple[str, ...]]:
+    return {texts for split in splits for texts in row_texts(split)}
+
+
+def assert_disjoint(carved: Carved) -> None:
+    train, threshold, certification = (texts_of(split) for split in carved)
+    assert not train & threshold
+    assert not train & certification
+    assert not threshold & certification
+
+
+def inside(phrase: str, sentence: str) -> bool:
+    """Compare word by word: the slow, obvious way."""
+    short, long = phrase.split(), sentence.split()
+    return any(long[i : i + len(short)] == short for i in range(len(long) - len(short) + 1))
+
+
+def test_equal_texts_never_stand_on_both_sides() -> None:
+    train = rows([f"Text  {i % 100}" if i % 3 else f"text {i % 100}" for i in range(400)])
+    carved = carve("cola", train, threshold_examples=30, certification_examples=60, seed=0)
+    assert_disjoint(carved)
+    assert sum(len(split) for split in carved) == 400
+    assert [len(split) for split in carved][1:] == [28, 60]  # units of four rows
+    assert carved.certification.column_names == ["text", "label"]
+
+
+def test_pairs_are_grouped_by_both_texts_or_by_either_as_the_task_reports() -> None:
+    pairs = {"texts": [f"premise {i // 3}" for i in range(300)], "text_pair": [f"hypothesis {i}" for i in range(300)]}
+    train = rows(**pairs)
+    for task, shares_premises in (("qqp", True), ("mnli", False), ("qnli", False)):
+        carved = carve(task, train, threshold_examples=30, certification_examples=60, seed=0)
+        assert_disjoint(carved)
+        trained_on = {first for first, _ in texts_of(carved.train)}
+        held_out = {first for first, _ in texts_of(carved.threshold, carved.certification)}
+        assert bool(trained_on & held_out) is shares_premises
+
+
+def test_a_carve_depends_on_seed_and_text_only() -> None:
+    train = rows([f"text {i}" for i in range(200)])
+    shuffled = train.select(list(range(199, -1, -1)))
+    first = carve("file", train, seed=3)
+    assert [len(split) for split in first] == [140, 20, 40]  # a tenth and a fifth: the task is small
+    for split, other in zip(first, carve("file", shuffled, seed=3), strict=True):
+        assert texts_of(split) == texts_of(other)
+    assert texts_of(first.threshold) != texts_of(carve("file", train, seed=4).threshold)
+
+
+def test_scores_and_zero_examples() -> None:
+    train = Dataset.from_dict({"text": [f"t{i}" for i in range(50)], "label": [i / 10 for i in range(50)]})
+    carved = carve("stsb", train, threshold_examples=0, certification_examples=5, seed=0)
+    assert [len(split) for split in carved] == [45, 0, 5]
+
+
+def test_small_sets_give_one_row_each_and_smaller_ones_are_refused() -> None:
+    assert [len(split) for split in carve("file", rows([f"t{i}" for i in range(8)]))] == [6, 1, 1]
+    with pytest.raises(ValueError, match=r"file: 2 training rows \(2 independent texts\) are too few to hold out"):
+        carve("file", rows(["a", "b"]))
+    with pytest.raises(ValueError, match=r"expected 0 or more, got -1 and 5"):
+        carve("file", rows(["a", "b"]), threshold_examples=-1, certification_examples=5)
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=6).map(" ".join), max_size=30))
+def test_maximal_phrases_beside_the_slow_reference(phrases: list[str]) -> None:
+    distinct = set(phrases)
+    expected = {one for one in distinct if not any(one != other and inside(one, other) for other in distinct)}
+    assert set(maximal_phrases(phrases)) == expected
+    assert len(maximal_phrases(phrases)) == len(expected)
+    index = PhraseIndex(sorted(expected))
+    for probe in (*distinct, "a b", "c a", "b b b"):
+        assert (probe in index) == any(inside(probe, sentence) for sentence in expected)
+
+
+def test_words_are_matched_whole() -> None:
+    assert "art" not in PhraseIndex(["smart party"])
+    assert "" not in PhraseIndex(["smart party"])
+
+
+def test_every_phrase_of_a_held_out_sentence_leaves_training(caplog: pytest.LogCaptureFixture) -> None:
+    sentences = [f"the film number{i} is quite good{i} ." for i in range(60)]
+    phrases = [phrase for i in range(60) for phrase in (f"number{i} is", f"quite good{i} .", "the film")]
+    train = rows([*sentences, *phrases, "too short"])
+    assert {unit.key for unit in whole_sentences(train)} == set(sentences)
+    with caplog.at_level(logging.INFO):
+        carved = carve("sst2", train, threshold_examples=5, certification_examples=10, seed=0)
+    held_out = texts_of(carved.threshold, carved.certification)
+    assert held_out <= {(sentence,) for sentence in sentences}
+    assert (len(carved.threshold), len(carved.certification)) == (5, 10)
+    for (phrase,) in texts_of(carved.train):
+        assert not any(inside(phrase, sentence) for (sentence,) in held_out)
+    # 15 sentences with two phrases each, and "the film", which stands 60 times
+    assert len(carved.train) == len(train) - 15 - 30 - 60
+    assert "5 are held out for thresholds, 10 for certification, 90 more leave with them" in caplog.text
+
+
+def test_summary_counts_what_also_stands_in_train() -> None:
+    splits = {"train": rows(["One two", "three"]), "validation": rows(["one  TWO", "four", "five six seven"])}
+    assert summarise_splits(splits) == {
+        "train": {"rows": 2, "mean_words": 1.5},
+        "validation": {"rows": 3, "mean_words": 2.0, "rows_also_in_train": 1},
+    }
+
+
+@pytest.mark.data
+def test_real_sst2() -> None:
+    splits = build_task({"name": "sst2"}).load()
+    start = time.perf_counter()
+    carved = carve("sst2", splits["train"], threshold_examples=500, certification_examples=1500, seed=0)
+    print(f"carved in {time.perf_counter() - start:.1f} s, {len(carved.train)} rows remain")
+    assert (len(splits["train"]), len(carved.threshold), len(carved.certification)) == (67_349, 500, 1_500)
+    assert 44_000 < len(carved.train) < 48_000
+    sentences = whole_sentences(splits["train"])
+    assert 6_500 < len(sentences) < 7_000
+    held_out = " | ".join(text for (text,) in row_texts(carved.threshold) + row_texts(carved.certification))
+    assert not [text for (text,) in row_texts(carved.train) if f" {text} " in f" {held_out} "]
+    summary = summarise_splits({**carved._asdict(), "validation": splits["validation"]})
+    assert summary["validation"]["rows_also_in_train"] == 0
+    for split in ("threshold", "certification"):
+        assert summary[split]["mean_words"] == pytest.approx(summary["validation"]["mean_words"], rel=0.1)
+    again = carve("sst2", splits["train"], threshold_examples=500, certification_examples=1500, seed=0)
+    assert all(one["text"][:] == other["text"][:] for one, other in zip(carved, again, strict=True))
