@@ -1,0 +1,77 @@
+"""Calibration of class probabilities: reliability bins and the expected calibration error."""
+
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, bincount
+
+
+class Reliability(NamedTuple):
+    """What a reliability diagram draws: per bin how many examples, how sure they were and how often they were right.
+
+    Empty bins hold 0 in all three.
+    """
+
+    counts: Int[Tensor, " bins"]
+    confidence: Float[Tensor, " bins"]
+    accuracy: Float[Tensor, " bins"]
+
+
+def reliability(
+    confidence: Float[Tensor, " examples"], correct: Bool[Tensor, " examples"], num_bins: int = 15
+) -> Reliability:
+    """Sort examples into bins of equal width by their confidence.
+
+    Bin m of M holds ((m - 1) / M, m / M], as in Guo et al. 2017 (arXiv:1706.04599, section 2); a confidence of
+    exactly 0 goes to the first bin.
+
+    Args:
+        confidence: Probability of the predicted class, in [0, 1].
+        correct: True where the prediction equals the label.
+        num_bins: Number of bins, at least 1.
+
+    Returns:
+        Counts, mean confidence and accuracy of each bin.
+
+    Raises:
+        ValueError: If there are no examples, no bins, or a confidence is NaN or outside [0, 1].
+    """
+    if num_bins < 1:
+        raise ValueError(f"num_bins must be at least 1, got {num_bins}")
+    if confidence.numel() == 0:
+        raise ValueError("confidence must hold at least one example, got none")
+    # Softmax in float32 may exceed 1 by a rounding error; NaN fails this comparison as well.
+    if not bool(((confidence >= 0) & (confidence <= 1 + 1e-5)).all()):
+        raise ValueError(f"confidence must lie in [0, 1], got values from {confidence.min()} to {confidence.max()}")
+    values = confidence.double()
+    index = ((values * num_bins).ceil().long() - 1).clamp(0, num_bins - 1)
+    counts = bincount(index, minlength=num_bins)
+    filled = counts.clamp(min=1)
+    return Reliability(
+        counts=counts,
+        confidence=bincount(index, weights=values, minlength=num_bins) / filled,
+        accuracy=bincount(index, weights=correct.double(), minlength=num_bins) / filled,
+    )
+
+
+def expected_calibration_error(
+    confidence: Float[Tensor, " examples"], correct: Bool[Tensor, " examples"], num_bins: int = 15
+) -> float:
+    """Mean distance between confidence and accuracy over the bins, weighted by their examples.
+
+    ECE = sum_m |B_m| / n * |accuracy(B_m) - confidence(B_m)| (Guo et al. 2017, eq. 3); EAT uses 15 bins.
+
+    Args:
+        confidence: Probability of the predicted class, in [0, 1].
+        correct: True where the prediction equals the label.
+        num_bins: Number of bins, at least 1.
+
+    Returns:
+        The error, in [0, 1].
+
+    Raises:
+        ValueError: As `reliability`.
+    """
+    bins = reliability(confidence, correct, num_bins)
+    weights = bins.counts.double() / bins.counts.sum()
+    return float((weights * (bins.accuracy - bins.confidence).abs()).sum())
