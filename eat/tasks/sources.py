@@ -112,7 +112,10 @@ def _read_hub(source: Source, splits: Sequence[str], cache: str | None) -> dict[
     try:
         with _offline_when_unreachable():
             loaded = datasets.load_dataset(source.hub_path, source.hub_config, cache_dir=cache)
-    except (OSError, ValueError) as error:  # no network, no such repository, or not in the cache
+    except ConnectionError as error:
+        tried = f"{constants.ENDPOINT} does not answer, and the cache has no copy of {_hub_name(source)}"
+        raise DataNotFoundError(_not_found(source, splits, tried)) from error
+    except (FileNotFoundError, ValueError) as error:  # no such repository or configuration
         tried = f"asked the Hugging Face hub for {_hub_name(source)} ({error})"
         raise DataNotFoundError(_not_found(source, splits, tried)) from error
     return {split: loaded[split] for split in splits}
