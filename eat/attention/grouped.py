@@ -1,6 +1,6 @@
 """What the attention parts share: packed rows into groups of like length, each group through its layout, and back."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from eat.ops.grouping import Grouping
 from eat.packed import Packed
 
 
+@runtime_checkable
 class Layout(Protocol):
     """How one group of sequences attends."""
 

@@ -32,7 +32,7 @@ class BandLayout:
     """
 
     reach: int
-    block_mask: Float[Tensor, "batch*blocks 1 block keys"]
+    block_mask: Float[Tensor, "all_blocks 1 block keys"]
     key_mask: Float[Tensor, "batch 1 1 width"] | None
     global_columns: Int[Tensor, "batch globals"]
     local_query: Bool[Tensor, "batch width"]
@@ -112,10 +112,10 @@ class BandLayout:
         from_global = attention_probabilities(self._global_rows(q).transpose(1, 2), k.transpose(1, 2), self.key_mask)
         return total + from_global.mean(1).sum(1)
 
-    def _query_blocks(self, q: Tensor) -> Float[Tensor, "batch*blocks heads block head_dim"]:
+    def _query_blocks(self, q: Tensor) -> Float[Tensor, "all_blocks heads block head_dim"]:
         return q.unflatten(1, (-1, BLOCK)).flatten(0, 1).transpose(1, 2)
 
-    def _key_blocks(self, k: Tensor) -> Float[Tensor, "batch*blocks heads keys head_dim"]:
+    def _key_blocks(self, k: Tensor) -> Float[Tensor, "all_blocks heads keys head_dim"]:
         windows = F.pad(k, (0, 0, 0, 0, self.reach, self.reach)).unfold(1, BLOCK + 2 * self.reach, BLOCK)
         windows = windows.permute(0, 1, 2, 4, 3)
         shared = self._global_rows(k).transpose(1, 2).unsqueeze(1).expand(-1, windows.shape[1], -1, -1, -1)
