@@ -1,3 +1,24 @@
-"""Adaptive text encoders in which tokens and sequences really leave."""
+"""Adaptive text encoders in which tokens and sequences really leave.
+
+Where torch and transformers are installed, importing `eat` registers the model with transformers, so that
+`AutoModelForSequenceClassification.from_pretrained` and `pipeline` load a saved one. Elsewhere it imports nothing:
+serving an exported model needs neither.
+"""
+
+from importlib.util import find_spec
 
 __version__ = "0.1.0"
+__all__ = ["__version__"]
+
+if find_spec("torch") is not None and find_spec("transformers") is not None:
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from eat.models.classifier import AdaptiveForSequenceClassification
+    from eat.models.config import AdaptiveConfig
+    from eat.packed import AdaptiveOutput
+
+    # exist_ok: a notebook may reload the package.
+    AutoConfig.register(AdaptiveConfig.model_type, AdaptiveConfig, exist_ok=True)
+    AutoModelForSequenceClassification.register(AdaptiveConfig, AdaptiveForSequenceClassification, exist_ok=True)
+
+    __all__ += ["AdaptiveConfig", "AdaptiveForSequenceClassification", "AdaptiveOutput"]
