@@ -1,0 +1,85 @@
+"""The order of training: seeded, of like lengths together, and a pure function of (seed, epoch)."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Int
+from torch.utils.data import Sampler
+
+# Batches sorted by length together: enough that a batch's lengths are alike, few enough that batches stay random.
+POOL_BATCHES = 50
+
+
+def epoch_batches(
+    lengths: Int[np.ndarray, " examples"], batch_size: int, *, seed: int, epoch: int, group_by_length: bool
+) -> list[list[int]]:
+    """Return the batches of an epoch: each example once, the last batch maybe smaller.
+
+    Args:
+        lengths: Tokens of each example.
+        batch_size: Examples in a batch.
+        seed: The run's seed.
+        epoch: Counted from 0.
+        group_by_length: Sort pools of shuffled examples by length, cut them into batches and shuffle these. Packed
+            batches hold no padding either way; like lengths spare it inside attention.
+    """
+    generator = np.random.Generator(np.random.PCG64([seed, epoch]))
+    order = generator.permutation(len(lengths))
+    if group_by_length:
+        pool = POOL_BATCHES * batch_size
+        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+        order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in pools]) if pools else order
+    batches = [order[start : start + batch_size].tolist() for start in range(0, len(order), batch_size)]
+    if group_by_length:
+        batches = [batches[i] for i in generator.permutation(len(batches))]
+    return batches
+
+
+class EpochBatchSampler(Sampler[list[int]]):
+    """Yields the batches of one epoch after another; can start in the middle of one.
+
+    Args:
+        lengths: Tokens of each example.
+        batch_size: Examples in a batch.
+        seed: The run's seed.
+        group_by_length: As in :func:`epoch_batches`.
+    """
+
+    def __init__(
+        self, lengths: Int[np.ndarray, " examples"], batch_size: int, *, seed: int = 0, group_by_length: bool = True
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected an integer of 1 or more, got {batch_size}")
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.group_by_length = group_by_length
+        self.epoch = 0
+        self._skip = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration yields; Lightning calls this before each one."""
+        self.epoch = epoch
+
+    def skip(self, batches: int) -> None:
+        """Leave out the first so many batches of the next iteration: they were trained on before."""
+        self._skip = batches
+
+    def __len__(self) -> int:
+        """Return the batches of a whole epoch."""
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield batches of example numbers."""
+        batches = epoch_batches(
+            self.lengths, self.batch_size, seed=self.seed, epoch=self.epoch, group_by_length=self.group_by_length
+        )
+        start, self._skip = self._skip, 0
+        yield from batches[start:]
+
+
+def batches_in_order(num_examples: int, batch_size: int) -> Sequence[list[int]]:
+    """Return batches in the order of the split, for evaluation."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected an integer of 1 or more, got {batch_size}")
+    return [list(range(start, min(start + batch_size, num_examples))) for start in range(0, num_examples, batch_size)]
