@@ -1,5 +1,6 @@
 """Checkpoints that survive a kill: written whole or not at all, and only where a resumed training ends the same."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from eat.training.atomic import replacing
 from eat.training.loggers import MetricsCsv
 from eat.training.module import AdaptiveModule
 
-LAST, BEST = "last.ckpt", "best.ckpt"
+FOLDER, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -45,19 +46,27 @@ class RunCheckpoints(Checkpoint):
     ratio holds. The last state is never written between a step and the validation that belongs to it: a training
     resumed from there would skip that validation.
 
+    Both go to ``checkpoints/`` in the trainer's ``default_root_dir``, the run folder.
+
     Args:
-        folder: Where ``last.ckpt`` and ``best.ckpt`` go.
         every_n_steps: Optimiser steps between two writings of the last state.
     """
 
-    def __init__(self, folder: str | Path, every_n_steps: int = 200) -> None:
+    def __init__(self, every_n_steps: int = 200) -> None:
         if every_n_steps < 1:
             raise ValueError(f"callbacks.checkpoints.every_n_steps: expected at least 1, got {every_n_steps}")
-        self.folder = Path(folder)
         self.every_n_steps = every_n_steps
         self.best_score: float | None = None
         self.best_step: int | None = None
         self._saved_step = 0
+        self._position = (0, 0)  # epoch, and batches of it that are done
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let the data go on where the checkpoint stands, before anything asks for a batch."""
+        epoch, batches = checkpoint["callbacks"][self.state_key]["position"]
+        trainer.datamodule.resume_at(epoch, batches)  # type: ignore[attr-defined]
+        # Lightning knows one way to resume data, a stateful loader, and warns about ours, which is told its position.
+        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the metrics file go on where the checkpoint stands."""
@@ -74,7 +83,7 @@ class RunCheckpoints(Checkpoint):
         validates = trainer.val_check_batch is not None and (batch_idx + 1) % trainer.val_check_batch == 0
         ends_epoch = batch_idx + 1 == trainer.num_training_batches
         if due and stepped and not validates and not ends_epoch:
-            self._save_last(trainer)
+            self._save_last(trainer, position=(trainer.current_epoch, batch_idx + 1))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the model if it is the best so far."""
@@ -84,24 +93,29 @@ class RunCheckpoints(Checkpoint):
         score = float(trainer.callback_metrics[pl_module.monitored])
         if self.best_score is None or score > self.best_score:
             self.best_score, self.best_step = score, trainer.global_step
-            trainer.save_checkpoint(self.folder / BEST, weights_only=True)
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / FOLDER / BEST, weights_only=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the last state after the epoch and its validation."""
-        self._save_last(trainer)
+        self._save_last(trainer, position=(trainer.current_epoch + 1, 0))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training must know of the best model."""
-        return {"best_score": self.best_score, "best_step": self.best_step, "saved_step": self._saved_step}
+        return {
+            "best_score": self.best_score,
+            "best_step": self.best_step,
+            "saved_step": self._saved_step,
+            "position": self._position,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where ``state_dict`` left."""
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
-        self._saved_step = state_dict["saved_step"]
+        self._saved_step, self._position = state_dict["saved_step"], state_dict["position"]
 
-    def _save_last(self, trainer: Trainer) -> None:
-        self._saved_step = trainer.global_step
-        trainer.save_checkpoint(self.folder / LAST)
+    def _save_last(self, trainer: Trainer, position: tuple[int, int]) -> None:
+        self._saved_step, self._position = trainer.global_step, position
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / FOLDER / LAST, weights_only=False)
 
 
 class AnnealedEarlyStopping(EarlyStopping):

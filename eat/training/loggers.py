@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from eat.training.atomic import write_text
 
@@ -19,12 +19,12 @@ class MetricsCsv(Logger):
     drops the later ones, which are trained again.
 
     Args:
-        path: The file, ``metrics.csv`` of the run.
+        folder: The run folder; the file is its ``metrics.csv``.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, folder: str | Path) -> None:
         super().__init__()
-        self.path = Path(path)
+        self.path = Path(folder) / "metrics.csv"
         self._rows: dict[int, dict[str, str]] = {}
 
     @property
@@ -56,7 +56,9 @@ class MetricsCsv(Logger):
                     self._rows[number] = {name: value for name, value in row.items() if value}
 
     def save(self) -> None:
-        """Write the file."""
+        """Write the file; without a row there is nothing to say, and an earlier file may be there to resume."""
+        if not self._rows:
+            return
         names = sorted({name for row in self._rows.values() for name in row})
         text = io.StringIO()
         writer = csv.DictWriter(text, ["step", *names], restval="", lineterminator="\n")
@@ -66,15 +68,26 @@ class MetricsCsv(Logger):
 
     def finalize(self, status: str) -> None:
         """Write the file once more at the end, whatever the end."""
-        if self._rows:
-            self.save()
+        self.save()
+
+
+def tensorboard_logger(folder: str | Path) -> TensorBoardLogger:
+    """Build the TensorBoard logger: ``tensorboard --logdir`` the run folder.
+
+    Args:
+        folder: The run folder; the files go to ``tensorboard/`` there.
+
+    Raises:
+        ModuleNotFoundError: If tensorboard is not installed.
+    """
+    return TensorBoardLogger(save_dir=folder, name="tensorboard", version="")
 
 
 def wandb_logger(folder: str | Path, project: str = "eat", name: str | None = None) -> WandbLogger:
     """Build the Weights & Biases logger: online with a key, else offline, to be sent later by ``wandb sync``.
 
     Args:
-        folder: Where its files go.
+        folder: The run folder; the files go to ``wandb/`` there.
         project: Project to log to.
         name: Name of the run there.
 

@@ -87,6 +87,10 @@ class AdaptiveModule(LightningModule):
         """Train in training mode: Hugging Face hands models over in evaluation mode."""
         self.model.train()
 
+    def on_train_epoch_start(self) -> None:
+        """Name the epoch to the sampler: Lightning tells samplers of examples, not samplers of batches."""
+        self.trainer.train_dataloader.batch_sampler.set_epoch(self.current_epoch)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set what depends on the step alone: random state and pruning ratio."""
         position = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ NOT_TRAINING = (
     "callbacks.checkpoints",
     "callbacks.progress",
     "trainer.log_every_n_steps",
-    "trainer.enable_progress_bar",
 )
 
 
@@ -38,7 +37,39 @@ def fingerprint(config: Mapping[str, Any]) -> str:
         config: The resolved configuration; what does not change the trained weights is left out (``NOT_TRAINING``).
     """
     kept = _without(config, NOT_TRAINING)
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """Return a run's folder name: what a reader wants to know first, then the fingerprint of everything.
+
+    Args:
+        config: The resolved configuration.
+    """
+    attention, pruner = config["attention"], config["pruner"]
+    parts = [
+        config["backbone"]["name"],
+        f"{attention['name']}{attention.get('window', '')}",
+        "unpruned" if pruner["name"] == "none" else pruner["name"],
+        config["budget"]["name"],
+        f"seed{config['seed']}",
+        fingerprint(config),
+    ]
+    return "-".join(parts)
+
+
+def training_overrides(overrides: Sequence[str]) -> list[str]:
+    """Return those command-line overrides that would make it another training.
+
+    Args:
+        overrides: As typed: ``optimizer.lr=1e-4``, ``+exit.threshold=0.8``, ``task=rte``.
+    """
+    return [override for override in overrides if not _is_below(override_key(override), NOT_TRAINING)]
+
+
+def override_key(override: str) -> str:
+    """Return the dotted key, or the group, that an override is about."""
+    return override.lstrip("+~").partition("=")[0].partition("@")[0].replace("/", ".")
 
 
 class RunFolder:
@@ -112,10 +143,14 @@ class RunFolder:
             yield
 
 
-def _without(config: Mapping[str, Any], paths: tuple[str, ...], prefix: str = "") -> dict[str, Any]:
+def _without(config: Mapping[str, Any], paths: Sequence[str], prefix: str = "") -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for key, value in config.items():
         path = f"{prefix}{key}"
-        if path not in paths:
+        if not _is_below(path, paths):
             kept[str(key)] = _without(value, paths, f"{path}.") if isinstance(value, Mapping) else value
     return kept
+
+
+def _is_below(path: str, paths: Sequence[str]) -> bool:
+    return any(path == other or path.startswith(f"{other}.") for other in paths)

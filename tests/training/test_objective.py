@@ -75,7 +75,9 @@ def test_regression_squares_errors():
     assert loss.item() == pytest.approx(1.3 * squared + 0.5)
 
 
-@pytest.mark.parametrize(("name", "value"), [("early_weight", -0.1), ("self_weight", float("nan")), ("temperature", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("early_weight", -0.1), ("self_weight", float("nan")), ("temperature", 0.0)]
+)
 def test_bad_weights_are_named(name, value):
     with pytest.raises(ValueError, match=rf"objective\.{name}"):
         JointObjective(**{name: value})

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from eat.training.run import RunFolder, fingerprint
+from eat.training.run import RunFolder, fingerprint, run_name, training_overrides
 
 CONFIG = {"seed": 0, "exit": {"name": "confidence"}, "data": {"root": "a", "batch_size": 32}, "logger": {}}
 
@@ -36,3 +36,26 @@ def test_two_trainings_cannot_share_a_folder(tmp_path):
         pass
     with run.locked():
         pass  # released with the block
+
+
+def test_the_name_says_what_it_is():
+    config = CONFIG | {
+        "backbone": {"name": "minilm"},
+        "attention": {"name": "windowed", "window": 32},
+        "pruner": {"name": "none"},
+        "budget": {"name": "laptop"},
+    }
+    assert run_name(config) == f"minilm-windowed32-unpruned-laptop-seed0-{fingerprint(config)}"
+
+
+def test_overrides_that_make_another_training_are_told_from_those_that_do_not():
+    typed = [
+        "exit=patience",
+        "+exit.threshold=0.8",
+        "resume=runs/x",
+        "logger=none",
+        "task=rte",
+        "++optimizer.lr=1",
+        "~seed",
+    ]
+    assert training_overrides(typed) == ["task=rte", "++optimizer.lr=1", "~seed"]

@@ -9,7 +9,7 @@ from eat.training.schedule import PruningSchedule, linear_warmup_decay
 
 
 def test_the_papers_schedule_by_hand():
-    schedule = PruningSchedule(warmup_epochs=1, anneal_epochs=2)
+    schedule = PruningSchedule(warmup_epochs=1.0, anneal_epochs=2.0)
     scales = [schedule.scale_at(step, steps_per_epoch=4) for step in range(14)]
     assert scales[:5] == [0.0] * 5  # epoch 1, and the first step of epoch 2
     assert scales[4:12] == pytest.approx([i / 8 for i in range(8)])
@@ -17,9 +17,9 @@ def test_the_papers_schedule_by_hand():
     assert schedule.end_step(4) == 12
 
 
-@given(warmup=st.floats(0, 3), anneal=st.floats(0, 3), epochs=st.integers(1, 5), steps=st.integers(1, 40))
+@given(warmup=st.floats(0.0, 3.0), anneal=st.floats(0.0, 3.0), epochs=st.integers(1, 5), steps=st.integers(1, 40))
 def test_the_scale_grows_within_bounds_and_ends_with_any_training(warmup, anneal, epochs, steps):
-    schedule = PruningSchedule(warmup, anneal).shrunk_to(epochs)
+    schedule = PruningSchedule(warmup, anneal).shrunk_to(float(epochs))
     scales = [schedule.scale_at(step, steps) for step in range(epochs * steps + 1)]
     assert all(0 <= scale <= 1 for scale in scales)
     assert scales == sorted(scales)
@@ -28,20 +28,20 @@ def test_the_scale_grows_within_bounds_and_ends_with_any_training(warmup, anneal
 
 
 def test_shrinking_keeps_the_proportions_and_never_stretches():
-    schedule = PruningSchedule(1, 2)
+    schedule = PruningSchedule(1.0, 2.0)
     assert schedule.shrunk_to(1.5) == PruningSchedule(0.5, 1.0)
-    assert schedule.shrunk_to(10) is schedule
+    assert schedule.shrunk_to(10.0) is schedule
 
 
 def test_a_schedule_of_nothing_prunes_at_once():
-    assert PruningSchedule(0, 0).scale_at(0, 10) == 1.0
+    assert PruningSchedule(0.0, 0.0).scale_at(0, 10) == 1.0
 
 
 def test_bad_schedules_are_refused():
     with pytest.raises(ValueError, match="anneal_epochs: expected"):
-        PruningSchedule(1, -1)
+        PruningSchedule(1.0, -1.0)
     with pytest.raises(ValueError, match="epochs: expected a training longer than 0"):
-        PruningSchedule().shrunk_to(0)
+        PruningSchedule().shrunk_to(0.0)
 
 
 def test_the_learning_rate_rises_and_falls_linearly():

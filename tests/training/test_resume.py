@@ -1,0 +1,97 @@
+"""A training that was killed at any moment and resumed ends as one left alone, bit for bit."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Callback
+
+from tests.training.small import fit
+
+ROOT = Path(__file__).parents[2]
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(Callback):
+    """Dies at a step: after the batch, in the middle of its validation, or at the epoch's end."""
+
+    def __init__(self, step, moment):
+        self.step, self.moment = step, moment
+
+    def _die(self, trainer, moment):
+        if (trainer.global_step, moment) == (self.step, self.moment):
+            raise Killed
+
+    def on_train_batch_end(self, trainer, *_):
+        self._die(trainer, "batch")
+
+    def on_validation_batch_end(self, trainer, *_):
+        self._die(trainer, "validation")
+
+    def on_train_epoch_end(self, trainer, *_):
+        self._die(trainer, "epoch")
+
+
+def state(result):
+    module, checkpoints, stopping = result
+    return {
+        "weights": module.model.state_dict(),
+        "optimizer": module.trainer.optimizers[0].state_dict()["state"],
+        "learning_rate": module.trainer.optimizers[0].param_groups[0]["lr"],
+        "best": (checkpoints.best_score, checkpoints.best_step),
+        "stopping": (stopping.wait_count, stopping.best_score),
+        "steps": module.trainer.global_step,
+        "epochs": module.trainer.current_epoch,
+    }
+
+
+def metrics(folder):
+    return (folder / "metrics.csv").read_text()
+
+
+# 6 steps an epoch (3 where two batches make a step); validation after each epoch, or in the middle of it as well.
+@pytest.mark.parametrize(
+    ("step", "moment", "options"),
+    [
+        (1, "batch", {}),  # before the first checkpoint
+        (5, "batch", {}),
+        (6, "validation", {}),
+        (6, "epoch", {}),
+        (9, "batch", {}),
+        (18, "validation", {}),
+        (8, "batch", {"val_check_interval": 0.34}),
+        (10, "validation", {"val_check_interval": 0.34}),
+        (5, "batch", {"accumulate_grad_batches": 2}),
+    ],
+)
+def test_an_interrupted_training_ends_as_one_left_alone(tmp_path, step, moment, options):
+    alone = state(fit(tmp_path / "alone", **options))
+    with pytest.raises(Killed):
+        fit(tmp_path / "killed", KillAt(step, moment), **options)
+    resumed = state(fit(tmp_path / "killed", **options))
+    torch.testing.assert_close(resumed, alone, rtol=0, atol=0)
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "alone")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_process_killed_at_a_random_moment_is_resumed(tmp_path):
+    process = subprocess.Popen([sys.executable, "-m", "tests.training.small", str(tmp_path / "killed")], cwd=ROOT)
+    try:
+        last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+        while not last.exists():
+            assert process.poll() is None, "the training ended before its first checkpoint"
+            time.sleep(0.01)
+        time.sleep(random.SystemRandom().uniform(0.0, 1.0))
+    finally:
+        process.kill()
+        assert process.wait() == -9, "the training ended before it was killed"
+    resumed = state(fit(tmp_path / "killed", max_epochs=10))
+    alone = state(fit(tmp_path / "alone", max_epochs=10))
+    torch.testing.assert_close(resumed, alone, rtol=0, atol=0)
