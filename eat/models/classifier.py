@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 # EAT's lambda_4 (eq. 1): the weight of each early head in the loss that `labels=` gives in training; the last has 1.
 EARLY_HEAD_WEIGHT = 0.3
+# Bytes to which torch aligns CPU tensors.
+ALIGNMENT = 64
 
 
 class AdaptiveForSequenceClassification(PreTrainedModel):
@@ -123,6 +125,20 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
                 "from_backbone: these parts start from random weights and need training: %s", ", ".join(random_parts)
             )
         return model.eval()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load a saved model, as Hugging Face does, so that it answers bit for bit like the one that was saved.
+
+        Weights read from a file lie where the file puts them, and matrix products round differently on memory that is
+        not aligned; they are moved to memory of torch's own.
+        """
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        for parameter in model.parameters():
+            if parameter.device.type == "cpu" and parameter.data_ptr() % ALIGNMENT:
+                parameter.data = parameter.data.clone()
+        return loaded
 
     def forward(
         self,
