@@ -44,7 +44,8 @@ class GroupedAttention:
             q, k, v = rows.unflatten(0, (-1, group.width)).unbind(2)
             mixed.append(layout.mix(q, k, v, dropout).flatten(2).flatten(0, 1))
             if received:
-                with torch.no_grad():
+                # Autocast would lower the products again.
+                with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
                     scores.append(layout.received(_at_least_float32(q), _at_least_float32(k)).flatten())
         return _unpad(mixed, grouping), _unpad(scores, grouping) if received else None
 
