@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -192,7 +193,7 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
         )
         output = self.encoder(state, trace=trace or self.training)
         if labels is not None:
-            output.loss = self._loss(output, labels)
+            output = dataclasses.replace(output, loss=self._loss(output, labels))  # assigned later, it would come last
         if return_dict if return_dict is not None else self.config.return_dict:
             return output
         return output.to_tuple()
