@@ -15,6 +15,9 @@ from eat.exits import EXITS, ExitCriterion, build_exit
 THRESHOLDS = (*np.round(np.arange(0.0, 1.0, 0.05), 2).tolist(), 0.97, 0.99, 1.0)
 """Swept where a criterion has a threshold; holds the paper's 0.80, 0.85, 0.90 and 0.95."""
 
+FINE_THRESHOLDS = (*np.round(np.arange(0.0, 1.0, 0.01), 2).tolist(), 0.995, 0.999, 1.0)
+"""Tried when a threshold is chosen."""
+
 ExitSpec = dict[str, Any]
 
 

@@ -1,5 +1,7 @@
 """Checkpoints that survive a kill: written whole or not at all, and only where a resumed training ends the same."""
 
+import logging
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from eat.training.atomic import replacing
 from eat.training.loggers import MetricsCsv
 from eat.training.module import AdaptiveModule
+
+log = logging.getLogger(__name__)
 
 FOLDER, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
 
@@ -37,6 +41,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
                 raise
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read a checkpoint.
+
+        Raises:
+            ValueError: If the file is damaged.
+        """
+        try:
+            return super().load_checkpoint(path, *args, **kwargs)
+        except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            raise ValueError(
+                f"{path} is no readable checkpoint ({error}); start anew with fresh=true, which sets the run aside"
+            ) from error
 
 
 class RunCheckpoints(Checkpoint):
@@ -64,6 +81,9 @@ class RunCheckpoints(Checkpoint):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let the data go on where the checkpoint stands, before anything asks for a batch."""
         epoch, batches = checkpoint["callbacks"][self.state_key]["position"]
+        log.info(
+            "continuing at step %d: epoch %d, %d batches of it done", checkpoint["global_step"], epoch + 1, batches
+        )
         trainer.datamodule.resume_at(epoch, batches)  # type: ignore[attr-defined]
         # Lightning knows one way to resume data, a stateful loader, and warns about ours, which is told its position.
         warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
@@ -118,6 +138,15 @@ class RunCheckpoints(Checkpoint):
         trainer.save_checkpoint(Path(trainer.default_root_dir) / FOLDER / LAST, weights_only=False)
 
 
+def load_best(trainer: Trainer) -> None:
+    """Give the trained module the weights of its best validation; those it has are the best where none was counted."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, RunCheckpoints) and callback.best_step is not None:
+            best = torch.load(Path(trainer.default_root_dir) / FOLDER / BEST, map_location="cpu", weights_only=True)
+            trainer.lightning_module.load_state_dict(best["state_dict"])
+            log.info("the best model is that of step %d: %.4f", callback.best_step, callback.best_score)
+
+
 class AnnealedEarlyStopping(EarlyStopping):
     """Lightning's early stopping on the primary metric, blind until the final pruning ratio holds.
 
@@ -134,6 +163,10 @@ class AnnealedEarlyStopping(EarlyStopping):
         assert isinstance(pl_module, AdaptiveModule)
         self.monitor = pl_module.monitored
         super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stay stopped if the training was killed after it had stopped."""
+        trainer.should_stop = self.wait_count >= self.patience
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count this validation if the final ratio holds."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,7 +90,8 @@ class AdaptiveModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Name the epoch to the sampler: Lightning tells samplers of examples, not samplers of batches."""
-        self.trainer.train_dataloader.batch_sampler.set_epoch(self.current_epoch)
+        loader: Any = self.trainer.train_dataloader
+        loader.batch_sampler.set_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set what depends on the step alone: random state and pruning ratio."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,17 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from eat.training.atomic import write_text
+
+log = logging.getLogger(__name__)
+
+# What is about this session on this machine, and no part of what a run is.
+SESSION = ("paths", "resume", "fresh", "evaluation")
 
 # What may change without making it another training: dotted paths, each with everything below it.
 NOT_TRAINING = (
+    *SESSION,
     "exit",
-    "evaluation",
     "logger",
-    "paths",
     "experiment",
-    "resume",
-    "fresh",
     "data.root",
     "data.cache_dir",
     "data.num_workers",
@@ -97,6 +103,12 @@ class RunFolder:
         """Folder of the trained model and its tokenizer; there once the training is finished."""
         return self.path / "model"
 
+    def save_config(self, config: Mapping[str, Any]) -> None:
+        """Write the configuration, unless the run has one; without what concerns this session alone."""
+        if not self.config.is_file():
+            kept = {key: value for key, value in config.items() if key not in SESSION}
+            write_text(self.config, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
+
     @property
     def is_finished(self) -> bool:
         """True when the trained model is there; it appears whole, in one step."""
@@ -135,12 +147,59 @@ class RunFolder:
         except ImportError:  # Windows: nothing guards two trainings against each other there
             yield
             return
-        with (self.path / ".lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RuntimeError(f"another process is training in {self.path}; wait for it or stop it") from error
+        descriptor = os.open(self.path, os.O_RDONLY)  # the folder is its own lock: no file is left behind
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
+        except BlockingIOError as error:
+            raise RuntimeError(f"another process is training in {self.path}; wait for it or stop it") from error
+        finally:
+            os.close(descriptor)
+
+
+def choose_run(config: Mapping[str, Any]) -> RunFolder:
+    """Return the folder of a training, and say what is there; with ``fresh`` what is there is set aside.
+
+    Args:
+        config: The resolved configuration: ``resume`` names the folder, else the configuration does.
+    """
+    path = config["resume"] or Path(config["paths"]["runs"]) / config["task"]["name"] / run_name(config)
+    run = RunFolder(path)
+    if config["fresh"] and (aside := run.set_aside()):
+        log.info("%s is set aside as %s", run.path, aside.name)
+    if run.is_finished:
+        log.info("%s is trained already and is only evaluated; fresh=true trains it anew", run.path)
+    elif run.config.is_file():
+        log.info("%s was not finished; continuing it", run.path)
+    else:
+        log.info("training in %s", run.path)
+    return run
+
+
+def continued_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the saved configuration of the run that ``resume`` names, with what may change as it was typed.
+
+    Args:
+        config: The configuration as composed from the command line.
+        overrides: What was typed.
+
+    Raises:
+        FileNotFoundError: If the folder has no configuration.
+        ValueError: If something was typed that would make it another training.
+    """
+    run = RunFolder(config["resume"])
+    if not run.config.is_file():
+        raise FileNotFoundError(f"resume: expected a run folder with config.yaml, got {run.path}, which has none")
+    refused = training_overrides(overrides)
+    if refused:
+        raise ValueError(
+            f"resume continues {run.path} as it was configured, so {' '.join(refused)} cannot change; leave it out, or "
+            "leave resume out to start another run"
+        )
+    saved: dict[str, Any] = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    typed = {override_key(override).partition(".")[0] for override in overrides}
+    session = {key: config[key] for key in SESSION}
+    return saved | session | {key: config[key] for key in ("exit", "logger") if key in typed}
 
 
 def _without(config: Mapping[str, Any], paths: Sequence[str], prefix: str = "") -> dict[str, Any]:

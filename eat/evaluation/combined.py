@@ -1,0 +1,86 @@
+"""Several reports as one table and one figure: what a multirun ends with."""
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from eat.evaluation.atomic import write_text
+from eat.evaluation.console import delta_text, speedup_text
+from eat.evaluation.figures import draw_runs
+from eat.evaluation.report import OPERATING_POINT, Report
+from eat.evaluation.tables import Row, number, read_rows, render, write_rows
+
+log = logging.getLogger(__name__)
+
+VARYING = (
+    *("task", "budget", "backbone", "num_layers", "attention", "window", "pruner", "depths", "ratio"),
+    *("head_depths", "head_pooling", "objective", "seed", "experiment"),
+)
+"""Columns that tell runs apart; a combined table names those that differ."""
+
+
+def combine(reports: Iterable[Report | str | Path], out: str | Path) -> str:
+    """Write combined.csv, combined.md and combined.png from several reports, and log the table.
+
+    Args:
+        reports: Reports, their folders, or run folders (then their ``report/``); each is taken once.
+        out: Where to write.
+
+    Returns:
+        The table: one line per report, at its own operating point.
+
+    Raises:
+        FileNotFoundError: If a folder has no report.
+        ValueError: If there is no report at all.
+    """
+    folders = list(dict.fromkeys(_report_folder(r.folder if isinstance(r, Report) else Path(r)) for r in reports))
+    if not folders:
+        raise ValueError("reports: expected at least one report to combine, got none")
+    out = Path(out)
+    frontiers = {folder: read_rows(folder / "frontier.csv") for folder in folders}
+    rows = list({tuple(row.values()): row for frontier in frontiers.values() for row in frontier}.values())
+    names = _names(rows)
+    lines = [_line(folder, frontier, names) for folder, frontier in frontiers.items()]
+    headers = ["run", "exit", "split", "metric", "value", "points [95 %]", "ECE", "depth", "tokens kept", "FLOPs"]
+    headers += ["ms p50 at 1", "speed-up at 1", "speed-up at 32"]
+    write_rows(out / "combined.csv", rows)
+    write_text(out / "combined.md", render(headers, lines, markdown=True) + "\n\n![combined.png](combined.png)\n")
+    draw_runs(rows, names, out / "combined.png")
+    table = render(headers, lines)
+    log.info("\n%s\n\ncombined report: %s", table, out)
+    return table
+
+
+def _report_folder(folder: Path) -> Path:
+    for candidate in (folder, folder / "report"):
+        if (candidate / "frontier.csv").is_file() and (candidate / OPERATING_POINT).is_file():
+            return candidate
+    raise FileNotFoundError(f"reports: no report in {folder}; `python evaluate.py run={folder}` writes it")
+
+
+def _line(folder: Path, frontier: Sequence[Row], names: dict[str, str]) -> list[str]:
+    """Return the cells of one report: its own operating point, with the times at batch sizes 1 and 32."""
+    own = json.loads((folder / OPERATING_POINT).read_text(encoding="utf-8"))
+    columns = {"split": own["split"], "model": "eat"} | {
+        column: own["exit"].get(key) for column, key in (("exit", "name"), ("threshold",) * 2, ("patience",) * 2)
+    }
+    rows = [row for row in frontier if all(row[column] == value for column, value in columns.items())]
+    row = rows[0]
+    by_size: dict[Any, Row] = {r["batch_size"]: r for r in rows}
+    exit_text = " ".join(str(value) for value in (own["exit"].values()))
+    return [
+        *(names[row["run"]], exit_text, row["split"], row["metric"], number(row["value"], 4), delta_text(row)),
+        *(number(row["ece"]), number(row["avg_depth"], 2), number(row["retention"], 2), number(row["flops_ratio"])),
+        number(by_size.get(1, {}).get("latency_ms_p50"), 2),
+        *(speedup_text(by_size.get(size, {})) for size in (1, 32)),
+    ]
+
+
+def _names(rows: Sequence[Row]) -> dict[str, str]:
+    """Name each run by the columns in which the runs differ, or by its folder where they do not."""
+    runs = {row["run"]: row for row in rows if row["model"] == "eat"}
+    differing = [column for column in VARYING if len({str(row[column]) for row in runs.values()}) > 1]
+    names = {run: ", ".join(f"{column} {row[column]}" for column in differing) for run, row in runs.items()}
+    return names if len(set(names.values())) == len(names) and differing else {run: run for run in runs}

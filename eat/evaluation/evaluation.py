@@ -1,0 +1,137 @@
+"""Evaluate a finished run: `train.py` ends with this, and `evaluate.py` does nothing else."""
+
+import difflib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from eat.data import TextDataModule
+from eat.evaluation.analysis import FULL_DEPTH, Findings, analyse
+from eat.evaluation.benchmark import BenchmarkSettings, draw_examples, run_benchmark
+from eat.evaluation.collect import are_current, encoded_examples, load_data, read_traces, record_traces
+from eat.evaluation.finished import FinishedRun
+from eat.evaluation.measured import compare_with_replay, write_benchmark
+from eat.evaluation.report import Report, write_report
+from eat.evaluation.sweep import ExitSpec, label, operating_point, with_thresholds
+
+log = logging.getLogger(__name__)
+
+STAGES = ("quality", "sweep", "benchmark")
+"""What an evaluation can do. Quality at full depth and at the own operating point is part of every one."""
+
+
+def evaluate_run(
+    run: str | Path,
+    *,
+    exit: Mapping[str, Any] | None = None,
+    stages: Sequence[str] | None = None,
+    benchmark: Mapping[str, Any] | None = None,
+    thresholds: Sequence[float] | None = None,
+    baseline_run: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+) -> Report:
+    """Measure what a run is worth and what it costs; write its report and log one table.
+
+    Traces are made when the weights are newer than they are, and read otherwise; a folder without weights is evaluated
+    from its traces and from the times measured before.
+
+    Args:
+        run: The run folder.
+        exit: Another operating point of the same weights: arguments that replace the run's own, or another ``name``
+            with its arguments. None, or what the run has, reports into ``report/``, another into ``report/<name>/``.
+        stages: Out of `STAGES`; None for all that the folder allows.
+        benchmark: Keys of `BenchmarkSettings`.
+        thresholds: Values to sweep instead of the default ones.
+        baseline_run: A finished dense run on the same data, which quality is compared with as well.
+        data_root: Folder of local data sets, instead of the one that the run used.
+        device: A torch device, or "auto" for the first GPU where there is one.
+        fresh: Make the traces anew.
+
+    Raises:
+        FileNotFoundError: If the folder, or a part of it that is needed, is missing; the message says how to go on.
+        ValueError: If a stage, an exit or a setting is unknown or out of range.
+    """
+    settings = _settings(benchmark or {})
+    finished = FinishedRun(run)
+    wanted = _stages(stages, finished)
+    own = operating_point(finished.exit, exit or {})
+    data: TextDataModule | None = None
+    if fresh or not are_current(finished):
+        model, data = finished.load_model(device), load_data(finished, data_root)
+        record_traces(finished, model, data)
+    traces = read_traces(finished)
+    live = _live_exits(own, settings)
+    findings = analyse(
+        traces,
+        own,
+        baseline=None if baseline_run is None else read_traces(FinishedRun(baseline_run)),
+        thresholds=thresholds,
+        always=live,
+        sweep="sweep" in wanted,
+    )
+    folder = finished.folder / "report"
+    if own != finished.exit:
+        folder = folder / label(own).replace(" ", "-").replace("=", "-")
+    if "benchmark" in wanted:
+        _benchmark(finished, findings, live, settings, data or load_data(finished, data_root), device, folder)
+    return write_report(finished, findings, folder, baseline=None if baseline_run is None else Path(baseline_run).name)
+
+
+def _benchmark(
+    run: FinishedRun,
+    findings: Findings,
+    exits: Sequence[ExitSpec],
+    settings: BenchmarkSettings,
+    data: TextDataModule,
+    device: str,
+    folder: Path,
+) -> None:
+    """Measure on a random part of the main split and write what came out."""
+    index = draw_examples(len(findings.traces[findings.main]), settings)
+    log.info("benchmark: at most %d examples of %s, %d rounds", len(index), findings.main, settings.rounds)
+    examples = encoded_examples(data, findings.main, index.tolist())
+    measured = run_benchmark(run.load_model(device), examples, exits, settings)
+    write_benchmark(folder, compare_with_replay(measured, findings, index), run.fingerprint())
+
+
+def _settings(benchmark: Mapping[str, Any]) -> BenchmarkSettings:
+    known = [field.name for field in fields(BenchmarkSettings)]
+    for key in benchmark:
+        if key not in known:
+            raise ValueError(f"benchmark.{key}: expected one of {known}{_closest(key, known)}")
+    return BenchmarkSettings(**{key: value for key, value in benchmark.items() if value is not None})
+
+
+def _stages(stages: Sequence[str] | None, run: FinishedRun) -> tuple[str, ...]:
+    """Check the stages; without a choice all are taken that need no weights, and the others where there are some.
+
+    Raises:
+        ValueError: If one is unknown.
+        FileNotFoundError: If one was asked for that needs weights, and there are none.
+    """
+    if stages is None:
+        return STAGES if run.has_weights else STAGES[:-1]
+    for stage in stages:
+        if stage not in STAGES:
+            raise ValueError(f"stages: expected some of {list(STAGES)}, got {stage!r}{_closest(stage, STAGES)}")
+    if "benchmark" in stages and not run.has_weights:
+        raise FileNotFoundError(
+            f"stages: the benchmark needs weights, and {run.folder} has no model/ (results are kept without them); "
+            "train again, or use stages=[quality,sweep], which shows the times that were measured before"
+        )
+    return tuple(stages)
+
+
+def _live_exits(own: ExitSpec, settings: BenchmarkSettings) -> list[ExitSpec]:
+    """List the operating points to measure live: full depth, the chosen thresholds, the own one; each once."""
+    candidates = [FULL_DEPTH, *with_thresholds(own, settings.thresholds), own]
+    return [spec for i, spec in enumerate(candidates) if spec not in candidates[:i]]
+
+
+def _closest(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

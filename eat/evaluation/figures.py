@@ -1,0 +1,209 @@
+"""Figures of a report. Colours are those of Okabe and Ito, told apart by colour-blind readers too."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from eat.evaluation.analysis import FULL_DEPTH, Findings
+from eat.evaluation.atomic import replacing
+from eat.evaluation.quality import head_calibration
+from eat.evaluation.rows import row_label
+from eat.evaluation.sweep import label, replay
+from eat.evaluation.tables import Row
+from eat.exits import build_exit
+
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+MARKERS = ("s", "D", "^", "v", "P")
+STYLE: dict[Any, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "savefig.dpi": 160,
+}
+METRIC_NAMES = {"f1": "F1", "macro_f1": "macro F1", "matthews": "Matthews correlation"}
+
+
+def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
+    """Draw quality against measured latency at batch size 1 and against executed work, points labelled by threshold.
+
+    Args:
+        rows: Rows of `frontier.csv`.
+        split: The split to draw.
+        path: The PNG to write.
+    """
+    rows = [row for row in rows if row["split"] == split and row["value"] is not None]
+    threads = min((row["threads"] for row in rows if row["threads"] is not None), default=None)
+    timed = [row for row in rows if row["batch_size"] == 1 and row["threads"] == threads]
+    counted = _one_per_label([row for row in rows if row["flops_ratio"] is not None and row["engine"] in (None, "eat")])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 4.0), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        _draw_points(left, timed, _mean_latency)
+        left.set_xlabel("mean latency at batch size 1, ms")
+        left.set_title(f"measured, threads: {threads}" if timed else "latency was not measured")
+        _draw_points(right, counted, _flops_ratio)
+        right.set_xlabel("executed FLOPs / dense, unpadded, full depth")
+        right.set_title("counted")
+        if rows:
+            metric = _metric_name(rows[0]["metric"])
+            left.set_ylabel(f"{metric}, {rows[0]['task']} {split} ({rows[0]['examples']:,} examples)")
+        left.legend(loc="best", fontsize=8)
+        _save(figure, path)
+
+
+def draw_exits(findings: Findings, path: Path) -> None:
+    """Draw where examples leave at each swept point, and how many tokens are left against how many came in."""
+    trace = findings.traces[findings.main]
+    points = findings.points[findings.main]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        bottom = np.zeros(len(points))
+        exits = [replay(trace, build_exit(point.exit)).exit_depth for point in points]
+        shades = mpl.colormaps["viridis"](np.linspace(0.15, 0.9, len(trace.head_depths)))
+        for depth, shade in zip(trace.head_depths, shades, strict=True):
+            share = np.array([(depths == depth).mean() for depths in exits])
+            left.bar(range(len(points)), share, bottom=bottom, color=shade, width=0.85, label=f"depth {depth}")
+            bottom += share
+        names = [_short(point.exit) for point in points]
+        left.set_xticks(range(len(points)), names, rotation=90 if len(points) > 8 else 0, fontsize=7)
+        left.set(xlabel=findings.own["name"], ylabel="share of examples", ylim=(0, 1))
+        left.set_title("where examples leave")
+        left.grid(visible=False)
+        left.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+        for spec, colour in ((FULL_DEPTH, GREY), (findings.own, BLUE)):
+            name = "full depth" if spec == FULL_DEPTH else label(spec)
+            retention = replay(trace, build_exit(spec)).retention
+            right.plot(*_mean_by_length(trace.lengths, retention), "o-", color=colour, markersize=3, label=name)
+        right.set(xlabel="tokens that came in", ylabel="share in the last executed block", ylim=(0, 1.05))
+        right.set_title("retention")
+        right.legend(fontsize=8)
+        _save(figure, path)
+
+
+def draw_calibration(findings: Findings, path: Path) -> None:
+    """Draw each head's reliability: how often it is right against how sure it is, 15 bins, dots sized by examples."""
+    heads = head_calibration(findings.traces[findings.main])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.6 * len(heads) + 0.6, 3.0), layout="constrained")
+        panels = figure.subplots(1, len(heads), squeeze=False)[0]
+        for axes, (depth, (error, bins)) in zip(panels, heads.items(), strict=True):
+            counts = bins.counts.numpy()
+            there = counts > 0
+            axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
+            sizes = 8 + 120 * counts[there] / counts.max()
+            points = bins.confidence.numpy()[there], bins.accuracy.numpy()[there]
+            axes.scatter(*points, s=sizes, color=BLUE, clip_on=False)
+            axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence")
+            axes.set_title(f"head {depth}: ECE {100 * error:.1f} %")
+        figure.axes[0].set_ylabel(f"accuracy, {findings.main}")
+        _save(figure, path)
+
+
+def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None:
+    """Draw several runs side by side: quality against measured latency, and against executed work; a row per task.
+
+    Args:
+        rows: Rows of their frontier.csv.
+        names: What the legend calls each run.
+        path: The PNG to write.
+    """
+    panels = list(dict.fromkeys((row["task"], row["split"]) for row in rows))
+    colours = dict(zip(names, mpl.colormaps["tab10"](np.arange(len(names)) % 10), strict=True))
+    columns = (
+        ("examples_per_s", _mean_latency, "mean latency at batch size 1, ms"),
+        ("flops_ratio", _flops_ratio, "executed FLOPs / dense, unpadded, full depth"),
+    )
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 3.6 * len(panels)), layout="constrained")
+        grid = figure.subplots(len(panels), 2, sharey="row", squeeze=False)
+        for (task, split), line in zip(panels, grid, strict=True):
+            there = [r for r in rows if (r["task"], r["split"]) == (task, split) and r["model"] == "eat"]
+            for axes, (measured, column, title) in zip(line, columns, strict=True):
+                for run in dict.fromkeys(row["run"] for row in there):
+                    own = [row for row in there if row["run"] == run and row["batch_size"] in (None, 1)]
+                    own = sorted((row for row in own if row[measured] is not None), key=column)
+                    points = [*map(column, own)], [row["value"] for row in own]
+                    axes.plot(*points, "o-", color=colours[run], markersize=4, label=names[run])
+                axes.set_xlabel(title)
+                axes.set_xlim(left=0)
+            line[0].set_ylabel(f"{_metric_name(there[0]['metric'])}, {task} {split}")
+            line[1].legend(fontsize=7)
+        _save(figure, path)
+
+
+def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -> None:
+    """Draw the adaptive encoder's points as a labelled line that ends at full depth, everything else as markers."""
+    ours = sorted((row for row in rows if row["model"] == "eat"), key=column)
+    axes.plot([*map(column, ours)], [row["value"] for row in ours], "-", color=BLUE, linewidth=1.2)
+    points = [row for row in ours if row["exit"] != FULL_DEPTH["name"]]
+    line = [*map(column, points)], [row["value"] for row in points]
+    axes.plot(*line, "o", color=BLUE, markersize=4.5, label="eat, leaving at the threshold shown")
+    colours = {"eat, full depth": GREEN, "eat, everything off": ORANGE}
+    others = [row for row in rows if row not in points]
+    for row, marker in zip(others, MARKERS * len(others), strict=False):
+        name = row_label(row)
+        colour = colours.get(name, RED)
+        axes.plot(column(row), row["value"], marker, color=colour, markersize=7, linestyle="none", label=name)
+    axes.set_xlim(left=0)
+    axes.margins(y=0.08)
+    _annotate(axes, points, column)
+
+
+def _annotate(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -> None:
+    """Label points by their threshold, those that were timed first; leave out labels that would cover another."""
+    placed: list[np.ndarray] = []
+    to_axes = axes.transData + axes.transAxes.inverted()
+    for row in sorted(rows, key=lambda row: row["batch_size"] is None):
+        place = to_axes.transform((column(row), row["value"]))
+        if all(np.abs(place - other)[1] > 0.045 or np.abs(place - other)[0] > 0.09 for other in placed):
+            placed.append(place)
+            text = _short({"threshold": row["threshold"], "patience": row["patience"], "name": row["exit"]})
+            where = (column(row), row["value"])
+            axes.annotate(text, where, (6, -8), textcoords="offset points", fontsize=7.5, color=BLUE)
+
+
+def _mean_latency(row: Row) -> float:
+    """Mean time per example in ms: with exits a median hides those that stay."""
+    return float(1e3 / row["examples_per_s"])
+
+
+def _flops_ratio(row: Row) -> float:
+    return float(row["flops_ratio"])
+
+
+def _metric_name(metric: str) -> str:
+    return METRIC_NAMES.get(metric, metric)
+
+
+def _short(spec: Mapping[str, Any]) -> str:
+    if spec.get("threshold") is not None:
+        return f"{spec['threshold']:g}"
+    if spec.get("patience") is not None:
+        return f"patience {spec['patience']}"
+    return "full depth" if spec["name"] == FULL_DEPTH["name"] else str(spec["name"])
+
+
+def _one_per_label(rows: Sequence[Row]) -> list[Row]:
+    return list({row_label(row): row for row in rows}.values())
+
+
+def _mean_by_length(lengths: np.ndarray, values: np.ndarray, num_bins: int = 15) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean length and mean value of about equally filled bins of length."""
+    groups = np.array_split(np.argsort(lengths, kind="stable"), min(num_bins, len(lengths)))
+    return np.array([lengths[g].mean() for g in groups]), np.array([values[g].mean() for g in groups])
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as new:
+        figure.savefig(new)

@@ -1,0 +1,84 @@
+"""The files of a report and the one table that is printed."""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+
+from eat.evaluation.analysis import Findings
+from eat.evaluation.atomic import write_text
+from eat.evaluation.console import frontier_table
+from eat.evaluation.contenders import ALL_OFF, PADDED
+from eat.evaluation.figures import draw_calibration, draw_exits, draw_frontier
+from eat.evaluation.finished import FinishedRun
+from eat.evaluation.measured import read_benchmark
+from eat.evaluation.rows import benchmark_rows, frontier_rows, quality_rows
+from eat.evaluation.summary import difficulty_table, summary
+from eat.evaluation.tables import Row, write_rows
+
+log = logging.getLogger(__name__)
+
+OPERATING_POINT = "operating_point.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What an evaluation wrote.
+
+    Attributes:
+        folder: Where results.csv, frontier.csv, summary.md, operating_point.json and the figures are.
+        rows: The rows of frontier.csv.
+        table: The table that was printed.
+    """
+
+    folder: Path
+    rows: list[Row]
+    table: str
+
+
+def write_report(run: FinishedRun, findings: Findings, folder: Path, *, baseline: str | None = None) -> Report:
+    """Write results.csv, frontier.csv, summary.md and the figures, each whole or not at all; log the table.
+
+    Args:
+        run: The run.
+        findings: Its findings.
+        folder: Where to write; times measured earlier are read from there.
+        baseline: Name of the dense run that quality is compared with, or None.
+
+    Raises:
+        OSError: If a file cannot be written; the old one stays.
+    """
+    measured = read_benchmark(folder, findings)
+    rows = frontier_rows(run, findings, measured)
+    timed = (
+        [row for over in (PADDED, ALL_OFF) for row in benchmark_rows(run, findings, measured, over)] if measured else []
+    )
+    write_rows(folder / "frontier.csv", rows)
+    write_rows(folder / "results.csv", [*quality_rows(run, findings), *timed])
+    figures = ["frontier.png", "exits.png"]
+    draw_frontier(rows, findings.main, folder / "frontier.png")
+    draw_exits(findings, folder / "exits.png")
+    if not findings.traces[findings.main].is_regression:
+        draw_calibration(findings, folder / "calibration.png")
+        figures.append("calibration.png")
+    point = {"run": run.name, "split": findings.main, "exit": findings.own}
+    write_text(folder / OPERATING_POINT, json.dumps(point, indent=1) + "\n")
+    text = summary(run, findings, rows, measured, baseline=baseline, command=_command(run, findings), figures=figures)
+    write_text(folder / "summary.md", text)
+    tables = [frontier_table(rows, split) for split in findings.points]
+    if "difficulty" in findings.traces[findings.main].columns:
+        tables.append(difficulty_table(findings))
+    table = "\n\n".join(tables)
+    log.info("\n%s\n\nreport: %s", table, folder)
+    return Report(folder, rows, table)
+
+
+def _command(run: FinishedRun, findings: Findings) -> str:
+    """Return the command that repeats the evaluation, with the folder as seen from where it runs."""
+    folder = run.folder.resolve()
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else Path("runs") / run.name
+    command = f"python evaluate.py run={shown}"
+    if findings.own != run.exit:
+        command += f" exit={findings.own['name']}"
+        command += "".join(f" exit.{key}={value}" for key, value in findings.own.items() if key != "name")
+    return command
