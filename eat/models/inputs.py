@@ -14,9 +14,9 @@ from eat.packed import Packed
 def pack_inputs(
     backbone: Backbone,
     embeddings: Embeddings,
-    input_ids: Int[Tensor, "*shape"] | None,
+    input_ids: Int[Tensor, ...] | None,
     attention_mask: Tensor | None,
-    token_type_ids: Int[Tensor, "*shape"] | None,
+    token_type_ids: Int[Tensor, ...] | None,
     lengths: Int[Tensor, " batch"] | None,
     *,
     protected_id: int | None,
@@ -50,19 +50,12 @@ def pack_inputs(
         tokens, types, positions, position_ids, host_lengths, contiguous = _padded(
             backbone, input_ids, attention_mask, token_type_ids
         )
-    if not host_lengths:
-        raise ValueError("input_ids: expected at least one sequence, got an empty batch")
-    if min(host_lengths) < 1:
-        raise ValueError(
-            f"attention_mask: expected at least one real token in each sequence, got none in sequence "
-            f"{host_lengths.index(0)}"
-        )
     try:
         rows = embeddings(tokens, position_ids, types)
     except IndexError:
         raise ValueError(
             f"input_ids: expected token ids in [0, {backbone.vocab_size}) and types in [0, {backbone.num_types}), "
-            f"got ids up to {int(tokens.max())}; does the tokenizer belong to this model?"
+            f"got ids from {int(tokens.min())} to {int(tokens.max())}; does the tokenizer belong to this model?"
         ) from None
     return Packed.start(rows, tokens, positions, host_lengths, contiguous=contiguous, protected_id=protected_id)
 
@@ -80,7 +73,8 @@ def _packed(
     host_lengths = lengths.tolist()
     if sum(host_lengths) != input_ids.shape[0]:
         raise ValueError(f"lengths: expected a sum of {input_ids.shape[0]} (the tokens given), got {sum(host_lengths)}")
-    _check_length(backbone, max(host_lengths, default=0))
+    _check_counts("lengths", host_lengths)
+    _check_length(backbone, max(host_lengths))
     positions = _ramp(host_lengths, input_ids.device)
     return input_ids, token_type_ids, positions, positions + backbone.position_offset, host_lengths, True
 
@@ -98,6 +92,7 @@ def _padded(
             f"got {tuple(attention_mask.shape)}"
         )
     batch, width = input_ids.shape
+    _check_counts("input_ids", [width] * batch)
     _check_length(backbone, width)
     live = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
     position_ids = backbone.position_ids(input_ids, live)
@@ -105,8 +100,21 @@ def _padded(
     if attention_mask is None or bool(live.all()):
         types = None if token_type_ids is None else token_type_ids.reshape(-1)
         return input_ids.reshape(-1), types, positions.reshape(-1), position_ids.reshape(-1), [width] * batch, True
+    host_lengths = live.sum(1).tolist()
+    _check_counts("attention_mask", host_lengths)
     types = None if token_type_ids is None else token_type_ids[live]
-    return input_ids[live], types, positions[live], position_ids[live], live.sum(1).tolist(), False
+    return input_ids[live], types, positions[live], position_ids[live], host_lengths, False
+
+
+def _check_counts(argument: str, host_lengths: list[int]) -> None:
+    if not host_lengths:
+        raise ValueError("input_ids: expected at least one sequence, got an empty batch")
+    shortest = min(host_lengths)
+    if shortest < 1:
+        raise ValueError(
+            f"{argument}: expected at least one real token in each sequence, "
+            f"got {shortest} in sequence {host_lengths.index(shortest)}"
+        )
 
 
 def _check_length(backbone: Backbone, longest: int) -> None:
