@@ -6,6 +6,7 @@ Composes the configuration, finds the run folder, builds the parts, fits, saves,
 import logging
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import hydra
@@ -25,10 +26,12 @@ from eat.training.environment import write_environment
 from eat.training.module import AdaptiveModule
 from eat.training.run import RunFolder, choose_run, continued_config
 
+CONF = str(Path(__file__).parent / "conf")  # absolute, so that it is found from an import as well
+
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
 def main(config: DictConfig) -> Report:
     """Train what is not trained yet, then evaluate; return what a multirun combines."""
     keep_quiet()

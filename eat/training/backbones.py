@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
@@ -16,6 +16,7 @@ from eat.tasks import Task
 TextSource = Callable[[], Iterable[str]]
 
 
+@runtime_checkable
 class TrainingBackbone(Protocol):
     """Gives a training its tokenizer and the weights that it starts from.
 

@@ -149,10 +149,11 @@ class RunFolder:
             return
         descriptor = os.open(self.path, os.O_RDONLY)  # the folder is its own lock: no file is left behind
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RuntimeError(f"another process is training in {self.path}; wait for it or stop it") from error
             yield
-        except BlockingIOError as error:
-            raise RuntimeError(f"another process is training in {self.path}; wait for it or stop it") from error
         finally:
             os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""A training of a second: random tokens whose first one is the label. Run as a program, it is one that can be killed."""
+"""A training of a second: random tokens, the first one decides the label. Run as a program, it can be killed."""
 
 import sys
 import time
@@ -90,7 +90,7 @@ def make_module(pruner="l2_norm", objective=None, lr=1e-2, **options):
 
 
 def fit(folder, *callbacks, module=None, every_n_steps=2, max_epochs=3, patience=5, **trainer_options):
-    """Train in a folder, from its last checkpoint where there is one; return the module, the checkpoints, the stopping."""
+    """Train in a folder, from its last checkpoint where there is one; return module, checkpoints and stopping."""
     folder = Path(folder)
     module = module or make_module()
     checkpoints, stopping = RunCheckpoints(every_n_steps), AnnealedEarlyStopping(patience)
@@ -107,7 +107,7 @@ def fit(folder, *callbacks, module=None, every_n_steps=2, max_epochs=3, patience
         **trainer_options,
     )
     last = folder / "checkpoints" / LAST
-    trainer.fit(module, SmallData(), ckpt_path=last if last.exists() else None)
+    trainer.fit(module, SmallData(), ckpt_path=last if last.exists() else None, weights_only=True)
     return module, checkpoints, stopping
 
 

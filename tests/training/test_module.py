@@ -1,6 +1,7 @@
 """What a step does: learns, anneals, draws the same random numbers, and stops when numbers are no longer numbers."""
 
 import csv
+from itertools import chain
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def test_a_training_overfits_anneals_and_logs(tmp_path):
     assert watch.scales[:18] == pytest.approx([max(0.0, min(1.0, (step - 3) / 6)) for step in range(18)])
     assert set(watch.validated) == {(1.0, False)}
     assert module.model.training
-    epochs = [sum(watch.examples[start : start + 6], []) for start in (0, 6, 12)]
+    epochs = [list(chain(*watch.examples[start : start + 6])) for start in (0, 6, 12)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(22))] * 3
     assert epochs[0] != epochs[1] != epochs[2]
     rows = logged(tmp_path)

@@ -128,7 +128,7 @@ def test_a_teacher_that_does_not_fit_is_refused(tmp_path):
         load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"another vocabulary \(10 tokens\) than the student \(11 tokens\)"):
         load(folder, tokenizer=make_tokenizer([*WORDS, "more"]))
-    with pytest.raises(ValueError, match="expected 3 outputs as the task has, .* has 2"):
+    with pytest.raises(ValueError, match="expected 3 outputs as the task has"):
         load(folder, label_names=("a", "b", "c"))
     with pytest.raises(ValueError, match=r"expected the classes \['no', 'yes'\]"):
         load(folder, label_names=("no", "yes"))
@@ -136,7 +136,7 @@ def test_a_teacher_that_does_not_fit_is_refused(tmp_path):
         load(folder, max_length=33)
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
         (folder / name).unlink(missing_ok=True)
-    with pytest.raises(ValueError, match="no tokenizer in|another vocabulary"):
+    with pytest.raises(ValueError, match=r"no tokenizer in|another vocabulary"):
         load(folder)
 
 

@@ -15,7 +15,7 @@ from tests.training.small import fit
 ROOT = Path(__file__).parents[2]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -27,7 +27,7 @@ class KillAt(Callback):
 
     def _die(self, trainer, moment):
         if (trainer.global_step, moment) == (self.step, self.moment):
-            raise Killed
+            raise KilledError
 
     def on_train_batch_end(self, trainer, *_):
         self._die(trainer, "batch")
@@ -73,11 +73,25 @@ def metrics(folder):
 )
 def test_an_interrupted_training_ends_as_one_left_alone(tmp_path, step, moment, options):
     alone = state(fit(tmp_path / "alone", **options))
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(tmp_path / "killed", KillAt(step, moment), **options)
     resumed = state(fit(tmp_path / "killed", **options))
     torch.testing.assert_close(resumed, alone, rtol=0, atol=0)
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("options", [{}, {"max_epochs": 10, "patience": 1}])
+def test_a_training_killed_after_its_end_stays_ended(tmp_path, options):
+    """Stopped early or not: the model was not written yet, so the same command comes again."""
+    first = state(fit(tmp_path, **options))
+    torch.testing.assert_close(state(fit(tmp_path, **options)), first, rtol=0, atol=0)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"PK half a checkpoint")
+    with pytest.raises(ValueError, match=r"last.ckpt is no readable checkpoint .* fresh=true"):
+        fit(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")

@@ -1,0 +1,174 @@
+"""Every option and every experiment composes and builds; what is misspelt fails at once and says what was possible."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from transformers import BertTokenizer
+
+from eat.attention import build_attention
+from eat.exits import EXITS, build_exit
+from eat.pruners import PRUNERS, build_pruner
+from eat.tasks import TASKS, build_task
+from eat.training.backbones import TinyBackbone, TrainingBackbone, build_classifier
+from eat.training.objective import JointObjective
+from eat.training.run import run_name
+from eat.training.schedule import PruningSchedule
+from train import plain
+
+CONF = Path(__file__).parents[1] / "conf"
+TOKENIZER = BertTokenizer(vocab={word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])})
+
+
+def options(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def composed(*overrides, name="train"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, list(overrides))
+
+
+def spec(group, option):
+    return plain(composed(f"{group}={option}")[group])
+
+
+@pytest.mark.parametrize("option", options("attention"))
+def test_attention(option):
+    build_attention(spec("attention", option))
+
+
+@pytest.mark.parametrize("option", options("pruner"))
+def test_pruner(option):
+    assert isinstance(build_pruner(spec("pruner", option)), PRUNERS[option])
+
+
+@pytest.mark.parametrize("option", options("exit"))
+def test_exit(option):
+    assert isinstance(build_exit(spec("exit", option)), EXITS[option])
+
+
+def test_every_part_of_a_family_has_its_yaml():
+    assert options("pruner") == sorted(PRUNERS)
+    assert options("exit") == sorted(EXITS)
+    assert options("task") == sorted(TASKS)
+
+
+@pytest.mark.parametrize("option", options("task"))
+def test_task(option, tmp_path):
+    rows = tmp_path / "train.csv"
+    rows.write_text("text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(20)))
+    config = composed(f"task={option}", *([f"data.train={rows}"] if option == "file" else []))
+    assert build_task(plain(config.task)).name == option
+    assert config.backbone.max_length == config.data.max_length
+
+
+@pytest.mark.parametrize("option", options("backbone"))
+def test_backbone(option):
+    config = composed(f"backbone={option}")
+    backbone = instantiate(config.backbone)
+    assert isinstance(backbone, TrainingBackbone)
+    assert backbone.name == option
+    assert config.head_pooling == backbone.head_pooling
+
+
+@pytest.mark.parametrize("option", options("objective"))
+def test_objective(option, tmp_path):
+    config = composed(f"objective={option}", *(["objective.teacher=folder"] if option == "distill" else []))
+    build = instantiate(config.objective)
+    if option == "distill":
+        with pytest.raises(ValueError, match=r"objective.teacher: expected the folder .* got 'folder'"):
+            build(tokenizer=TOKENIZER, label_names=("a", "b"), max_length=8)
+    else:
+        assert isinstance(build(tokenizer=TOKENIZER, label_names=("a", "b"), max_length=8), JointObjective)
+
+
+@pytest.mark.parametrize("option", options("budget"))
+def test_budget(option):
+    config = composed(f"budget={option}")
+    assert config.budget.name == option
+    assert config.trainer.max_epochs == config.budget.epochs
+    assert config.data.train_examples == config.budget.train_examples
+
+
+@pytest.mark.parametrize("option", options("logger"))
+def test_logger(option, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    for logger in composed(f"logger={option}").logger.values():
+        assert isinstance(instantiate(logger)(folder=tmp_path), Logger)
+
+
+@pytest.mark.parametrize("option", options("callbacks"))
+def test_callbacks(option):
+    for callback in composed(f"callbacks={option}").callbacks.values():
+        assert isinstance(instantiate(callback), Callback)
+
+
+@pytest.mark.parametrize("option", options("trainer"))
+def test_trainer(option, tmp_path):
+    if option == "gpu" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    trainer = instantiate(composed(f"trainer={option}").trainer, default_root_dir=tmp_path, logger=False)
+    assert trainer.max_epochs == 3
+    assert trainer.precision == ("bf16-mixed" if trainer.strategy.root_device.type == "cuda" else "32-true")
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_experiment(name):
+    overrides = ["objective.teacher=folder"] if name == "sst2_distilled" else []
+    config = composed(f"experiment={name}", *overrides)
+    assert config.experiment == name
+    task = build_task(plain(config.task))
+    six_layers = TinyBackbone(dim=16, num_layers=config.backbone.num_layers or 6, intermediate_size=16)
+    model = build_classifier(
+        six_layers,
+        TOKENIZER,
+        task,
+        attention=plain(config.attention),
+        pruner=plain(config.pruner),
+        exit=plain(config.exit),
+        head_depths=config.head_depths,
+        head_pooling=config.head_pooling,
+        seed=config.seed,
+    )
+    assert model.config.num_labels == task.num_labels
+    assert isinstance(instantiate(config.schedule), PruningSchedule)
+    optimizer = instantiate(config.optimizer)(model)
+    instantiate(config.scheduler)(optimizer, total_steps=10)
+    assert run_name(plain(config)).startswith(config.backbone.name)
+
+
+def test_the_default_is_the_papers_configuration():
+    config, paper = composed(), composed("experiment=sst2_paper")
+    assert paper.head_pooling == "cls"
+    assert config.head_pooling == "mean"  # what MiniLM was pretrained for; the one difference
+    for part in ("task", "backbone", "attention", "pruner", "exit", "head_depths", "optimizer", "schedule", "budget"):
+        assert config[part] == paper[part], part
+    assert (paper.attention.window, paper.pruner.depths, paper.pruner.ratio) == (32, [2, 4], 0.3)
+    assert (paper.optimizer.lr, paper.data.batch_size, paper.data.max_length) == (2e-5, 32, 256)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("pruner=l3_norm", "l2_norm"),
+        ("pruner.ratoi=0.5", "ratoi"),
+        ("exit.treshold=0.5", "treshold"),
+        ("backbone=berd", "bert_base"),
+        ("sead=1", "sead"),
+    ],
+)
+def test_what_is_misspelt_fails_at_once(override, message):
+    with pytest.raises(HydraException) as caught:
+        composed(override)
+    assert message in str(caught.value) + str(caught.value.__cause__)
+
+
+def test_a_foreign_key_in_a_part_is_named_with_what_was_possible():
+    with pytest.raises(ValueError, match=r"pruner.ratoi: pruner 'l2_norm' takes .* \(did you mean 'ratio'\?\)"):
+        build_pruner(plain(composed("+pruner.ratoi=0.5").pruner))
