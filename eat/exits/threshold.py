@@ -1,7 +1,7 @@
 """The check that every thresholded criterion shares."""
 
 
-def checked_threshold(threshold: float, name: str = "exit.threshold") -> float:
+def checked_threshold(threshold: object, name: str = "exit.threshold") -> float:
     """Return the threshold as a float.
 
     Raises:

@@ -28,6 +28,8 @@ class RandomPruner(RankedPruner):
         seed: int = 0,
     ) -> None:
         super().__init__(depths, ratio, min_tokens)
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ValueError(f"pruner.seed: expected an integer, got {seed!r}")
         self.seed = seed
 
     def scores(self, state: Packed, depth: int) -> Float[Tensor, " tokens"]:

@@ -1,6 +1,8 @@
 """What the pruners share that keep a fixed fraction: the best-scored tokens of each sequence."""
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -23,22 +25,10 @@ class RankedPruner:
     def __init__(
         self, depths: Sequence[int] = (2, 4), ratio: float | Sequence[float] = 0.3, min_tokens: int = 1
     ) -> None:
-        self.depths = tuple(depths)
-        if any(isinstance(d, bool) or not isinstance(d, int) or d < 1 for d in self.depths) or any(
-            a >= b for a, b in zip(self.depths, self.depths[1:], strict=False)
-        ):
-            raise ValueError(f"pruner.depths: expected increasing integers of 1 or more, got {list(depths)}")
-        ratios = [ratio] * len(self.depths) if isinstance(ratio, int | float) else list(ratio)
-        if len(ratios) != len(self.depths):
-            raise ValueError(
-                f"pruner.ratio: expected one number or one per depth ({len(self.depths)} depths), got {list(ratios)}"
-            )
-        for value in ratios if ratios else [ratio]:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-                raise ValueError(f"pruner.ratio: expected numbers in [0, 1), got {value!r}")
+        self.depths = _checked_depths(depths)
+        self.ratios = dict(zip(self.depths, _checked_ratios(ratio, len(self.depths)), strict=True))
         if isinstance(min_tokens, bool) or not isinstance(min_tokens, int) or min_tokens < 0:
             raise ValueError(f"pruner.min_tokens: expected an integer of 0 or more, got {min_tokens!r}")
-        self.ratios = dict(zip(self.depths, map(float, ratios), strict=True))
         self.min_tokens = min_tokens
         self.scale = 1.0
 
@@ -58,3 +48,27 @@ class RankedPruner:
     def lengths_after(self, lengths: Sequence[int], num_protected: Sequence[int], depth: int) -> tuple[int, ...]:
         """Return how many tokens stay in each sequence."""
         return keep_counts(lengths, num_protected, self.ratios[depth] * self.scale, self.min_tokens)
+
+
+def _checked_depths(depths: Any) -> tuple[int, ...]:
+    if (
+        not isinstance(depths, Sequence)
+        or any(isinstance(depth, bool) or not isinstance(depth, int) or depth < 1 for depth in depths)
+        or any(before >= after for before, after in pairwise(depths))
+    ):
+        raise ValueError(f"pruner.depths: expected a list of increasing integers of 1 or more, got {depths!r}")
+    return tuple(depths)
+
+
+def _checked_ratios(ratio: Any, num_depths: int) -> list[float]:
+    """Return one ratio per depth."""
+    one_for_all = isinstance(ratio, str) or not isinstance(ratio, Sequence)
+    ratios = [ratio] if one_for_all else list(ratio)
+    for value in ratios:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise ValueError(f"pruner.ratio: expected numbers in [0, 1), got {value!r}")
+    if one_for_all:
+        ratios = ratios * num_depths
+    if len(ratios) != num_depths:
+        raise ValueError(f"pruner.ratio: expected one number or one per depth ({num_depths} depths), got {ratios}")
+    return [float(value) for value in ratios]
