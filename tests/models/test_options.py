@@ -20,8 +20,11 @@ BAD_OPTIONS = [
         r"pruner\.ratio: expected one number or one",
     ),
     ({"pruner": {"name": "l2_norm", "depths": [2, 4]}}, r"pruner\.depths: expected depths between 1 and 3"),
-    ({"pruner": {"name": "l2_norm", "depths": [2, 1]}}, r"pruner\.depths: expected increasing integers"),
-    ({"pruner": {"name": "l2_norm", "depths": [0]}}, r"pruner\.depths: expected increasing integers of 1 or more"),
+    ({"pruner": {"name": "l2_norm", "depths": [2, 1]}}, r"pruner\.depths: expected a list of increasing integers"),
+    (
+        {"pruner": {"name": "l2_norm", "depths": [0]}},
+        r"pruner\.depths: expected a list of increasing",
+    ),
     ({"pruner": {"name": "l2_norm", "depths": [1], "min_tokens": -1}}, r"pruner\.min_tokens: expected .*0 or more"),
     (
         {"pruner": {"name": "l2norm"}},

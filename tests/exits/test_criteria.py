@@ -1,0 +1,107 @@
+"""Each criterion against its definition, at and around the threshold."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eat.exits import EXITS, build_exit
+from eat.exits.confidence import ConfidenceExit
+from eat.exits.entropy import EntropyExit
+from eat.exits.margin import MarginExit
+from eat.exits.never import NeverExit
+from eat.exits.patience import PatienceExit
+from tests.reference.masked import exit_decision
+from tests.reference.unchecked import unchecked
+
+
+def logits_of(*probabilities):
+    return torch.log(torch.tensor(probabilities, dtype=torch.float64))
+
+
+def history(*heads):
+    return torch.stack([logits_of(*head) for head in heads])
+
+
+def test_confidence_reads_the_last_head_and_includes_the_threshold():
+    answers = history([[0.99, 0.01]] * 3, [[0.76, 0.24], [0.24, 0.76], [0.74, 0.26]])
+    assert ConfidenceExit(threshold=0.75)(answers).tolist() == [True, True, False]
+    assert ConfidenceExit(threshold=0.5)(torch.zeros(1, 1, 2)).tolist() == [True]
+    assert ConfidenceExit(threshold=0.0)(answers).all()
+    assert ConfidenceExit(threshold=1.0)(torch.tensor([[[40.0, -40.0], [1.0, 0.0]]])).tolist() == [True, False]
+
+
+def test_margin_is_between_the_first_two():
+    answers = history([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.1, 0.2, 0.7]])
+    assert MarginExit(threshold=0.29)(answers).tolist() == [True, False, True]
+    assert MarginExit(threshold=0.0)(answers).all()
+
+
+def test_entropy_is_normalised():
+    answers = history([[0.5, 0.5], [0.9, 0.1]])
+    entropy = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1)) / math.log(2)
+    assert EntropyExit(threshold=entropy + 1e-9)(answers).tolist() == [False, True]
+    assert EntropyExit(threshold=entropy - 1e-9)(answers).tolist() == [False, False]
+    assert EntropyExit(threshold=1.0)(answers)[1]
+
+
+def test_patience_counts_agreement():
+    yes, no = [0.8, 0.2], [0.2, 0.8]
+    assert PatienceExit(patience=1)(history([yes, yes])).tolist() == [False, False], "one head agrees with nobody"
+    two = history([yes, yes, no], [yes, no, no])
+    assert PatienceExit(patience=1)(two).tolist() == [True, False, True]
+    assert PatienceExit(patience=2)(two).tolist() == [False] * 3
+    three = history([yes, yes, no], [yes, no, no], [yes, no, yes])
+    assert PatienceExit(patience=2)(three).tolist() == [True, False, False]
+    assert PatienceExit(patience=1)(three).tolist() == [True, True, False]
+
+
+def test_patience_with_a_threshold_asks_for_both():
+    answers = history([[0.8, 0.2], [0.9, 0.1], [0.3, 0.7]], [[0.8, 0.2], [0.6, 0.4], [0.95, 0.05]])
+    assert PatienceExit(patience=1, threshold=0.75)(answers).tolist() == [True, False, False]
+
+
+def test_never():
+    assert not NeverExit()(history([[1.0, 1e-9]] * 3)).any()
+
+
+@given(
+    heads=st.integers(1, 5),
+    batch=st.integers(1, 4),
+    classes=st.integers(2, 4),
+    threshold=st.floats(0.01, 0.99),
+    patience=st.integers(1, 3),
+    seed=st.integers(0, 1000),
+)
+def test_against_the_reference(heads, batch, classes, threshold, patience, seed):
+    generator = torch.Generator().manual_seed(seed)
+    answers = 2 * torch.randn(heads, batch, classes, generator=generator, dtype=torch.float64)
+    for spec in (
+        {"name": "confidence", "threshold": threshold},
+        {"name": "entropy", "threshold": threshold},
+        {"name": "margin", "threshold": threshold},
+        {"name": "patience", "patience": patience},
+        {"name": "patience", "patience": patience, "threshold": threshold},
+    ):
+        expected = [exit_decision(spec, list(answers[:, i].numpy())) for i in range(batch)]
+        leave = build_exit(spec)(answers).tolist()
+        assert all(got == want or gap < 1e-12 for got, (want, gap) in zip(leave, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", ["confidence", "entropy", "margin", "patience"])
+@pytest.mark.parametrize("threshold", [-0.01, 1.01, math.nan, math.inf, "0.9", True])
+def test_bad_threshold(name, threshold):
+    with pytest.raises(ValueError, match=r"exit\.threshold: expected a number in \[0, 1\], got"):
+        unchecked(EXITS[name], threshold=threshold)
+
+
+@pytest.mark.parametrize("patience", [0, -1, 1.5, "1", True, None])
+def test_bad_patience(patience):
+    with pytest.raises(ValueError, match=r"exit\.patience: expected an integer of 1 or more, got"):
+        unchecked(PatienceExit, patience=patience)
+
+
+def test_a_whole_number_is_a_threshold():
+    assert unchecked(ConfidenceExit, threshold=1).threshold == 1.0
