@@ -88,6 +88,12 @@ class AdaptiveConfig(PreTrainedConfig):
             raise ValueError(
                 "attention.global_tokens: 'sep' needs the separator's id; pass sep_token_id to from_backbone"
             )
+        fitting = "regression" if self.num_outputs == 1 else "single_label_classification"
+        if self.problem_type not in (None, fitting):
+            raise ValueError(
+                f"problem_type: expected {fitting!r} or None with num_labels={self.num_outputs}, "
+                f"got {self.problem_type!r}"
+            )
         if criterion.needs_classes and self.num_outputs < 2:
             raise ValueError(
                 f"exit.name: {(self.exit or {})['name']!r} needs class probabilities, "
