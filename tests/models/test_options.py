@@ -56,6 +56,8 @@ BAD_OPTIONS = [
     ({"head_pooling": "max"}, r"head_pooling: expected one of \['cls', 'mean'\], got 'max'"),
     ({"num_layers": 5}, r"num_layers: expected an integer between 1 and 4, got 5"),
     ({"num_layers": 0}, r"num_layers: expected an integer between 1 and 4, got 0"),
+    ({"problem_type": "multi_label_classification"}, r"problem_type: expected 'single_label_classification' or None"),
+    ({"problem_type": "regression", "num_labels": 3}, r"problem_type: expected .* with num_labels=3, got 'regression'"),
     ({"num_labels": 0}, r"num_labels: expected an integer of 1 or more, got 0"),
     ({"num_labels": 3, "id2label": {0: "a", 1: "b"}}, r"id2label: expected num_labels=3 names, got 2"),
     ({"max_length": 0}, r"backbone\.max_length: expected an integer of 1 or more, got 0"),
