@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from eat.registry import build_part
 from eat.tasks.clinc150 import clinc150
+from eat.tasks.demo import DemoTask
 from eat.tasks.file import FileTask
 from eat.tasks.glue import cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb
 from eat.tasks.imdb import imdb
@@ -81,6 +82,7 @@ TASKS: Mapping[str, Callable[..., Task]] = {
     "imdb": imdb,
     "clinc150": clinc150,
     "file": FileTask,
+    "demo": DemoTask,
 }
 
 
