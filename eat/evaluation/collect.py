@@ -79,6 +79,9 @@ def record_traces(run: FinishedRun, model: AdaptiveForSequenceClassification, da
         traced = model if name == split else dense
         trace = _record(traced, data, split, own | {"config": traced.config.to_dict()})
         write_trace(trace, run.folder / "trace" / f"{name}.parquet")
+    for path in (run.folder / "trace").glob("*.parquet"):
+        if path.stem not in names:
+            path.unlink()  # of a configuration that had more of them
 
 
 def load_data(run: FinishedRun, root: str | Path | None = None) -> TextDataModule:
