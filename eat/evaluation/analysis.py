@@ -131,7 +131,7 @@ def analyse(
         baseline: The traces of a dense run on the same data, which quality is compared with as well.
         thresholds: Values to sweep instead of the default ones.
         always: Operating points to measure even where a neighbour decides the same.
-        sweep: False measures full depth and the own operating point only.
+        sweep: False measures full depth, the own operating point and ``always`` only.
 
     Raises:
         ValueError: If the baseline answered other examples, or the exit does not suit the task.
@@ -147,13 +147,14 @@ def analyse(
     def measure(name: str, spec: Mapping[str, Any]) -> Point:
         return measure_point(traces[name], spec, costs[name], traces[name].all_logits[:, -1], dense_run.get(name))
 
-    swept: Sequence[ExitSpec] = [FULL_DEPTH, *([dict(own)] if own != FULL_DEPTH else [])]
+    kept = _merged([], _without_full_depth([*always, dict(own)]))
+    swept: Sequence[ExitSpec] = [FULL_DEPTH, *kept]
     chosen: Sequence[tuple[float, ExitSpec, float]] = ()
     if sweep:
         num_heads = len(traces[main].head_depths)
         if THRESHOLD_SPLIT in traces:
             chosen = _choose(traces[THRESHOLD_SPLIT], [FULL_DEPTH, *sweep_specs(own, num_heads, FINE_THRESHOLDS)])
-        kept = _without_full_depth([*always, dict(own), *(spec for _, spec, _ in chosen)])
+        kept = _merged(kept, _without_full_depth([spec for _, spec, _ in chosen]))
         specs = _without_full_depth(sweep_specs(own, num_heads, thresholds))
         swept = [FULL_DEPTH, *distinct(traces[main], _merged(specs, kept), kept)]
     points = {name: [measure(name, spec) for spec in swept] for name in reported}

@@ -12,7 +12,7 @@ from eat.evaluation.analysis import FULL_DEPTH, Findings, analyse
 from eat.evaluation.benchmark import BenchmarkSettings, draw_examples, run_benchmark
 from eat.evaluation.collect import are_current, encoded_examples, load_data, read_traces, record_traces
 from eat.evaluation.finished import FinishedRun
-from eat.evaluation.measured import compare_with_replay, write_benchmark
+from eat.evaluation.measured import compare_with_replay, read_benchmark, timed_exits, write_benchmark
 from eat.evaluation.report import Report, write_report
 from eat.evaluation.sweep import ExitSpec, label, operating_point, with_thresholds
 
@@ -64,20 +64,23 @@ def evaluate_run(
         model, data = finished.load_model(device), load_data(finished, data_root)
         record_traces(finished, model, data)
     traces = read_traces(finished)
-    live = _live_exits(own, settings)
+    folder = finished.folder / "report"
+    if own != finished.exit:
+        folder = folder / label(own).replace(" ", "-").replace("=", "-")
+    if "benchmark" in wanted:
+        timed = _live_exits(own, settings)
+    else:
+        timed = timed_exits(read_benchmark(folder, next(iter(traces.values())).metadata["fingerprint"]))
     findings = analyse(
         traces,
         own,
         baseline=None if baseline_run is None else read_traces(FinishedRun(baseline_run)),
         thresholds=thresholds,
-        always=live,
+        always=timed,
         sweep="sweep" in wanted,
     )
-    folder = finished.folder / "report"
-    if own != finished.exit:
-        folder = folder / label(own).replace(" ", "-").replace("=", "-")
     if "benchmark" in wanted:
-        _benchmark(finished, findings, live, settings, data or load_data(finished, data_root), device, folder)
+        _benchmark(finished, findings, timed, settings, data or load_data(finished, data_root), device, folder)
     return write_report(finished, findings, folder, baseline=None if baseline_run is None else Path(baseline_run).name)
 
 

@@ -66,8 +66,12 @@ def write_benchmark(folder: Path, measured: Mapping[str, Any], fingerprint: str)
     write_text(folder / FILE, json.dumps({"fingerprint": fingerprint, **measured}, indent=1) + "\n")
 
 
-def read_benchmark(folder: Path, findings: Findings) -> dict[str, Any] | None:
+def read_benchmark(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     """Read what was measured earlier; None where nothing was, or where it was measured on other weights.
+
+    Args:
+        folder: The report folder.
+        fingerprint: Of the weights that the report is about.
 
     Raises:
         ValueError: If the file is damaged.
@@ -77,10 +81,16 @@ def read_benchmark(folder: Path, findings: Findings) -> dict[str, Any] | None:
         return None
     try:
         measured: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        fingerprint = measured["fingerprint"]
+        measured_on = measured["fingerprint"]
     except (json.JSONDecodeError, KeyError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and run stages=[benchmark] again") from error
-    if fingerprint != findings.traces[findings.main].metadata["fingerprint"]:
+    if measured_on != fingerprint:
         log.warning("%s was measured on other weights and is left out; run stages=[benchmark] again", path)
         return None
     return measured
+
+
+def timed_exits(measured: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """List the operating points that were measured, each once."""
+    exits = [m["exit"] for m in (measured or {}).get("measurements", []) if m["exit"] is not None]
+    return [spec for i, spec in enumerate(exits) if spec not in exits[:i]]

@@ -48,7 +48,7 @@ def write_report(run: FinishedRun, findings: Findings, folder: Path, *, baseline
     Raises:
         OSError: If a file cannot be written; the old one stays.
     """
-    measured = read_benchmark(folder, findings)
+    measured = read_benchmark(folder, findings.traces[findings.main].metadata["fingerprint"])
     rows = frontier_rows(run, findings, measured)
     timed = (
         [row for over in (PADDED, ALL_OFF) for row in benchmark_rows(run, findings, measured, over)] if measured else []

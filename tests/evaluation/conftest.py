@@ -1,13 +1,17 @@
 """A tiny random model and a few packed batches, for everything in this folder."""
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from eat.backbones.tiny import tiny_config
+from eat.data.tokenizer import train_tokenizer
 from eat.evaluation.trace import RecordedTask, Trace, record_trace
 from eat.models.classifier import AdaptiveForSequenceClassification
 
@@ -92,3 +96,41 @@ def ticking() -> Callable[[list[float]], Callable[[], float]]:
         return lambda: next(times)
 
     return make
+
+
+WORDS = ("good", "fine", "great", "bad", "poor", "awful", "soup", "film", "the", "was", "very", "not")
+
+
+def write_run(folder: Path, *, pruner: dict[str, Any] | None = None, seed: int = 0) -> Path:
+    """Write a run folder as a training would leave it, with a random tiny model on a made-up CSV file."""
+    generator = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    rows = [" ".join(generator.choice(WORDS, size=generator.integers(2, 12))) for _ in range(120)]
+    files = {"train": rows[:80], "validation": rows[80:]}
+    for name, texts in files.items():
+        lines = [f"{text},{'yes' if 'good' in text.split() else 'no'}" for text in dict.fromkeys(texts)]
+        (folder / f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    tokenizer = train_tokenizer(rows, 100)
+    model = make_model(torch.float32, pruner=pruner or {"name": "l2_norm", "depths": [1, 2], "ratio": 0.3})
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    config = {
+        "task": {"name": "file", **{split: str(folder / f"{split}.csv") for split in files}, "label": "label"},
+        "backbone": {"name": "tiny", "max_length": 32},
+        "budget": {"name": "smoke"},
+        "exit": EXIT,
+        "objective": {"early_weight": 0.3, "self_weight": 0.0, "teacher": None},
+        "experiment": None,
+        "seed": 0,
+        "data": {
+            "max_length": 32,
+            "threshold_examples": 8,
+            "certification_examples": 10,
+            "cache_dir": str(folder.parent),
+        },
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "environment.json").write_text(
+        json.dumps({"commit": "abc1234", "threads": 1, "packages": {"torch": "2"}})
+    )
+    return folder

@@ -1,0 +1,186 @@
+"""A finished run from its folder: what is written, what is read back without weights, what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from eat.evaluation import combine, evaluate_run
+from eat.evaluation.tables import read_rows
+from tests.evaluation.conftest import write_run
+
+QUICK = {"examples": 6, "rounds": 1, "warmup": 0, "batch_sizes": [1, 4], "threads": [1], "thresholds": [0.8]}
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_run(tmp_path_factory.mktemp("runs") / "small")
+    evaluate_run(folder, benchmark=QUICK)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw once, in `evaluated`; figures are most of a report's time."""
+    for name in ("draw_frontier", "draw_exits", "draw_calibration"):
+        monkeypatch.setattr(f"eat.evaluation.report.{name}", lambda *_: None)
+
+
+@pytest.fixture
+def without_weights(evaluated: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "small"
+    shutil.copytree(evaluated, folder, ignore=shutil.ignore_patterns("model"))
+    return folder
+
+
+def test_report_is_written(evaluated: Path) -> None:
+    report = evaluated / "report"
+    names = {"results.csv", "frontier.csv", "frontier.png", "exits.png", "calibration.png", "summary.md"}
+    assert names | {"benchmark.json", "operating_point.json"} == {path.name for path in report.iterdir()}
+    assert {path.stem for path in (evaluated / "trace").iterdir()} == {
+        *("threshold", "certification", "validation", "validation.all_off")
+    }
+    text = (report / "summary.md").read_text()
+    assert "validation: 40 examples, complete" in text
+    assert "Answers at batch size 1 that equal the replayed ones" in text
+    assert str(evaluated.parent) not in text  # nothing of this machine
+
+
+def test_measured_points_have_times_and_others_do_not(evaluated: Path) -> None:
+    rows = read_rows(evaluated / "report" / "frontier.csv")
+    ours = [row for row in rows if row["model"] == "eat" and row["exit"] == "confidence"]
+    timed = {row["threshold"] for row in ours if row["latency_ms_p50"] is not None}
+    assert timed == {0.6, 0.8}
+    assert timed < {row["threshold"] for row in ours}
+    baselines = [row for row in rows if row["model"] == "dense"]
+    assert {row["engine"] for row in baselines} == {"huggingface_sdpa_padded", "huggingface_sdpa_grouped", "eat"}
+    assert all(row["attention"] == "full" and row["pruner"] == "none" for row in baselines)
+    assert {row["flops_ratio"] for row in baselines if row["batch_size"] == 1} == {1.0}
+
+
+def test_live_answers_equal_the_replayed_ones(evaluated: Path) -> None:
+    agreement = json.loads((evaluated / "report" / "benchmark.json").read_text())["agreement"]
+    assert len(agreement) == 6
+    assert all(equal == total == 6 for equal, total in agreement.values())
+
+
+def test_results_hold_every_metric_and_split(evaluated: Path) -> None:
+    rows = read_rows(evaluated / "report" / "results.csv")
+    assert {row["metric"] for row in rows} == {"accuracy", "macro_f1"}
+    assert {row["split"] for row in rows} == {"threshold", "certification", "validation"}
+    assert {row["commit"] for row in rows} == {"abc1234"}
+    assert {row["baseline"] for row in rows} == {None, "huggingface_sdpa_padded", "eat_all_off"}
+
+
+def test_tables_rebuild_without_weights(evaluated: Path, without_weights: Path) -> None:
+    report = evaluate_run(without_weights)
+    assert (report.folder / "results.csv").read_text() == (evaluated / "report" / "results.csv").read_text()
+    with pytest.raises(FileNotFoundError, match="the benchmark needs weights"):
+        evaluate_run(without_weights, stages=["benchmark"])
+    with pytest.raises(FileNotFoundError, match=r"no model/ .* new traces"):
+        evaluate_run(without_weights, fresh=True)
+
+
+def test_another_exit_is_another_report(evaluated: Path) -> None:
+    report = evaluate_run(evaluated, exit={"threshold": 0.7}, stages=["quality"])
+    assert report.folder == evaluated / "report" / "confidence-threshold-0.7"
+    exits = [(row["exit"], row["threshold"]) for row in report.rows]
+    assert exits == [("never", None), ("confidence", 0.7)]
+    patient = evaluate_run(evaluated, exit={"name": "patience"}, stages=["quality"])
+    assert [(row["exit"], row["patience"]) for row in patient.rows] == [("never", None), ("patience", 1)]
+    shutil.rmtree(report.folder)
+    shutil.rmtree(patient.folder)
+
+
+def test_a_baseline_run_is_what_points_are_lost_to(evaluated: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "dense"
+    shutil.copytree(evaluated, copy, ignore=shutil.ignore_patterns("model", "report"))
+    report = evaluate_run(evaluated, baseline_run=copy, stages=["quality"])
+    assert "the dense run dense" in (report.folder / "summary.md").read_text()
+    other = write_run(tmp_path / "other", seed=1)
+    evaluate_run(other, stages=["quality"])
+    with pytest.raises(ValueError, match="baseline_run: its trace must answer the same"):
+        evaluate_run(evaluated, baseline_run=other, stages=["quality"])
+    evaluate_run(evaluated, stages=["quality", "sweep"])
+
+
+def test_newer_weights_are_traced_again(evaluated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    shutil.copytree(evaluated, folder)
+    shutil.rmtree(folder / "model")
+    other = write_run(tmp_path / "other", pruner={"name": "none"})
+    shutil.copytree(other / "model", folder / "model")
+    report = evaluate_run(folder, stages=["quality"])
+    assert {row["pruner"] for row in report.rows} == {"none"}
+    assert all(row["latency_ms_p50"] is None for row in report.rows)  # measured on the old weights
+    assert not (folder / "trace" / "validation.all_off.parquet").exists()
+
+
+def test_several_reports_become_one(evaluated: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "unpruned", pruner={"name": "none"})
+    report = evaluate_run(other, stages=["quality"])
+    table = combine([evaluated, report, report.folder], tmp_path / "sweep")
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"combined.csv", "combined.md", "combined.png"}
+    lines = table.splitlines()
+    assert len(lines) == 4
+    assert "pruner l2_norm" in lines[2]
+    assert "pruner none" in lines[3]
+    with pytest.raises(ValueError, match="at least one report"):
+        combine([], tmp_path)
+    with pytest.raises(FileNotFoundError, match="no report in"):
+        combine([tmp_path], tmp_path)
+
+
+def test_missing_folder_names_runs_near_it(evaluated: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no folder .*smal; runs near it: .*small"):
+        evaluate_run(evaluated.with_name("smal"))
+
+
+def test_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"has no config\.yaml"):
+        evaluate_run(tmp_path)
+
+
+def test_training_that_is_not_finished(evaluated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    (folder / "checkpoints").mkdir(parents=True)
+    shutil.copy(evaluated / "config.yaml", folder)
+    with pytest.raises(FileNotFoundError, match=r"not finished and there is no checkpoint; .*resume="):
+        evaluate_run(folder)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(FileNotFoundError, match=r"not finished \(checkpoints: last.ckpt\); .*resume="):
+        evaluate_run(folder)
+
+
+def test_half_written_model(evaluated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    shutil.copytree(evaluated, folder)
+    (folder / "model" / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model is half written, model.safetensors missing"):
+        evaluate_run(folder)
+
+
+def test_missing_and_damaged_traces(without_weights: Path) -> None:
+    (without_weights / "trace" / "threshold.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"trace lacks threshold.parquet"):
+        evaluate_run(without_weights)
+    (without_weights / "trace" / "threshold.parquet").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"threshold.parquet is not a readable trace"):
+        evaluate_run(without_weights)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stages": ["qualty"]}, r"stages: expected some of .* got 'qualty' \(did you mean 'quality'\?\)"),
+        ({"benchmark": {"round": 3}}, r"benchmark.round: expected one of .* \(did you mean 'rounds'\?\)"),
+        ({"benchmark": {"rounds": 0}}, r"benchmark.rounds must be at least 1"),
+        ({"exit": {"name": "confident"}}, r"exit.name: expected one of .*'confidence'"),
+        ({"exit": {"threshold": 1.5}}, r"exit.threshold: expected a number in \[0, 1\], got 1.5"),
+        ({"thresholds": [2.0]}, r"exit.threshold: expected a number in \[0, 1\], got 2.0"),
+    ],
+)
+def test_bad_options_are_named(evaluated: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate_run(evaluated, **options)
