@@ -1,61 +1,116 @@
-"""Tokenizers: loading one, and making a small one from a task's own texts where no pretrained one is at hand."""
+"""A small WordPiece tokenizer from a task's own texts, for encoders that are trained from scratch."""
 
 import heapq
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_CONTINUES = "##"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedTokenizerFast:
+    """Make an uncased BERT tokenizer whose vocabulary comes from the texts.
+
+    The vocabulary holds every character, then in equal parts the most frequent words whole and the pieces that
+    byte-pair merging (Sennrich et al. 2016) finds in all other words: a word that was never seen falls into pieces that
+    were. Ties go by the alphabet. The trainer of the tokenizers library is not used: from one process to the next it
+    gives other vocabularies for the same texts.
+
+    Args:
+        texts: What the encoder will be trained on.
+        vocab_size: Most entries, the five special tokens included.
+
+    Returns:
+        The tokenizer: [CLS] A [SEP], and [CLS] A [SEP] B [SEP] with types 0 and 1.
+
+    Raises:
+        ValueError: If there is no room beside the special tokens, or no word in the texts.
+    """
+    if vocab_size <= len(SPECIAL_TOKENS):
+        raise ValueError(f"vocab_size: expected more than the {len(SPECIAL_TOKENS)} special tokens, got {vocab_size}")
+    counts = _count_words(texts)
+    if not counts:
+        raise ValueError("texts: expected at least one word to make a vocabulary from, got none")
+    vocabulary = [*SPECIAL_TOKENS, *_vocabulary(counts, vocab_size - len(SPECIAL_TOKENS))]
+    return BertTokenizer(vocab={token: index for index, token in enumerate(vocabulary)})
+
+
+def _count_words(texts: Iterable[str]) -> Counter[str]:
+    """Count words as the tokenizer will see them: in lower case, without accents, punctuation apart."""
+    backend = BertTokenizer(vocab={token: index for index, token in enumerate(SPECIAL_TOKENS)}).backend_tokenizer
     counts: Counter[str] = Counter()
-    splitter = BertTokenizer(vocab={token: index for index, token in enumerate(SPECIAL_TOKENS)}).backend_tokenizer
     for text in texts:
-        normalized = splitter.normalizer.normalize_str(text)
-        counts.update(word for word, _ in splitter.pre_tokenizer.pre_tokenize_str(normalized))
-    vocab = wordpieces(counts, vocab_size - len(SPECIAL_TOKENS))
-    return BertTokenizer(vocab={t: i for i, t in enumerate([*SPECIAL_TOKENS, *vocab])})
+        normal = backend.normalizer.normalize_str(text)
+        counts.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal))
+    return counts
 
 
-def wordpieces(counts, size):
-    words = sorted(counts)
-    pieces = [[c if i == 0 else "##" + c for i, c in enumerate(w)] for w in words]
-    chars: Counter[str] = Counter()
-    for w, ps in zip(words, pieces):
-        for p in ps: chars[p] += counts[w]
-    vocab = dict.fromkeys(sorted(chars, key=lambda c: (-chars[c], c))[:size])
-    half = len(vocab) + (size - len(vocab)) // 2
-    whole = set()
-    for w in sorted(words, key=lambda w: (-counts[w], w)):
-        if len(vocab) >= half: break
-        vocab[w] = None; whole.add(w)
-    keep = [i for i, w in enumerate(words) if w not in whole]
-    words = [words[i] for i in keep]; pieces = [pieces[i] for i in keep]
-    pair_counts: Counter = Counter(); where = defaultdict(set)
-    for i, ps in enumerate(pieces):
-        for pair in zip(ps, ps[1:]):
-            pair_counts[pair] += counts[words[i]]; where[pair].add(i)
-    heap = [(-c, p) for p, c in pair_counts.items()]
-    heapq.heapify(heap)
-    while heap and len(vocab) < size:
-        c, pair = heapq.heappop(heap)
-        if -c != pair_counts[pair] or c == 0: continue
-        merged = pair[0] + pair[1][2:]
-        vocab.setdefault(merged)
-        changed = set()
-        for i in where.pop(pair):
-            ps = pieces[i]; n = counts[words[i]]
-            for p in zip(ps, ps[1:]):
-                pair_counts[p] -= n; changed.add(p)
-            new = []; j = 0
-            while j < len(ps):
-                if j + 1 < len(ps) and (ps[j], ps[j+1]) == pair: new.append(merged); j += 2
-                else: new.append(ps[j]); j += 1
-            pieces[i] = new
-            for p in zip(new, new[1:]):
-                pair_counts[p] += n; where[p].add(i); changed.add(p)
-        for p in changed:
-            if pair_counts[p] > 0: heapq.heappush(heap, (-pair_counts[p], p))
-    return list(vocab)
+def _vocabulary(counts: Mapping[str, int], size: int) -> list[str]:
+    characters: Counter[str] = Counter()
+    for word, count in counts.items():
+        for piece in _characters(word):
+            characters[piece] += count
+    vocabulary = dict.fromkeys(_by_frequency(characters)[:size])
+    words = [word for word in _by_frequency(counts) if word not in vocabulary]
+    num_whole = (size - len(vocabulary)) // 2
+    vocabulary |= dict.fromkeys(words[:num_whole])
+    for piece in _merges({word: counts[word] for word in words[num_whole:]}):
+        if len(vocabulary) >= size:
+            break
+        vocabulary[piece] = None
+    return list(vocabulary)
+
+
+def _merges(counts: Mapping[str, int]) -> Iterator[str]:
+    """Merge the most frequent pair of neighbouring pieces again and again; yield what comes out."""
+    words = {word: _characters(word) for word in sorted(counts)}
+    frequency: Counter[tuple[str, str]] = Counter()
+    found_in: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for word, pieces in words.items():
+        for pair in _pairs(pieces):
+            frequency[pair] += counts[word]
+            found_in[pair].add(word)
+    queue = [(-count, pair) for pair, count in frequency.items()]
+    heapq.heapify(queue)
+    while queue:
+        count, pair = heapq.heappop(queue)
+        if not count or -count != frequency[pair]:
+            continue  # merged meanwhile, or its count has changed and stands elsewhere
+        yield pair[0] + pair[1].removeprefix(_CONTINUES)
+        changed: set[tuple[str, str]] = set()
+        for word in found_in.pop(pair):
+            before, after = words[word], _merged(words[word], pair)
+            words[word] = after
+            for gone in _pairs(before):
+                frequency[gone] -= counts[word]
+            for new in _pairs(after):
+                frequency[new] += counts[word]
+                found_in[new].add(word)
+            changed.update(_pairs(before), _pairs(after))
+        for other in changed:
+            heapq.heappush(queue, (-frequency[other], other))
+
+
+def _merged(pieces: list[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    for piece in pieces:
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece.removeprefix(_CONTINUES)
+        else:
+            merged.append(piece)
+    return merged
+
+
+def _characters(word: str) -> list[str]:
+    return [word[0], *(_CONTINUES + character for character in word[1:])]
+
+
+def _pairs(pieces: list[str]) -> list[tuple[str, str]]:
+    return list(itertools.pairwise(pieces))
+
+
+def _by_frequency(counts: Mapping[str, int]) -> list[str]:
+    return sorted(counts, key=lambda key: (-counts[key], key))
