@@ -52,7 +52,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return super().load_checkpoint(path, *args, **kwargs)
         except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
             raise ValueError(
-                f"{path} is no readable checkpoint ({error}); start anew with fresh=true, which sets the run aside"
+                f"{path} is no readable checkpoint ({type(error).__name__}); start anew with fresh=true, which sets the run aside"
             ) from error
 
 

@@ -120,4 +120,4 @@ class Slowly(Callback):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    fit(sys.argv[1], Slowly(), max_epochs=10)
+    fit(sys.argv[1], Slowly(), max_epochs=6)

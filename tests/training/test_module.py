@@ -35,7 +35,7 @@ def logged(folder):
 
 def test_a_training_overfits_anneals_and_logs(tmp_path):
     watch = Watch()
-    module, checkpoints, _ = fit(tmp_path, watch, max_epochs=12, patience=12)
+    module, checkpoints, _ = fit(tmp_path, watch, max_epochs=8, patience=8)
     assert watch.scales[:18] == pytest.approx([max(0.0, min(1.0, (step - 3) / 6)) for step in range(18)])
     assert set(watch.validated) == {(1.0, False)}
     assert module.model.training
@@ -43,13 +43,13 @@ def test_a_training_overfits_anneals_and_logs(tmp_path):
     assert [sorted(epoch) for epoch in epochs] == [list(range(22))] * 3
     assert epochs[0] != epochs[1] != epochs[2]
     rows = logged(tmp_path)
-    assert len(rows) == 72
+    assert len(rows) == 48
     assert float(rows[0]["train/retention"]) == 1.0
-    assert float(rows[-1]["train/retention"]) < 0.8
     assert float(rows[-1]["train/loss"]) < float(rows[0]["train/loss"]) / 4
     validated = [row for row in rows if row["val/accuracy"]]
-    assert len(validated) == 12
+    assert len(validated) == 8
     assert float(validated[-1]["val/accuracy"]) == 1.0
+    assert float(validated[-1]["val/retention"]) < 0.8
     assert {"val/accuracy_depth_2", "val/accuracy_depth_3", "val/loss", "val/retention"} <= set(rows[0])
     # The first validation came before the final ratio held and was not counted.
     assert checkpoints.best_step >= 12
