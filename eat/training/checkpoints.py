@@ -1,6 +1,7 @@
 """Checkpoints that survive a kill: written whole or not at all, and only where a resumed training ends the same."""
 
 import logging
+import math
 import pickle
 import warnings
 from pathlib import Path
@@ -52,7 +53,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return super().load_checkpoint(path, *args, **kwargs)
         except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
             raise ValueError(
-                f"{path} is no readable checkpoint ({type(error).__name__}); start anew with fresh=true, which sets the run aside"
+                f"{path} is no readable checkpoint ({type(error).__name__}); start anew with fresh=true, "
+                "which sets the run aside"
             ) from error
 
 
@@ -111,6 +113,8 @@ class RunCheckpoints(Checkpoint):
         if trainer.sanity_checking or not pl_module.annealed:
             return
         score = float(trainer.callback_metrics[pl_module.monitored])
+        if math.isnan(score):  # a correlation with constant predictions
+            return
         if self.best_score is None or score > self.best_score:
             self.best_score, self.best_step = score, trainer.global_step
             trainer.save_checkpoint(Path(trainer.default_root_dir) / FOLDER / BEST, weights_only=True)
@@ -156,7 +160,10 @@ class AnnealedEarlyStopping(EarlyStopping):
     """
 
     def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
-        super().__init__("val/primary", min_delta, patience, mode="max", check_on_train_epoch_end=False)
+        # A correlation with constant predictions is not a number, and no reason to stop.
+        super().__init__(
+            "val/primary", min_delta, patience, mode="max", check_finite=False, check_on_train_epoch_end=False
+        )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Learn the primary metric's name."""

@@ -6,6 +6,8 @@ from itertools import chain
 import pytest
 import torch
 from lightning import Callback
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
 
 from eat.training.checkpoints import LAST
 from eat.training.module import step_seed
@@ -60,6 +62,19 @@ def test_it_stops_early_counting_from_the_end_of_annealing(tmp_path):
     module, checkpoints, _ = fit(tmp_path, module=make_module(lr=0.0), max_epochs=10, patience=2)
     assert checkpoints.best_step == 12
     assert module.trainer.current_epoch == 4
+
+
+def test_a_metric_that_is_no_number_is_no_best_and_does_not_stop(tmp_path):
+    class FirstUnknown(MulticlassAccuracy):
+        def compute(self):
+            value = super().compute()
+            return value * float("nan") if module.global_step == 6 else value
+
+    module = make_module(pruner="none")
+    module.metrics = MetricCollection({"accuracy": FirstUnknown(2, average="micro")})
+    _, checkpoints, _ = fit(tmp_path, module=module)
+    assert checkpoints.best_step in (12, 18)
+    assert module.trainer.current_epoch == 3
 
 
 def test_without_pruning_every_validation_counts(tmp_path):
