@@ -39,7 +39,7 @@ class BenchmarkSettings:
     """
 
     examples: int = 128
-    seconds: float = 40.0
+    seconds: int | float = 40
     rounds: int = 5
     warmup: int = 10
     batch_sizes: Sequence[int] = (1, 32)
@@ -96,11 +96,11 @@ def run_benchmark(
         raise ValueError("examples must hold at least one, got none")
     contenders = build_contenders(model, exits)
     began = time.perf_counter()
-    with torch.inference_mode():
-        answers = {c.name: [c.call([example])[0].tolist() for example in examples] for c in contenders}
-    round_seconds = time.perf_counter() - began
-    fitting = int(len(examples) * settings.seconds / (settings.rounds * round_seconds))
-    examples = examples[: max(MIN_EXAMPLES, fitting)]
+    answers = _answer(contenders, examples[:MIN_EXAMPLES])
+    needed = (time.perf_counter() - began) * settings.rounds / len(answers[PADDED])
+    examples = examples[: max(MIN_EXAMPLES, int(settings.seconds / needed))]
+    more = _answer(contenders, examples[MIN_EXAMPLES:])
+    answers = {name: answers[name] + more[name] for name in answers}
     measurements = []
     for threads in settings.threads or (torch.get_num_threads(),):
         with num_threads(threads):
@@ -126,6 +126,12 @@ def describe_machine(model: AdaptiveForSequenceClassification) -> dict[str, Any]
         "system": f"{platform.system()} {platform.machine()}",
         **({"tf32": torch.backends.cuda.matmul.allow_tf32, "cuda": torch.version.cuda} if on_gpu else {}),
     }
+
+
+def _answer(contenders: Sequence[Contender], examples: Sequence[Encoded]) -> dict[str, list[list[float]]]:
+    """Return the logits of every contender, one example at a time; also what warms all of them up."""
+    with torch.inference_mode():
+        return {c.name: [c.call([example])[0].tolist() for example in examples] for c in contenders}
 
 
 def _measure(
