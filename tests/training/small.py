@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from lightning import Callback, LightningDataModule
+from lightning.pytorch.callbacks import ProgressBar
 from torch.utils.data import DataLoader, Sampler
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
@@ -99,7 +100,7 @@ def fit(folder, *callbacks, module=None, every_n_steps=2, max_epochs=3, patience
         max_epochs=max_epochs,
         logger=[MetricsCsv(folder)],
         callbacks=[checkpoints, stopping, *callbacks],
-        enable_progress_bar=False,
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
