@@ -85,7 +85,8 @@ def test_float32_agrees_outside_near_ties(model_type, pruner, exit, lengths, see
     clear = expected.closest_decision > 1e-5
     assert output.exit_depth[clear].tolist() == expected.exit_depth[clear].tolist()
     assert output.tokens_kept[clear].tolist() == expected.tokens_kept[clear].tolist()
-    torch.testing.assert_close(output.logits[clear], expected.logits[clear].float(), rtol=0, atol=1e-5)
+    # These heads are scaled up, so that random answers differ, and their rounding with them.
+    torch.testing.assert_close(output.logits[clear], expected.logits[clear].float(), rtol=0, atol=3e-5)
 
 
 @given(seed=strategies.seeds, lengths=strategies.lengths)
