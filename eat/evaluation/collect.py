@@ -65,7 +65,7 @@ def record_traces(run: FinishedRun, model: AdaptiveForSequenceClassification, da
     differs = (dense.config.attention, dense.config.pruner) != (model.config.attention, model.config.pruner)
     names = [*splits, *(f"{split}{ALL_OFF_SUFFIX}" for split in data.report_splits if differs)]
     facts = {
-        "config": model.config.to_dict(),
+        "config": _config(model),
         "fingerprint": run.fingerprint(),
         "traces": names,
         "data_fingerprint": data.fingerprint(),
@@ -77,7 +77,7 @@ def record_traces(run: FinishedRun, model: AdaptiveForSequenceClassification, da
         rows = describe_rows(data.task, split, len(data.splits[split])) if reported else "held out"
         own = facts | {"split": split, "reported": reported, "data": rows}
         traced = model if name == split else dense
-        trace = _record(traced, data, split, own | {"config": traced.config.to_dict()})
+        trace = _record(traced, data, split, own | {"config": _config(traced)})
         write_trace(trace, run.folder / "trace" / f"{name}.parquet")
     for path in (run.folder / "trace").glob("*.parquet"):
         if path.stem not in names:
@@ -118,6 +118,11 @@ def encoded_examples(data: TextDataModule, split: str, index: Sequence[int]) -> 
         }
         for i in index
     ]
+
+
+def _config(model: AdaptiveForSequenceClassification) -> dict[str, Any]:
+    """Return a model's configuration without the folder that it was loaded from, which says nothing about it."""
+    return {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
 
 
 def _record(
