@@ -6,7 +6,6 @@ out is plain JSON, so that tables can be rebuilt where the weights are gone.
 
 import dataclasses
 import platform
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from jaxtyping import Int
 
 from eat.evaluation.contenders import ALL_OFF, PADDED, Contender, Encoded, build_contenders
 from eat.evaluation.sweep import ExitSpec
-from eat.evaluation.timing import num_threads, summarise, time_rounds
+from eat.evaluation.timing import num_threads, summarise, time_rounds, warm_up
 from eat.models.classifier import AdaptiveForSequenceClassification
 
 MIN_EXAMPLES = 32
@@ -29,9 +28,10 @@ class BenchmarkSettings:
 
     Attributes:
         examples: At most so many examples of the reported split, drawn at random.
-        seconds: About so long may one batch size take; a slow model is measured on fewer examples, but on 32 or more.
+        seconds: About so long may the rounds of one batch size take; a slow model is measured on fewer examples, but on
+            32 or more.
         rounds: How often all contenders answer all of them.
-        warmup: Untimed calls of each contender before.
+        warmup: Untimed calls of each contender at each batch size before.
         batch_sizes: 1 is the gateway, 32 the queue.
         threads: Threads inside operators, one measurement each; empty for as many as torch uses now.
         thresholds: Measured live beside the run's own point and full depth; the paper's.
@@ -39,7 +39,7 @@ class BenchmarkSettings:
     """
 
     examples: int = 128
-    seconds: int | float = 40
+    seconds: int | float = 30
     rounds: int = 5
     warmup: int = 10
     batch_sizes: Sequence[int] = (1, 32)
@@ -95,17 +95,14 @@ def run_benchmark(
     if not examples:
         raise ValueError("examples must hold at least one, got none")
     contenders = build_contenders(model, exits)
-    began = time.perf_counter()
-    answers = _answer(contenders, examples[:MIN_EXAMPLES])
-    needed = (time.perf_counter() - began) * settings.rounds / len(answers[PADDED])
-    examples = examples[: max(MIN_EXAMPLES, int(settings.seconds / needed))]
-    more = _answer(contenders, examples[MIN_EXAMPLES:])
-    answers = {name: answers[name] + more[name] for name in answers}
     measurements = []
     for threads in settings.threads or (torch.get_num_threads(),):
         with num_threads(threads):
             for batch_size in settings.batch_sizes:
                 measurements += _measure(contenders, examples, batch_size, threads, settings)
+    timed = examples[: max(measured["examples"] for measured in measurements)]
+    with torch.inference_mode():
+        answers = {c.name: [c.call([example])[0].tolist() for example in timed] for c in contenders}
     return {
         "environment": describe_machine(model),
         "settings": {key: _plain(value) for key, value in dataclasses.asdict(settings).items()},
@@ -128,12 +125,6 @@ def describe_machine(model: AdaptiveForSequenceClassification) -> dict[str, Any]
     }
 
 
-def _answer(contenders: Sequence[Contender], examples: Sequence[Encoded]) -> dict[str, list[list[float]]]:
-    """Return the logits of every contender, one example at a time; also what warms all of them up."""
-    with torch.inference_mode():
-        return {c.name: [c.call([example])[0].tolist() for example in examples] for c in contenders}
-
-
 def _measure(
     contenders: Sequence[Contender],
     examples: Sequence[Encoded],
@@ -142,13 +133,18 @@ def _measure(
     settings: BenchmarkSettings,
 ) -> list[dict[str, Any]]:
     """Time the contenders at one batch size; grouping by length changes nothing at batch size 1 and is left out."""
-    running = [c for c in contenders if batch_size > 1 or not c.grouped]
+    running = {c.name: c for c in contenders if batch_size > 1 or not c.grouped}
+    calls = {name: c.call for name, c in running.items()}
+    all_batches = _batches(examples, batch_size)
+    round_seconds = warm_up(calls, all_batches, settings.warmup) * len(all_batches)
+    if round_seconds * settings.rounds > settings.seconds:
+        fitting = int(len(examples) * settings.seconds / (round_seconds * settings.rounds))
+        examples = examples[: max(MIN_EXAMPLES, fitting // batch_size * batch_size)]
     by_length = sorted(examples, key=lambda example: len(example["input_ids"]))
     seconds = time_rounds(
-        {c.name: c.call for c in running},
-        {c.name: _batches(by_length if c.grouped else examples, batch_size) for c in running},
+        calls,
+        {name: _batches(by_length if c.grouped else examples, batch_size) for name, c in running.items()},
         rounds=settings.rounds,
-        warmup=settings.warmup,
         block=max(1, 16 // batch_size),
     )
     versus = {baseline: summarise(seconds, len(examples), baseline) for baseline in (PADDED, ALL_OFF)}
@@ -167,7 +163,7 @@ def _measure(
                 for baseline, timing in versus.items()
             },
         }
-        for c in running
+        for c in running.values()
     ]
 
 

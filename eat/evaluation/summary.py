@@ -182,9 +182,10 @@ def _benchmark(findings: Findings, benchmark: Mapping[str, Any] | None) -> str:
     if benchmark is None:
         return "Not measured."
     environment, settings = benchmark["environment"], benchmark["settings"]
-    examples = benchmark["measurements"][0]["examples"]
+    counts = {measured["batch_size"]: measured["examples"] for measured in benchmark["measurements"]}
+    examples = ", ".join(f"{count} at batch size {size}" for size, count in counts.items())
     protocol = (
-        f"{examples} examples of {findings.main} in random order, {settings['rounds']} interleaved rounds after "
+        f"Examples of {findings.main} in random order ({examples}), {settings['rounds']} interleaved rounds after "
         f"{settings['warmup']} warm-up calls; padding, packing and copying logits back are inside the timed region. "
         "Speed-ups are medians of ratios paired within a round, with bootstrap 95 % intervals."
     )

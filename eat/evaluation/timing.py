@@ -35,12 +35,33 @@ class Timing:
     speedup_high: float
 
 
+def warm_up(
+    calls: Mapping[str, Call],
+    batches: Sequence[Any],
+    warmup: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Call every contender ``warmup`` times and say about how long one call of each takes, together, in seconds.
+
+    The median of each contender's calls is taken: the first ones set things up. Without warm-up calls this is 0.
+    """
+    total = 0.0
+    with torch.inference_mode():
+        for call in calls.values():
+            seconds = []
+            for index in range(warmup):
+                began = clock()
+                call(batches[index % len(batches)])
+                seconds.append(clock() - began)
+            total += float(np.median(seconds)) if seconds else 0.0
+    return total
+
+
 def time_rounds(
     calls: Mapping[str, Call],
     batches: Mapping[str, Sequence[Any]],
     *,
     rounds: int = 5,
-    warmup: int = 10,
     block: int = 16,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Float[np.ndarray, "rounds batches"]]:
@@ -50,10 +71,9 @@ def time_rounds(
     of them; within a block a model's weights stay as warm as they would in service.
 
     Args:
-        calls: What answers a batch, by contender.
+        calls: What answers a batch, by contender; warmed up.
         batches: What each contender is given: the same examples, in as many batches; it may group them its own way.
         rounds: How often everything is repeated, at least 1.
-        warmup: Untimed calls of each contender before the first round.
         block: Batches in a row before the next contender has its turn.
         clock: Seconds, monotonic; tests give their own.
 
@@ -68,9 +88,6 @@ def time_rounds(
     count = counts.pop()
     seconds = {name: np.zeros((rounds, count)) for name in calls}
     with torch.inference_mode():
-        for name, call in calls.items():
-            for index in range(warmup):
-                call(batches[name][index % count])
         for done in range(rounds):
             for start in range(0, count, block):
                 for name, call in calls.items():

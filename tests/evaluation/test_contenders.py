@@ -88,7 +88,7 @@ def test_benchmark_measures_every_contender(examples: list[dict[str, list[int]]]
 
 def test_a_slow_model_is_measured_on_fewer_examples() -> None:
     many = [{"input_ids": [1, 2, 3]}] * 40
-    settings = BenchmarkSettings(examples=40, rounds=1, warmup=0, batch_sizes=(32,), threads=(1,), seconds=1e-9)
+    settings = BenchmarkSettings(examples=40, rounds=1, warmup=1, batch_sizes=(8,), threads=(1,), seconds=1e-9)
     measured = run_benchmark(make_model(torch.float32), many, [], settings)
     assert {m["examples"] for m in measured["measurements"]} == {32}
 

@@ -6,24 +6,32 @@ import numpy as np
 import pytest
 import torch
 
-from eat.evaluation.timing import num_threads, summarise, time_rounds
+from eat.evaluation.timing import num_threads, summarise, time_rounds, warm_up
 
 
 def test_contenders_take_turns() -> None:
     called: list[str] = []
     calls = {"a": lambda batch: called.append(f"a{batch}"), "b": lambda batch: called.append(f"b{batch}")}
-    seconds = time_rounds(calls, {"a": [0, 1, 2], "b": [0, 1, 2]}, rounds=2, warmup=1, block=2)
+    seconds = time_rounds(calls, {"a": [0, 1, 2], "b": [0, 1, 2]}, rounds=2, block=2)
     one_round = ["a0", "a1", "b0", "b1", "a2", "b2"]
-    assert called == ["a0", "b0", *one_round, *one_round]
+    assert called == [*one_round, *one_round]
     assert {name: times.shape for name, times in seconds.items()} == {"a": (2, 3), "b": (2, 3)}
 
 
 def test_times_go_where_they_belong(ticking: Callable[[list[float]], Callable[[], float]]) -> None:
     clock = ticking([1.0, 2.0, 0.5, 0.25])
     calls = {"a": lambda batch: None, "b": lambda batch: None}
-    seconds = time_rounds(calls, {"a": [0, 1], "b": [0, 1]}, rounds=1, warmup=0, clock=clock)
+    seconds = time_rounds(calls, {"a": [0, 1], "b": [0, 1]}, rounds=1, clock=clock)
     assert seconds["a"].tolist() == [[1.0, 2.0]]
     assert seconds["b"].tolist() == [[0.5, 0.25]]
+
+
+def test_warm_up_says_how_long_a_call_of_each_takes(ticking: Callable[[list[float]], Callable[[], float]]) -> None:
+    called: list[int] = []
+    clock = ticking([9.0, 1.0, 1.0, 0.5, 0.25, 0.25])
+    assert warm_up({"a": called.append, "b": called.append}, [0, 1], 3, clock=clock) == 1.25
+    assert called == [0, 1, 0, 0, 1, 0]
+    assert warm_up({"a": called.append}, [0], 0) == 0.0
 
 
 def test_ratios_are_paired_within_rounds() -> None:
