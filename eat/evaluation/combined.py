@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from eat.evaluation.atomic import write_text
 from eat.evaluation.console import delta_text, speedup_text
 from eat.evaluation.figures import draw_runs
 from eat.evaluation.report import OPERATING_POINT, Report
 from eat.evaluation.tables import Row, number, read_rows, render, write_rows
+from eat.files import write_text
 
 log = logging.getLogger(__name__)
 

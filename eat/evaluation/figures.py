@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eat.evaluation.analysis import FULL_DEPTH, Findings
-from eat.evaluation.atomic import replacing
 from eat.evaluation.quality import head_calibration
 from eat.evaluation.rows import row_label
 from eat.evaluation.sweep import label, replay
 from eat.evaluation.tables import Row
 from eat.exits import build_exit
+from eat.files import replacing
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 MARKERS = ("s", "D", "^", "v", "P")
@@ -206,4 +206,4 @@ def _mean_by_length(lengths: np.ndarray, values: np.ndarray, num_bins: int = 15)
 
 def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as new:
-        figure.savefig(new)
+        figure.savefig(new, format=path.suffix.removeprefix("."))

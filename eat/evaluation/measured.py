@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Int
 
 from eat.evaluation.analysis import Findings
-from eat.evaluation.atomic import write_text
 from eat.evaluation.cost import Costs
 from eat.evaluation.quality import predictions
 from eat.evaluation.sweep import replay
 from eat.exits import build_exit
+from eat.files import write_text
 
 log = logging.getLogger(__name__)
 

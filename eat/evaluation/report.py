@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 from eat.evaluation.analysis import Findings
-from eat.evaluation.atomic import write_text
 from eat.evaluation.console import frontier_table
 from eat.evaluation.contenders import ALL_OFF, PADDED
 from eat.evaluation.figures import draw_calibration, draw_exits, draw_frontier
@@ -15,6 +14,7 @@ from eat.evaluation.measured import read_benchmark
 from eat.evaluation.rows import benchmark_rows, frontier_rows, quality_rows
 from eat.evaluation.summary import difficulty_table, summary
 from eat.evaluation.tables import Row, write_rows
+from eat.files import write_text
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eat.evaluation.atomic import write_text
+from eat.files import write_text
 
 COLUMNS = (
     *("experiment", "run", "commit", "task", "split", "data", "budget", "model", "backbone", "num_layers"),

@@ -17,7 +17,7 @@ import torch
 from datasets import Dataset
 from jaxtyping import Float, Int, Num
 
-from eat.evaluation.atomic import replacing
+from eat.files import replacing
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.tasks import Task
 

@@ -12,7 +12,7 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
-from eat.training.atomic import replacing
+from eat.files import replacing
 from eat.training.loggers import MetricsCsv
 from eat.training.module import AdaptiveModule
 

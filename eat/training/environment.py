@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from eat.training.atomic import write_text
+from eat.files import write_text
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "lightning", "torchmetrics", "numpy", "hydra-core")
 

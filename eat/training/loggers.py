@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
-from eat.training.atomic import write_text
+from eat.files import write_text
 
 
 class MetricsCsv(Logger):

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from eat.training.atomic import write_text
+from eat.files import write_text
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from eat.training.atomic import replacing, write_text
+from eat.files import replacing, write_text
 from eat.training.checkpoints import AtomicCheckpointIO
 
 
