@@ -9,6 +9,7 @@ from typing import Any
 from eat.evaluation.console import delta_text, speedup_text
 from eat.evaluation.figures import draw_runs
 from eat.evaluation.report import OPERATING_POINT, Report
+from eat.evaluation.rows import is_point
 from eat.evaluation.tables import Row, number, read_rows, render, write_rows
 from eat.files import write_text
 
@@ -63,10 +64,7 @@ def _report_folder(folder: Path) -> Path:
 def _line(folder: Path, frontier: Sequence[Row], names: dict[str, str]) -> list[str]:
     """Return the cells of one report: its own operating point, with the times at batch sizes 1 and 32."""
     own = json.loads((folder / OPERATING_POINT).read_text(encoding="utf-8"))
-    columns = {"split": own["split"], "model": "eat"} | {
-        column: own["exit"].get(key) for column, key in (("exit", "name"), ("threshold",) * 2, ("patience",) * 2)
-    }
-    rows = [row for row in frontier if all(row[column] == value for column, value in columns.items())]
+    rows = [row for row in frontier if row["split"] == own["split"] and is_point(row, own["exit"])]
     row = rows[0]
     by_size: dict[Any, Row] = {r["batch_size"]: r for r in rows}
     exit_text = " ".join(str(value) for value in (own["exit"].values()))

@@ -3,21 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eat.evaluation.rows import row_label
+from eat.evaluation.rows import is_point, row_label
 from eat.evaluation.tables import Row, number, render
 
 
-def frontier_table(rows: Sequence[Row], split: str, *, markdown: bool = False) -> str:
+def frontier_table(rows: Sequence[Row], split: str, own: Mapping[str, Any], *, markdown: bool = False) -> str:
     """Lay out the rows of one split of `frontier.csv`, one line per contender with its batch sizes side by side.
 
     Args:
         rows: Rows as `frontier_rows` gives them.
         split: The split to show.
+        own: The operating point that the report is about; it gets a star.
         markdown: As a Markdown table.
     """
     lines: dict[tuple[str, int | None], dict[int | None, Row]] = {}
     for row in (row for row in rows if row["split"] == split):
-        lines.setdefault((row_label(row), row["threads"]), {})[row["batch_size"]] = row
+        name = row_label(row) + (" *" if is_point(row, own) else "")
+        lines.setdefault((name, row["threads"]), {})[row["batch_size"]] = row
     sizes = sorted({row["batch_size"] for row in rows if row["batch_size"] is not None})
     many_threads = len({row["threads"] for row in rows if row["threads"] is not None}) > 1
     metric = rows[0]["metric"] if rows else "value"

@@ -65,7 +65,7 @@ def write_report(run: FinishedRun, findings: Findings, folder: Path, *, baseline
     write_text(folder / OPERATING_POINT, json.dumps(point, indent=1) + "\n")
     text = summary(run, findings, rows, measured, baseline=baseline, command=_command(run, findings), figures=figures)
     write_text(folder / "summary.md", text)
-    tables = [frontier_table(rows, split) for split in findings.points]
+    tables = [frontier_table(rows, split, findings.own) for split in findings.points]
     if "difficulty" in findings.traces[findings.main].columns:
         tables.append(difficulty_table(findings))
     table = "\n\n".join(tables)

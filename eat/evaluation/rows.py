@@ -101,6 +101,12 @@ def point_label(spec: Mapping[str, Any] | None, contender: str) -> str:
     return "eat, full depth" if spec == FULL_DEPTH else f"eat, {label(spec)}"
 
 
+def is_point(row: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    """Return True where a row is about an operating point of the adaptive encoder."""
+    values = (spec["name"], spec.get("threshold"), spec.get("patience"))
+    return bool(row["model"] == "eat" and (row["exit"], row["threshold"], row["patience"]) == values)
+
+
 def row_label(row: Mapping[str, Any]) -> str:
     """Name a row's contender: the engine, or the operating point."""
     if row["engine"] in LABELS:

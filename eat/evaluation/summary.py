@@ -39,7 +39,7 @@ def summary(
     main = findings.traces[findings.main]
     sections = [f"# {run.name}", _about(run, findings)]
     for split in findings.points:
-        sections += [f"## {split}: quality and cost", frontier_table(rows, split, markdown=True)]
+        sections += [f"## {split}: quality and cost", frontier_table(rows, split, findings.own, markdown=True)]
     sections.append(_explain_table(baseline))
     sections += _differences(findings, baseline)
     sections += ["## Thresholds chosen on the threshold split", _choices(findings)]
@@ -78,6 +78,7 @@ def _about(run: FinishedRun, findings: Findings) -> str:
 def _explain_table(baseline: str | None) -> str:
     compared = f"the dense run {baseline}" if baseline else "this model's own full depth"
     return (
+        "*: the operating point of this report. "
         f"Points: difference in the first metric to {compared}, with a paired bootstrap 95 % interval. ECE: 15 bins. "
         "Depth: mean exit depth. Tokens kept: share in the last executed block. FLOPs: executed / dense, unpadded, "
         "full depth. Speed-ups: over Hugging Face SDPA on padded batches, paired within rounds. A dash: not measured."

@@ -162,8 +162,8 @@ def record_trace(
     try:
         with torch.inference_mode():
             for batch in batches:
-                inputs = {k: v.to(device) for k, v in batch.items() if k in ("input_ids", "lengths", "token_type_ids")}
-                output = model(**inputs, trace=True)
+                inputs = {key: batch[key].to(device) for key in ("input_ids", "token_type_ids") if key in batch}
+                output = model(**inputs, lengths=batch["lengths"], trace=True)
                 logits = output.all_logits
                 logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
                 parts["example"].append(batch["example"].numpy())

@@ -105,6 +105,17 @@ def test_a_baseline_run_is_what_points_are_lost_to(evaluated: Path, tmp_path: Pa
     evaluate_run(evaluated, stages=["quality", "sweep"])
 
 
+def test_a_regression_run_has_no_exits_to_sweep(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "scores", exit={"name": "never"}, regression=True)
+    report = evaluate_run(folder, benchmark=QUICK)
+    assert {row["exit"] for row in report.rows} == {"never"}
+    assert {row["metric"] for row in report.rows} == {"pearson"}
+    assert all(row["ece"] is None for row in report.rows)
+    assert "eat, full depth *" in report.table
+    with pytest.raises(ValueError, match="regression"):
+        evaluate_run(folder, exit={"name": "confidence"})
+
+
 def test_newer_weights_are_traced_again(evaluated: Path, tmp_path: Path) -> None:
     folder = tmp_path / "small"
     shutil.copytree(evaluated, folder)
@@ -126,6 +137,7 @@ def test_several_reports_become_one(evaluated: Path, tmp_path: Path) -> None:
     assert len(lines) == 4
     assert "pruner l2_norm" in lines[2]
     assert "pruner none" in lines[3]
+    assert "confidence 0.6" in lines[3]
     with pytest.raises(ValueError, match="at least one report"):
         combine([], tmp_path)
     with pytest.raises(FileNotFoundError, match="no report in"):
