@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
 import re
+import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +18,15 @@ from datasets import Dataset
 from jaxtyping import Float, Int
 from transformers import PreTrainedTokenizerBase
 
+from eat.data.encoding import Template, encode, template_of
+
 _log = logging.getLogger(__name__)
 
-# A text is cut to this many characters per token before tokenising; a word longer than that is one unknown token to
-# WordPiece anyway, and without the cut a text of a million characters costs minutes for a few hundred tokens.
-CHARACTERS_PER_TOKEN = 200
 _CHUNK = 2_000
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
+@dataclass(frozen=True, eq=False)
 class TokenizedSplit:
     """Token ids of a split's examples, end to end.
 
@@ -34,17 +37,10 @@ class TokenizedSplit:
         labels: Class index or real value of each example; None for unlabelled text.
     """
 
-    def __init__(
-        self,
-        input_ids: Int[np.ndarray, " tokens"],
-        offsets: Int[np.ndarray, " examples_and_one"],
-        token_type_ids: Int[np.ndarray, " tokens"] | None,
-        labels: Int[np.ndarray, " examples"] | Float[np.ndarray, " examples"] | None,
-    ) -> None:
-        self.input_ids = input_ids
-        self.offsets = offsets
-        self.token_type_ids = token_type_ids
-        self.labels = labels
+    input_ids: Int[np.ndarray, " tokens"]
+    offsets: Int[np.ndarray, " examples_and_one"]
+    token_type_ids: Int[np.ndarray, " tokens"] | None
+    labels: Int[np.ndarray, " examples"] | Float[np.ndarray, " examples"] | None
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -61,57 +57,56 @@ def tokenize(
 ) -> TokenizedSplit:
     """Tokenise a split, or read it from the cache.
 
+    Empty text is tokenised to the special tokens alone. What a text holds beyond ``max_length`` costs next to nothing.
+
     Args:
         rows: Columns ``text``, for pairs ``text_pair``, and optionally ``label``.
-        tokenizer: Any tokenizer of transformers; a fast one for speed.
+        tokenizer: Any fast tokenizer of transformers that cuts on the right.
         max_length: Longest example in tokens; the longer text of a pair is cut first.
         cache_dir: Where tokenised splits are kept, one file for each (texts, tokenizer, max_length); None keeps none.
 
     Raises:
-        ValueError: If there is no room for text, or a text is no text or has characters that no file can hold.
+        ValueError: If there is no room for text, a text is no text or has characters that no file can hold, or the
+            tokenizer is of another kind.
     """
-    pair = "text_pair" in rows.column_names
-    room = max_length - tokenizer.num_special_tokens_to_add(pair=pair)
-    if room < 1:
-        raise ValueError(f"max_length: expected more than the {max_length - room} special tokens, got {max_length}")
-    columns = [rows[name][:] for name in (("text", "text_pair") if pair else ("text",))]
+    num_texts = 2 if "text_pair" in rows.column_names else 1
+    template = template_of(tokenizer, num_texts)
+    if max_length <= template.num_special:
+        raise ValueError(f"max_length: expected more than the {template.num_special} special tokens, got {max_length}")
+    columns = [rows[name][:] for name in ("text", "text_pair")[:num_texts]]
     labels = np.asarray(rows["label"][:]) if "label" in rows.column_names else None
     for name, texts in zip(("text", "text_pair"), columns, strict=False):
         _check_texts(name, texts)
-    cached = None
-    if cache_dir is not None:
-        cached = cache_dir / f"tokens-{_fingerprint(columns, tokenizer, max_length)}.npz"
-        if cached.is_file():
-            with np.load(cached) as arrays:
-                return TokenizedSplit(arrays["input_ids"], arrays["offsets"], arrays.get("token_type_ids"), labels)
-    split = _tokenize(columns, tokenizer, max_length, labels)
-    if cached is not None:
+    if cache_dir is None:
+        return _tokenize(columns, tokenizer, template, max_length, labels)
+    cached = cache_dir / f"tokens-{_fingerprint(columns, tokenizer, max_length)}.npz"
+    split = _read(cached, labels)
+    if split is None:
+        split = _tokenize(columns, tokenizer, template, max_length, labels)
         _write(cached, split)
     return split
 
 
 def _tokenize(
-    columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int, labels: np.ndarray | None
+    columns: Sequence[Sequence[str]],
+    tokenizer: PreTrainedTokenizerBase,
+    template: Template,
+    max_length: int,
+    labels: np.ndarray | None,
 ) -> TokenizedSplit:
-    longest = CHARACTERS_PER_TOKEN * max_length
-    ids, types, lengths = [], [], []
+    ids, types, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [0]
     for start in range(0, len(columns[0]), _CHUNK):
-        texts = [[text[:longest] for text in column[start : start + _CHUNK]] for column in columns]
-        encoded = tokenizer(*texts, truncation="longest_first", max_length=max_length, return_attention_mask=False)
-        lengths += [len(row) for row in encoded["input_ids"]]
-        ids.append(_flat(encoded["input_ids"]))
-        if "token_type_ids" in encoded:
-            types.append(_flat(encoded["token_type_ids"]))
-    return TokenizedSplit(
-        np.concatenate(ids) if ids else np.zeros(0, np.int32),
-        np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),
-        np.concatenate(types) if types else None,
-        labels,
-    )
+        chunk = [column[start : start + _CHUNK] for column in columns]
+        examples = encode(chunk, tokenizer, template, max_length)
+        ids.append(_flat([template.ids(texts) for texts in examples]))
+        types.append(_flat([template.types(texts) for texts in examples]))
+        lengths += [template.num_special + sum(map(len, texts)) for texts in examples]
+    has_types = "token_type_ids" in tokenizer.model_input_names
+    return TokenizedSplit(np.concatenate(ids), np.cumsum(lengths), np.concatenate(types) if has_types else None, labels)
 
 
 def _flat(rows: Sequence[Sequence[int]]) -> Int[np.ndarray, " tokens"]:
-    return np.fromiter((token for row in rows for token in row), dtype=np.int32)
+    return np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int32)
 
 
 def _check_texts(name: str, texts: Sequence[str]) -> None:
@@ -127,14 +122,30 @@ def _check_texts(name: str, texts: Sequence[str]) -> None:
 
 def _fingerprint(columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    vocabulary = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    digest.update(f"{type(tokenizer).__name__}/{max_length}/{CHARACTERS_PER_TOKEN}/{vocabulary}".encode())
+    digest.update(f"{type(tokenizer).__name__}/{max_length}/{_definition(tokenizer)}".encode())
     for column in columns:
         for text in column:
             encoded = text.encode()
             digest.update(len(encoded).to_bytes(8, "little") + encoded)
     return digest.hexdigest()
+
+
+def _definition(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Describe what a tokenizer does, less the truncation and padding that its last call left behind."""
+    facts = json.loads(tokenizer.backend_tokenizer.to_str())
+    facts |= {"truncation": None, "padding": None, "inputs": tokenizer.model_input_names}
+    return json.dumps(facts, sort_keys=True)
+
+
+def _read(path: Path, labels: np.ndarray | None) -> TokenizedSplit | None:
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path) as arrays:
+            return TokenizedSplit(arrays["input_ids"], arrays["offsets"], arrays.get("token_type_ids"), labels)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        _log.warning("tokenised text is made anew: %s cannot be read (%s)", path, error)
+        return None
 
 
 def _write(path: Path, split: TokenizedSplit) -> None:
