@@ -6,8 +6,6 @@ import hashlib
 import itertools
 import json
 import logging
-import os
-import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +17,11 @@ from jaxtyping import Float, Int
 from transformers import PreTrainedTokenizerBase
 
 from eat.data.encoding import Template, encode, template_of
+from eat.files import replacing
 
 _log = logging.getLogger(__name__)
 
 _CHUNK = 2_000
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +64,14 @@ def tokenize(
         cache_dir: Where tokenised splits are kept, one file for each (texts, tokenizer, max_length); None keeps none.
 
     Raises:
-        ValueError: If there is no room for text, a text is no text or has characters that no file can hold, or the
-            tokenizer is of another kind.
+        ValueError: If there is no room for text, a text is missing or not UTF-8, or the tokenizer is of another kind.
     """
     num_texts = 2 if "text_pair" in rows.column_names else 1
     template = template_of(tokenizer, num_texts)
     if max_length <= template.num_special:
         raise ValueError(f"max_length: expected more than the {template.num_special} special tokens, got {max_length}")
-    columns = [rows[name][:] for name in ("text", "text_pair")[:num_texts]]
+    columns = [_texts(rows, name) for name in ("text", "text_pair")[:num_texts]]
     labels = np.asarray(rows["label"][:]) if "label" in rows.column_names else None
-    for name, texts in zip(("text", "text_pair"), columns, strict=False):
-        _check_texts(name, texts)
     if cache_dir is None:
         return _tokenize(columns, tokenizer, template, max_length, labels)
     cached = cache_dir / f"tokens-{_fingerprint(columns, tokenizer, max_length)}.npz"
@@ -109,21 +104,22 @@ def _flat(rows: Sequence[Sequence[int]]) -> Int[np.ndarray, " tokens"]:
     return np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int32)
 
 
-def _check_texts(name: str, texts: Sequence[str]) -> None:
+def _texts(rows: Dataset, column: str) -> list[str]:
+    try:
+        texts: list[str] = rows[column][:]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{column}: expected valid UTF-8 text, got other bytes: {error}") from error
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ValueError(f"{name}: expected text in every row, got {text!r} in row {row}")
-        if not text.isascii() and (found := _SURROGATE.search(text)):
-            raise ValueError(
-                f"{name}: expected valid Unicode, got the lone surrogate {found.group()!a} in row {row}; "
-                "the text was decoded wrongly where it came from"
-            )
+            raise ValueError(f"{column}: expected text in every row, got {text!r} in row {row}")
+    return texts
 
 
 def _fingerprint(columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{type(tokenizer).__name__}/{max_length}/{_definition(tokenizer)}".encode())
     for column in columns:
+        digest.update(f"{len(column)}".encode())
         for text in column:
             encoded = text.encode()
             digest.update(len(encoded).to_bytes(8, "little") + encoded)
@@ -141,7 +137,7 @@ def _read(path: Path, labels: np.ndarray | None) -> TokenizedSplit | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as handle, np.load(handle) as arrays:
             return TokenizedSplit(arrays["input_ids"], arrays["offsets"], arrays.get("token_type_ids"), labels)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         _log.warning("tokenised text is made anew: %s cannot be read (%s)", path, error)
@@ -149,16 +145,12 @@ def _read(path: Path, labels: np.ndarray | None) -> TokenizedSplit | None:
 
 
 def _write(path: Path, split: TokenizedSplit) -> None:
-    """Write the cache file whole or not at all; a full disk costs the cache, not the training."""
+    """Write the cache file; a full disk costs the cache, not the training."""
     arrays = {"input_ids": split.input_ids, "offsets": split.offsets}
     if split.token_type_ids is not None:
         arrays["token_type_ids"] = split.token_type_ids
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as handle:
+        with replacing(path) as partial, partial.open("wb") as handle:
             np.savez(handle, **arrays)  # type: ignore[arg-type]  # the stub takes any keyword for allow_pickle
-        partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        _log.warning("tokenised text is not cached: could not write %s (%s)", path, error)
+        _log.warning("tokenised text is not cached: %s", error)
