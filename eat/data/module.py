@@ -34,7 +34,7 @@ class TextDataModule(LightningDataModule):
     Args:
         task: Where rows come from.
         tokenizer: The backbone's.
-        max_length: Longest example in tokens.
+        max_length: Longest example in tokens; longer ones are cut.
         batch_size: Examples in a training batch.
         eval_batch_size: Examples in an evaluation batch.
         seed: Of the held-out draw, of the budget's and of the order.
@@ -99,7 +99,7 @@ class TextDataModule(LightningDataModule):
         )
         reported = {name: rows for name, rows in loaded.items() if name != "train"}
         held_out = {"threshold": carved.threshold, "certification": carved.certification}
-        self.splits = {
+        splits = {
             "train": self._within_budget(carved.train),
             **{name: rows for name, rows in held_out.items() if len(rows)},
             **reported,
@@ -107,8 +107,9 @@ class TextDataModule(LightningDataModule):
         self.report_splits = tuple(reported)
         self.tokenized = {
             name: tokenize(rows, self.tokenizer, max_length=self.max_length, cache_dir=self.cache_dir / "tokens")
-            for name, rows in self.splits.items()
+            for name, rows in splits.items()
         }
+        self.splits = splits
 
     def train_dataloader(self) -> Loader:
         """Return training batches: the order is a pure function of (seed, epoch)."""
@@ -134,7 +135,8 @@ class TextDataModule(LightningDataModule):
         if split not in self.tokenized:
             raise ValueError(f"split: expected one of {list(self.tokenized)}, got {split!r}")
         tokens = self.tokenized[split]
-        return self._loader(tokens, batches_in_order(len(tokens), batch_size or self.eval_batch_size))
+        size = self.eval_batch_size if batch_size is None else batch_size
+        return self._loader(tokens, batches_in_order(len(tokens), size))
 
     def resume_at(self, epoch: int, batches: int) -> None:
         """Let the next training loader start at an epoch's batch: those before it were trained on."""

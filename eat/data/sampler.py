@@ -57,8 +57,13 @@ class EpochBatchSampler(Sampler[list[int]]):
         self.epoch = 0
         self._skip = 0
 
+    @property
+    def sampler(self) -> "EpochBatchSampler":
+        """Itself: Lightning looks for ``set_epoch`` in a batch sampler's ``sampler`` and calls it before each epoch."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields; Lightning calls this before each one."""
+        """Choose the epoch that the next iteration yields."""
         self.epoch = epoch
 
     def skip(self, batches: int) -> None:
