@@ -86,6 +86,7 @@ class TinyBackbone:
         num_heads: Attention heads per block.
         intermediate_size: Width inside the feed-forward.
         dropout: Everywhere.
+        initializer_range: Standard deviation of the random weights; narrow encoders need more than BERT's 0.02.
         max_length: See ``TrainingBackbone``.
         head_pooling: See ``TrainingBackbone``.
     """
@@ -94,10 +95,11 @@ class TinyBackbone:
     model_type: str = "bert"
     vocab_size: int = 4096
     dim: int = 64
-    num_layers: int = 4
+    num_layers: int = 6
     num_heads: int = 4
     intermediate_size: int = 256
     dropout: float = 0.1
+    initializer_range: float = 0.05
     max_length: int = 256
     head_pooling: str = "cls"
 
@@ -109,7 +111,7 @@ class TinyBackbone:
 
     def source(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
         """Return the encoder's config, with the tokenizer's vocabulary."""
-        return tiny_config(
+        config = tiny_config(
             self.model_type,
             vocab_size=len(tokenizer),
             dim=self.dim,
@@ -119,6 +121,8 @@ class TinyBackbone:
             max_length=self.max_length,
             dropout=self.dropout,
         )
+        config.initializer_range = self.initializer_range
+        return config
 
 
 def build_classifier(
