@@ -149,12 +149,12 @@ def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]
     points = [row for row in ours if row["exit"] != FULL_DEPTH["name"]]
     line = [*map(column, points)], [row["value"] for row in points]
     axes.plot(*line, "o", color=BLUE, markersize=4.5, label="eat, leaving at the threshold shown")
-    colours = {"eat, full depth": GREEN, "eat, everything off": ORANGE}
-    others = [row for row in rows if row not in points]
-    for row, marker in zip(others, MARKERS * len(others), strict=False):
-        name = row_label(row)
-        colour = colours.get(name, RED)
-        axes.plot(column(row), row["value"], marker, color=colour, markersize=7, linestyle="none", label=name)
+    looks = {"eat, full depth": ("^", GREEN), "eat, everything off": ("D", ORANGE)}  # the same in both panels
+    for row in rows:
+        if row not in points:
+            name = row_label(row)
+            marker, colour = looks.get(name, ("s", RED))
+            axes.plot(column(row), row["value"], marker, color=colour, markersize=7, linestyle="none", label=name)
     axes.set_xlim(left=0)
     axes.margins(y=0.08)
     _annotate(axes, points, column)
