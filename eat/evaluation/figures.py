@@ -18,7 +18,6 @@ from eat.exits import build_exit
 from eat.files import replacing
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
-MARKERS = ("s", "D", "^", "v", "P")
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
