@@ -152,7 +152,7 @@ def analyse(
     chosen: Sequence[tuple[float, ExitSpec, float]] = ()
     if sweep:
         num_heads = len(traces[main].head_depths)
-        if THRESHOLD_SPLIT in traces:
+        if THRESHOLD_SPLIT in traces and sweep_specs(own, num_heads) != (FULL_DEPTH,):
             chosen = _choose(traces[THRESHOLD_SPLIT], [FULL_DEPTH, *sweep_specs(own, num_heads, FINE_THRESHOLDS)])
         kept = _merged(kept, _without_full_depth([spec for _, spec, _ in chosen]))
         specs = _without_full_depth(sweep_specs(own, num_heads, thresholds))

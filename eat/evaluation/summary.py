@@ -109,7 +109,7 @@ def _delta(delta: Delta | None) -> str:
 
 def _choices(findings: Findings) -> str:
     if not findings.choices:
-        return "Not chosen: there is no threshold split, or no sweep was made."
+        return "Nothing to choose: nobody leaves early, or there is no threshold split, or no sweep was made."
     headers = [
         "may lose there",
         "operating point",
