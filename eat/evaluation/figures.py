@@ -44,19 +44,19 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
     threads = min((row["threads"] for row in rows if row["threads"] is not None), default=None)
     timed = [row for row in rows if row["batch_size"] == 1 and row["threads"] == threads]
     counted = _one_per_label([row for row in rows if row["flops_ratio"] is not None and row["engine"] in (None, "eat")])
+    panels = [(counted, _flops_ratio, "executed FLOPs / dense, unpadded, full depth", "counted")]
+    if timed:
+        panels.insert(0, (timed, _mean_latency, "mean latency at batch size 1, ms", f"measured, threads: {threads}"))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.5, 4.0), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        _draw_points(left, timed, _mean_latency)
-        left.set_xlabel("mean latency at batch size 1, ms")
-        left.set_title(f"measured, threads: {threads}" if timed else "latency was not measured")
-        _draw_points(right, counted, _flops_ratio)
-        right.set_xlabel("executed FLOPs / dense, unpadded, full depth")
-        right.set_title("counted")
-        if rows:
-            metric = _metric_name(rows[0]["metric"])
-            left.set_ylabel(f"{metric}, {rows[0]['task']} {split} ({rows[0]['examples']:,} examples)")
-        left.legend(loc="best", fontsize=8)
+        figure = Figure(figsize=(4.75 * len(panels), 4.0), layout="constrained")
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (points, column, name, title) in zip(grid, panels, strict=True):
+            axes.set_ylim(*_value_range(rows))
+            _draw_points(axes, points, column)
+            axes.set(xlabel=name, title=title)
+        metric = _metric_name(rows[0]["metric"])
+        grid[0].set_ylabel(f"{metric}, {rows[0]['task']} {split} ({rows[0]['examples']:,} examples)")
+        grid[0].legend(loc="best", fontsize=8)
         _save(figure, path)
 
 
@@ -154,8 +154,7 @@ def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]
             name = row_label(row)
             marker, colour = looks.get(name, ("s", RED))
             axes.plot(column(row), row["value"], marker, color=colour, markersize=7, linestyle="none", label=name)
-    axes.set_xlim(left=0)
-    axes.margins(y=0.08)
+    axes.set_xlim(0, 1.06 * max(map(column, rows)))
     _annotate(axes, points, column)
 
 
@@ -179,6 +178,13 @@ def _mean_latency(row: Row) -> float:
 
 def _flops_ratio(row: Row) -> float:
     return float(row["flops_ratio"])
+
+
+def _value_range(rows: Sequence[Row]) -> tuple[float, float]:
+    """Return limits around all values, at least five points apart, so that chance does not look like a slope."""
+    values = [row["value"] for row in rows]
+    middle, half = (min(values) + max(values)) / 2, max(0.025, 0.58 * (max(values) - min(values)))
+    return middle - half, middle + half
 
 
 def _metric_name(metric: str) -> str:
