@@ -4,6 +4,7 @@ Composes the configuration, finds the run folder, builds the parts, fits, saves,
 """
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,7 +111,11 @@ def train(config: DictConfig, run: RunFolder) -> None:
         device=trainer.strategy.root_device.type,
     )
     last = run.checkpoints / LAST
-    trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    try:
+        trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, without a word and the latter with code 0
+        log.info("stopped by a signal; the same command continues %s from its last checkpoint", run.path)
+        raise SystemExit(stop.code or 128 + signal.SIGTERM) from None
     load_best(trainer)
     module.model.set_pruning_scale(1.0)
     run.save_model(module.model, tokenizer)

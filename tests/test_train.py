@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from hydra.errors import HydraException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_file
 
 import train
@@ -170,3 +171,11 @@ def test_the_configuration_can_be_shown(run_train, capsys):
     run_train(flags=("--cfg", "job"))
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["pruner"] == {"name": "l2_norm", "depths": [1], "ratio": 0.3, "min_tokens": 1}
+
+
+def test_a_signal_is_said_and_not_taken_for_success(run_train, monkeypatch, capsys):
+    monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: (_ for _ in ()).throw(SIGTERMException))
+    with pytest.raises(SystemExit) as stopped:
+        run_train()
+    assert stopped.value.code == 143
+    assert "the same command continues" in capsys.readouterr().out

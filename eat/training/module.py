@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -88,11 +87,6 @@ class AdaptiveModule(LightningModule):
         """Train in training mode: Hugging Face hands models over in evaluation mode."""
         self.model.train()
 
-    def on_train_epoch_start(self) -> None:
-        """Name the epoch to the sampler: Lightning tells samplers of examples, not samplers of batches."""
-        loader: Any = self.trainer.train_dataloader
-        loader.batch_sampler.set_epoch(self.current_epoch)
-
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set what depends on the step alone: random state and pruning ratio."""
         position = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
@@ -111,13 +105,14 @@ class AdaptiveModule(LightningModule):
         if not batch["labels"].is_floating_point():
             shown["train/accuracy"] = (output.all_logits[:, -1].argmax(-1) == batch["labels"]).float().mean()
         self.log_dict(shown, prog_bar=True, batch_size=len(batch["lengths"]))
-        quiet: dict[str, Tensor | float] = {
-            "train/pruning_scale": self.schedule.scale_at(self.global_step, self.steps_per_epoch),
-            "train/learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
-        }
-        if len(parts) > 1:
-            quiet |= {f"train/{name}": part.detach() for name, part in parts.items()}
-        self.log_dict(quiet, batch_size=len(batch["lengths"]))
+        if self._writes_this_step:
+            quiet: dict[str, Tensor | float] = {
+                "train/pruning_scale": self.schedule.scale_at(self.global_step, self.steps_per_epoch),
+                "train/learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
+            }
+            if len(parts) > 1:
+                quiet |= {f"train/{name}": part.detach() for name, part in parts.items()}
+            self.log_dict(quiet, batch_size=len(batch["lengths"]))
         return loss
 
     def configure_gradient_clipping(
@@ -132,7 +127,8 @@ class AdaptiveModule(LightningModule):
         if self.trainer.precision != "16-mixed" and not torch.isfinite(norm):
             raise FloatingPointError(self._explain(f"the gradient's norm is {norm.item()}"))
         self._examples.clear()
-        self.log("train/gradient_norm", norm)
+        if self._writes_this_step:
+            self.log("train/gradient_norm", norm)
         if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
             torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), gradient_clip_val, norm)  # not measured twice
         else:
@@ -160,6 +156,12 @@ class AdaptiveModule(LightningModule):
         self.log_dict({f"val/{name}": value for name, value in measured.items()})
         self.metrics.reset()
         self.head_metrics.reset()
+
+    @property
+    def _writes_this_step(self) -> bool:
+        """True where the loggers will write; what no progress bar shows is not handed to Lightning in between."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
+        return every > 0 and (self.global_step + 1) % every == 0
 
     def _forward(self, batch: Batch, trace: bool = False) -> AdaptiveOutput:
         return self.model(

@@ -31,6 +31,10 @@ class Order(Sampler):
     def __init__(self):
         self.epoch, self.skipped = 0, 0
 
+    @property
+    def sampler(self):
+        return self  # where Lightning looks for set_epoch
+
     def set_epoch(self, epoch):
         self.epoch = epoch
 
