@@ -145,9 +145,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _runs_beside(folder: Path) -> str:
-    runs = (
-        sorted(str(path.parent) for path in folder.parent.glob("**/config.yaml"))[:5] if folder.parent.is_dir() else []
-    )
+    found = (path.parent for depth in ("*", "*/*", "*/*/*") for path in folder.parent.glob(f"{depth}/config.yaml"))
+    runs = sorted(str(run) for run in found if not any(part.startswith(".") for part in run.parts))[:5]
     return f"runs near it: {', '.join(runs)}" if runs else "`python train.py task=...` makes one and prints its name"
 
 
