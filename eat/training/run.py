@@ -33,6 +33,7 @@ NOT_TRAINING = (
     "callbacks.checkpoints",
     "callbacks.progress",
     "trainer.log_every_n_steps",
+    "trainer.threads",
 )
 
 

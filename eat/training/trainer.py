@@ -8,14 +8,21 @@ from lightning import Trainer
 from eat.training.checkpoints import AtomicCheckpointIO
 
 
-def build_trainer(*, accelerator: str = "auto", precision: str = "auto", **options: Any) -> Trainer:
+def build_trainer(
+    *, accelerator: str = "auto", precision: str = "auto", threads: int | None = None, **options: Any
+) -> Trainer:
     """Build a trainer whose checkpoints are whole or not there.
 
     Args:
         accelerator: ``auto`` takes the GPU where one is, else the CPU; or what Lightning knows.
         precision: ``auto`` is mixed bfloat16 on GPUs that have it, mixed float16 on others, float32 on the CPU.
+        threads: CPU threads inside torch's operators; None for torch's own choice.
         options: Everything else that ``lightning.Trainer`` takes.
     """
+    if threads is not None:
+        if isinstance(threads, bool) or threads < 1:
+            raise ValueError(f"trainer.threads: expected an integer of 1 or more, or null, got {threads!r}")
+        torch.set_num_threads(threads)
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":
