@@ -179,3 +179,16 @@ def test_a_signal_is_said_and_not_taken_for_success(run_train, monkeypatch, caps
         run_train()
     assert stopped.value.code == 143
     assert "the same command continues" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("evaluated")
+def test_a_finished_run_teaches_another(run_train):
+    (teacher,) = run_train()
+    every_step = ("trainer.log_every_n_steps=1", "logger=tensorboard")
+    first, second = run_train(
+        "objective=distill", f"objective.teacher={teacher}", "objective.self_weight=0.5", *every_step
+    )
+    student = second if first == teacher else first
+    header = (student / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/supervised", "train/distillation", "train/self_distillation"} <= set(header)
+    assert list((student / "tensorboard").iterdir())
