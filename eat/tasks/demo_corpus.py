@@ -20,7 +20,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from eat.tasks.demo_words import ADJECTIVES, CUES, SHARED, STEMS, TRAIN, VALIDATION, VERBS, Lexicon
+from eat.tasks.demo_frames import CUES
+from eat.tasks.demo_words import ADJECTIVES, SHARED, STEMS, TRAIN, VALIDATION, VERBS, Lexicon
 
 # Of 20 sentences so many are of each difficulty.
 SHARES = {"plain": 4, "intensified": 3, "negated": 4, "contrasted": 5, "distracted": 4}
@@ -62,7 +63,8 @@ def generate(split: str, num_sentences: int, seed: int) -> list[DemoSentence]:
     """Make the sentences of a split; the same arguments give the same sentences everywhere.
 
     Args:
-        split: ``"train"`` or ``"validation"``; they share no frame, and no word beyond those that carry the meaning.
+        split: ``"train"`` or ``"validation"``; they share no frame, and of words only those that carry the meaning and
+            the small ones.
         num_sentences: How many different sentences; the labels come in equal parts in each difficulty.
         seed: Another seed, another draw.
 

@@ -1,18 +1,14 @@
-"""The words and sentence frames of the demo corpus: written for this package, read by ``demo_corpus.py``.
+"""The words of the demo corpus: written for this package, put into frames by ``demo_corpus.py``.
 
 A :class:`Lexicon` is what one split draws from. The splits share what carries meaning (words of praise and blame,
 negations, conjunctions, intensifiers: ``ADJECTIVES``, ``VERBS``, ``STEMS``, ``SHARED``) and the small words of English;
 names, things, places, occasions and every frame are a split's own.
-
-Slots of a frame: ``{good}`` agrees with the label, ``{bad}`` opposes it, ``{any}`` is drawn without regard to it
-(``_verb``: past tense, ``_stem``: infinitive, else an adjective); ``{item}`` and ``{item2}`` are two things of one
-``{place}``. A slot out of ``CUES`` is the word on which the label hinges.
 """
 
 import dataclasses
 from collections.abc import Mapping
 
-Frames = tuple[str, ...]
+from eat.tasks.demo_frames import TRAIN_FRAMES, VALIDATION_FRAMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +25,7 @@ class Lexicon:
 
     words: Mapping[str, tuple[str, ...]]
     places: Mapping[str, tuple[str, ...]]
-    frames: Mapping[str, Frames]
+    frames: Mapping[str, tuple[str, ...]]
     openers: tuple[str, ...]
     closers: tuple[str, ...]
 
@@ -51,7 +47,6 @@ ADJECTIVES = {
 VERBS = {1: _words("loved enjoyed liked admired praised"), 0: _words("hated disliked despised criticised regretted")}
 STEMS = {1: _words("love enjoy like admire praise"), 0: _words("hate dislike despise criticise regret")}
 
-CUES = frozenset({"not", "never", "dont", "nobody", "but", "although", "despite"})
 SHARED = {
     "not": _words("not never hardly"),
     "never": _words("never hardly"),
@@ -142,105 +137,7 @@ TRAIN = Lexicon(
         "beach": _words("sand lifeguard ice_cream parasol lighthouse boat bay kiosk sunset promenade volleyball_net"),
         "clinic": _words("nurse surgeon waiting_room receptionist bandage vaccine physician wheelchair ward medicine"),
     },
-    frames={
-        "plain": (
-            "the {item} was {good}",
-            "the {item} at the {place} was {good}",
-            "we thought the {item} was {good}",
-            "it was a {good} {item}",
-            "we {good_verb} the {item}",
-            "{who} {good_verb} the {item} at the {place}",
-            "{who} called the {item} {good}",
-            "{who} said that the {item} was {good}",
-            "they gave us a {good} {item}",
-            "as for the {item}, it was {good}",
-            "that was a {good} {item}",
-        ),
-        "intensified": (
-            "the {item} was {very} {good}",
-            "the {item} was {good} and {very} {good}",
-            "it was a {truly} {good} {item}",
-            "we thought the {item} was {very} {good}",
-            "{who} {truly} {good_verb} the {item}",
-            "{who} found the {item} {very} {good}",
-            "the {item} they gave us was {very} {good}",
-            "the {item} seemed {very} {good} to {who}",
-            "everyone thought it was a {truly} {good} {item}",
-            "that was a {truly} {good} {item}",
-            "the {item} was {good}, {who} said, {truly} {good}",
-        ),
-        "negated": (
-            "the {item} was {not} {bad}",
-            "the {item} at the {place} was {not} {bad}",
-            "the {item} was {dont} {rather} {bad}",
-            "we {never} {bad_verb} the {item}",
-            "we did {dont} {bad_stem} the {item}",
-            "{who} did {dont} {bad_stem} the {item} at the {place}",
-            "{nobody} {bad_verb} the {item}",
-            "{nobody} thought that the {item} was {bad}",
-            "I do {dont} think that the {item} was {bad}",
-            "it was {not} a {bad} {item}",
-            "{who} said that the {item} was {not} {bad}",
-            "{nobody} found the {item} {bad}",
-            "{who} did {dont} find the {item} {bad}",
-            "that was {not} a {bad} {item}, said {who}",
-            "the {item} {never} seemed {bad} to {who}",
-            "{who} {never} thought that the {item} was {bad}",
-            "{who} did {dont} say that the {item} was {bad}",
-            "{nobody} at the {place} called the {item} {bad}",
-            "as for the {item}, {nobody} {bad_verb} it",
-        ),
-        "contrasted": (
-            "the {item} was {bad}, {but} the {item2} was {good}",
-            "{although} the {item} was {bad}, the {item2} was {good}",
-            "the {item} was {good}, {although} the {item2} was {bad}",
-            "we {bad_verb} the {item}, {but} the {item2} was {good}",
-            "{despite} the {bad} {item}, the {item2} was {good}",
-            "{who} called the {item} {bad}, {but} {who} {good_verb} the {item2}",
-            "{although} we {bad_verb} the {item}, we {good_verb} the {item2}",
-            "we {good_verb} the {item}, {although} the {item2} was {bad}",
-            "the {item} at the {place} was {good} {despite} a {bad} {item2}",
-            "{who} found the {item} {bad}, {but} {who} thought the {item2} was {good}",
-            "{although} they gave us a {bad} {item}, the {item2} at the {place} was {good}",
-            "it was a {good} {item}, {although} {who} {bad_verb} the {item2}",
-            "the {item} they gave us was {bad}, {but} everyone {good_verb} the {item2}",
-            "{despite} the {bad} {item}, {who} {good_verb} the {item2}",
-            "the {item} they gave us was {good}, {although} the {item2} was {bad}",
-            "{who} {good_verb} the {item}, {although} the {item2} was {bad}",
-            "everyone {good_verb} the {item}, {although} {who} {bad_verb} the {item2}",
-            "as for the {item}, {who} {bad_verb} it, {but} the {item2} was {good}",
-            "as for the {item}, it was {good}, {although} the {item2} was {bad}",
-            "{although} {who} {bad_verb} the {item}, {who} {good_verb} the {item2}",
-            "that was a {bad} {item}, {but} {who} {good_verb} the {item2}",
-            "{although} we {bad_verb} the {item}, the {item2} was {good}",
-            "{although} {who} called the {item} {bad}, we {good_verb} the {item2}",
-            "as for the {item}, it was {bad}, {but} the {item2} was {good}",
-            "the {item} was {bad}, {but} we {good_verb} the {item2}",
-        ),
-        "distracted": (
-            "on a {any} {day}, the {item} was {good}",
-            "after a {any} {event} we sat down, and the {item} was {good}",
-            "my {any} {relative} told me that the {item} was {good}",
-            "my {any} {relative} {good_verb} the {item}",
-            "the {item} was {good}, and outside the {weather} was {any}",
-            "outside the {weather} was {any}, and we {good_verb} the {item}",
-            "the {item} that my {any} {relative} wanted was {good}",
-            "{who} read a {any} {paper} on the way, and the {item} was {good}",
-            "we {good_verb} the {item} after a {any} {event} with my {any} {relative}",
-            "the {item} was {good}, and {who} went home after a {any} {event}",
-            "we had not been there before, and they gave us a {good} {item}",
-            "{who} never came with us, and the {item} was {good}",
-            "the {item} was {good}, and nobody asked {who} about the {weather}",
-            "with my {any} {relative} at the table, we thought the {item} was {good}",
-            "on a {any} {day} with my {any} {relative}, everyone {good_verb} the {item}",
-            "{who} found the {item} {good}, and we read a {any} {paper} at home",
-            "the {item} they gave us was {good}, and {who} went home after a {any} {event}",
-            "outside the {weather} was {any}, and the {item} was {good}",
-            "we read a {any} {paper} on the way, and {who} {good_verb} the {item}",
-            "my {any} {relative} went home, and the {item} was {good}",
-            "outside the {weather} was {any}, and {who} found the {item} {good}",
-        ),
-    },
+    frames=TRAIN_FRAMES,
     openers=(
         "{time}", "{time}", "when {who} {came}", "as {who} {told}", "at the {place} {where}",
         "{time}, when {who} {came}", "{where}, after {who} {came}", "before {who} and {who} {came}",
@@ -280,50 +177,7 @@ VALIDATION = Lexicon(
         "gym": _words("trainer sauna treadmill locker towel mat playlist smoothie massage instructor bench"),
         "castle": _words("tower dungeon moat banquet archer tapestry chapel throne orchard knight"),
     },
-    frames={
-        "plain": (
-            "{who} found the {item} {good}",
-            "the {item} they gave us was {good}",
-            "everyone at the {place} {good_verb} the {item}",
-            "that was a {good} {item}, said {who}",
-            "{who} thought it was a {good} {item}",
-            "the {item} seemed {good} to {who}",
-        ),
-        "intensified": (
-            "the {item} at the {place} was {very} {good}",
-            "{who} said that the {item} was {very} {good}",
-            "that was a {truly} {good} {item}, said {who}",
-            "everyone {truly} {good_verb} the {item} and the {item2}",
-            "as for the {item}, it was {very} {good}",
-        ),
-        "negated": (
-            "the {item} they gave us was {not} {bad}",
-            "{nobody} at the {place} {bad_verb} the {item}",
-            "{nobody} called the {item} {bad}",
-            "as for the {item}, it was {not} {bad}",
-            "{nobody} thought it was a {bad} {item}",
-            "{who} {never} said that the {item} was {bad}",
-            "I do {dont} think that they gave us a {bad} {item}",
-        ),
-        "contrasted": (
-            "{who} found the {item} {bad}, {but} the {item2} was {good}",
-            "the {item} they gave us was {bad}, {but} {who} {good_verb} the {item2}",
-            "{although} {who} {bad_verb} the {item}, the {item2} was {good}",
-            "the {item} they gave us was {good}, {although} {who} {bad_verb} the {item2}",
-            "as for the {item}, it was {bad}, {but} we {good_verb} the {item2}",
-            "{despite} the {bad} {item} at the {place}, we thought the {item2} was {good}",
-        ),
-        "distracted": (
-            "my {any} {relative} found the {item} {good}",
-            "after a {any} {event} with {who}, we thought the {item} was {good}",
-            "outside the {weather} was {any}, and the {item} at the {place} was {good}",
-            "the {item} they gave us was {good}, and my {any} {relative} went home",
-            "on a {any} {day} with my {any} {relative}, they gave us a {good} {item}",
-            "we read a {any} {paper} on the way, and {who} found the {item} {good}",
-            "{who} had not been to the {place} before, and the {item} they gave us was {good}",
-            "everyone {good_verb} the {item}, and {who} went home after a {any} {event}",
-        ),
-    },
+    frames=VALIDATION_FRAMES,
     openers=(
         "{time}", "when {who} {came}", "as {who} {told}", "at the {place} {where}", "{where}, when {who} {came}",
     ),
