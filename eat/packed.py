@@ -82,7 +82,7 @@ class Packed:
             extents=tuple(host_lengths),
             num_protected=(1,) * len(host_lengths),
         )
-        state.protected[state.starts] = True
+        state.protected[state.starts if len(host_lengths) > 1 else 0] = True
         if not contiguous:
             ends = state.starts + state.lengths - 1
             state = dataclasses.replace(state, extents=tuple((positions[ends] - positions[state.starts] + 1).tolist()))
@@ -128,7 +128,7 @@ class Packed:
 
     def with_rows(self, rows: Float[Tensor, "tokens dim"], received: Float[Tensor, " tokens"] | None = None) -> Packed:
         """Return the same tokens with new hidden states."""
-        return dataclasses.replace(self, rows=rows, received=received)
+        return self._changed(rows=rows, received=received)
 
     def keep_tokens(self, mask: Bool[Tensor, " tokens"], host_lengths: Sequence[int] | None = None) -> Packed:
         """Return the rows where ``mask`` is True.
@@ -166,8 +166,7 @@ class Packed:
         )
 
     def _select_rows(self, index: Int[Tensor, " kept"], **changes: Any) -> Packed:
-        return dataclasses.replace(
-            self,
+        return self._changed(
             rows=self.rows.index_select(0, index),
             token_ids=self.token_ids.index_select(0, index),
             positions=self.positions.index_select(0, index),
@@ -176,6 +175,12 @@ class Packed:
             _cache={},
             **changes,
         )
+
+    def _changed(self, **changes: Any) -> Packed:
+        """Return a copy with other values: ``dataclasses.replace`` without its cost, which each block would pay."""
+        changed = object.__new__(type(self))
+        changed.__dict__.update(self.__dict__, **changes)
+        return changed
 
     def to_padded(
         self, width: int | None = None

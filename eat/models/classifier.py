@@ -23,6 +23,7 @@ from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
 from eat.models.inputs import pack_inputs
 from eat.modules.block import Block
+from eat.modules.linear import Linear
 from eat.ops.losses import joint_cross_entropy, joint_mean_squared_error
 from eat.packed import AdaptiveOutput
 from eat.pruners import Pruner, build_pruner
@@ -121,6 +122,7 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
                 torch.manual_seed(seed)
             model = cls(config)
         random_parts = source.fill(model.encoder, num_labels=config.num_outputs, pooling=head_pooling)
+        model._arrange_weights()
         if random_parts:
             log.info(
                 "from_backbone: these parts start from random weights and need training: %s", ", ".join(random_parts)
@@ -129,17 +131,24 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load a saved model, as Hugging Face does, so that it answers bit for bit like the one that was saved.
-
-        Weights read from a file lie where the file puts them, and matrix products round differently on memory that is
-        not aligned; they are moved to memory of torch's own.
-        """
+        """Load a saved model, as Hugging Face does, so that it answers bit for bit like the one that was saved."""
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        for parameter in model.parameters():
-            if parameter.device.type == "cpu" and parameter.data_ptr() % ALIGNMENT:
-                parameter.data = parameter.data.clone()
+        model._arrange_weights()
         return loaded
+
+    def _arrange_weights(self) -> None:
+        """Lay the weights out in memory as their products read them fastest.
+
+        Weights read from a file lie where the file puts them, and products round differently on memory that is not
+        aligned; they are moved to memory of torch's own.
+        """
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.arrange()
+        for parameter in self.parameters():
+            if parameter.is_cpu and parameter.data_ptr() % ALIGNMENT:
+                parameter.data = parameter.data.clone()
 
     def forward(
         self,

@@ -1,9 +1,11 @@
 """One encoder block over live rows, in the post-norm form of BERT."""
 
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from eat.attention import Attention
+from eat.modules.linear import Linear
 from eat.packed import Packed
 
 
@@ -37,22 +39,31 @@ class Block(nn.Module):
         self.attention = attention
         self.num_heads = num_heads
         self.attention_dropout = attention_dropout
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.mixed = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.mixed = Linear(dim, dim)
         self.mixed_norm = nn.LayerNorm(dim, eps=norm_eps)
-        self.inner = nn.Linear(dim, intermediate_size)
-        self.activation = activation
-        self.outer = nn.Linear(intermediate_size, dim)
+        self.inner = Linear(dim, intermediate_size, activation)
+        self.outer = Linear(intermediate_size, dim)
         self.outer_norm = nn.LayerNorm(dim, eps=norm_eps)
         self.dropout = dropout
 
     def forward(self, state: Packed, received: bool) -> Packed:
         """Return the rows after this block, with the attention they received where asked."""
-        rows = state.rows
-        qkv = self.qkv(rows).unflatten(1, (3, self.num_heads, -1))
         attention_dropout = self.attention_dropout if self.training else 0.0
+        qkv = self.project(state.rows)
         mixed, scores = self.attention(qkv, state, dropout=attention_dropout, received=received)
-        rows = self.mixed_norm(rows + F.dropout(self.mixed(mixed), self.dropout, self.training))
-        inner = self.outer(self.activation(self.inner(rows)))
-        rows = self.outer_norm(rows + F.dropout(inner, self.dropout, self.training))
-        return state.with_rows(rows, scores)
+        return state.with_rows(self.finish(state.rows, mixed), scores)
+
+    def project(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens 3 heads head_dim"]:
+        """Return each row's query, key and value, by one matrix product."""
+        return self.qkv(rows).unflatten(1, (3, self.num_heads, -1))
+
+    def finish(
+        self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens dim"]
+    ) -> Float[Tensor, "tokens dim"]:
+        """Return the rows after attention has mixed them: projection and feed-forward, each with residual and norm."""
+        rows = self.mixed_norm(rows + self._dropped(self.mixed(mixed)))
+        return self.outer_norm(rows + self._dropped(self.outer(self.inner(rows))))
+
+    def _dropped(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
+        return F.dropout(rows, self.dropout) if self.training else rows

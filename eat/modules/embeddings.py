@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from eat.modules.linear import Linear
+
 
 class Embeddings(nn.Module):
     """The sum of word, position and type embeddings, normalised; projected where its width differs from the encoder's.
@@ -35,7 +37,7 @@ class Embeddings(nn.Module):
         self.types = nn.Embedding(num_types, width) if num_types else None
         self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.dropout = nn.Dropout(dropout)
-        self.project = nn.Linear(width, dim) if width != dim else nn.Identity()
+        self.project = Linear(width, dim) if width != dim else nn.Identity()
 
     def forward(
         self,

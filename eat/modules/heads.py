@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eat.modules.linear import Linear
 from eat.packed import Packed
 
 
@@ -50,11 +51,10 @@ class Head(nn.Module):
         super().__init__()
         self.pool = POOLINGS[pooling]
         self.before = nn.Dropout(dropout) if dropout_before_dense else nn.Identity()
-        self.dense = nn.Linear(dim, dim)
-        self.activation = activation
+        self.dense = Linear(dim, dim, activation)
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(dim, num_labels)
+        self.out = Linear(dim, num_labels)
 
     def forward(self, state: Packed) -> Float[Tensor, "batch classes"]:
         """Return one row of logits per live sequence."""
-        return self.out(self.dropout(self.activation(self.dense(self.before(self.pool(state))))))
+        return self.out(self.dropout(self.dense(self.before(self.pool(state)))))

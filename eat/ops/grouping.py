@@ -67,6 +67,8 @@ def group_sequences(
     Returns:
         The groups with the indices between packed and padded rows.
     """
+    if len(lengths) == 1 and lengths[0] % multiples[0] == 0:
+        return Grouping((Group((0,), lengths[0], 0, None),), None, None)
     order = sorted(range(len(lengths)), key=lambda i: (kinds[i], -lengths[i], i))
     members: list[list[int]] = []
     widths: list[int] = []

@@ -11,6 +11,15 @@ from tests.reference import strategies
 from tests.reference.tiny import MODEL_TYPES, batch_of, pad_id, randomise, tiny_hugging_face, types_for
 
 LENGTHS = [20, 3, 11, 1, 15]
+
+
+@pytest.fixture(params=["torch's product", "oneDNN's product"], autouse=True)
+def products(request, monkeypatch):
+    """Tiny matrices would all go torch's way."""
+    if request.param == "oneDNN's product":
+        monkeypatch.setattr("eat.ops.linear.ONEDNN_FROM", 0)
+
+
 every_backbone = pytest.mark.parametrize("model_type", MODEL_TYPES)
 
 

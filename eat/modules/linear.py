@@ -1,0 +1,33 @@
+"""The dense layer of every block and head."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.activations import GELUActivation
+
+from eat.ops.linear import arranged, linear
+
+
+class Linear(nn.Linear):
+    """torch's dense layer on packed rows, by the fastest product that the processor has; see :mod:`eat.ops.linear`.
+
+    Args:
+        inputs: Columns of the rows that come in.
+        outputs: Columns of the rows that go out.
+        activation: What follows; the exact GELU costs next to nothing as part of the product.
+    """
+
+    def __init__(self, inputs: int, outputs: int, activation: nn.Module | None = None) -> None:
+        super().__init__(inputs, outputs)
+        self.gelu = isinstance(activation, GELUActivation)
+        self.activation = None if self.gelu else activation
+
+    def forward(self, rows: Float[Tensor, "tokens inputs"]) -> Float[Tensor, "tokens outputs"]:
+        """Return rows W^T + b, activated."""
+        product = linear(rows, self.weight, self.bias, gelu=self.gelu)
+        return product if self.activation is None else self.activation(product)
+
+    @torch.no_grad()
+    def arrange(self) -> None:
+        """Lay the weight out in memory as the product reads it; its values and shape stay."""
+        self.weight.data = arranged(self.weight.data)
