@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 
 import torch
@@ -149,9 +150,15 @@ class Packed:
         index = _true_indices(mask, sum(host_lengths))
         return self._select_rows(index, host_lengths=tuple(host_lengths))
 
-    def keep_sequences(self, mask: Bool[Tensor, " batch"]) -> Packed:
-        """Return the sequences where ``mask`` is True; reads it on the host, the one synchronisation of an exit."""
-        stays = mask.tolist()
+    def keep_sequences(self, mask: Bool[Tensor, " batch"], stays: Sequence[bool] | None = None) -> Packed:
+        """Return the sequences where ``mask`` is True.
+
+        Args:
+            mask: True on sequences that stay.
+            stays: The mask on the host, where it was read before; else it is read here, which waits for the device.
+        """
+        if stays is None:
+            stays = mask.tolist()
         if all(stays):
             return self
         kept = [index for index, stay in enumerate(stays) if stay]
@@ -163,6 +170,46 @@ class Packed:
             host_lengths=host_lengths,
             extents=tuple(self.extents[index] for index in kept),
             num_protected=tuple(self.num_protected[index] for index in kept),
+        )
+
+    def split(self) -> list[Packed]:
+        """Return each sequence as a record of its own; the rows are views of these."""
+        lengths = list(self.host_lengths)
+        received = [None] * len(lengths) if self.received is None else self.received.split(lengths)
+        return [
+            Packed(rows, token_ids, positions, protected, (example,), (length,), (extent,), (count,), importance)
+            for rows, token_ids, positions, protected, example, length, extent, count, importance in zip(
+                self.rows.split(lengths),
+                self.token_ids.split(lengths),
+                self.positions.split(lengths),
+                self.protected.split(lengths),
+                self.example,
+                self.host_lengths,
+                self.extents,
+                self.num_protected,
+                received,
+                strict=True,
+            )
+        ]
+
+    @classmethod
+    def join(cls, states: Sequence[Packed]) -> Packed:
+        """Return the sequences of several records end to end.
+
+        Args:
+            states: At least one; ``received`` is filled in all of them or in none.
+        """
+        received = [state.received for state in states if state.received is not None]
+        return cls(
+            rows=torch.cat([state.rows for state in states]),
+            token_ids=torch.cat([state.token_ids for state in states]),
+            positions=torch.cat([state.positions for state in states]),
+            protected=torch.cat([state.protected for state in states]),
+            example=tuple(chain.from_iterable(state.example for state in states)),
+            host_lengths=tuple(chain.from_iterable(state.host_lengths for state in states)),
+            extents=tuple(chain.from_iterable(state.extents for state in states)),
+            num_protected=tuple(chain.from_iterable(state.num_protected for state in states)),
+            received=torch.cat(received) if received else None,
         )
 
     def _select_rows(self, index: Int[Tensor, " kept"], **changes: Any) -> Packed:

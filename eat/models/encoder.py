@@ -1,6 +1,9 @@
-"""The one loop over depths, for training, evaluation, tracing and serving alike."""
+"""The one loop over depths, for training, evaluation, tracing, serving and streams alike."""
 
 from __future__ import annotations
+
+import dataclasses
+from itertools import compress, islice
 
 import numpy as np
 import torch
@@ -11,6 +14,44 @@ from eat.exits import ExitCriterion
 from eat.modules.embeddings import Embeddings
 from eat.packed import AdaptiveOutput, Packed
 from eat.pruners import Pruner
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Standing:
+    """Sequences between two segments: before the first block, or at a head whose depth has not pruned them yet.
+
+    Attributes:
+        state: Their live rows.
+        depth: Blocks behind them.
+        history: What the heads behind them said; None before the first.
+    """
+
+    state: Packed
+    depth: int = 0
+    history: Float[Tensor, "heads batch classes"] | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reached:
+    """Where a segment ended: at a head, where some leave and the others stay.
+
+    Attributes:
+        depth: The head's depth.
+        history: What all heads so far said of everybody in the segment.
+        example: ``Packed.example`` of everybody in the segment.
+        lengths: What each block of the segment worked on, in tokens per sequence.
+        leaving: ``Packed.example`` of those who leave.
+        logits: Their answers.
+        staying: The others; None where nobody stays.
+    """
+
+    depth: int
+    history: Float[Tensor, "heads batch classes"]
+    example: tuple[int, ...]
+    lengths: list[tuple[int, ...]]
+    leaving: tuple[int, ...]
+    logits: Float[Tensor, "leaving classes"]
+    staying: Standing | None
 
 
 class AdaptiveEncoder(nn.Module):
@@ -41,54 +82,75 @@ class AdaptiveEncoder(nn.Module):
         self.exit_criterion = exit_criterion
 
     def forward(self, state: Packed, trace: bool) -> AdaptiveOutput:
-        """Run the blocks until every sequence has left.
+        """Run segment after segment until every sequence has left.
 
         Args:
             state: Embedded rows.
             trace: True runs every head and lets nobody leave early.
         """
-        depths = self._running_heads(trace)
         answers = _Answers(state, len(self.blocks))
-        history: Float[Tensor, "heads batch classes"] | None = None
-        for depth, block in enumerate(self.blocks, start=1):
-            state = block(state, received=self.pruner.needs(depth))
-            if depth in depths:
-                logits = self.heads[str(depth)](state).unsqueeze(0)
-                history = logits if history is None else torch.cat((history, logits))
-                if depth == depths[-1]:
-                    answers.take(state, history, depth)
-                    break
-                if not trace:
-                    leave = self.exit_criterion(history)
-                    state, history = self._let_leave(state, history, leave, answers, depth)
-                    if state.is_empty:
-                        break
+        standing: Standing | None = Standing(state)
+        while standing is not None:
+            reached = self.advance(standing, trace)
+            answers.take(reached)
+            standing = reached.staying
+        return answers.output(reached.history if trace else None)
+
+    def advance(self, standing: Standing, trace: bool) -> Reached:
+        """Run one segment: the blocks up to the next head, and that head.
+
+        Args:
+            standing: Where the sequences stand; not at the last head.
+            trace: True runs every head and lets nobody leave early.
+        """
+        state, head_depths, lengths = standing.state, self.running_heads(trace), []
+        for depth, block in islice(enumerate(self.blocks), standing.depth, None):
             if depth in self.pruner.depths:
                 after = self.pruner.lengths_after(state.host_lengths, state.num_protected, depth)
                 state = state.keep_tokens(self.pruner(state, depth), after)
-            answers.count(state, depth)
-        return answers.output(history if trace else None)
+            lengths.append(state.host_lengths)
+            state = block(state, received=self.pruner.needs(depth + 1))
+            if depth + 1 in head_depths:
+                break
+        depth = standing.depth + len(lengths)
+        history = self.heads[str(depth)](state).unsqueeze(0)
+        if standing.history is not None:
+            history = torch.cat((standing.history, history))
+        parted: _Parted
+        if depth == head_depths[-1]:
+            parted = state.example, history[-1], None
+        elif trace:
+            parted = (), history[-1, :0], Standing(state, depth, history)
+        else:
+            parted = _let_leave(Standing(state, depth, history), history, self.exit_criterion(history))
+        return Reached(depth, history, state.example, lengths, *parted)
 
-    def _running_heads(self, trace: bool) -> tuple[int, ...]:
+    def running_heads(self, trace: bool) -> tuple[int, ...]:
         """Return the depths whose heads run: the early ones only where somebody could leave or wants to see them."""
         return self.head_depths if trace or self.exit_criterion.active else self.head_depths[-1:]
 
-    @staticmethod
-    def _let_leave(
-        state: Packed,
-        history: Float[Tensor, "heads batch classes"],
-        leave: Bool[Tensor, " batch"],
-        answers: _Answers,
-        depth: int,
-    ) -> tuple[Packed, Float[Tensor, "heads stay classes"]]:
-        """Write down the answers of the sequences that leave and return what stays."""
-        stay = ~leave
-        staying = state.keep_sequences(stay)
-        if staying is state:
-            return state, history
-        leaving = [i for i, left in enumerate(leave.tolist()) if left]
-        answers.take(state, history, depth, leaving)
-        return staying, history[:, stay]
+
+_Parted = tuple[tuple[int, ...], Tensor, Standing | None]
+
+
+def _let_leave(here: Standing, history: Float[Tensor, "heads batch classes"], leave: Bool[Tensor, " batch"]) -> _Parted:
+    """Return who leaves, their answers and who stays; reads the mask once, the one synchronisation of an early head."""
+    leaves = leave.tolist()
+    if not any(leaves):
+        return (), history[-1, :0], here
+    if all(leaves):
+        return here.state.example, history[-1], None
+    stay = ~leave
+    staying = here.state.keep_sequences(stay, [not left for left in leaves])
+    num_staying = len(staying.example)
+    # Counts are known here, so that finding the indices does not wait for the device again.
+    left = torch.nonzero_static(leave, size=len(leaves) - num_staying).squeeze(1)
+    stayed = torch.nonzero_static(stay, size=num_staying).squeeze(1)
+    return (
+        tuple(compress(here.state.example, leaves)),
+        history[-1].index_select(0, left),
+        Standing(staying, here.depth, history.index_select(1, stayed)),
+    )
 
 
 class _Answers:
@@ -101,21 +163,14 @@ class _Answers:
         self.exit_depth = np.zeros(batch, dtype=np.int64)
         self.logits: list[Tensor] = []
         self.examples: list[int] = []
-        self.count(state, 0)
 
-    def count(self, state: Packed, depth: int) -> None:
-        self.tokens_kept[list(state.example), depth] = state.host_lengths
-
-    def take(
-        self, state: Packed, history: Float[Tensor, "heads batch classes"], depth: int, leaving: list[int] | None = None
-    ) -> None:
-        examples = list(state.example) if leaving is None else [state.example[i] for i in leaving]
-        logits = history[-1]
-        if leaving is not None:
-            logits = logits.index_select(0, torch.tensor(leaving, device=self.device))
-        self.logits.append(logits)
-        self.examples.extend(examples)
-        self.exit_depth[examples] = depth
+    def take(self, reached: Reached) -> None:
+        first = reached.depth - len(reached.lengths)
+        self.tokens_kept[list(reached.example), first : reached.depth] = np.transpose(reached.lengths)
+        if reached.leaving:
+            self.logits.append(reached.logits)
+            self.examples.extend(reached.leaving)
+            self.exit_depth[list(reached.leaving)] = reached.depth
 
     def output(self, history: Float[Tensor, "heads batch classes"] | None) -> AdaptiveOutput:
         logits = self.logits[0]

@@ -1,0 +1,86 @@
+"""One tokenised example as a caller gives it, checked on the host before it meets others."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from eat.backbones.base import Backbone
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A tokenised example.
+
+    Attributes:
+        input_ids: Its tokens, at least one.
+        token_type_ids: As many; None where the caller gave none.
+    """
+
+    input_ids: list[int]
+    token_type_ids: list[int] | None
+
+
+def read_example(example: Any, index: int, backbone: Backbone) -> Example:
+    """Read and check one example.
+
+    Args:
+        example: A mapping with ``input_ids`` and optionally ``token_type_ids``, lists or 1-D tensors. An
+            ``attention_mask`` must be all ones; other keys are ignored.
+        index: Its place among the examples, for the message.
+        backbone: Gives the limits.
+
+    Raises:
+        ValueError: Naming the example and the key, if it is no such mapping, empty, padded, too long, or has a token
+            or type out of range.
+    """
+    name = f"examples[{index}]"
+    if not isinstance(example, Mapping) or "input_ids" not in example:
+        got = f"keys {list(example)}" if isinstance(example, Mapping) else type(example).__name__
+        raise ValueError(f"{name}: expected a mapping with input_ids, got {got}")
+    ids = _integers(example["input_ids"], f"{name}.input_ids", backbone.vocab_size)
+    if not 1 <= len(ids) <= backbone.max_length:
+        raise ValueError(f"{name}.input_ids: expected 1 to {backbone.max_length} tokens, got {len(ids)}")
+    if "attention_mask" in example and not all(example["attention_mask"]):
+        raise ValueError(f"{name}.attention_mask: expected all ones, since examples come without padding; got zeros")
+    if not backbone.num_types or example.get("token_type_ids") is None:
+        return Example(ids, None)
+    types = _integers(example["token_type_ids"], f"{name}.token_type_ids", backbone.num_types)
+    if len(types) != len(ids):
+        raise ValueError(f"{name}.token_type_ids: expected {len(ids)}, as many as input_ids, got {len(types)}")
+    return Example(ids, types)
+
+
+def end_to_end(
+    examples: Sequence[Example], device: torch.device
+) -> tuple[Int[Tensor, " tokens"], Int[Tensor, " tokens"] | None, Int[Tensor, " batch"]]:
+    """Return tokens, types (0 where an example has none; None where nobody has any) and, on the host, lengths."""
+    ids = torch.tensor(list(chain.from_iterable(example.input_ids for example in examples)))
+    lengths = torch.tensor([len(example.input_ids) for example in examples])
+    types = None
+    if any(example.token_type_ids is not None for example in examples):
+        rows = (example.token_type_ids or [0] * len(example.input_ids) for example in examples)
+        types = torch.tensor(list(chain.from_iterable(rows))).to(device, non_blocking=True)
+    return ids.to(device, non_blocking=True), types, lengths
+
+
+def _integers(values: Any, name: str, limit: int) -> list[int]:
+    """Return the values as integers in [0, limit)."""
+    try:
+        integers = list(map(operator.index, values.tolist() if hasattr(values, "tolist") else values))
+    except TypeError:
+        got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else repr(values)[:80]
+        raise ValueError(f"{name}: expected a list or 1-D tensor of integers, got {got}") from None
+    if integers and not (min(integers) >= 0 and max(integers) < limit):
+        raise ValueError(
+            f"{name}: expected integers in [0, {limit}), got {min(integers)} to {max(integers)}; "
+            f"does the tokenizer belong to this model?"
+        )
+    return integers

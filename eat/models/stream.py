@@ -1,0 +1,170 @@
+"""Answers to a stream of examples, on full batches at every depth: who stays after an early head waits for company.
+
+Plain batches shrink where sequences leave early, and late blocks run on what is left. Here the survivors of several
+batches wait in their head's pool until as many have come together as a batch holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eat.backbones.base import Backbone
+from eat.models.encoder import AdaptiveEncoder, Reached, Standing
+from eat.models.examples import Example, end_to_end, read_example
+from eat.models.inputs import pack_inputs
+from eat.packed import Packed
+
+T = TypeVar("T")
+
+# What a stream may hold by default, in batches per segment: enough to find examples of like length for each other.
+BATCHES_IN_FLIGHT = 8
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a stream answers to one example.
+
+    Attributes:
+        logits: Logits of the exit taken, on the model's device.
+        exit_depth: Depth (1-based) at which the example left.
+        tokens_kept: One per depth and one before: entry 0 is what came in, entry d what was alive after depth d's
+            pruning, 0 from the exit on.
+    """
+
+    logits: Float[Tensor, " classes"]
+    exit_depth: int
+    tokens_kept: tuple[int, ...]
+
+
+class Pool(Generic[T]):
+    """Sequences that wait for the same segment."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, int, T]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, index: int, length: int, sequence: T) -> None:
+        """Let a sequence wait; ``index`` is its place in the stream."""
+        self._waiting.append((index, length, sequence))
+
+    def take(self, count: int) -> list[tuple[int, T]]:
+        """Remove and return at most ``count``: the oldest, for the output waits for it, and those nearest in length.
+
+        Like lengths leave little padding inside attention. The longest come first, as attention groups them.
+        """
+        oldest, wanted, _ = min(self._waiting, key=lambda one: one[0])
+        self._waiting.sort(key=lambda one: (one[0] != oldest, abs(one[1] - wanted), one[0]))
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        taken.sort(key=lambda one: -one[1])
+        return [(index, sequence) for index, _, sequence in taken]
+
+
+class SurvivorPools:
+    """Runs a stream through the encoder's segments, each on a full batch wherever enough sequences wait for it.
+
+    Args:
+        backbone: Gives position ids and limits.
+        encoder: In evaluation mode.
+        protected_id: Token id that is protected besides [CLS].
+        batch_size: Sequences of a full batch.
+        max_in_flight: Most examples that have been read and whose answers have not been handed out; None for
+            ``BATCHES_IN_FLIGHT`` batches per segment.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        encoder: AdaptiveEncoder,
+        *,
+        protected_id: int | None,
+        batch_size: int,
+        max_in_flight: int | None,
+    ) -> None:
+        self.backbone = backbone
+        self.encoder = encoder
+        self.protected_id = protected_id
+        self.batch_size = _checked("batch_size", batch_size, 1)
+        if max_in_flight is None:
+            max_in_flight = BATCHES_IN_FLIGHT * batch_size * len(encoder.running_heads(trace=False))
+        self.max_in_flight = _checked("max_in_flight", max_in_flight, batch_size)
+        self._check_mode()
+        self._arrivals: Pool[Example] = Pool()
+        self._survivors: dict[int, Pool[Standing]] = defaultdict(Pool)
+        self._tokens_kept: dict[int, list[int]] = {}
+        self._answered: dict[int, Prediction] = {}
+
+    def predict(self, examples: Iterable[Mapping[str, Any]]) -> Iterator[Prediction]:
+        """Answer the examples in their order."""
+        incoming = enumerate(examples)
+        arrived = handed_out = 0
+        while True:
+            for index, mapping in islice(incoming, self.max_in_flight - (arrived - handed_out)):
+                example = read_example(mapping, index, self.backbone)
+                self._arrivals.add(index, len(example.input_ids), example)
+                self._tokens_kept[index] = []
+                arrived += 1
+            if arrived == handed_out:
+                return
+            self._step()
+            while handed_out in self._answered:
+                # Counted before it goes out: who takes it may never come back.
+                handed_out += 1
+                yield self._answered.pop(handed_out - 1)
+
+    @torch.inference_mode()
+    def _step(self) -> None:
+        """Run one batch through one segment."""
+        self._check_mode()
+        self._collect(self.encoder.advance(self._next_batch(), trace=False))
+
+    def _next_batch(self) -> Standing:
+        """Take from the deepest full pool; where none is full and no more may come in, from the fullest."""
+        waiting = {0: len(self._arrivals)} | {depth: len(pool) for depth, pool in self._survivors.items()}
+        depth = max(waiting, key=lambda depth: (min(waiting[depth], self.batch_size), depth))
+        if depth == 0:
+            return Standing(self._embed(self._arrivals.take(self.batch_size)))
+        standing = [survivor for _, survivor in self._survivors[depth].take(self.batch_size)]
+        history = torch.cat([one.history for one in standing if one.history is not None], dim=1)
+        return Standing(Packed.join([one.state for one in standing]), depth, history)
+
+    def _embed(self, arrivals: list[tuple[int, Example]]) -> Packed:
+        indices, examples = zip(*arrivals, strict=True)
+        embeddings = self.encoder.embeddings
+        ids, types, lengths = end_to_end(examples, embeddings.words.weight.device)
+        state = pack_inputs(self.backbone, embeddings, ids, None, types, lengths, protected_id=self.protected_id)
+        return dataclasses.replace(state, example=indices)
+
+    def _collect(self, reached: Reached) -> None:
+        """Write down who leaves and let the others wait."""
+        for lengths in reached.lengths:
+            for index, length in zip(reached.example, lengths, strict=True):
+                self._tokens_kept[index].append(length)
+        for index, logits in zip(reached.leaving, reached.logits.unbind(), strict=True):
+            kept = self._tokens_kept.pop(index)
+            gone = [0] * (len(self.encoder.blocks) + 1 - len(kept))
+            self._answered[index] = Prediction(logits, reached.depth, (*kept, *gone))
+        if reached.staying is not None and reached.staying.history is not None:
+            pool, depth = self._survivors[reached.depth], reached.depth
+            histories = reached.staying.history.split(1, dim=1)
+            for state, history in zip(reached.staying.state.split(), histories, strict=True):
+                pool.add(state.example[0], state.host_lengths[0], Standing(state, depth, history))
+
+    def _check_mode(self) -> None:
+        if self.encoder.training:
+            raise RuntimeError("predict_stream: expected the model in evaluation mode; call model.eval() first")
+
+
+def _checked(name: str, value: int, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}: expected an integer of {least} or more, got {value!r}")
+    return value
