@@ -173,13 +173,13 @@ class Packed:
         )
 
     def split(self) -> list[Packed]:
-        """Return each sequence as a record of its own; the rows are views of these."""
+        """Return each sequence as a record of its own; its rows are copied, so that one does not keep all in memory."""
         lengths = list(self.host_lengths)
         received = [None] * len(lengths) if self.received is None else self.received.split(lengths)
         return [
             Packed(rows, token_ids, positions, protected, (example,), (length,), (extent,), (count,), importance)
             for rows, token_ids, positions, protected, example, length, extent, count, importance in zip(
-                self.rows.split(lengths),
+                torch.split_with_sizes_copy(self.rows, lengths),
                 self.token_ids.split(lengths),
                 self.positions.split(lengths),
                 self.protected.split(lengths),

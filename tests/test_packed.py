@@ -113,3 +113,32 @@ def test_retention():
     assert output.retention.tolist() == pytest.approx([0.5, 1.0, 0.7])
     with pytest.raises(ValueError, match="retention: needs tokens_kept and exit_depth"):
         _ = AdaptiveOutput(logits=torch.zeros(1, 2)).retention
+
+
+@given(st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=4), st.booleans())
+def test_split_and_joined_again(parts, received):
+    states = [packed(lengths, protected_id=12) for lengths in parts]
+    if received:
+        states = [state.with_rows(state.rows, state.rows.squeeze(1).float()) for state in states]
+    joined = Packed.join(states)
+    assert joined.host_lengths == tuple(n for lengths in parts for n in lengths)
+    again = Packed.join([one for state in states for one in state.split()])
+    for name in ("rows", "token_ids", "positions", "protected", "received"):
+        expected = None if getattr(states[0], name) is None else torch.cat([getattr(state, name) for state in states])
+        for actual in (getattr(joined, name), getattr(again, name)):
+            assert actual is expected if expected is None else torch.equal(actual, expected)
+    for name in ("example", "host_lengths", "extents", "num_protected"):
+        assert getattr(again, name) == getattr(joined, name)
+        assert getattr(joined, name) == sum((getattr(state, name) for state in states), ())
+    assert joined.sequence.tolist() == [i for i, n in enumerate(joined.host_lengths) for _ in range(n)]
+
+
+def test_a_part_does_not_keep_the_whole_in_memory():
+    for part in packed().split():
+        assert part.rows.untyped_storage().nbytes() == part.rows.nbytes
+
+
+def test_keep_sequences_that_the_host_knows():
+    mask = torch.tensor([False, True, True])
+    expected, actual = packed().keep_sequences(mask), packed().keep_sequences(mask, [False, True, True])
+    assert actual.example == expected.example and torch.equal(actual.rows, expected.rows)

@@ -27,6 +27,20 @@ def test_the_device_does_not_matter(model_type, pruner, attention):
     assert output.tokens_kept.tolist() == expected.tokens_kept.tolist()
 
 
+@pytest.mark.parametrize("pruner", ["l2_norm", "attention_received"])
+def test_a_stream_answers_as_on_the_cpu(pruner):
+    model = tiny_adaptive(max_length=330, pruner={"name": pruner, "depths": [1, 2], "ratio": 0.3}).double()
+    model.set_exit(name="confidence", threshold=0.5237)
+    examples = [
+        {"input_ids": batch_of([length], seed=length)[0][0].tolist()} for length in [300, 20, 3, 11, 1, 40, 17, 9, 22]
+    ]
+    expected = list(model.predict_stream(examples, 4))
+    for ours, theirs in zip(model.cuda().predict_stream(examples, 4), expected, strict=True):
+        assert ours.logits.is_cuda
+        torch.testing.assert_close(ours.logits.cpu(), theirs.logits, rtol=1e-9, atol=1e-9)
+        assert (ours.exit_depth, ours.tokens_kept) == (theirs.exit_depth, theirs.tokens_kept)
+
+
 def test_mixed_precision_trains():
     model = tiny_adaptive(max_length=330, attention={"name": "windowed", "window": 8}).cuda().train()
     model.set_pruner(name="attention_received", depths=[1], ratio=0.3)
