@@ -176,10 +176,11 @@ class Packed:
         """Return each sequence as a record of its own; its rows are copied, so that one does not keep all in memory."""
         lengths = list(self.host_lengths)
         received = [None] * len(lengths) if self.received is None else self.received.split(lengths)
+        rows_of_each = [rows.clone() for rows in self.rows.split(lengths)]
         return [
             Packed(rows, token_ids, positions, protected, (example,), (length,), (extent,), (count,), importance)
             for rows, token_ids, positions, protected, example, length, extent, count, importance in zip(
-                torch.split_with_sizes_copy(self.rows, lengths),
+                rows_of_each,
                 self.token_ids.split(lengths),
                 self.positions.split(lengths),
                 self.protected.split(lengths),

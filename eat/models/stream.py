@@ -7,10 +7,10 @@ batches wait in their head's pool until as many have come together as a batch ho
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,10 +22,8 @@ from eat.models.examples import Example, end_to_end, read_example
 from eat.models.inputs import pack_inputs
 from eat.packed import Packed
 
-T = TypeVar("T")
-
-# What a stream may hold by default, in batches per segment: enough to find examples of like length for each other.
-BATCHES_IN_FLIGHT = 8
+# What a stream may hold by default, in batches per segment: enough to fill late pools while the first example waits.
+BATCHES_IN_FLIGHT = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,31 +40,6 @@ class Prediction:
     logits: Float[Tensor, " classes"]
     exit_depth: int
     tokens_kept: tuple[int, ...]
-
-
-class Pool(Generic[T]):
-    """Sequences that wait for the same segment."""
-
-    def __init__(self) -> None:
-        self._waiting: list[tuple[int, int, T]] = []
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def add(self, index: int, length: int, sequence: T) -> None:
-        """Let a sequence wait; ``index`` is its place in the stream."""
-        self._waiting.append((index, length, sequence))
-
-    def take(self, count: int) -> list[tuple[int, T]]:
-        """Remove and return at most ``count``: the oldest, for the output waits for it, and those nearest in length.
-
-        Like lengths leave little padding inside attention. The longest come first, as attention groups them.
-        """
-        oldest, wanted, _ = min(self._waiting, key=lambda one: one[0])
-        self._waiting.sort(key=lambda one: (one[0] != oldest, abs(one[1] - wanted), one[0]))
-        taken, self._waiting = self._waiting[:count], self._waiting[count:]
-        taken.sort(key=lambda one: -one[1])
-        return [(index, sequence) for index, _, sequence in taken]
 
 
 class SurvivorPools:
@@ -98,8 +71,8 @@ class SurvivorPools:
             max_in_flight = BATCHES_IN_FLIGHT * batch_size * len(encoder.running_heads(trace=False))
         self.max_in_flight = _checked("max_in_flight", max_in_flight, batch_size)
         self._check_mode()
-        self._arrivals: Pool[Example] = Pool()
-        self._survivors: dict[int, Pool[Standing]] = defaultdict(Pool)
+        self._arrivals: deque[tuple[int, Example]] = deque()
+        self._survivors: dict[int, deque[Standing]] = defaultdict(deque)
         self._tokens_kept: dict[int, list[int]] = {}
         self._answered: dict[int, Prediction] = {}
 
@@ -109,8 +82,7 @@ class SurvivorPools:
         arrived = handed_out = 0
         while True:
             for index, mapping in islice(incoming, self.max_in_flight - (arrived - handed_out)):
-                example = read_example(mapping, index, self.backbone)
-                self._arrivals.add(index, len(example.input_ids), example)
+                self._arrivals.append((index, read_example(mapping, index, self.backbone)))
                 self._tokens_kept[index] = []
                 arrived += 1
             if arrived == handed_out:
@@ -128,12 +100,13 @@ class SurvivorPools:
         self._collect(self.encoder.advance(self._next_batch(), trace=False))
 
     def _next_batch(self) -> Standing:
-        """Take from the deepest full pool; where none is full and no more may come in, from the fullest."""
+        """Take the oldest of the deepest full pool; where none is full and no more may come in, of the fullest."""
         waiting = {0: len(self._arrivals)} | {depth: len(pool) for depth, pool in self._survivors.items()}
         depth = max(waiting, key=lambda depth: (min(waiting[depth], self.batch_size), depth))
+        count = min(waiting[depth], self.batch_size)
         if depth == 0:
-            return Standing(self._embed(self._arrivals.take(self.batch_size)))
-        standing = [survivor for _, survivor in self._survivors[depth].take(self.batch_size)]
+            return Standing(self._embed([self._arrivals.popleft() for _ in range(count)]))
+        standing = [self._survivors[depth].popleft() for _ in range(count)]
         history = torch.cat([one.history for one in standing if one.history is not None], dim=1)
         return Standing(Packed.join([one.state for one in standing]), depth, history)
 
@@ -157,7 +130,7 @@ class SurvivorPools:
             pool, depth = self._survivors[reached.depth], reached.depth
             histories = reached.staying.history.split(1, dim=1)
             for state, history in zip(reached.staying.state.split(), histories, strict=True):
-                pool.add(state.example[0], state.host_lengths[0], Standing(state, depth, history))
+                pool.append(Standing(state, depth, history))
 
     def _check_mode(self) -> None:
         if self.encoder.training:
