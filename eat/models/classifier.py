@@ -226,7 +226,7 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
                 tensors on the host, without padding.
             batch_size: Sequences of a full batch.
             max_in_flight: Most examples read and not yet answered, at least ``batch_size``: bounds memory and how long
-                an answer may wait. Default: 2 batches for each head that runs.
+                an answer may wait. Default: 4 batches for each head that runs.
 
         Returns:
             One :class:`~eat.models.stream.Prediction` per example: ``logits`` (classes,) on the model's device,

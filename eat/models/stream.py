@@ -23,7 +23,7 @@ from eat.models.inputs import pack_inputs
 from eat.packed import Packed
 
 # What a stream may hold by default, in batches per segment: enough to fill late pools while the first example waits.
-BATCHES_IN_FLIGHT = 2
+BATCHES_IN_FLIGHT = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

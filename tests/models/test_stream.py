@@ -143,7 +143,7 @@ def test_batches_are_full_at_every_depth(monkeypatch):
     for depth, waited in sizes.items():
         survivors = sum(exit_depth > depth for exit_depth in depths)
         assert sum(waited) == survivors > 16, "everybody runs through each segment once, until it leaves"
-        assert max(waited) == 8 and sum(size < 8 for size in waited) <= 2
+        assert max(waited) == 8 and sum(size < 8 for size in waited) <= 2, waited
 
 
 def test_without_early_heads_the_whole_encoder_is_one_segment():
