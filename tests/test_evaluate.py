@@ -12,6 +12,7 @@ from omegaconf.errors import MissingMandatoryValue
 import evaluate
 from eat.evaluation import evaluate_run
 from eat.evaluation.benchmark import BenchmarkSettings
+from eat.evaluation.plan import PlanSettings
 from tests.evaluation.conftest import write_run
 
 CONF = Path(evaluate.__file__).parent / "conf"
@@ -37,6 +38,9 @@ def test_defaults_are_those_of_the_function(asked: dict[str, Any]) -> None:
     assert BenchmarkSettings(**benchmark) == BenchmarkSettings(
         batch_sizes=[1, 32], threads=[], thresholds=[0.8, 0.85, 0.9, 0.95]
     )
+    planning = asked.pop("plan")
+    assert PlanSettings(**planning | {"speedup": 2}) == PlanSettings(speedup=2)
+    assert planning["latency_ms"] is planning["speedup"] is None
     assert asked.pop("run") == "runs/sst2/x"
     assert set(asked.pop("exit").values()) == {None}
     parameters = inspect.signature(evaluate_run).parameters

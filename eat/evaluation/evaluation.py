@@ -4,22 +4,27 @@ import difflib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eat.data import TextDataModule
-from eat.evaluation.analysis import FULL_DEPTH, Findings, analyse
+from eat.evaluation.analysis import FULL_DEPTH, THRESHOLD_SPLIT, Findings, analyse
 from eat.evaluation.benchmark import BenchmarkSettings, draw_examples, run_benchmark
 from eat.evaluation.collect import are_current, encoded_examples, load_data, read_traces, record_traces
 from eat.evaluation.finished import FinishedRun
 from eat.evaluation.measured import compare_with_replay, read_benchmark, timed_exits, write_benchmark
+from eat.evaluation.plan import PlanSettings, make_plan
+from eat.evaluation.plan_report import write_plan
 from eat.evaluation.report import Report, write_report
 from eat.evaluation.sweep import ExitSpec, label, operating_point, with_thresholds
 
 log = logging.getLogger(__name__)
 
-STAGES = ("quality", "sweep", "benchmark")
-"""What an evaluation can do. Quality at full depth and at the own operating point is part of every one."""
+STAGES = ("quality", "sweep", "benchmark", "plan")
+"""What an evaluation can do. Quality at full depth and at the own operating point is part of every one; a plan is made
+only where a budget is given."""
+NEED_WEIGHTS = ("benchmark", "plan")
 
 
 def evaluate_run(
@@ -28,6 +33,7 @@ def evaluate_run(
     exit: Mapping[str, Any] | None = None,
     stages: Sequence[str] | None = None,
     benchmark: Mapping[str, Any] | None = None,
+    plan: Mapping[str, Any] | None = None,
     thresholds: Sequence[float] | None = None,
     baseline_run: str | Path | None = None,
     data_root: str | Path | None = None,
@@ -43,8 +49,9 @@ def evaluate_run(
         run: The run folder.
         exit: Another operating point of the same weights: arguments that replace the run's own, or another ``name``
             with its arguments. None, or what the run has, reports into ``report/``, another into ``report/<name>/``.
-        stages: Out of `STAGES`; None for all that the folder allows.
+        stages: Out of `STAGES`; None for all that the folder allows, a plan only where its budget is given.
         benchmark: Keys of `BenchmarkSettings`.
+        plan: Keys of `PlanSettings`: a budget in, the most accurate operating point that fits it out.
         thresholds: Values to sweep instead of the default ones.
         baseline_run: A finished dense run on the same data, which quality is compared with as well.
         data_root: Folder of local data sets, instead of the one that the run used.
@@ -55,9 +62,12 @@ def evaluate_run(
         FileNotFoundError: If the folder, or a part of it that is needed, is missing; the message says how to go on.
         ValueError: If a stage, an exit or a setting is unknown or out of range.
     """
-    settings = _settings(benchmark or {})
+    settings = BenchmarkSettings(**_known("benchmark", BenchmarkSettings, benchmark or {}))
+    budgeted = _known("plan", PlanSettings, plan or {})
+    has_budget = not {"latency_ms", "speedup"}.isdisjoint(budgeted)
     finished = FinishedRun(run)
-    wanted = _stages(stages, finished)
+    wanted = _stages(stages, finished, has_budget)
+    planning = PlanSettings(**budgeted) if "plan" in wanted else None
     own = operating_point(finished.exit, exit or {})
     data: TextDataModule | None = None
     if fresh or not are_current(finished):
@@ -80,8 +90,14 @@ def evaluate_run(
         sweep="sweep" in wanted,
     )
     if "benchmark" in wanted:
-        _benchmark(finished, findings, timed, settings, data or load_data(finished, data_root), device, folder)
-    return write_report(finished, findings, folder, baseline=None if baseline_run is None else Path(baseline_run).name)
+        data = data or load_data(finished, data_root)
+        _benchmark(finished, findings, timed, settings, data, device, folder)
+    report = write_report(
+        finished, findings, folder, baseline=None if baseline_run is None else Path(baseline_run).name
+    )
+    if planning is not None:
+        _plan(finished, findings, planning, data or load_data(finished, data_root), device, folder)
+    return report
 
 
 def _benchmark(
@@ -101,29 +117,54 @@ def _benchmark(
     write_benchmark(folder, compare_with_replay(measured, findings, index), run.fingerprint())
 
 
-def _settings(benchmark: Mapping[str, Any]) -> BenchmarkSettings:
-    known = [field.name for field in fields(BenchmarkSettings)]
-    for key in benchmark:
+def _plan(
+    run: FinishedRun, findings: Findings, settings: PlanSettings, data: TextDataModule, device: str, folder: Path
+) -> None:
+    """Choose on the threshold split, measure live, and write what came out."""
+    if THRESHOLD_SPLIT not in findings.traces:
+        raise ValueError(
+            f"plan: expected a split held out for thresholds, {run.folder} has {sorted(findings.traces)}; train with "
+            "data.threshold_examples above 0"
+        )
+    log.info("plan: calibrating at batch size %d on texts of the threshold split", settings.batch_size)
+    plan = make_plan(
+        run.load_model(device),
+        findings.traces[THRESHOLD_SPLIT],
+        findings.traces[findings.main],
+        partial(encoded_examples, data, THRESHOLD_SPLIT),
+        settings,
+    )
+    write_plan(folder, {"run": run.name, "fingerprint": run.fingerprint(), **plan})
+
+
+def _known(group: str, settings: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the names of a group of settings and leave out those that are None."""
+    known = [field.name for field in fields(settings)]
+    for key in values:
         if key not in known:
-            raise ValueError(f"benchmark.{key}: expected one of {known}{_closest(key, known)}")
-    return BenchmarkSettings(**{key: value for key, value in benchmark.items() if value is not None})
+            raise ValueError(f"{group}.{key}: expected one of {known}{_closest(key, known)}")
+    return {key: value for key, value in values.items() if value is not None}
 
 
-def _stages(stages: Sequence[str] | None, run: FinishedRun) -> tuple[str, ...]:
+def _stages(stages: Sequence[str] | None, run: FinishedRun, has_budget: bool) -> tuple[str, ...]:
     """Check the stages; without a choice all are taken that need no weights, and the others where there are some.
 
     Raises:
-        ValueError: If one is unknown.
+        ValueError: If one is unknown, or a budget is given and no plan is to be made.
         FileNotFoundError: If one was asked for that needs weights, and there are none.
     """
     if stages is None:
-        return STAGES if run.has_weights else STAGES[:-1]
+        stages = [stage for stage in STAGES if run.has_weights or stage not in NEED_WEIGHTS]
+        stages = [stage for stage in stages if stage != "plan"] + (["plan"] if has_budget else [])
     for stage in stages:
         if stage not in STAGES:
             raise ValueError(f"stages: expected some of {list(STAGES)}, got {stage!r}{_closest(stage, STAGES)}")
-    if "benchmark" in stages and not run.has_weights:
+    if has_budget and "plan" not in stages:
+        raise ValueError(f"stages: a budget (plan.*) is given, expected 'plan' among the stages, got {list(stages)}")
+    needing = [stage for stage in NEED_WEIGHTS if stage in stages]
+    if needing and not run.has_weights:
         raise FileNotFoundError(
-            f"stages: the benchmark needs weights, and {run.folder} has no model/ (results are kept without them); "
+            f"stages: the {needing[0]} needs weights, and {run.folder} has no model/ (results are kept without them); "
             "train again, or use stages=[quality,sweep], which shows the times that were measured before"
         )
     return tuple(stages)
