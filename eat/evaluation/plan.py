@@ -141,6 +141,7 @@ def make_plan(
             "rounds": settings.rounds,
             "baseline_ms": dict(calibration.baseline_ms),
             "probe_ms": {name: list(pair) for name, pair in calibration.probe_ms.items()},
+            "depth_ms": {str(depth): ms for depth, ms in calibration.depth_ms.items()},
             "microseconds": {name: 1e6 * value for name, value in calibration.latency.seconds.items()},
             "error": calibration.latency.error,
         },
@@ -193,7 +194,10 @@ def predicted_values(chosen: Candidate, calibration: Calibration, batch_size: in
         "latency_ms_p50": chosen.latency_ms_p50,
         "latency_ms_p95": chosen.latency_ms_p95,
         "examples_per_s": 1e3 * batch_size / chosen.latency_ms,
-        "speedup": {name: ms / chosen.latency_ms for name, ms in calibration.baseline_ms.items()},
+        "speedup": {
+            name: [ms / chosen.latency_ms, *(end / chosen.latency_ms for end in calibration.baseline_interval[name])]
+            for name, ms in calibration.baseline_ms.items()
+        },
     }
 
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def plan_markdown(plan: Mapping[str, Any]) -> str:
         f"{machine['torch']}. Times: {plan['texts']} texts of the threshold split ({plan['mean_length']:.1f} tokens on "
         f"average), {plan['calibration']['rounds']} rounds, contenders in turns. Predicted from the times of "
         f"{len(plan['calibration']['probe_ms'])} other runs of the model on the same texts (median error of one call "
-        f"{100 * plan['calibration']['error']:.1f} %). Live answers that equal the replayed ones: "
+        f"{100 * plan['calibration']['error']:.1f} %). {_depths(plan)}Live answers that equal the replayed ones: "
         f"{plan['agreement'][0]} of {plan['agreement'][1]}. Every operating point that was considered is in "
         "`plan.json`.\n"
     )
@@ -65,11 +65,10 @@ def plan_table(plan: Mapping[str, Any], *, markdown: bool = False) -> str:
             ("examples/s", "examples_per_s", 0),
         )
     ]
-    for key, name in BASELINES.items():
-        speedup, low, high = measured["speedup"][key]
-        rows.append(
-            [f"speed-up over {name}", f"{predicted['speedup'][key]:.2f}x", f"{speedup:.2f}x [{low:.2f}, {high:.2f}]"]
-        )
+    rows += [
+        [f"speed-up over {name}", _speedup(predicted["speedup"][key]), _speedup(measured["speedup"][key])]
+        for key, name in BASELINES.items()
+    ]
     (held_out, chosen_on), (reported, measured_on) = plan["quality"].items()
     rows.append([f"{plan['metric']}: {held_out}, {reported}", _value(chosen_on), _value(measured_on)])
     rows.append(["points to full depth", _points(chosen_on), _points(measured_on)])
@@ -82,7 +81,7 @@ def _sentences(plan: Mapping[str, Any]) -> list[str]:
     arguments = {key: value for key, value in spec.items() if key != "name"}
     hydra = " ".join([f"exit={spec['name']}", *(f"exit.{key}={value}" for key, value in arguments.items())])
     python = ", ".join(f"{key}={value!r}" for key, value in spec.items())
-    measured, predicted = plan["measured"]["speedup"][PADDED][0], plan["predicted"]["speedup"][PADDED]
+    measured, predicted = plan["measured"]["speedup"][PADDED][0], plan["predicted"]["speedup"][PADDED][0]
     off = 100 * (predicted / measured - 1)
     return [
         f"operating point for {_budget(plan)}: {label(spec)}",
@@ -90,6 +89,12 @@ def _sentences(plan: Mapping[str, Any]) -> list[str]:
         f"the predicted speed-up is {abs(off):.1f} % {'above' if off > 0 else 'below'} the measured one",
         f"the budget is {'kept' if _is_kept(plan) else 'MISSED'} as measured",
     ]
+
+
+def _depths(plan: Mapping[str, Any]) -> str:
+    """Say what a call takes when everybody leaves at one head, for each head; nothing where no exit is possible."""
+    times = [f"{ms:.2f} ms at depth {depth}" for depth, ms in plan["calibration"]["depth_ms"].items()]
+    return f"A call takes, if everybody leaves at once: {', '.join(times)}. " if times else ""
 
 
 def _budget(plan: Mapping[str, Any]) -> str:
@@ -103,6 +108,11 @@ def _is_kept(plan: Mapping[str, Any]) -> bool:
     if "speedup" in budget:
         return bool(measured["speedup"][PADDED][0] >= budget["speedup"])
     return bool(measured["latency_ms"] <= budget["latency_ms"])
+
+
+def _speedup(values: Sequence[float]) -> str:
+    speedup, low, high = values
+    return f"{speedup:.2f}x [{low:.2f}, {high:.2f}]"
 
 
 def _value(quality: Mapping[str, Any]) -> str:

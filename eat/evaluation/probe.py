@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from eat.evaluation.contenders import ALL_OFF, PADDED, Encoded, all_off, hugging_face_call, packed_call, sharing_copy
+from eat.evaluation.intervals import Interval, median_interval
 from eat.evaluation.latency import LatencyModel, WorkCounter, fit_latency, take
 from eat.evaluation.sweep import ExitSpec, Replay, label, replay
 from eat.evaluation.timing import Call, time_rounds
@@ -49,11 +50,13 @@ class Probe:
         call: Batch in, logits out.
         run: Who leaves where, for the texts in order.
         early_heads: Whether early heads run.
+        depth: Where everybody leaves, if that is forced.
     """
 
     call: Call
     run: Replay
     early_heads: bool
+    depth: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,12 +66,16 @@ class Calibration:
     Attributes:
         latency: The fitted model.
         baseline_ms: Mean time of a call of each baseline, in ms.
+        baseline_interval: Its bootstrap 95 % interval over the rounds: how much the machine wavers.
         probe_ms: Measured and fitted mean time of a call of each probe, in ms.
+        depth_ms: Measured mean time of a call when everybody leaves at a depth, in ms; differences are the layers'.
     """
 
     latency: LatencyModel
     baseline_ms: Mapping[str, float]
+    baseline_interval: Mapping[str, Interval]
     probe_ms: Mapping[str, tuple[float, float]]
+    depth_ms: Mapping[int, float]
 
 
 def build_probes(
@@ -89,7 +96,7 @@ def build_probes(
     for heads, depth in enumerate(trace.head_depths, start=1):
         variant = sharing_copy(model)
         variant.encoder.exit_criterion = ForcedExit(heads)
-        probes[f"all leave at depth {depth}"] = Probe(packed_call(variant), _all_leave(full, depth), True)
+        probes[f"all leave at depth {depth}"] = Probe(packed_call(variant), _all_leave(full, depth), True, depth)
     if batch_size > 1:
         probes |= {label(spec): _probe(model, run, spec) for spec, run in _mixed(trace, rows)}
     return probes
@@ -144,12 +151,15 @@ def calibrate(
     )
     fitted = {name: float(latency.of_work(counts).mean()) for name, counts in work.items()}
     of_probes = sum(measured[name].sum(axis=1) for name in probes)  # in each round: what baselines are paired with
+    scaled = {name: measured[name].sum(axis=1) / of_probes * sum(fitted.values()) for name in baselines}
     return Calibration(
         latency=latency,
-        baseline_ms={
-            name: float(np.median(measured[name].sum(axis=1) / of_probes)) * sum(fitted.values()) for name in baselines
-        },
+        baseline_ms={name: float(np.median(ms)) for name, ms in scaled.items()},
+        baseline_interval={name: median_interval(ms) for name, ms in scaled.items()},
         probe_ms={name: (float(1e3 * seconds[name].mean()), fitted[name]) for name in probes},
+        depth_ms={
+            probe.depth: float(1e3 * seconds[name].mean()) for name, probe in probes.items() if probe.depth is not None
+        },
     )
 
 

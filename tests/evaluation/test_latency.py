@@ -177,7 +177,8 @@ def test_calibration_pairs_baselines_with_the_probes_of_the_same_round(
     machine = LatencyModel(counter, 2, dict.fromkeys(WORK, 0.0) | {"blocks": 1e-3, "tokens": 1e-4}, 0.0)
     lengths = [*FULL, [7, 5, 4, 4, 0], [9, 9, 9, 9, 0]]
     runs = {f"at {depth}": made_replay([depth] * 5, lengths) for depth in (1, 3)}
-    probes = {name: Probe(lambda batch: None, run, True) for name, run in runs.items()}
+    depths = {"at 1": 1, "at 3": None}
+    probes = {name: Probe(lambda batch: None, run, True, depths[name]) for name, run in runs.items()}
     ours = {name: machine.predict_ms(take(run, range(4)), early_heads=True) / 1e3 for name, run in runs.items()}
     one_round = [0.020, 0.030, *ours["at 1"], *ours["at 3"]]
     clock = ticking([slow * seconds for slow in (1.0, 4.0, 1.0) for seconds in one_round])
@@ -185,8 +186,10 @@ def test_calibration_pairs_baselines_with_the_probes_of_the_same_round(
     batches = [[text, text], [text, text]]  # the fifth text does not fill a batch and is not answered
     calibration = calibrate({PADDED: lambda batch: None}, probes, counter, batches, rounds=3, clock=clock)
     assert calibration.baseline_ms[PADDED] == pytest.approx(25.0)
+    assert calibration.baseline_interval[PADDED] == pytest.approx((25.0, 25.0))
     for name, seconds in ours.items():
         assert calibration.probe_ms[name] == pytest.approx((1e3 * seconds.mean(), 1e3 * seconds.mean()))
+    assert calibration.depth_ms == {1: pytest.approx(1e3 * ours["at 1"].mean())}
     unseen = made_replay([2, 1, 3, 3], lengths[:4])
     expected = machine.predict_ms(unseen, early_heads=True)
     np.testing.assert_allclose(calibration.latency.predict_ms(unseen, early_heads=True), expected, rtol=0.1)

@@ -119,7 +119,7 @@ def test_candidates_are_predicted_on_the_texts_and_judged_on_the_split(
     seconds = dict.fromkeys(WORK, 0.0) | {"calls": 1e-3, "head_sequences": 1e-3}
     latency = LatencyModel(WorkCounter(model.config), 2, seconds, 0.0)
     rows = np.array([5, 2, 9, 30])
-    candidates = predict_candidates(trace, rows, Calibration(latency, {PADDED: 21.0}, {}))
+    candidates = predict_candidates(trace, rows, Calibration(latency, {PADDED: 21.0}, {}, {}, {}))
     assert candidates[0].exit == {"name": "never"} and candidates[0].latency_ms == pytest.approx(1 + 2)
     for found in candidates[1:]:
         run = replay(trace, build_exit(found.exit))
@@ -157,12 +157,13 @@ def test_a_plan_is_written(planned: Path) -> None:
     assert chosen["value"] == max(values)  # everything fits
     assert chosen["latency_ms"] == min(c["latency_ms"] for c in plan["candidates"] if c["value"] == max(values))
     assert plan["predicted"]["latency_ms"] == chosen["latency_ms"]
-    assert plan["predicted"]["speedup"][PADDED] == pytest.approx(chosen["speedup"])
+    assert plan["predicted"]["speedup"][PADDED][0] == pytest.approx(chosen["speedup"])
     assert plan["budget"] == {"speedup": 1e-3} and (plan["batch_size"], plan["threads"], plan["texts"]) == (4, 1, 8)
     assert plan["agreement"] == [8, 8]
     assert set(plan["measured"]["speedup"]) == {PADDED, ALL_OFF}
     assert {name: split["examples"] for name, split in plan["quality"].items()} == {"threshold": 8, "validation": 40}
     assert set(plan["calibration"]["microseconds"]) == set(WORK)
+    assert list(plan["calibration"]["depth_ms"]) == ["1", "2", "3", "4"]
 
 
 def test_the_report_says_how_to_use_it(planned: Path) -> None:
@@ -171,6 +172,7 @@ def test_the_report_says_how_to_use_it(planned: Path) -> None:
     for key, value in plan["exit"].items():
         assert (f"exit={value}" if key == "name" else f"exit.{key}={value}") in text
         assert f"{key}={value!r}" in text
+    assert "if everybody leaves at once: " in text
     assert "the budget is kept as measured" in text and "threads: 1" in text
     assert str(planned.parent) not in text  # nothing of this machine
     table = plan_table(plan)
