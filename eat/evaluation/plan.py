@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from eat.evaluation.benchmark import MIN_EXAMPLES, describe_machine
 from eat.evaluation.candidates import Candidate, choose, predict_candidates
 from eat.evaluation.contenders import Encoded
 from eat.evaluation.cost import Costs
-from eat.evaluation.latency import WorkCounter
+from eat.evaluation.latency import WorkCounter, take
 from eat.evaluation.probe import Calibration, baseline_calls, build_probes, calibrate, operating_point_call
 from eat.evaluation.quality import measure_point, predictions
 from eat.evaluation.sweep import ExitSpec, label, replay
@@ -105,25 +105,18 @@ def make_plan(
         ValueError: If the split holds too few texts for the batch size, or no operating point is fast enough.
     """
     threads = settings.threads or torch.get_num_threads()
+    size = settings.batch_size
     rows = draw_rows(len(held_out), settings)
     examples = texts(rows.tolist())
-    size = settings.batch_size
     batches = [examples[start : start + size] for start in range(0, len(examples), size)]
     with num_threads(threads):
-        baselines = baseline_calls(model)
-        probes = build_probes(model, held_out, rows, size)
-        calls = {**baselines, **{name: probe.call for name, probe in probes.items()}}
-        batches = batches[: _fitting_calls(warm_up(calls, batches, settings.warmup), settings)]
-        rows = rows[: len(batches) * size]
-        calibration = calibrate(baselines, probes, WorkCounter(model.config), batches, rounds=settings.rounds)
+        calibration, calls = measure_costs(model, held_out, rows, batches, settings)
+        rows, batches = rows[: calls * size], batches[:calls]
         candidates = predict_candidates(held_out, rows, calibration)
         chosen = choose(candidates, latency_ms=settings.latency_ms, speedup=settings.speedup)
-        measured, live = measure_live(
-            {**baselines, label(chosen.exit): operating_point_call(model, chosen.exit)}, batches, settings
-        )
-    replayed = replay(held_out, build_exit(chosen.exit)).logits[rows]
-    live, expected = predictions(live), predictions(replayed)
-    equal = np.isclose(live, expected, rtol=1e-3, atol=1e-3) if held_out.is_regression else live == expected
+        point = {label(chosen.exit): operating_point_call(model, chosen.exit)}
+        measured, answers = measure_live(baseline_calls(model) | point, batches, settings)
+    replayed = take(replay(held_out, build_exit(chosen.exit)), rows)
     return {
         "budget": settings.budget,
         "batch_size": size,
@@ -134,19 +127,41 @@ def make_plan(
         "exit": chosen.exit,
         "predicted": predicted_values(chosen, calibration, size),
         "measured": measured,
-        "quality": {name: quality(trace, chosen.exit) for name, trace in _named(held_out, reported).items()},
         "metric": held_out.task.metrics[0],
-        "agreement": [int(equal.sum()), len(rows)],
-        "calibration": {
-            "rounds": settings.rounds,
-            "baseline_ms": dict(calibration.baseline_ms),
-            "probe_ms": {name: list(pair) for name, pair in calibration.probe_ms.items()},
-            "depth_ms": {str(depth): ms for depth, ms in calibration.depth_ms.items()},
-            "microseconds": {name: 1e6 * value for name, value in calibration.latency.seconds.items()},
-            "error": calibration.latency.error,
-        },
+        "quality": {trace.metadata["split"]: quality(trace, chosen.exit) for trace in (held_out, reported)},
+        "agreement": [_equal_answers(answers, replayed.logits), len(rows)],
+        "calibration": {"rounds": settings.rounds, **calibration.as_json()},
         "candidates": [dataclasses.asdict(c) | {"value": None if math.isnan(c.value) else c.value} for c in candidates],
     }
+
+
+def measure_costs(
+    model: AdaptiveForSequenceClassification,
+    trace: Trace,
+    rows: Int[np.ndarray, " texts"],
+    batches: Sequence[Sequence[Encoded]],
+    settings: PlanSettings,
+) -> tuple[Calibration, int]:
+    """Calibrate on as many batches as fit the time that the settings give.
+
+    Args:
+        model: The model; it is not changed.
+        trace: Of the split that the texts are from.
+        rows: The texts, in the order in which they are answered.
+        batches: Their token ids.
+        settings: How much is measured.
+
+    Returns:
+        What was measured, and on how many batches.
+    """
+    baselines = baseline_calls(model)
+    probes = build_probes(model, trace, rows, settings.batch_size)
+    calls = {**baselines, **{name: probe.call for name, probe in probes.items()}}
+    turn_seconds = warm_up(calls, batches, settings.warmup)
+    fitting = int(settings.seconds / (settings.rounds * turn_seconds))
+    batches = batches[: max(fitting, MIN_CALLS, MIN_EXAMPLES // settings.batch_size)]
+    counter = WorkCounter(model.config)
+    return calibrate(baselines, probes, counter, batches, rounds=settings.rounds), len(batches)
 
 
 def draw_rows(total: int, settings: PlanSettings) -> Int[np.ndarray, " drawn"]:
@@ -164,7 +179,7 @@ def draw_rows(total: int, settings: PlanSettings) -> Int[np.ndarray, " drawn"]:
 
 def measure_live(
     calls: Mapping[str, Call], batches: Sequence[Sequence[Encoded]], settings: PlanSettings
-) -> tuple[dict[str, Any], np.ndarray]:
+) -> tuple[dict[str, Any], Float[np.ndarray, "texts classes"]]:
     """Time baselines and the chosen point (the last of the calls) in turns, as the benchmark does.
 
     Returns:
@@ -215,11 +230,8 @@ def quality(trace: Trace, spec: ExitSpec) -> dict[str, Any]:
     }
 
 
-def _named(held_out: Trace, reported: Trace) -> dict[str, Trace]:
-    return {trace.metadata["split"]: trace for trace in (held_out, reported)}
-
-
-def _fitting_calls(seconds_per_turn: float, settings: PlanSettings) -> int:
-    """Say how many calls can be repeated in the time given; some are always made."""
-    fitting = int(settings.seconds / (settings.rounds * seconds_per_turn))
-    return max(fitting, MIN_CALLS, MIN_EXAMPLES // settings.batch_size)
+def _equal_answers(live: Float[np.ndarray, "texts classes"], replayed: Float[np.ndarray, "texts classes"]) -> int:
+    """Count the live answers that equal the replayed ones; scores may differ by rounding."""
+    ours, theirs = predictions(live), predictions(replayed)
+    equal = np.isclose(ours, theirs, rtol=1e-3, atol=1e-3) if live.shape[1] == 1 else ours == theirs
+    return int(equal.sum())

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,6 +77,17 @@ class Calibration:
     baseline_interval: Mapping[str, Interval]
     probe_ms: Mapping[str, tuple[float, float]]
     depth_ms: Mapping[int, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the measurements, and the fitted time of each kind of work in microseconds, as JSON values."""
+        return {
+            "baseline_ms": dict(self.baseline_ms),
+            "baseline_interval": {name: list(ends) for name, ends in self.baseline_interval.items()},
+            "probe_ms": {name: list(pair) for name, pair in self.probe_ms.items()},
+            "depth_ms": {str(depth): ms for depth, ms in self.depth_ms.items()},
+            "microseconds": {name: 1e6 * seconds for name, seconds in self.latency.seconds.items()},
+            "error": self.latency.error,
+        }
 
 
 def build_probes(
