@@ -9,6 +9,9 @@ from eat.packed import Packed
 class FullAttention(GroupedAttention):
     """Dense attention: the option that switches the window off."""
 
+    def reach(self, state: Packed) -> None:
+        """Return None: every row sees all."""
+
     def prepare(self, state: Packed) -> tuple[Grouping, list[Layout]]:
         """Group by length; a mask exists only where a group holds padding."""
         batch = len(state.host_lengths)

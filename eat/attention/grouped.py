@@ -1,4 +1,4 @@
-"""What the attention parts share: packed rows into groups of like length, each group through its layout, and back."""
+"""What the attention parts share: packed rows through the path that fits, by default in groups of like length."""
 
 from typing import Protocol, runtime_checkable
 
@@ -6,7 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eat.attention.paths import Path, choose_path, device_support
+from eat.ops.flex import compiled_flex, flex_windowed, window_block_mask
 from eat.ops.grouping import Grouping
+from eat.ops.varlen import sequence_offsets, varlen_attention
 from eat.packed import Packed
 
 
@@ -24,7 +27,10 @@ class Layout(Protocol):
 
 
 class GroupedAttention:
-    """Attention over ragged batches; a member of the family says in ``prepare`` how its groups attend."""
+    """Attention over ragged batches through the path that :func:`~eat.attention.paths.choose_path` names.
+
+    A member of the family says in ``reach`` how far a row sees, and in ``prepare`` how groups of like length attend.
+    """
 
     global_tokens: tuple[str, ...] = ("cls",)
 
@@ -32,10 +38,37 @@ class GroupedAttention:
         """Return the groups of a batch and how each attends; called once until a row leaves."""
         raise NotImplementedError
 
+    def reach(self, state: Packed) -> int | None:
+        """Return the positions seen on either side, or None where every row sees all of its sequence."""
+        raise NotImplementedError
+
     def __call__(
         self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed, *, dropout: float, received: bool
     ) -> tuple[Float[Tensor, "tokens dim"], Float[Tensor, " tokens"] | None]:
         """Return the mixed rows and, where asked, the attention that each row received."""
+        reach = self.reach(state)
+        path = choose_path(
+            device_support(qkv.device),
+            dtype=qkv.dtype,
+            head_dim=qkv.shape[3],
+            lengths=state.host_lengths,
+            windowed=reach is not None,
+            dropout=dropout,
+            received=received,
+        )
+        if path is Path.VARLEN:
+            offsets = state.cached("offsets", lambda: sequence_offsets(state.lengths))
+            return varlen_attention(qkv, offsets, max(state.host_lengths)), None
+        if path is Path.FLEX and reach is not None:
+            block_mask = state.cached(
+                "block mask", lambda: window_block_mask(state.positions, state.sequence, state.protected, reach)
+            )
+            return flex_windowed(qkv, block_mask, compiled_flex()), None
+        return self._grouped(qkv, state, dropout=dropout, received=received)
+
+    def _grouped(
+        self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed, *, dropout: float, received: bool
+    ) -> tuple[Float[Tensor, "tokens dim"], Float[Tensor, " tokens"] | None]:
         grouping, layouts = state.cached("attention", lambda: self.prepare(state))
         padded = qkv if grouping.gather is None else qkv.index_select(0, grouping.gather)
         mixed, scores = [], []

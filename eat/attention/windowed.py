@@ -20,6 +20,7 @@ class WindowedAttention(GroupedAttention):
     Window and global tokens share their projections. Distances are between original positions, so pruning does not
     widen the window. A sequence that fits into half a window needs no mask; longer ones are multiplied densely under
     the band mask until blocks are faster, which cost O(T * window).
+    On a GPU one kernel does all of them.
 
     Args:
         window: Neighbours seen, half of them on either side; even and at least 2.
@@ -33,6 +34,11 @@ class WindowedAttention(GroupedAttention):
             raise ValueError(f"attention.global_tokens: expected ['cls'] or ['cls', 'sep'], got {global_tokens!r}")
         self.window = window
         self.global_tokens = tuple(global_tokens)
+
+    def reach(self, state: Packed) -> int | None:
+        """Return half the window, or None where every sequence fits into it."""
+        reach = self.window // 2
+        return None if max(state.extents) <= reach + 1 else reach
 
     def prepare(self, state: Packed) -> tuple[Grouping, list[Layout]]:
         """Group by how a sequence attends and by length, and build each group's mask from original positions."""
