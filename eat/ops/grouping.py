@@ -67,8 +67,8 @@ def group_sequences(
     Returns:
         The groups with the indices between packed and padded rows.
     """
-    if len(lengths) == 1 and lengths[0] % multiples[0] == 0:
-        return Grouping((Group((0,), lengths[0], 0, None),), None, None)
+    if len(lengths) == 1:
+        return _alone(lengths[0], multiples[0], device)
     order = sorted(range(len(lengths)), key=lambda i: (kinds[i], -lengths[i], i))
     members: list[list[int]] = []
     widths: list[int] = []
@@ -114,3 +114,13 @@ def group_sequences(
         torch.from_numpy(flat).to(device, non_blocking=True),
         torch.from_numpy(scatter).to(device, non_blocking=True),
     )
+
+
+def _alone(length: int, multiple: int, device: torch.device) -> Grouping:
+    """Return the group of one sequence; made by the device itself, which also works while a CUDA graph is recorded."""
+    width = -(-length // multiple) * multiple
+    if width == length:
+        return Grouping((Group((0,), width, 0, None),), None, None)
+    columns = torch.arange(width, device=device)
+    valid = columns < length
+    return Grouping((Group((0,), width, 0, valid.unsqueeze(0)),), columns * valid, columns[:length])
