@@ -83,7 +83,10 @@ class Packed:
             extents=tuple(host_lengths),
             num_protected=(1,) * len(host_lengths),
         )
-        state.protected[state.starts if len(host_lengths) > 1 else 0] = True
+        if len(host_lengths) > 1:
+            state.protected.index_fill_(0, state.starts, True)  # [starts] = True would wait for the device
+        else:
+            state.protected[:1].fill_(True)
         if not contiguous:
             ends = state.starts + state.lengths - 1
             state = dataclasses.replace(state, extents=tuple((positions[ends] - positions[state.starts] + 1).tolist()))
@@ -101,7 +104,14 @@ class Packed:
     @property
     def lengths(self) -> Int[Tensor, " batch"]:
         """Live tokens of each sequence, on the device."""
-        return self.cached("lengths", lambda: torch.tensor(self.host_lengths, device=self.rows.device))
+        return self.cached("lengths", self._lengths_on_device)
+
+    def _lengths_on_device(self) -> Int[Tensor, " batch"]:
+        device = self.rows.device
+        if len(self.host_lengths) == 1:  # filled in by the device, which also works while a CUDA graph is recorded
+            return torch.full((1,), self.host_lengths[0], device=device)
+        # torch.tensor(..., device=) would wait until the device is idle.
+        return torch.tensor(self.host_lengths).to(device, non_blocking=True)
 
     @property
     def sequence(self) -> Int[Tensor, " tokens"]:
@@ -126,6 +136,10 @@ class Packed:
             self._cache[key] = make()
         value: T = self._cache[key]
         return value
+
+    def uncached(self) -> Packed:
+        """Return the same rows with nothing remembered that was made for them."""
+        return self._changed(_cache={})
 
     def with_rows(self, rows: Float[Tensor, "tokens dim"], received: Float[Tensor, " tokens"] | None = None) -> Packed:
         """Return the same tokens with new hidden states."""

@@ -97,13 +97,16 @@ def _padded(
     live = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
     position_ids = backbone.position_ids(input_ids, live)
     positions = torch.arange(width, device=input_ids.device).expand(batch, width)
-    if attention_mask is None or bool(live.all()):
-        types = None if token_type_ids is None else token_type_ids.reshape(-1)
-        return input_ids.reshape(-1), types, positions.reshape(-1), position_ids.reshape(-1), [width] * batch, True
-    host_lengths = live.sum(1).tolist()
-    _check_counts("attention_mask", host_lengths)
-    types = None if token_type_ids is None else token_type_ids[live]
-    return input_ids[live], types, positions[live], position_ids[live], host_lengths, False
+    host_lengths = [width] * batch if attention_mask is None else live.sum(1).tolist()
+    flat = (input_ids.reshape(-1), positions.reshape(-1), position_ids.reshape(-1))
+    types = None if token_type_ids is None else token_type_ids.reshape(-1)
+    if sum(host_lengths) < batch * width:
+        _check_counts("attention_mask", host_lengths)
+        index = torch.nonzero_static(live.reshape(-1), size=sum(host_lengths)).squeeze(1)
+        flat = (flat[0].index_select(0, index), flat[1].index_select(0, index), flat[2].index_select(0, index))
+        types = None if types is None else types.index_select(0, index)
+    tokens, positions, position_ids = flat
+    return tokens, types, positions, position_ids, host_lengths, sum(host_lengths) == batch * width
 
 
 def _check_counts(argument: str, host_lengths: list[int]) -> None:
@@ -129,7 +132,7 @@ def _ramp(host_lengths: list[int], device: torch.device) -> Int[Tensor, " tokens
     """Return 0, 1, ... within each sequence."""
     if len(host_lengths) == 1:
         return torch.arange(host_lengths[0], device=device)
-    lengths = torch.tensor(host_lengths, device=device)
+    lengths = torch.tensor(host_lengths).to(device, non_blocking=True)
     starts = lengths.cumsum(0) - lengths
     total = sum(host_lengths)
     return torch.arange(total, device=device) - torch.repeat_interleave(starts, lengths, output_size=total)

@@ -63,6 +63,7 @@ def keep_top_tokens(
         return torch.zeros_like(protected).index_fill_(0, order[: counts[0]], True)
     order = order.index_select(0, sequence.index_select(0, order).argsort(stable=True))
     rank = torch.arange(order.shape[0], device=order.device) - starts.index_select(0, sequence)
-    limit = torch.tensor(counts, device=order.device).index_select(0, sequence)
+    # Not torch.tensor(..., device=), which would wait until the device is idle.
+    limit = torch.tensor(counts).to(order.device, non_blocking=True).index_select(0, sequence)
     # After the second sort, row r of `order` belongs to sequence[r]: both are grouped alike.
     return torch.zeros_like(protected).scatter_(0, order, rank < limit)
