@@ -21,6 +21,7 @@ from eat.exits import ExitCriterion, build_exit
 from eat.models.config import AdaptiveConfig
 from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
+from eat.models.graphs import SegmentGraphs
 from eat.models.inputs import pack_inputs
 from eat.models.stream import Prediction, SurvivorPools
 from eat.modules.block import Block
@@ -64,6 +65,7 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
             build_exit(config.exit or {}),
         )
         self._protected_id = self.backbone.sep_token_id if "sep" in attention.global_tokens else None
+        self._graphs: SegmentGraphs | None = None
         self.post_init()
 
     @classmethod
@@ -192,6 +194,26 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
                     f"{name}: not supported, since rows leave the encoder while it runs; "
                     f"expected input_ids and no {name}"
                 )
+        output = self._run(input_ids, attention_mask, token_type_ids, lengths, trace or self.training)
+        if labels is not None:
+            output = dataclasses.replace(output, loss=self._loss(output, labels))  # assigned later, it would come last
+        if return_dict if return_dict is not None else self.config.return_dict:
+            return output
+        return output.to_tuple()
+
+    def _run(
+        self,
+        input_ids: Int[Tensor, ...] | None,
+        attention_mask: Tensor | None,
+        token_type_ids: Int[Tensor, ...] | None,
+        lengths: Int[Tensor, " batch"] | None,
+        trace: bool,
+    ) -> AdaptiveOutput:
+        graphs = self._graphs
+        if graphs is not None and not trace and self._protected_id is None:
+            output = graphs(self.backbone, self.encoder, input_ids, attention_mask, token_type_ids, lengths)
+            if output is not None:
+                return output
         state = pack_inputs(
             self.backbone,
             self.encoder.embeddings,
@@ -201,12 +223,8 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
             lengths,
             protected_id=self._protected_id,
         )
-        output = self.encoder(state, trace=trace or self.training)
-        if labels is not None:
-            output = dataclasses.replace(output, loss=self._loss(output, labels))  # assigned later, it would come last
-        if return_dict if return_dict is not None else self.config.return_dict:
-            return output
-        return output.to_tuple()
+        answer: AdaptiveOutput = self.encoder(state, trace=trace)
+        return answer
 
     def predict_stream(
         self, examples: Iterable[Mapping[str, Any]], batch_size: int = 32, *, max_in_flight: int | None = None
@@ -305,6 +323,38 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
         except ValueError:
             setattr(self.config, key, before)
             raise
+
+    def compile_blocks(self) -> None:
+        """Compile what each block does to rows (all but the attention), once for all blocks and lengths.
+
+        Answers stay the same within rounding, and a saved model is not affected. Meant for GPUs, where a block then
+        takes fewer kernel launches (not measured). On a CPU it does not pay: matrix products take nearly all the time
+        and stay what they are. MiniLM-L6, one thread, CPU time of plain over compiled: 0.94x at batch 1 with 25
+        tokens, where each call's checks cost more than the fusion saves, and 1.00x at batch 32 with 764 tokens.
+        """
+        for module in self.encoder.modules():
+            if isinstance(module, Block):
+                module.compiled = True
+
+    def capture_graphs(self, max_length: int = 128) -> None:
+        """Answer single sequences of up to ``max_length`` tokens from CUDA graphs; all other inputs run as before.
+
+        For a service that gets one text at a time, where a GPU mostly waits for the host to launch the next kernel. The
+        first sequence of each length is slow (it is recorded), later ones take one launch per head. Answers are the
+        same. It acts in evaluation mode without gradients; one call at a time, for the recordings share memory. Weights
+        may change in place; other parts or a moved model are recorded anew.
+
+        Raises:
+            ValueError: If the model is not on a CUDA device, ``max_length`` is out of range, or [SEP] is global: how
+                many tokens stay would depend on the text.
+        """
+        if self.device.type != "cuda":
+            raise ValueError(f"capture_graphs: expected the model on a CUDA device, got {self.device}")
+        if isinstance(max_length, bool) or not 1 <= max_length <= self.backbone.max_length:
+            raise ValueError(f"max_length: expected 1 to {self.backbone.max_length}, got {max_length!r}")
+        if self._protected_id is not None:
+            raise ValueError("capture_graphs: expected attention.global_tokens ['cls'], got 'sep' among them")
+        self._graphs = SegmentGraphs(max_length)
 
     def set_pruning_scale(self, scale: float) -> None:
         """Multiply the pruner's ratios by a number in [0, 1]: how training anneals them."""

@@ -32,6 +32,28 @@ class Standing:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class AtHead:
+    """Sequences at a head that has spoken, before anybody leaves.
+
+    Attributes:
+        state: Their live rows.
+        depth: The head's depth.
+        history: What all heads so far said.
+        lengths: What each block of the segment worked on, in tokens per sequence.
+    """
+
+    state: Packed
+    depth: int
+    history: Float[Tensor, "heads batch classes"]
+    lengths: list[tuple[int, ...]]
+
+    @property
+    def standing(self) -> Standing:
+        """Where they stand if nobody leaves."""
+        return Standing(self.state, self.depth, self.history)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Reached:
     """Where a segment ended: at a head, where some leave and the others stay.
 
@@ -97,11 +119,28 @@ class AdaptiveEncoder(nn.Module):
         return answers.output(reached.history if trace else None)
 
     def advance(self, standing: Standing, trace: bool) -> Reached:
-        """Run one segment: the blocks up to the next head, and that head.
+        """Run one segment and let leave who may.
 
         Args:
             standing: Where the sequences stand; not at the last head.
             trace: True runs every head and lets nobody leave early.
+        """
+        here = self.to_head(standing, trace)
+        parted: _Parted
+        if here.depth == len(self.blocks):
+            parted = here.state.example, here.history[-1], None
+        elif trace:
+            parted = (), here.history[-1, :0], here.standing
+        else:
+            parted = _let_leave(here, self.exit_criterion(here.history))
+        return Reached(here.depth, here.history, here.state.example, here.lengths, *parted)
+
+    def to_head(self, standing: Standing, trace: bool) -> AtHead:
+        """Run the blocks up to the next head, and that head; nothing here waits for the device.
+
+        Args:
+            standing: Where the sequences stand; not at the last head.
+            trace: True runs every head.
         """
         state, head_depths, lengths = standing.state, self.running_heads(trace), []
         for depth, block in islice(enumerate(self.blocks), standing.depth, None):
@@ -116,14 +155,7 @@ class AdaptiveEncoder(nn.Module):
         history = self.heads[str(depth)](state).unsqueeze(0)
         if standing.history is not None:
             history = torch.cat((standing.history, history))
-        parted: _Parted
-        if depth == head_depths[-1]:
-            parted = state.example, history[-1], None
-        elif trace:
-            parted = (), history[-1, :0], Standing(state, depth, history)
-        else:
-            parted = _let_leave(Standing(state, depth, history), history, self.exit_criterion(history))
-        return Reached(depth, history, state.example, lengths, *parted)
+        return AtHead(state, depth, history, lengths)
 
     def running_heads(self, trace: bool) -> tuple[int, ...]:
         """Return the depths whose heads run: the early ones only where somebody could leave or wants to see them."""
@@ -133,11 +165,11 @@ class AdaptiveEncoder(nn.Module):
 _Parted = tuple[tuple[int, ...], Tensor, Standing | None]
 
 
-def _let_leave(here: Standing, history: Float[Tensor, "heads batch classes"], leave: Bool[Tensor, " batch"]) -> _Parted:
+def _let_leave(here: AtHead, leave: Bool[Tensor, " batch"]) -> _Parted:
     """Return who leaves, their answers and who stays; reads the mask once, the one synchronisation of an early head."""
-    leaves = leave.tolist()
+    leaves, history = leave.tolist(), here.history
     if not any(leaves):
-        return (), history[-1, :0], here
+        return (), history[-1, :0], here.standing
     if all(leaves):
         return here.state.example, history[-1], None
     stay = ~leave
@@ -176,10 +208,10 @@ class _Answers:
         logits = self.logits[0]
         if len(self.logits) > 1:
             order = np.argsort(self.examples)
-            logits = torch.cat(self.logits).index_select(0, torch.from_numpy(order).to(self.device))
+            logits = torch.cat(self.logits).index_select(0, torch.from_numpy(order).to(self.device, non_blocking=True))
         return AdaptiveOutput(
             logits=logits,
-            exit_depth=torch.from_numpy(self.exit_depth).to(self.device),
-            tokens_kept=torch.from_numpy(self.tokens_kept).to(self.device),
+            exit_depth=torch.from_numpy(self.exit_depth).to(self.device, non_blocking=True),
+            tokens_kept=torch.from_numpy(self.tokens_kept).to(self.device, non_blocking=True),
             all_logits=None if history is None else history.transpose(0, 1),
         )

@@ -1,0 +1,213 @@
+"""CUDA graphs for one sequence at a time: at batch 1 a GPU waits for launches, and a recording is one launch.
+
+What the encoder does between two heads depends on a sequence's length alone (keep counts follow from lengths), so each
+segment is recorded once per exact length, without padding, and replayed on new tokens. The host reads one bit per early
+head: whether the sequence leaves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from eat.backbones.base import Backbone
+from eat.models.encoder import AdaptiveEncoder, AtHead, Standing
+from eat.models.inputs import pack_inputs
+from eat.packed import AdaptiveOutput
+
+T = TypeVar("T")
+Run = Callable[[], Any]
+
+# Input shapes whose recordings are held, the last used ones; each is a few small tensors and the driver's graphs.
+SHAPES_HELD = 128
+# Runs before a recording: libraries set themselves up in the first ones, which cannot be recorded.
+WARM_UPS = 3
+
+
+class CudaRecorder:
+    """Records what a function launches; all recordings share one pool of memory, so only one may run at a time."""
+
+    def __init__(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, run: Callable[[], T]) -> tuple[T, Run]:
+        """Return what ``run`` returned, in tensors that stay where they are, and what computes them anew."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UPS):
+                run()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            result = run()
+        return result, graph.replay
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """One recorded segment.
+
+    Attributes:
+        replay: Runs it.
+        here: Where it ends; these tensors must live, for the next step reads them.
+        leave: Whether the sequence leaves here; None at the last head.
+        output: What the model answers if it does; the logits are overwritten by the next replay.
+    """
+
+    replay: Run
+    here: AtHead
+    leave: Bool[Tensor, " 1"] | None
+    output: AdaptiveOutput
+
+
+class RecordedShape:
+    """The encoder on one sequence of one length, step by step.
+
+    Args:
+        backbone: Gives position ids and limits.
+        encoder: In evaluation mode.
+        input_ids: (tokens,) or (1, tokens); only its shape and device matter.
+        record: Records a function: :class:`CudaRecorder`.
+    """
+
+    def __init__(
+        self, backbone: Backbone, encoder: AdaptiveEncoder, input_ids: Int[Tensor, ...], record: Callable[[Run], Any]
+    ) -> None:
+        self._backbone = backbone
+        self._encoder = encoder
+        self._ids = torch.zeros_like(input_ids, dtype=torch.int64)
+        self._types = torch.zeros_like(self._ids)
+        self._lengths = None if input_ids.ndim == 2 else torch.tensor([input_ids.numel()])
+        self.steps: list[Step] = []
+        tokens_kept = [0] * (len(encoder.blocks) + 1)
+        here: AtHead | None = None
+        while here is None or here.depth < len(encoder.blocks):
+            (here, leave), replay = record(functools.partial(self._segment, here))
+            replay()  # recording computed nothing, and the next segment's warm-up reads these tensors
+            for depth, (length,) in enumerate(here.lengths, start=here.depth - len(here.lengths)):
+                tokens_kept[depth] = length
+            output = AdaptiveOutput(
+                logits=here.history[-1],
+                exit_depth=torch.tensor([here.depth], device=input_ids.device),
+                tokens_kept=torch.tensor([tokens_kept], device=input_ids.device),
+            )
+            self.steps.append(Step(replay, here, leave, output))
+
+    def _segment(self, before: AtHead | None) -> tuple[AtHead, Tensor | None]:
+        """Run to the next head; return what it said and, at an early one, whether the sequence leaves."""
+        encoder = self._encoder
+        if before is None:
+            ids, types = self._ids, self._types
+            state = pack_inputs(self._backbone, encoder.embeddings, ids, None, types, self._lengths, protected_id=None)
+            here = encoder.to_head(Standing(state), trace=False)
+        else:
+            # A mask left over from another run would hold that run's positions.
+            standing = Standing(before.state.uncached(), before.depth, before.history)
+            here = encoder.to_head(standing, trace=False)
+        return here, None if here.depth == len(encoder.blocks) else encoder.exit_criterion(here.history)
+
+    def answer(self, input_ids: Int[Tensor, ...], token_type_ids: Int[Tensor, ...] | None) -> AdaptiveOutput:
+        """Replay step after step until the sequence leaves."""
+        self._ids.copy_(input_ids)
+        if token_type_ids is None:
+            self._types.zero_()
+        else:
+            self._types.copy_(token_type_ids)
+        for step in self.steps:
+            step.replay()
+            if step.leave is None or bool(step.leave):
+                break
+        return AdaptiveOutput(**{name: value.clone() for name, value in step.output.items()})
+
+
+class SegmentGraphs:
+    """Recordings of the input shapes seen last; made when a shape comes for the first time.
+
+    Args:
+        max_length: Longer sequences are not recorded.
+    """
+
+    def __init__(self, max_length: int) -> None:
+        self.max_length = max_length
+        self._record: Callable[[Run], Any] | None = None
+        self._recorded: OrderedDict[tuple[int, ...], RecordedShape] = OrderedDict()
+        self._made_for: tuple[Any, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle without the recordings, which read the weights of the model that they were made for."""
+        return SegmentGraphs, (self.max_length,)
+
+    def __call__(
+        self,
+        backbone: Backbone,
+        encoder: AdaptiveEncoder,
+        input_ids: Int[Tensor, ...] | None,
+        attention_mask: Tensor | None,
+        token_type_ids: Int[Tensor, ...] | None,
+        lengths: Int[Tensor, " batch"] | None,
+    ) -> AdaptiveOutput | None:
+        """Answer a single unpadded sequence, in inference on CUDA.
+
+        Returns:
+            The answer; None for any other input, what is wrong included: it is left to the encoder itself.
+        """
+        if (
+            input_ids is None
+            or not 1 <= input_ids.numel() <= self.max_length
+            or not can_replay(encoder, input_ids.device)
+            or not is_single(input_ids, attention_mask, token_type_ids, lengths)
+        ):
+            return None
+        # Tensors made in inference mode could not be written to outside of it.
+        with torch.inference_mode(False), torch.no_grad():
+            self._forget_if_changed(encoder)
+            shape = tuple(input_ids.shape)
+            if shape not in self._recorded:
+                self._record = self._record or CudaRecorder()
+                self._recorded[shape] = RecordedShape(backbone, encoder, input_ids, self._record)
+                if len(self._recorded) > SHAPES_HELD:
+                    self._recorded.popitem(last=False)
+            self._recorded.move_to_end(shape)
+            return self._recorded[shape].answer(input_ids, token_type_ids)
+
+    def _forget_if_changed(self, encoder: AdaptiveEncoder) -> None:
+        """Drop recordings made for other parts, or for weights that lay elsewhere; new values in place are read."""
+        weight = encoder.embeddings.words.weight
+        block = encoder.blocks[0]
+        parts = (encoder.pruner, encoder.pruner.scale, encoder.exit_criterion, block.attention, block.compiled)
+        made_for = (*parts, weight.data_ptr(), weight.dtype)
+        if made_for != self._made_for:
+            self._recorded.clear()
+            self._made_for = made_for
+
+
+def can_replay(encoder: AdaptiveEncoder, device: torch.device) -> bool:
+    """Return whether a recording may answer: in evaluation, without gradients or autocast, all on one CUDA device."""
+    weight = encoder.embeddings.words.weight
+    recordable = weight.is_cuda and weight.device == device
+    return recordable and not (encoder.training or torch.is_grad_enabled() or torch.is_autocast_enabled("cuda"))
+
+
+def is_single(
+    input_ids: Int[Tensor, ...],
+    attention_mask: Tensor | None,
+    token_type_ids: Int[Tensor, ...] | None,
+    lengths: Int[Tensor, " batch"] | None,
+) -> bool:
+    """Return whether the input is one sequence without padding, looking at the device only where a mask is given."""
+    if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
+        return False
+    if lengths is not None:
+        on_host = lengths.device.type == "cpu" and attention_mask is None
+        return on_host and input_ids.ndim == 1 and lengths.tolist() == [input_ids.numel()]
+    if input_ids.ndim != 2 or input_ids.shape[0] != 1:
+        return False
+    return attention_mask is None or (attention_mask.shape == input_ids.shape and bool(attention_mask.all()))
