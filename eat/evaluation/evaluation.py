@@ -18,6 +18,7 @@ from eat.evaluation.plan import PlanSettings, make_plan
 from eat.evaluation.plan_report import write_plan
 from eat.evaluation.report import Report, write_report
 from eat.evaluation.sweep import ExitSpec, label, operating_point, with_thresholds
+from eat.models.classifier import AdaptiveForSequenceClassification
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ def evaluate_run(
     data_root: str | Path | None = None,
     device: str = "auto",
     fresh: bool = False,
+    compile: bool = False,
 ) -> Report:
     """Measure what a run is worth and what it costs; write its report and log one table.
 
@@ -57,6 +59,7 @@ def evaluate_run(
         data_root: Folder of local data sets, instead of the one that the run used.
         device: A torch device, or "auto" for the first GPU where there is one.
         fresh: Make the traces anew.
+        compile: Measure our encoder with compiled blocks; they are compiled in the warm-up.
 
     Raises:
         FileNotFoundError: If the folder, or a part of it that is needed, is missing; the message says how to go on.
@@ -91,34 +94,47 @@ def evaluate_run(
     )
     if "benchmark" in wanted:
         data = data or load_data(finished, data_root)
-        _benchmark(finished, findings, timed, settings, data, device, folder)
+        _benchmark(finished, _timed_model(finished, device, compile), findings, timed, settings, data, folder)
     report = write_report(
         finished, findings, folder, baseline=None if baseline_run is None else Path(baseline_run).name
     )
     if planning is not None:
-        _plan(finished, findings, planning, data or load_data(finished, data_root), device, folder)
+        data = data or load_data(finished, data_root)
+        _plan(finished, _timed_model(finished, device, compile), findings, planning, data, folder)
     return report
+
+
+def _timed_model(run: FinishedRun, device: str, compile: bool) -> AdaptiveForSequenceClassification:
+    model = run.load_model(device)
+    if compile:
+        model.compile_blocks()
+    return model
 
 
 def _benchmark(
     run: FinishedRun,
+    model: AdaptiveForSequenceClassification,
     findings: Findings,
     exits: Sequence[ExitSpec],
     settings: BenchmarkSettings,
     data: TextDataModule,
-    device: str,
     folder: Path,
 ) -> None:
     """Measure on a random part of the main split and write what came out."""
     index = draw_examples(len(findings.traces[findings.main]), settings)
     log.info("benchmark: at most %d examples of %s, %d rounds", len(index), findings.main, settings.rounds)
     examples = encoded_examples(data, findings.main, index.tolist())
-    measured = run_benchmark(run.load_model(device), examples, exits, settings)
+    measured = run_benchmark(model, examples, exits, settings)
     write_benchmark(folder, compare_with_replay(measured, findings, index), run.fingerprint())
 
 
 def _plan(
-    run: FinishedRun, findings: Findings, settings: PlanSettings, data: TextDataModule, device: str, folder: Path
+    run: FinishedRun,
+    model: AdaptiveForSequenceClassification,
+    findings: Findings,
+    settings: PlanSettings,
+    data: TextDataModule,
+    folder: Path,
 ) -> None:
     """Choose on the threshold split, measure live, and write what came out."""
     if THRESHOLD_SPLIT not in findings.traces:
@@ -128,7 +144,7 @@ def _plan(
         )
     log.info("plan: calibrating at batch size %d on texts of the threshold split", settings.batch_size)
     plan = make_plan(
-        run.load_model(device),
+        model,
         findings.traces[THRESHOLD_SPLIT],
         findings.traces[findings.main],
         partial(encoded_examples, data, THRESHOLD_SPLIT),

@@ -1,5 +1,9 @@
 """One encoder block over live rows, in the post-norm form of BERT."""
 
+import functools
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,6 +25,9 @@ class Block(nn.Module):
         norm_eps: Epsilon of the LayerNorms.
         dropout: Dropout probability on both branches.
         attention_dropout: Dropout probability on attention weights.
+
+    Attributes:
+        compiled: Whether ``project`` and ``finish`` run compiled; the first call then takes seconds.
     """
 
     def __init__(
@@ -46,13 +53,15 @@ class Block(nn.Module):
         self.outer = Linear(intermediate_size, dim)
         self.outer_norm = nn.LayerNorm(dim, eps=norm_eps)
         self.dropout = dropout
+        self.compiled = False
 
     def forward(self, state: Packed, received: bool) -> Packed:
         """Return the rows after this block, with the attention they received where asked."""
         attention_dropout = self.attention_dropout if self.training else 0.0
-        qkv = self.project(state.rows)
+        project, finish = compiled_dense() if self.compiled else (Block.project, Block.finish)
+        qkv = project(self, state.rows)
         mixed, scores = self.attention(qkv, state, dropout=attention_dropout, received=received)
-        return state.with_rows(self.finish(state.rows, mixed), scores)
+        return state.with_rows(finish(self, state.rows, mixed), scores)
 
     def project(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens 3 heads head_dim"]:
         """Return each row's query, key and value, by one matrix product."""
@@ -67,3 +76,12 @@ class Block(nn.Module):
 
     def _dropped(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
         return F.dropout(rows, self.dropout) if self.training else rows
+
+
+@functools.cache
+def compiled_dense() -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    """Return ``Block.project`` and ``Block.finish`` compiled, one pair for every block and every number of rows.
+
+    They take the block as their argument, so that a copied block runs its own weights and a saved one has plain names.
+    """
+    return torch.compile(Block.project, dynamic=True), torch.compile(Block.finish, dynamic=True)

@@ -196,3 +196,15 @@ def test_missing_and_damaged_traces(without_weights: Path) -> None:
 def test_bad_options_are_named(evaluated: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate_run(evaluated, **options)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_compiled_blocks_on_request(
+    compile: bool, evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+    model_class = "eat.models.classifier.AdaptiveForSequenceClassification"
+    monkeypatch.setattr(f"{model_class}.compile_blocks", lambda model: compiled.append(model))
+    folder = shutil.copytree(evaluated, tmp_path / "small")
+    evaluate_run(folder, stages=["benchmark"], benchmark=QUICK, compile=compile)
+    assert len(compiled) == compile
