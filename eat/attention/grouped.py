@@ -46,25 +46,26 @@ class GroupedAttention:
         self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed, *, dropout: float, received: bool
     ) -> tuple[Float[Tensor, "tokens dim"], Float[Tensor, " tokens"] | None]:
         """Return the mixed rows and, where asked, the attention that each row received."""
-        reach = self.reach(state)
-        path = choose_path(
-            device_support(qkv.device),
-            dtype=qkv.dtype,
-            head_dim=qkv.shape[3],
-            lengths=state.host_lengths,
-            windowed=reach is not None,
-            dropout=dropout,
-            received=received,
-        )
+        # Only the grouped path can drop attention weights or say who received them.
+        path = Path.GROUPED if received or dropout else state.cached("path", lambda: self._path(qkv, state))
         if path is Path.VARLEN:
             offsets = state.cached("offsets", lambda: sequence_offsets(state.lengths))
             return varlen_attention(qkv, offsets, max(state.host_lengths)), None
-        if path is Path.FLEX and reach is not None:
+        if path is Path.FLEX and (reach := self.reach(state)) is not None:
             block_mask = state.cached(
                 "block mask", lambda: window_block_mask(state.positions, state.sequence, state.protected, reach)
             )
             return flex_windowed(qkv, block_mask, compiled_flex()), None
         return self._grouped(qkv, state, dropout=dropout, received=received)
+
+    def _path(self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed) -> Path:
+        return choose_path(
+            device_support(qkv.device),
+            dtype=qkv.dtype,
+            head_dim=qkv.shape[3],
+            lengths=state.host_lengths,
+            windowed=self.reach(state) is not None,
+        )
 
     def _grouped(
         self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed, *, dropout: float, received: bool

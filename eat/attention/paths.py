@@ -49,14 +49,11 @@ def choose_path(
     head_dim: int,
     lengths: Sequence[int],
     windowed: bool,
-    dropout: float,
-    received: bool,
 ) -> Path:
-    """Choose how a batch attends; a function of its arguments alone. The first row that fits decides.
+    """Choose how a batch attends where nothing but the fused product is asked for. The first row that fits decides.
 
     | case                                                                | path    |
     | ------------------------------------------------------------------- | ------- |
-    | attention received is asked for, or there is dropout                | GROUPED |
     | windowed, FlexAttention at hand, but one sequence below FLEX_FROM   | GROUPED |
     | windowed, FlexAttention at hand, 16 or 32 bits, a head_dim it takes | FLEX    |
     | no window, lengths differ, flash at hand, 16 bits, head_dim fits    | VARLEN  |
@@ -72,11 +69,7 @@ def choose_path(
         head_dim: Width of a head.
         lengths: Live rows of each sequence.
         windowed: Whether some sequence is longer than what its window shows.
-        dropout: Dropout probability on attention weights.
-        received: Whether the attention that each row received is asked for.
     """
-    if received or dropout:
-        return Path.GROUPED
     if windowed:
         fits = support.flex and dtype in (*_HALF, torch.float32) and head_dim in _FLEX_HEAD_DIMS
         return Path.FLEX if fits and (len(lengths) > 1 or lengths[0] >= FLEX_FROM) else Path.GROUPED

@@ -53,8 +53,6 @@ def assert_equals_groups(attention, state, dtype, path):
         head_dim=HEAD_DIM,
         lengths=state.host_lengths,
         windowed=attention.reach(state) is not None,
-        dropout=0.0,
-        received=False,
     )
     assert chosen is path
     mixed, _ = attention(qkv, state, dropout=0.0, received=False)

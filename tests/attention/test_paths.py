@@ -13,21 +13,13 @@ ALL, NONE = Support(varlen=True, flex=True), Support(varlen=False, flex=False)
 
 
 def chosen(support=ALL, **changes):
-    case = {
-        "dtype": torch.bfloat16,
-        "head_dim": 64,
-        "lengths": [30, 7],
-        "windowed": False,
-        "dropout": 0.0,
-        "received": False,
-    }
+    case = {"dtype": torch.bfloat16, "head_dim": 64, "lengths": [30, 7], "windowed": False}
     return choose_path(support, **case | changes)
 
 
 @pytest.mark.parametrize("windowed", [False, True])
-@pytest.mark.parametrize("changes", [{"dropout": 0.1}, {"received": True}, {"dtype": torch.float64}])
-def test_what_only_the_groups_can_do(windowed, changes):
-    assert chosen(windowed=windowed, **changes) is Path.GROUPED
+def test_double_precision_groups(windowed):
+    assert chosen(windowed=windowed, dtype=torch.float64) is Path.GROUPED
 
 
 @pytest.mark.parametrize("windowed", [False, True])
@@ -86,7 +78,7 @@ def assert_same_on(monkeypatch, attention, dtype, lengths, tolerance):
     monkeypatch.setattr("eat.attention.grouped.device_support", lambda device: ALL)
     monkeypatch.setattr(attention, "_grouped", None)
     with torch.no_grad():
-        mixed, received = attention(qkv, state, dropout=0.0, received=False)
+        mixed, received = attention(qkv, state.uncached(), dropout=0.0, received=False)
     assert received is None
     torch.testing.assert_close(mixed, expected, rtol=0, atol=tolerance)
 
@@ -101,3 +93,13 @@ def test_short_sequences_take_the_flash_kernel(monkeypatch, attention):
 def test_windows_take_flex_attention(monkeypatch):
     monkeypatch.setattr("eat.attention.grouped.compiled_flex", lambda: torch.nn.attention.flex_attention.flex_attention)
     assert_same_on(monkeypatch, WindowedAttention(window=16), torch.float32, [130, 7, 40], 1e-5)
+
+
+@pytest.mark.parametrize("wish", [{"dropout": 0.5, "received": False}, {"dropout": 0.0, "received": True}])
+def test_what_only_the_groups_can_do(monkeypatch, wish):
+    monkeypatch.setattr("eat.attention.grouped.device_support", lambda device: ALL)
+    monkeypatch.setattr("eat.attention.grouped.varlen_attention", None)
+    state = packed([30, 7, 12])
+    mixed, received = FullAttention()(torch.randn(49, 3, 2, 16, dtype=torch.bfloat16), state, **wish)
+    assert mixed.shape == (49, 32)
+    assert (received is not None) == wish["received"]

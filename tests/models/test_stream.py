@@ -264,7 +264,7 @@ GOOD = {"input_ids": [2, 7, 4]}
     ],
 )
 def test_a_bad_example_is_named(bad, message):
-    predictions = tiny_adaptive().predict_stream([GOOD] * 5 + [bad, GOOD], 2, max_in_flight=2)
+    predictions = tiny_adaptive().predict_stream(iter([GOOD] * 5 + [bad, GOOD]), 2, max_in_flight=2)
     answered = []
     with pytest.raises(ValueError, match=message):
         answered.extend(iter(lambda: next(predictions), None))
