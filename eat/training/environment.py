@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from eat.files import write_text
+from eat.machine import cpu_name
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "lightning", "torchmetrics", "numpy", "hydra-core")
 
@@ -55,16 +56,6 @@ def write_environment(path: Path, *, seed: int, data: str, device: str) -> None:
             resumed.append(current)
         current = first | ({"resumed": resumed} if resumed else {})
     write_text(path, json.dumps(current, indent=2) + "\n")
-
-
-def cpu_name() -> str:
-    """Return the processor's name as the system gives it, or the architecture where it gives none."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def commit() -> str | None:

@@ -1,0 +1,60 @@
+"""The machine that a number was measured on: processor, memory, load, GPU."""
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+_GPU_FACTS = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit")
+
+
+def describe_host() -> dict[str, Any]:
+    """Return what times depend on beside the software; what the system does not tell is None."""
+    return {
+        "cpu": cpu_name(),
+        "cpu_cores": os.cpu_count(),
+        "memory_gib": memory_gib(),
+        "load_average": load_average(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system gives it, or the architecture where it gives none."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def memory_gib() -> float | None:
+    """Return the memory of the machine in GiB."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf, macOS not every name
+        return None
+
+
+def load_average() -> float | None:
+    """Return the processes that ran or waited, on average over the last minute."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
+
+
+def gpu_clocks() -> str | None:
+    """Return driver, clocks and power limit of the GPUs as ``nvidia-smi`` gives them, or None where it does not."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", f"--query-gpu={','.join(_GPU_FACTS)}", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = [line.split(", ") for line in answer.stdout.strip().splitlines()]
+    return "; ".join(" ".join(f"{k} {v}" for k, v in zip(_GPU_FACTS, line, strict=False)) for line in lines) or None
