@@ -12,12 +12,13 @@ from lightning.pytorch.loggers import Logger
 from transformers import BertTokenizer
 
 from eat.attention import build_attention
+from eat.evaluation.benchmark import BenchmarkSettings
 from eat.exits import EXITS, build_exit
 from eat.pruners import PRUNERS, build_pruner
 from eat.tasks import TASKS, build_task
 from eat.training.backbones import TinyBackbone, TrainingBackbone, build_classifier
 from eat.training.objective import JointObjective
-from eat.training.run import run_name
+from eat.training.run import run_name, training_overrides
 from eat.training.schedule import PruningSchedule
 from train import plain
 
@@ -141,6 +142,26 @@ def test_experiment(name):
     optimizer = instantiate(config.optimizer)(model)
     instantiate(config.scheduler)(optimizer, total_steps=10)
     assert run_name(plain(config)).startswith(config.backbone.name)
+
+
+@pytest.mark.parametrize("option", options("benchmark"))
+def test_benchmark(option):
+    alone = plain(composed(f"benchmark={option}", "run=x", name="evaluate").benchmark)
+    BenchmarkSettings(**alone)
+    overrides = [f"benchmark@evaluation.benchmark={option}"]
+    assert plain(composed(*overrides).evaluation)["benchmark"] == alone
+    assert composed(*overrides, "evaluation.benchmark.seconds=5").evaluation.benchmark.seconds == 5
+
+
+def test_the_papers_benchmark():
+    paper = composed("benchmark=paper", "run=x", name="evaluate").benchmark
+    assert (paper.warmup, paper.examples, paper.dtype) == (50, 1000, "float16")
+
+
+def test_how_is_measured_is_no_part_of_a_training():
+    other = ["benchmark@evaluation.benchmark=paper", "evaluation.benchmark.rounds=1"]
+    assert run_name(plain(composed())) == run_name(plain(composed(*other)))
+    assert training_overrides(other) == []
 
 
 def test_the_default_is_the_papers_configuration():

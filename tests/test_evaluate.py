@@ -36,7 +36,7 @@ def test_defaults_are_those_of_the_function(asked: dict[str, Any]) -> None:
     run_script("run=runs/sst2/x")
     benchmark = asked.pop("benchmark")
     assert BenchmarkSettings(**benchmark) == BenchmarkSettings(
-        batch_sizes=[1, 32], threads=[], thresholds=[0.8, 0.85, 0.9, 0.95]
+        batch_sizes=[1, 32], threads=[], thresholds=[0.8, 0.85, 0.9, 0.95], shortcut_runs=[]
     )
     planning = asked.pop("plan")
     assert PlanSettings(**planning | {"speedup": 2}) == PlanSettings(speedup=2)

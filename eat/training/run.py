@@ -23,6 +23,7 @@ SESSION = ("paths", "resume", "fresh", "evaluation")
 # What may change without making it another training: dotted paths, each with everything below it.
 NOT_TRAINING = (
     *SESSION,
+    "benchmark",  # typed as benchmark@evaluation.benchmark=paper, composed below `evaluation`
     "exit",
     "logger",
     "experiment",
