@@ -1,32 +1,31 @@
-"""Who takes part in a benchmark: each answers a list of token-id lists with logits on the host.
-
-Padding, packing and copying back happen inside the call, because a user waits for them as well. The Hugging Face
-contender gets what `DataCollatorWithPadding` would give it, by the shortest way there is: no mask where nothing is
-padded, and SDPA. Making it slower than it can be would make every ratio worthless.
-"""
+"""Who takes part in a benchmark: each answers a list of token-id lists with logits on the host."""
 
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
 
-import numpy as np
-import torch
-from jaxtyping import Float
 from transformers import PreTrainedModel
 
+from eat.evaluation.calls import Call as Call
+from eat.evaluation.calls import Encoded as Encoded
+from eat.evaluation.calls import hugging_face_call as hugging_face_call
+from eat.evaluation.calls import packed_call as packed_call
+from eat.evaluation.finished import no_progress_bars
+from eat.evaluation.memory import ALL_OFF_PARTS, Saved
+from eat.evaluation.onnx import export_onnx, onnx_call
 from eat.evaluation.sweep import ExitSpec, label
-from eat.evaluation.timing import Call
 from eat.models.classifier import AdaptiveForSequenceClassification
-
-Encoded = Mapping[str, Sequence[int]]
-"""One tokenised example: ``input_ids`` and, where the tokenizer gives them, ``token_type_ids``."""
 
 PADDED = "huggingface_sdpa_padded"
 GROUPED = "huggingface_sdpa_grouped"
 ALL_OFF = "eat_all_off"
-"""The baselines: Hugging Face on padded batches in random order (the 1.00x), grouped by length, ours all off."""
+ONNX_FP32 = "onnxruntime_fp32"
+ONNX_INT8 = "onnxruntime_int8"
+"""The baselines: Hugging Face on padded batches in random order (the 1.00x), grouped by length, ours all off, and
+ONNX Runtime on padded batches, as exported and with int8 products."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +38,7 @@ class Contender:
         call: Batch in, logits out.
         exit: Operating point of ours; None for baselines.
         grouped: Whether its batches hold examples of like length.
+        saved: The same contender on disk, where it was written there: its memory is measured in another process.
     """
 
     name: str
@@ -46,27 +46,61 @@ class Contender:
     call: Call
     exit: ExitSpec | None = None
     grouped: bool = False
+    saved: Saved | None = None
 
 
-def build_contenders(model: AdaptiveForSequenceClassification, exits: Sequence[ExitSpec]) -> tuple[Contender, ...]:
-    """List the contenders for a trained model, the one that all are divided by first.
+def build_contenders(
+    model: AdaptiveForSequenceClassification,
+    exits: Sequence[ExitSpec],
+    *,
+    shortcuts: Mapping[str, AdaptiveForSequenceClassification] = MappingProxyType({}),
+    folder: Path | None = None,
+) -> tuple[Contender, ...]:
+    """List the contenders that torch runs for a trained model, the one that all are divided by first.
 
     Args:
-        model: The model; it is not changed. All contenders of ours share its weights.
+        model: The model; it is not changed. All contenders of ours but the shortcuts' share its weights.
         exits: Operating points to measure.
+        shortcuts: Shallower models by name, measured with everything off.
+        folder: Where weights are written for the processes that memory is measured in; None writes nothing.
     """
-    theirs = hugging_face_call(model.to_hugging_face(), model.backbone.pad_token_id)
-    baselines = (
-        Contender(PADDED, PADDED, theirs),
-        Contender(GROUPED, GROUPED, theirs, grouped=True),
-        Contender(ALL_OFF, "eat", packed_call(all_off(model))),
-    )
-    points = []
+    pad = model.backbone.pad_token_id
+    plain = model.to_hugging_face()
+    theirs, their_files = hugging_face_call(plain, pad), _saved(plain, "huggingface", folder, pad)
+    files = _saved(model, "eat", folder, pad)
+    contenders = [
+        Contender(PADDED, PADDED, theirs, saved=their_files),
+        Contender(GROUPED, GROUPED, theirs, grouped=True, saved=their_files),
+        Contender(ALL_OFF, "eat", packed_call(all_off(model)), saved=_with_parts(files, ALL_OFF_PARTS)),
+    ]
+    for name, shortcut in shortcuts.items():
+        shallow = all_off(shortcut)
+        saved = _saved(shallow, "eat", folder and folder / name, pad)
+        contenders.append(Contender(name, "eat", packed_call(shallow), saved=saved))
     for spec in exits:
         variant = sharing_copy(model)
         variant.set_exit(**spec)
-        points.append(Contender(label(spec), "eat", packed_call(variant), exit=dict(spec)))
-    return (*baselines, *points)
+        saved = _with_parts(files, {"exit": dict(spec)})
+        contenders.append(Contender(label(spec), "eat", packed_call(variant), exit=dict(spec), saved=saved))
+    return tuple(contenders)
+
+
+def onnx_contenders(
+    model: AdaptiveForSequenceClassification, folder: Path, *, token_types: bool
+) -> tuple[Contender, ...]:
+    """Export the model's dense twin and list what ONNX Runtime makes of it.
+
+    Args:
+        model: On the CPU; in whatever precision it is, the export is in float32.
+        folder: Holds the exported files as long as the contenders are used.
+        token_types: Whether examples have ``token_type_ids``.
+    """
+    pad = model.backbone.pad_token_id
+    files = export_onnx(model.to_hugging_face().float(), folder, token_types=token_types)
+    return tuple(
+        Contender(name, name, onnx_call(file, pad), saved=Saved(engine="onnxruntime", path=str(file), pad_token_id=pad))
+        for name, file in zip((ONNX_FP32, ONNX_INT8), files, strict=True)
+    )
 
 
 def sharing_copy(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
@@ -79,59 +113,28 @@ def sharing_copy(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenc
 def all_off(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
     """Return our encoder with the same weights and everything off: full attention, no pruning, full depth."""
     twin = sharing_copy(model)
-    twin.set_attention(name="full")
-    twin.set_pruner(name="none")
-    twin.set_exit(name="never")
+    twin.set_attention(**ALL_OFF_PARTS["attention"])
+    twin.set_pruner(**ALL_OFF_PARTS["pruner"])
+    twin.set_exit(**ALL_OFF_PARTS["exit"])
     return twin
 
 
-def packed_call(model: AdaptiveForSequenceClassification) -> Call:
-    """Answer batches with our encoder on packed rows."""
-    device = next(model.parameters()).device
-
-    def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
-        inputs = {
-            key: torch.tensor(list(chain.from_iterable(example[key] for example in batch)), device=device)
-            for key in ("input_ids", "token_type_ids")
-            if key in batch[0]
-        }
-        lengths = torch.tensor([len(example["input_ids"]) for example in batch])
-        return _on_host(model(**inputs, lengths=lengths).logits)
-
-    return call
-
-
-def hugging_face_call(model: PreTrainedModel, pad_token_id: int) -> Call:
-    """Answer batches with a Hugging Face model on padded tensors.
-
-    Raises:
-        ValueError: If the model does not use SDPA, which the comparison is defined by.
-    """
-    implementation = model.config._attn_implementation
-    if implementation != "sdpa":
-        raise ValueError(f"the Hugging Face contender must use 'sdpa' attention, got {implementation!r}")
-    device = next(model.parameters()).device
-
-    def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
-        return _on_host(model(**padded(batch, pad_token_id, device)).logits)
-
-    return call
+def _saved(model: PreTrainedModel, engine: str, folder: Path | None, pad_token_id: int) -> Saved | None:
+    """Write a model for another process, in a folder named for its engine."""
+    if folder is None:
+        return None
+    path = folder / engine
+    with no_progress_bars():
+        model.save_pretrained(path)
+    parameter = next(model.parameters())
+    return Saved(
+        engine=engine,
+        path=str(path),
+        pad_token_id=pad_token_id,
+        device=parameter.device.type,
+        dtype=str(parameter.dtype).removeprefix("torch."),
+    )
 
 
-def padded(batch: Sequence[Encoded], pad_token_id: int, device: torch.device) -> dict[str, Any]:
-    """Pad to the longest example, as `DataCollatorWithPadding` does; a mask only where something is padded."""
-    lengths = [len(example["input_ids"]) for example in batch]
-    width = max(lengths)
-    inputs = {}
-    for key, filler in (("input_ids", pad_token_id), ("token_type_ids", 0)):
-        if key in batch[0]:
-            rows = [[*example[key], *([filler] * (width - n))] for example, n in zip(batch, lengths, strict=True)]
-            inputs[key] = torch.tensor(rows, device=device)
-    if min(lengths) < width:
-        inputs["attention_mask"] = torch.tensor([[1] * n + [0] * (width - n) for n in lengths], device=device)
-    return inputs
-
-
-def _on_host(logits: torch.Tensor) -> Float[np.ndarray, "batch classes"]:
-    """Copy logits to the host, which also waits for the device."""
-    return logits.float().cpu().numpy()
+def _with_parts(saved: Saved | None, parts: Mapping[str, ExitSpec]) -> Saved | None:
+    return saved and dataclasses.replace(saved, parts=dict(parts))

@@ -76,7 +76,7 @@ class FinishedRun:
             )
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        with _quiet():
+        with no_progress_bars():
             model = AdaptiveForSequenceClassification.from_pretrained(self.folder / "model")
         torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types
         return model.eval()
@@ -126,8 +126,8 @@ class FinishedRun:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide transformers' progress bars: one file is read in a moment."""
+def no_progress_bars() -> Iterator[None]:
+    """Hide transformers' progress bars: one file is read or written in a moment."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
