@@ -6,7 +6,6 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from eat.evaluation.cost import Costs
 from eat.evaluation.intervals import Interval, mean_interval, wilson_interval
@@ -136,12 +135,12 @@ def analyse(
     Raises:
         ValueError: If the baseline answered other examples, or the exit does not suit the task.
     """
-    dense_traces = {n.removesuffix(ALL_OFF_SUFFIX): t for n, t in traces.items() if n.endswith(ALL_OFF_SUFFIX)}
+    dense_traces = all_off_traces(traces)
     traces = {name: trace for name, trace in traces.items() if not name.endswith(ALL_OFF_SUFFIX)}
-    reported = [name for name, trace in traces.items() if trace.metadata["reported"]]
-    dense_traces = {name: dense_traces.get(name, traces[name]) for name in reported}
+    reported = list(dense_traces)
     costs = {name: Costs(trace) for name, trace in traces.items()}
-    dense_run = {name: _baseline_logits(baseline, traces[name], name) for name in reported} if baseline else {}
+    answers = {name: same_examples("baseline_run", baseline, traces[name], name) for name in reported if baseline}
+    dense_run = {name: trace.all_logits[:, -1] for name, trace in answers.items()}
     main = reported[0]
 
     def measure(name: str, spec: Mapping[str, Any]) -> Point:
@@ -177,6 +176,33 @@ def analyse(
     )
 
 
+def all_off_traces(traces: Mapping[str, Trace]) -> dict[str, Trace]:
+    """Return, for each reported split, what the encoder with everything off answered; where nothing is on, the run."""
+    own = {name: trace for name, trace in traces.items() if not name.endswith(ALL_OFF_SUFFIX)}
+    reported = {name: trace for name, trace in own.items() if trace.metadata["reported"]}
+    return {name: traces.get(f"{name}{ALL_OFF_SUFFIX}", trace) for name, trace in reported.items()}
+
+
+def same_examples(argument: str, others: Mapping[str, Trace], trace: Trace, name: str) -> Trace:
+    """Return another run's trace of a split, which must answer the same examples.
+
+    Args:
+        argument: What an error calls the other run.
+        others: Its traces.
+        trace: This run's trace of the split.
+        name: The split.
+
+    Raises:
+        ValueError: If there is none, or its examples are others.
+    """
+    if name not in others or not np.array_equal(others[name].labels, trace.labels):
+        raise ValueError(
+            f"{argument}: its trace must answer the same {len(trace)} examples of {name!r}, in order; it has "
+            + (f"{len(others[name])} examples" if name in others else f"the splits {sorted(others)}")
+        )
+    return others[name]
+
+
 def split_facts(name: str, trace: Trace) -> SplitFacts:
     """Describe a split by its lengths and by the model's answers at full depth."""
     logits = trace.all_logits[:, -1]
@@ -209,15 +235,6 @@ def _choose(held_out: Trace, candidates: Sequence[ExitSpec]) -> list[tuple[float
             _, drop, spec = min(fitting, key=itemgetter(0))
             choices.append((max_drop, spec, drop))
     return choices
-
-
-def _baseline_logits(baseline: Mapping[str, Trace], trace: Trace, name: str) -> Float[np.ndarray, "n classes"]:
-    if name not in baseline or not np.array_equal(baseline[name].labels, trace.labels):
-        raise ValueError(
-            f"baseline_run: its trace must answer the same {len(trace)} examples of {name!r}, in order; it has "
-            + (f"{len(baseline[name])} examples" if name in baseline else f"the splits {sorted(baseline)}")
-        )
-    return baseline[name].all_logits[:, -1]
 
 
 def _without_full_depth(specs: Sequence[ExitSpec]) -> list[ExitSpec]:
