@@ -17,7 +17,9 @@ from eat.evaluation.measured import compare_with_replay, read_benchmark, timed_e
 from eat.evaluation.plan import PlanSettings, make_plan
 from eat.evaluation.plan_report import write_plan
 from eat.evaluation.report import Report, write_report
+from eat.evaluation.shortcut import find_shortcuts
 from eat.evaluation.sweep import ExitSpec, label, operating_point, with_thresholds
+from eat.evaluation.texts import texts_of
 from eat.models.classifier import AdaptiveForSequenceClassification
 
 log = logging.getLogger(__name__)
@@ -123,9 +125,16 @@ def _benchmark(
     """Measure on a random part of the main split and write what came out."""
     index = draw_examples(len(findings.traces[findings.main]), settings)
     log.info("benchmark: at most %d examples of %s, %d rounds", len(index), findings.main, settings.rounds)
-    examples = encoded_examples(data, findings.main, index.tolist())
-    measured = run_benchmark(model, examples, exits, settings)
-    write_benchmark(folder, compare_with_replay(measured, findings, index), run.fingerprint())
+    shortcuts = find_shortcuts(model, findings, settings.shortcut_runs, str(model.device))
+    measured = run_benchmark(
+        model,
+        encoded_examples(data, findings.main, index.tolist()),
+        exits,
+        settings,
+        shortcuts={shortcut.name: shortcut.model for shortcut in shortcuts},
+        texts=texts_of(data, findings.main, index.tolist()),
+    )
+    write_benchmark(folder, compare_with_replay(measured, findings, index, shortcuts), run.fingerprint())
 
 
 def _plan(

@@ -2,16 +2,17 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from eat.evaluation.analysis import Findings
 from eat.evaluation.cost import Costs
 from eat.evaluation.quality import predictions
+from eat.evaluation.shortcut import Shortcut
 from eat.evaluation.sweep import replay
 from eat.exits import build_exit
 from eat.files import write_text
@@ -22,7 +23,10 @@ FILE = "benchmark.json"
 
 
 def compare_with_replay(
-    measured: Mapping[str, Any], findings: Findings, index: Int[np.ndarray, " drawn"]
+    measured: Mapping[str, Any],
+    findings: Findings,
+    index: Int[np.ndarray, " drawn"],
+    shortcuts: Sequence[Shortcut] = (),
 ) -> dict[str, Any]:
     """Set what was answered live beside what was replayed, and the work that was saved on just these examples.
 
@@ -30,31 +34,53 @@ def compare_with_replay(
         measured: What `run_benchmark` returned.
         findings: The run's findings.
         index: Rows of the main split that were drawn, in order.
+        shortcuts: The static shortcuts among the contenders.
 
     Returns:
-        The same without ``answers``; with ``agreement`` (contender -> [equal predictions, examples]) and, in each
-        measurement of an operating point, ``flops_ratio`` to the encoder with everything off.
+        The same without ``answers``; with ``agreement`` (contender -> [equal predictions, examples]), ``shortcuts``
+        (name -> its facts) and, in each measurement of ours, ``flops_ratio`` to the encoder with everything off.
     """
-    trace, dense = findings.traces[findings.main], findings.dense_traces[findings.main]
-    costs, full = Costs(trace), Costs(dense).dense
-    agreement, measurements = {}, []
+    expected = _Expected(findings, shortcuts)
     exits = {m["contender"]: m["exit"] for m in measured["measurements"]}
+    agreement = {}
     for name, answers in measured["answers"].items():
-        spec = exits.get(name)
-        expected = replay(trace, build_exit(spec)).logits if spec else dense.all_logits[:, -1]
         rows = index[: len(answers)]
-        live, replayed = predictions(np.asarray(answers)), predictions(expected[rows])
-        equal = np.isclose(live, replayed, rtol=1e-3, atol=1e-3) if trace.is_regression else live == replayed
+        live, replayed = predictions(np.asarray(answers)), predictions(expected.logits(name, exits.get(name))[rows])
+        equal = np.isclose(live, replayed, rtol=1e-3, atol=1e-3) if expected.is_regression else live == replayed
         agreement[name] = [int(equal.sum()), len(rows)]
+    measurements = []
     for measurement in measured["measurements"]:
-        rows, spec = index[: measurement["examples"]], measurement["exit"]
-        ratio = None
-        if spec:
-            criterion = build_exit(spec)
-            ratio = float(costs.executed(replay(trace, criterion), criterion)[rows].sum() / full[rows].sum())
+        executed = expected.executed(measurement["contender"], measurement["exit"])
+        rows = index[: measurement["examples"]]
+        ratio = None if executed is None else float(executed[rows].sum() / expected.dense[rows].sum())
         measurements.append(measurement | {"flops_ratio": ratio})
     kept = {key: value for key, value in measured.items() if key != "answers"}
-    return kept | {"measurements": measurements, "agreement": agreement}
+    facts = {shortcut.name: shortcut.facts(findings) for shortcut in shortcuts}
+    return kept | {"measurements": measurements, "agreement": agreement, "shortcuts": facts}
+
+
+class _Expected:
+    """What each contender should answer to the main split, and the work that ours should do, from traces alone."""
+
+    def __init__(self, findings: Findings, shortcuts: Sequence[Shortcut]) -> None:
+        self._trace, self._dense_trace = findings.traces[findings.main], findings.dense_traces[findings.main]
+        self._shortcuts = {shortcut.name: shortcut.trace for shortcut in shortcuts}
+        self._costs = Costs(self._trace)
+        self.dense = Costs(self._dense_trace).dense
+        self.is_regression = self._trace.is_regression
+
+    def logits(self, name: str, spec: Mapping[str, Any] | None) -> Float[np.ndarray, "examples classes"]:
+        """Return the logits of an operating point, of a shortcut, else of the encoder with everything off."""
+        if spec is not None:
+            return replay(self._trace, build_exit(spec)).logits
+        return self._shortcuts.get(name, self._dense_trace).all_logits[:, -1]
+
+    def executed(self, name: str, spec: Mapping[str, Any] | None) -> Float[np.ndarray, " examples"] | None:
+        """Return the FLOPs of each example; None for what is not ours or does all the work."""
+        if spec is not None:
+            criterion = build_exit(spec)
+            return self._costs.executed(replay(self._trace, criterion), criterion)
+        return Costs(self._shortcuts[name]).dense if name in self._shortcuts else None
 
 
 def write_benchmark(folder: Path, measured: Mapping[str, Any], fingerprint: str) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from eat.evaluation.calls import Call as Call
 from eat.evaluation.intervals import median_interval
 
-Call = Callable[[Any], Any]
-"""Answers one batch; whatever a user waits for happens inside: packing or padding, the model, logits on the host."""
+Clock = Callable[[], float]
+"""Seconds, monotonic."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +36,43 @@ class Timing:
     speedup_high: float
 
 
+def clock_of(device: torch.device) -> Clock:
+    """Return what times calls on a device: the host's clock, on CUDA one made of events."""
+    return CudaClock(device) if device.type == "cuda" else time.perf_counter
+
+
+class CudaClock:
+    """A clock of CUDA events: waits for all work of the device, then reads the device's own time.
+
+    Args:
+        device: A CUDA device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._seconds = 0.0
+        self._last = self._event()
+
+    def __call__(self) -> float:
+        """Return the seconds since the clock was made."""
+        event = self._event()
+        self._seconds += self._last.elapsed_time(event) / 1e3  # summed up here: events keep single precision
+        self._last = event
+        return self._seconds
+
+    def _event(self) -> Any:
+        torch.cuda.synchronize(self.device)
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self.device))
+        event.synchronize()
+        return event
+
+
 def warm_up(
     calls: Mapping[str, Call],
     batches: Sequence[Any],
     warmup: int,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock = time.perf_counter,
 ) -> float:
     """Call every contender ``warmup`` times and say about how long one call of each takes, together, in seconds.
 
@@ -63,7 +96,7 @@ def time_rounds(
     *,
     rounds: int = 5,
     block: int = 16,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Float[np.ndarray, "rounds batches"]]:
     """Time every call of every contender, in seconds.
 

@@ -1,5 +1,6 @@
 """All contenders answer the same question: same weights, same logits, whatever the batch."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,21 @@ from transformers import DataCollatorWithPadding
 
 from eat.data.tokenizer import train_tokenizer
 from eat.evaluation.benchmark import BenchmarkSettings, draw_examples, run_benchmark
+from eat.evaluation.calls import packed_call, padded
 from eat.evaluation.contenders import (
     ALL_OFF,
     GROUPED,
+    ONNX_FP32,
+    ONNX_INT8,
     PADDED,
     all_off,
     build_contenders,
-    packed_call,
-    padded,
     sharing_copy,
 )
+from eat.evaluation.texts import Texts
 from tests.evaluation.conftest import make_model
 
+QUICK: dict[str, Any] = {"warmup": 0, "threads": (1,), "onnx": False, "memory": False}
 EXITS: list[dict[str, Any]] = [{"name": "never"}, {"name": "confidence", "threshold": 0.7}]
 
 
@@ -75,7 +79,7 @@ def test_no_mask_where_nothing_is_padded() -> None:
 
 
 def test_benchmark_measures_every_contender(examples: list[dict[str, list[int]]]) -> None:
-    settings = BenchmarkSettings(examples=12, rounds=2, warmup=0, batch_sizes=(1, 4), threads=(1,))
+    settings = BenchmarkSettings(**QUICK, examples=12, rounds=2, batch_sizes=(1, 4))
     measured = run_benchmark(make_model(torch.float32), examples, EXITS, settings)
     names = {size: [m["contender"] for m in measured["measurements"] if m["batch_size"] == size] for size in (1, 4)}
     points = ["never", "confidence threshold=0.7"]
@@ -86,9 +90,47 @@ def test_benchmark_measures_every_contender(examples: list[dict[str, list[int]]]
     assert (measured["environment"]["device"], measured["environment"]["dtype"]) == ("cpu", "float32")
 
 
+def test_the_second_line_adds_the_same_tokenising_to_both(examples: list[dict[str, list[int]]]) -> None:
+    texts = Texts([("a text",)] * len(examples), lambda batch: time.sleep(0.02))
+    settings = BenchmarkSettings(**QUICK, rounds=2, batch_sizes=(4,))
+    measured = run_benchmark(make_model(torch.float32), examples, [], settings, texts=texts)["measurements"]
+    assert len({m["tokenising_ms"] for m in measured}) == 1
+    assert measured[0]["tokenising_ms"] >= 20
+    for one in measured:
+        seconds = 12 / one["examples_per_s"]
+        bound = (12 / measured[0]["examples_per_s"] + 0.06) / (seconds + 0.06)
+        assert one["speedup_tokenised"][PADDED][0] == pytest.approx(bound, rel=0.5)
+    assert measured[0]["speedup_tokenised"][PADDED] == [1.0, 1.0, 1.0]
+
+
+def test_who_was_left_out_is_named(examples: list[dict[str, list[int]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, settings = make_model(torch.float32), {**QUICK, "rounds": 1, "batch_sizes": (4,)}
+    assert run_benchmark(model, examples, [], BenchmarkSettings(**settings))["not_measured"] == dict.fromkeys(
+        (ONNX_FP32, ONNX_INT8), "left out with benchmark.onnx=false"
+    )
+    monkeypatch.setattr("eat.evaluation.onnx.find_spec", lambda name: None)
+    measured = run_benchmark(model, examples, [], BenchmarkSettings(**settings | {"onnx": True}))
+    assert "not installed: onnx, onnxruntime, onnxscript" in measured["not_measured"][ONNX_FP32]
+
+
+def test_both_sides_get_the_precision_wanted(examples: list[dict[str, list[int]]]) -> None:
+    model = make_model(torch.float32)
+    settings = BenchmarkSettings(**QUICK, rounds=1, batch_sizes=(4,), dtype="bfloat16")
+    measured = run_benchmark(model, examples, EXITS, settings)
+    assert measured["environment"]["dtype"] == "bfloat16"
+    assert next(model.parameters()).dtype == torch.float32
+    exact = run_benchmark(model, examples, EXITS, BenchmarkSettings(**QUICK, rounds=1, batch_sizes=(4,)))["answers"]
+    for name in (PADDED, ALL_OFF):
+        rounded = np.asarray(measured["answers"][name])
+        np.testing.assert_allclose(rounded, exact[name], atol=0.1 * np.abs(exact[name]).max())
+        assert not np.allclose(rounded, exact[name], atol=1e-6)
+    with pytest.raises(ValueError, match=r"benchmark.dtype: float16 is for GPUs"):
+        run_benchmark(model, examples, [], BenchmarkSettings(**QUICK, dtype="float16"))
+
+
 def test_a_slow_model_is_measured_on_fewer_examples() -> None:
     many = [{"input_ids": [1, 2, 3]}] * 40
-    settings = BenchmarkSettings(examples=40, rounds=1, warmup=1, batch_sizes=(8,), threads=(1,), seconds=1e-9)
+    settings = BenchmarkSettings(**QUICK | {"warmup": 1}, examples=40, rounds=1, batch_sizes=(8,), seconds=1e-9)
     measured = run_benchmark(make_model(torch.float32), many, [], settings)
     assert {m["examples"] for m in measured["measurements"]} == {32}
 
@@ -108,7 +150,15 @@ def test_drawn_examples_are_repeatable_and_not_repeated() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("examples", 0), ("rounds", 0), ("seconds", 0.0), ("warmup", -1), ("batch_sizes", (0,)), ("threads", (0,))],
+    [
+        ("examples", 0),
+        ("rounds", 0),
+        ("seconds", 0.0),
+        ("warmup", -1),
+        ("batch_sizes", (0,)),
+        ("threads", (0,)),
+        ("dtype", "int4"),
+    ],
 )
 def test_settings_out_of_range_are_named(option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"benchmark\.{option} must"):

@@ -1,12 +1,13 @@
 """The protocol of a benchmark, on a clock of our own: order, pairing and what is made of the times."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from eat.evaluation.timing import num_threads, summarise, time_rounds, warm_up
+from eat.evaluation.timing import clock_of, num_threads, summarise, time_rounds, warm_up
 
 
 def test_contenders_take_turns() -> None:
@@ -32,6 +33,37 @@ def test_warm_up_says_how_long_a_call_of_each_takes(ticking: Callable[[list[floa
     assert warm_up({"a": called.append, "b": called.append}, [0, 1], 3, clock=clock) == 1.25
     assert called == [0, 1, 0, 0, 1, 0]
     assert warm_up({"a": called.append}, [0], 0) == 0.0
+
+
+class FakeEvent:
+    """Stands in for a CUDA event: notes when it was recorded on a device whose clock moves 2 ms a record."""
+
+    now_ms = 0.0
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self, stream: object) -> None:
+        FakeEvent.now_ms += 2.0
+        self.at = FakeEvent.now_ms
+
+    def synchronize(self) -> None:
+        pass
+
+    def elapsed_time(self, other: "FakeEvent") -> float:
+        return other.at - self.at
+
+
+def test_on_cuda_the_devices_events_are_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[object] = []
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    device = torch.device("cuda")
+    clock = clock_of(device)
+    assert [clock(), clock(), clock()] == pytest.approx([0.002, 0.004, 0.006])
+    assert waited == [device] * 4
+    assert clock_of(torch.device("cpu")) is time.perf_counter
 
 
 def test_ratios_are_paired_within_rounds() -> None:
