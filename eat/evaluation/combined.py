@@ -2,14 +2,14 @@
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from eat.evaluation.console import delta_text, speedup_text
 from eat.evaluation.figures import draw_runs
 from eat.evaluation.report import OPERATING_POINT, Report
 from eat.evaluation.rows import is_point
+from eat.evaluation.seeds import seed_table
 from eat.evaluation.tables import Row, number, read_rows, render, write_rows
 from eat.files import write_text
 
@@ -30,7 +30,7 @@ def combine(reports: Iterable[Report | str | Path], out: str | Path) -> str:
         out: Where to write.
 
     Returns:
-        The table: one line per report, at its own operating point.
+        The table: one line per report, at its own operating point; then means over seeds, where only those differ.
 
     Raises:
         FileNotFoundError: If a folder has no report.
@@ -43,13 +43,15 @@ def combine(reports: Iterable[Report | str | Path], out: str | Path) -> str:
     frontiers = {folder: read_rows(folder / "frontier.csv") for folder in folders}
     rows = list({tuple(row.values()): row for frontier in frontiers.values() for row in frontier}.values())
     names = _names(rows)
-    lines = [_line(folder, frontier, names) for folder, frontier in frontiers.items()]
+    own = [_own_rows(folder, frontier) for folder, frontier in frontiers.items()]
+    lines = [_line(by_size, names) for by_size in own]
     headers = ["run", "exit", "split", "metric", "value", "points [95 %]", "ECE", "depth", "tokens kept", "FLOPs"]
     headers += ["ms p50 at 1", "speed-up at 1", "speed-up at 32"]
     write_rows(out / "combined.csv", rows)
-    write_text(out / "combined.md", render(headers, lines, markdown=True) + "\n\n![combined.png](combined.png)\n")
+    tables = [render(headers, lines, markdown=True), seed_table(own, VARYING, markdown=True)]
+    write_text(out / "combined.md", "\n\n".join([*filter(None, tables), "![combined.png](combined.png)"]) + "\n")
     draw_runs(rows, names, out / "combined.png")
-    table = render(headers, lines)
+    table = "\n\n".join(filter(None, [render(headers, lines), seed_table(own, VARYING)]))
     log.info("\n%s\n\ncombined report: %s", table, out)
     return table
 
@@ -61,13 +63,16 @@ def _report_folder(folder: Path) -> Path:
     raise FileNotFoundError(f"reports: no report in {folder}; `python evaluate.py run={folder}` writes it")
 
 
-def _line(folder: Path, frontier: Sequence[Row], names: dict[str, str]) -> list[str]:
-    """Return the cells of one report: its own operating point, with the times at batch sizes 1 and 32."""
+def _own_rows(folder: Path, frontier: Sequence[Row]) -> dict[int | None, Row]:
+    """Return a report's rows at its own operating point, by batch size."""
     own = json.loads((folder / OPERATING_POINT).read_text(encoding="utf-8"))
-    rows = [row for row in frontier if row["split"] == own["split"] and is_point(row, own["exit"])]
-    row = rows[0]
-    by_size: dict[Any, Row] = {r["batch_size"]: r for r in rows}
-    exit_text = " ".join(str(value) for value in (own["exit"].values()))
+    return {row["batch_size"]: row for row in frontier if row["split"] == own["split"] and is_point(row, own["exit"])}
+
+
+def _line(by_size: Mapping[int | None, Row], names: Mapping[str, str]) -> list[str]:
+    """Return the cells of one report: its own operating point, with the times at batch sizes 1 and 32."""
+    row = next(iter(by_size.values()))
+    exit_text = " ".join(str(row[key]) for key in ("exit", "threshold", "patience") if row[key] is not None)
     return [
         *(names[row["run"]], exit_text, row["split"], row["metric"], number(row["value"], 4), delta_text(row)),
         *(number(row["ece"]), number(row["avg_depth"], 2), number(row["retention"], 2), number(row["flops_ratio"])),
