@@ -55,13 +55,18 @@ def delta_text(row: Mapping[str, Any]) -> str:
 
 def speedup_text(row: Mapping[str, Any]) -> str:
     """Format a speed-up with its interval; "no difference" where that spans 1.00."""
-    if row.get("speedup") is None:
+    return ratio_text([row.get("speedup"), row.get("speedup_low"), row.get("speedup_high")])
+
+
+def ratio_text(values: Sequence[float | None] | None) -> str:
+    """Format a ratio and the ends of its interval; a dash where nothing was measured."""
+    ratio, low, high = values or (None, None, None)
+    if ratio is None or low is None or high is None:
         return "-"
-    if row["speedup"] == row["speedup_low"] == row["speedup_high"] == 1.0:
+    if ratio == low == high == 1.0:
         return "1.00x"
-    interval = f"[{row['speedup_low']:.2f}, {row['speedup_high']:.2f}]"
-    spans_one = row["speedup_low"] <= 1.0 <= row["speedup_high"]
-    return f"no difference {interval}" if spans_one else f"{row['speedup']:.2f}x {interval}"
+    interval = f"[{low:.2f}, {high:.2f}]"
+    return f"no difference {interval}" if low <= 1.0 <= high else f"{ratio:.2f}x {interval}"
 
 
 def _first_value(by_size: Mapping[int | None, Row], column: str) -> Any:

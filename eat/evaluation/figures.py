@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eat.evaluation.analysis import FULL_DEPTH, Findings
+from eat.evaluation.contenders import ONNX_FP32
 from eat.evaluation.quality import head_calibration
-from eat.evaluation.rows import row_label
+from eat.evaluation.rows import LABELS, SHORTCUTS, row_label
 from eat.evaluation.sweep import label, replay
 from eat.evaluation.tables import Row
 from eat.exits import build_exit
@@ -148,12 +149,18 @@ def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]
     points = [row for row in ours if row["exit"] != FULL_DEPTH["name"]]
     line = [*map(column, points)], [row["value"] for row in points]
     axes.plot(*line, "o", color=BLUE, markersize=4.5, label="eat, leaving at the threshold shown")
-    looks = {"eat, full depth": ("^", GREEN), "eat, everything off": ("D", ORANGE)}  # the same in both panels
+    looks = {
+        "eat, full depth": ("^", GREEN),
+        "eat, everything off": ("D", ORANGE),
+        LABELS[ONNX_FP32]: ("v", RED),
+    }  # the same in both panels
     for row in rows:
         if row not in points:
             name = row_label(row)
-            marker, colour = looks.get(name, ("s", RED))
-            axes.plot(column(row), row["value"], marker, color=colour, markersize=7, linestyle="none", label=name)
+            shallow = (f"${row['num_layers']}$", GREY)  # a shortcut is marked by its number of layers
+            marker, colour = looks.get(name, shallow if row["model"] in SHORTCUTS else ("s", RED))
+            place = (column(row), row["value"])
+            axes.plot(*place, marker=marker, color=colour, markersize=7, linestyle="none", label=name)
     axes.set_xlim(0, 1.06 * max(map(column, rows)))
     _annotate(axes, points, column)
 

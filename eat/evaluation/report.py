@@ -11,7 +11,7 @@ from eat.evaluation.contenders import ALL_OFF, PADDED
 from eat.evaluation.figures import draw_calibration, draw_exits, draw_frontier
 from eat.evaluation.finished import FinishedRun
 from eat.evaluation.measured import read_benchmark
-from eat.evaluation.rows import benchmark_rows, frontier_rows, quality_rows
+from eat.evaluation.rows import absent_rows, benchmark_rows, frontier_rows, quality_rows
 from eat.evaluation.summary import difficulty_table, summary
 from eat.evaluation.tables import Row, write_rows
 from eat.files import write_text
@@ -50,9 +50,10 @@ def write_report(run: FinishedRun, findings: Findings, folder: Path, *, baseline
     """
     measured = read_benchmark(folder, findings.traces[findings.main].metadata["fingerprint"])
     rows = frontier_rows(run, findings, measured)
-    timed = (
-        [row for over in (PADDED, ALL_OFF) for row in benchmark_rows(run, findings, measured, over)] if measured else []
-    )
+    timed = []
+    if measured:
+        timed = [row for over in (PADDED, ALL_OFF) for row in benchmark_rows(run, findings, measured, over)]
+        timed += absent_rows(run, findings, measured)
     write_rows(folder / "frontier.csv", rows)
     write_rows(folder / "results.csv", [*quality_rows(run, findings), *timed])
     figures = ["frontier.png", "exits.png"]

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from eat.evaluation.analysis import Findings
+from eat.evaluation.benchmark_section import benchmark_section
 from eat.evaluation.console import frontier_table
-from eat.evaluation.contenders import ALL_OFF
 from eat.evaluation.difficulty import difficulty_rows
 from eat.evaluation.finished import FinishedRun
 from eat.evaluation.quality import Delta, head_calibration, metric_values
-from eat.evaluation.rows import point_label
 from eat.evaluation.sweep import label, replay
 from eat.evaluation.tables import Row, number, render
 from eat.exits import build_exit
@@ -46,7 +45,7 @@ def summary(
     sections += ["## Splits", _splits(findings), "## Heads", _heads(findings)]
     if "difficulty" in main.columns:
         sections += ["## Difficulty", _difficulty(findings)]
-    sections += ["## Benchmark", _benchmark(findings, benchmark)]
+    sections += ["## Benchmark", benchmark_section(findings.main, benchmark)]
     sections += ["## Environment", _environment(run, command)]
     sections += [f"![{name}]({name})" for name in figures]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -177,43 +176,6 @@ def _difficulty(findings: Findings) -> str:
         later = [f"{name} {depth - depths['plain']:+.2f}" for name, depth in depths.items() if name != "plain"]
         text += f"\n\nLayers later than plain sentences: {', '.join(later)}."
     return text
-
-
-def _benchmark(findings: Findings, benchmark: Mapping[str, Any] | None) -> str:
-    if benchmark is None:
-        return "Not measured."
-    environment, settings = benchmark["environment"], benchmark["settings"]
-    counts = {measured["batch_size"]: measured["examples"] for measured in benchmark["measurements"]}
-    examples = ", ".join(f"{count} at batch size {size}" for size, count in counts.items())
-    protocol = (
-        f"Examples of {findings.main} in random order ({examples}), {settings['rounds']} interleaved rounds after "
-        f"{settings['warmup']} warm-up calls; padding, packing and copying logits back are inside the timed region. "
-        "Speed-ups are medians of ratios paired within a round, with bootstrap 95 % intervals."
-    )
-    efficiency = (
-        "Efficiency = speed-up over our encoder with everything off x FLOPs ratio to it: how much of the saved work "
-        "became saved time (1.0 is the limit, unless dense attention is slow per FLOP)."
-    )
-    lines = [", ".join(f"{k} {v}" for k, v in environment.items()) + ".", "", protocol, "", efficiency, ""]
-    headers = ["contender", "batch", "threads", "over everything off [95 %]", "FLOPs ratio to it", "efficiency"]
-    cells = []
-    for measured in benchmark["measurements"]:
-        if measured["exit"] is None:
-            continue
-        speedup, low, high = measured["speedup"][ALL_OFF]
-        ratio = measured["flops_ratio"]
-        point = [
-            point_label(measured["exit"], measured["contender"]),
-            str(measured["batch_size"]),
-            str(measured["threads"]),
-        ]
-        cells.append([*point, f"{speedup:.2f}x [{low:.2f}, {high:.2f}]", number(ratio), number(speedup * ratio, 2)])
-    lines.append(render(headers, cells, markdown=True))
-    lines += ["", "Answers at batch size 1 that equal the replayed ones:"]
-    exits = {measured["contender"]: measured["exit"] for measured in benchmark["measurements"]}
-    agreement = benchmark["agreement"].items()
-    lines += [f"- {point_label(exits[name], name)}: {same} of {total}" for name, (same, total) in agreement]
-    return "\n".join(lines)
 
 
 def _environment(run: FinishedRun, command: str) -> str:

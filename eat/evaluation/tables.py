@@ -17,8 +17,13 @@ COLUMNS = (
     *("engine", "batch_size", "threads", "device", "dtype"),
     *("latency_ms_p50", "latency_ms_p95", "latency_ms_p99", "examples_per_s"),
     *("baseline", "speedup", "speedup_low", "speedup_high"),
+    *("speedup_tokenised", "speedup_tokenised_low", "speedup_tokenised_high", "efficiency"),
+    *("peak_memory_mib", "peak_memory_over_loaded_mib", "note"),
 )
-"""The columns of any results table, in order."""
+"""The columns of any results table, in order; later ones may be missing in older files."""
+
+NUM_FIRST_COLUMNS = COLUMNS.index("speedup_high") + 1
+"""So many every file has."""
 
 NUMERIC = frozenset(
     {
@@ -26,6 +31,8 @@ NUMERIC = frozenset(
         *("value", "delta_points", "delta_low", "delta_high", "ece", "avg_depth", "retention", "gflops", "flops_ratio"),
         *("batch_size", "threads", "latency_ms_p50", "latency_ms_p95", "latency_ms_p99", "examples_per_s"),
         *("speedup", "speedup_low", "speedup_high"),
+        *("speedup_tokenised", "speedup_tokenised_low", "speedup_tokenised_high", "efficiency"),
+        *("peak_memory_mib", "peak_memory_over_loaded_mib"),
     }
 )
 """Those that hold one number; the others are text (a commit may look like a number, depths are lists)."""
@@ -63,13 +70,14 @@ def read_rows(path: Path) -> list[Row]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If its header is not `COLUMNS`.
+        ValueError: If its header is not `COLUMNS`, or the first of them, as older files have it.
     """
     with path.open(encoding="utf-8", newline="") as handle:
         reader = csv.DictReader(handle)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+        known = tuple(reader.fieldnames or ())
+        if known != COLUMNS[: max(len(known), NUM_FIRST_COLUMNS)]:
             raise ValueError(f"{path}: expected the results columns {list(COLUMNS)}, got {reader.fieldnames}")
-        return [{column: _value(column, row[column]) for column in COLUMNS} for row in reader]
+        return [{column: _value(column, row.get(column, "")) for column in COLUMNS} for row in reader]
 
 
 def render(headers: Sequence[str], lines: Sequence[Sequence[str]], *, markdown: bool = False) -> str:

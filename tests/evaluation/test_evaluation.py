@@ -3,14 +3,18 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eat.evaluation import combine, evaluate_run
+from eat.evaluation.contenders import ALL_OFF, GROUPED, ONNX_FP32, ONNX_INT8, PADDED
+from eat.evaluation.memory import Peak, Saved
 from eat.evaluation.tables import read_rows
 from tests.evaluation.conftest import write_run
 
 QUICK = {"examples": 6, "rounds": 1, "warmup": 0, "batch_sizes": [1, 4], "threads": [1], "thresholds": [0.8]}
+QUICK |= {"onnx": False, "memory": False}
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +58,95 @@ def test_measured_points_have_times_and_others_do_not(evaluated: Path) -> None:
     assert timed == {0.6, 0.8}
     assert timed < {row["threshold"] for row in ours}
     baselines = [row for row in rows if row["model"] == "dense"]
+    assert [row["num_layers"] for row in rows if row["model"] == "truncated" and row["batch_size"] == 1] == [1, 2, 3]
     assert {row["engine"] for row in baselines} == {"huggingface_sdpa_padded", "huggingface_sdpa_grouped", "eat"}
     assert all(row["attention"] == "full" and row["pruner"] == "none" for row in baselines)
     assert {row["flops_ratio"] for row in baselines if row["batch_size"] == 1} == {1.0}
 
 
+def test_every_contender_of_the_protocol_is_measured(
+    evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def peak(name: str, saved: Saved, batches: list[Any], threads: int) -> Peak:
+        asked.append(name)
+        assert Path(saved.path).exists()
+        assert sum(map(len, batches)) == 6
+        return Peak(300.0, 20.0, 200.0)
+
+    monkeypatch.setattr("eat.evaluation.rounds.measure_peak", peak)
+    folder = tmp_path / "small"
+    shutil.copytree(evaluated, folder)
+    report = evaluate_run(folder, stages=["benchmark"], benchmark=QUICK | {"onnx": True, "memory": True})
+    measured = json.loads((report.folder / "benchmark.json").read_text())
+    own = ["never", "confidence threshold=0.8", "confidence threshold=0.6"]
+    shortcuts = ["first_1_layers", "first_2_layers", "first_3_layers"]
+    names = [PADDED, GROUPED, ALL_OFF, *shortcuts, *own, ONNX_FP32, ONNX_INT8]
+    assert [m["contender"] for m in measured["measurements"] if m["batch_size"] == 4] == names
+    assert asked == names
+    assert measured["not_measured"] == {}
+    exact = {name: count for name, count in measured["agreement"].items() if name != ONNX_INT8}
+    assert all(equal == total == 6 for equal, total in exact.values())
+    rows = {row["engine"]: row for row in read_rows(report.folder / "results.csv") if row["batch_size"] == 4}
+    assert (rows[ONNX_FP32]["dtype"], rows[ONNX_INT8]["dtype"]) == ("float32", "int8")
+    assert rows[ONNX_FP32]["value"] == rows[PADDED]["value"]
+    assert rows[ONNX_INT8]["value"] is None
+    assert (rows["eat"]["peak_memory_mib"], rows["eat"]["peak_memory_over_loaded_mib"]) == (300.0, 20.0)
+    assert all(row["speedup_tokenised"] is not None for row in rows.values())
+    before = {path.name: path.read_text() for path in report.folder.glob("*.[cm]*")}
+    shutil.rmtree(folder / "model")
+    evaluate_run(folder, stages=["quality"])
+    assert {path.name: path.read_text() for path in report.folder.glob("*.[cm]*")} == before
+
+
+def test_who_was_not_measured_is_a_row_with_the_reason(evaluated: Path) -> None:
+    rows = read_rows(evaluated / "report" / "results.csv")
+    absent = {row["engine"]: row for row in rows if row["note"]}
+    assert {name: row["note"] for name, row in absent.items() if row["model"] == "dense"} == dict.fromkeys(
+        (ONNX_FP32, ONNX_INT8), "not measured: left out with benchmark.onnx=false"
+    )
+    assert (
+        "- ONNX Runtime, int8: left out with benchmark.onnx=false" in (evaluated / "report" / "summary.md").read_text()
+    )
+
+
+def test_efficiency_is_saved_time_by_saved_work(evaluated: Path) -> None:
+    measured = json.loads((evaluated / "report" / "benchmark.json").read_text())["measurements"]
+    expected = [m["speedup"]["eat_all_off"][0] * m["flops_ratio"] for m in measured if m["exit"]]
+    rows = read_rows(evaluated / "report" / "results.csv")
+    shown = [r["efficiency"] for r in rows if r["model"] == "eat" and r["baseline"] == "huggingface_sdpa_padded"]
+    assert shown == pytest.approx(expected, rel=1e-4)
+    assert all(row["efficiency"] is None for row in rows if row["model"] == "dense")
+
+
+def test_older_times_are_still_shown(evaluated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    shutil.copytree(evaluated, folder)
+    path = folder / "report" / "benchmark.json"
+    measured = json.loads(path.read_text())
+    for key in ("memory", "not_measured", "shortcuts"):
+        del measured[key]
+    measured["measurements"] = [m for m in measured["measurements"] if not m["contender"].startswith("first")]
+    measured["agreement"] = {k: v for k, v in measured["agreement"].items() if not k.startswith("first")}
+    for one in measured["measurements"]:
+        del one["speedup_tokenised"], one["tokenising_ms"]
+    path.write_text(json.dumps(measured))
+    report = evaluate_run(folder, stages=["quality"])
+    timed = [row for row in report.rows if row["speedup"] is not None]
+    assert len(timed) == len(measured["measurements"])
+    assert "with tokenising" not in (report.folder / "summary.md").read_text()
+
+
 def test_live_answers_equal_the_replayed_ones(evaluated: Path) -> None:
     agreement = json.loads((evaluated / "report" / "benchmark.json").read_text())["agreement"]
-    assert len(agreement) == 6
+    assert len(agreement) == 9  # three baselines, three points, three shortcuts
     assert all(equal == total == 6 for equal, total in agreement.values())
 
 
 def test_results_hold_every_metric_and_split(evaluated: Path) -> None:
-    rows = read_rows(evaluated / "report" / "results.csv")
+    everything = read_rows(evaluated / "report" / "results.csv")
+    rows = [row for row in everything if not (row["note"] or "").startswith("not measured")]
     assert {row["metric"] for row in rows} == {"accuracy", "macro_f1"}
     assert {row["split"] for row in rows} == {"threshold", "certification", "validation"}
     assert {row["commit"] for row in rows} == {"abc1234"}

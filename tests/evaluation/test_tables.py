@@ -14,7 +14,20 @@ def test_columns_are_those_of_the_architecture() -> None:
     value, delta_points, delta_low, delta_high, ece, avg_depth, retention, gflops, flops_ratio, engine, batch_size,
     threads, device, dtype, latency_ms_p50, latency_ms_p95, latency_ms_p99, examples_per_s, baseline, speedup,
     speedup_low, speedup_high"""
-    assert [name.strip() for name in expected.split(",")] == list(COLUMNS)
+    later = """speedup_tokenised, speedup_tokenised_low, speedup_tokenised_high, efficiency, peak_memory_mib,
+    peak_memory_over_loaded_mib, note"""
+    assert [name.strip() for name in f"{expected}, {later}".split(",")] == list(COLUMNS)
+
+
+def test_older_files_lack_later_columns(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    first = COLUMNS[: COLUMNS.index("speedup_high") + 1]
+    path.write_text(",".join(first) + "\n" + "," * (len(first) - 1) + "1.5\n")
+    (row,) = read_rows(path)
+    assert (row["speedup_high"], row["efficiency"], row["note"]) == (1.5, None, None)
+    path.write_text(",".join(first[:-1]) + "\n")
+    with pytest.raises(ValueError, match="expected the results columns"):
+        read_rows(path)
 
 
 def test_rows_survive_the_disk(tmp_path: Path) -> None:
