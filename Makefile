@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format ablation clean
+.PHONY: help install demo test test-all check format ablation benchmark clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ format: install ## Format the code and mend what the linter can
 
 ablation: install ## The ablation's tables and figures: make ablation TASK=sst2
 	$(BIN)/python train.py -m experiment=ablation task=$(TASK)
+
+benchmark: install ## Measure the standard suite on this machine: about half an hour on 2 cores
+	$(BIN)/python benchmark.py
 
 clean: ## Remove caches and builds; runs and .venv stay
 	rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -58,7 +58,7 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
         metric = _metric_name(rows[0]["metric"])
         grid[0].set_ylabel(f"{metric}, {rows[0]['task']} {split} ({rows[0]['examples']:,} examples)")
         grid[0].legend(loc="best", fontsize=8)
-        _save(figure, path)
+        save(figure, path)
 
 
 def draw_exits(findings: Findings, path: Path) -> None:
@@ -88,7 +88,7 @@ def draw_exits(findings: Findings, path: Path) -> None:
         right.set(xlabel="tokens that came in", ylabel="share in the last executed block", ylim=(0, 1.05))
         right.set_title("retention")
         right.legend(fontsize=8)
-        _save(figure, path)
+        save(figure, path)
 
 
 def draw_calibration(findings: Findings, path: Path) -> None:
@@ -107,7 +107,7 @@ def draw_calibration(findings: Findings, path: Path) -> None:
             axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence")
             axes.set_title(f"head {depth}: ECE {100 * error:.1f} %")
         figure.axes[0].set_ylabel(f"accuracy, {findings.main}")
-        _save(figure, path)
+        save(figure, path)
 
 
 def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None:
@@ -139,7 +139,7 @@ def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None
                 axes.set_xlim(left=0)
             line[0].set_ylabel(f"{_metric_name(there[0]['metric'])}, {task} {split}")
             line[1].legend(fontsize=7)
-        _save(figure, path)
+        save(figure, path)
 
 
 def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -> None:
@@ -216,6 +216,7 @@ def _mean_by_length(lengths: np.ndarray, values: np.ndarray, num_bins: int = 15)
     return np.array([lengths[g].mean() for g in groups]), np.array([values[g].mean() for g in groups])
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, whole or not at all; the path's suffix names the format."""
     with replacing(path) as new:
         figure.savefig(new, format=path.suffix.removeprefix("."))

@@ -14,6 +14,7 @@ from eat.files import write_text
 from eat.machine import cpu_name
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "lightning", "torchmetrics", "numpy", "hydra-core")
+_NO_RESULTS = ":(top,exclude)results"
 
 
 def describe_environment(*, seed: int, data: str, device: str) -> dict[str, Any]:
@@ -59,11 +60,15 @@ def write_environment(path: Path, *, seed: int, data: str, device: str) -> None:
 
 
 def commit() -> str | None:
-    """Return the commit of the code that runs, with ``+changes`` where files differ from it; None outside git."""
+    """Return the commit of the code that runs, with ``+changes`` where files differ from it; None outside git.
+
+    Results are no code: a benchmark that writes them anew has not changed what it measures.
+    """
     repository = Path(__file__).parent
     try:
         head = _git(repository, "rev-parse", "HEAD")
-        return head + ("+changes" if _git(repository, "status", "--porcelain", "--untracked-files=no") else "")
+        changes = _git(repository, "status", "--porcelain", "--untracked-files=no", "--", ":/", _NO_RESULTS)
+        return head + ("+changes" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -1,0 +1,52 @@
+"""The part about the survivor pool: a stream of examples against the same model on plain batches."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from eat.evaluation.contenders import ALL_OFF, Contender, Encoded, all_off, packed_call
+from eat.evaluation.suite.compare import Comparison, Entrant
+from eat.evaluation.suite.workbench import Workbench
+from eat.evaluation.timing import Call
+from eat.models.classifier import AdaptiveForSequenceClassification
+
+BATCH_SIZE = 32
+PLAIN, PLAIN_GROUPED, POOL = "eat_half_exit_batches", "eat_half_exit_batches_grouped", "eat_half_exit_pool"
+STREAM = 4
+"""So many times the examples of another comparison: a pool needs many batches to draw from."""
+
+
+def pool(bench: Workbench) -> Iterator[Comparison]:
+    """All examples at once at the point where half leave early: batch after batch of 32, and pooled.
+
+    Plain batches come in random order as the examples do, and once grouped by length, as the pool groups them too.
+    """
+    examples = bench.examples("sst2", times=STREAM)
+    model = bench.half_leave(bench.model, examples)
+    yield Comparison(
+        inputs="sst2, in one stream",
+        batch_size=len(examples),
+        examples=examples,
+        entrants=[
+            _entrant(ALL_OFF, all_off(bench.model), grouped=False),
+            _entrant(PLAIN, model, grouped=False),
+            _entrant(PLAIN_GROUPED, model, grouped=True),
+            Entrant(Contender(POOL, "eat", _pooled(model)), model),
+        ],
+        baselines=[PLAIN, ALL_OFF],
+    )
+
+
+def _entrant(name: str, model: AdaptiveForSequenceClassification, *, grouped: bool) -> Entrant:
+    answer = packed_call(model)
+
+    def in_batches(examples: Sequence[Encoded]) -> list[Any]:
+        return [answer(examples[start : start + BATCH_SIZE]) for start in range(0, len(examples), BATCH_SIZE)]
+
+    return Entrant(Contender(name, "eat", in_batches, grouped=grouped), model)
+
+
+def _pooled(model: AdaptiveForSequenceClassification) -> Call:
+    def call(examples: Sequence[Encoded]) -> list[Any]:
+        return list(model.predict_stream(examples, batch_size=BATCH_SIZE))
+
+    return call

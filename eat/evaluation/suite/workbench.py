@@ -1,0 +1,106 @@
+"""One shape in one precision: the model, its variants, and examples for it; what the parts are made of."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from eat.evaluation.contenders import ALL_OFF, GROUPED, PADDED, Contender, Encoded, all_off, hugging_face_call
+from eat.evaluation.suite.compare import Entrant, ours
+from eat.evaluation.suite.inputs import draw_lengths, random_examples, real_lengths
+from eat.evaluation.suite.settings import SuiteSettings
+from eat.evaluation.suite.shapes import VOCAB_SIZE, build_model, early_depth, variant
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.ops.confidence import max_probability
+
+PRUNER = {"name": "l2_norm", "depths": [2, 4], "ratio": 0.3}
+"""The paper's: 30 % after layers 2 and 4."""
+WINDOW = 32
+EVERYBODY = {"name": "confidence", "threshold": 0.0}
+"""An exit that every example takes at the first head."""
+
+ENOUGH = 32
+"""So many examples find the threshold at which about half leave."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Workbench:
+    """A shape with random weights; built when it is first asked for.
+
+    Attributes:
+        shape: Out of `SHAPES`.
+        dtype: Precision.
+        settings: The suite's.
+    """
+
+    shape: str
+    dtype: torch.dtype
+    settings: SuiteSettings
+
+    @cached_property
+    def model(self) -> AdaptiveForSequenceClassification:
+        """The shape with everything off; its heads are after a third of the layers and after the last."""
+        return self._build(None)
+
+    @cached_property
+    def static(self) -> AdaptiveForSequenceClassification:
+        """The static shortcut: a third of the layers."""
+        return self._build(early_depth(self.shape))
+
+    @cached_property
+    def all_off(self) -> Entrant:
+        """Ours with everything off: what efficiency is measured against."""
+        return ours(ALL_OFF, all_off(self.model))
+
+    @cached_property
+    def hugging_face(self) -> tuple[Entrant, Entrant]:
+        """Hugging Face on padded batches, and the same on batches of like length."""
+        call = hugging_face_call(self.model.to_hugging_face(), self.model.backbone.pad_token_id)
+        return (
+            Entrant(Contender(PADDED, PADDED, call)),
+            Entrant(Contender(GROUPED, GROUPED, call, grouped=True)),
+        )
+
+    @property
+    def pruned(self) -> AdaptiveForSequenceClassification:
+        """The paper's pruning with full attention and no exits."""
+        return variant(self.model, pruner=PRUNER)
+
+    def half_leave(
+        self, model: AdaptiveForSequenceClassification, examples: Sequence[Encoded]
+    ) -> AdaptiveForSequenceClassification:
+        """Return the model at the operating point where about half of these examples leave at the early head."""
+        confidence = []
+        with torch.inference_mode():
+            for example in examples[:ENOUGH]:
+                ids = torch.tensor(example["input_ids"], device=self.settings.torch_device)
+                output = model(ids, lengths=torch.tensor([len(ids)]), trace=True)
+                confidence.append(float(max_probability(output.all_logits[:, 0]).item()))
+        return variant(model, exit={"name": "confidence", "threshold": float(np.median(confidence))})
+
+    def examples(self, data_set: str, at_least: int = 1) -> list[Encoded]:
+        """Draw examples of real lengths.
+
+        Args:
+            data_set: Out of `DATA_SETS`.
+            at_least: Shorter ones are left out.
+        """
+        lengths = draw_lengths(real_lengths(data_set), self.settings.examples, self.settings.seed, at_least)
+        return random_examples(lengths, VOCAB_SIZE, self.settings.seed)
+
+    def examples_of(self, length: int, count: int) -> list[Encoded]:
+        """Make examples that are all as long."""
+        return random_examples(np.full(count, length), VOCAB_SIZE, self.settings.seed)
+
+    def _build(self, num_layers: int | None) -> AdaptiveForSequenceClassification:
+        longest = max(512, *self.settings.lengths, *self.settings.curve_lengths)
+        return build_model(
+            self.shape,
+            max_length=longest,
+            device=self.settings.torch_device,
+            dtype=self.dtype,
+            seed=self.settings.seed,
+            num_layers=num_layers,
+        )

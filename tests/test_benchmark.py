@@ -1,0 +1,144 @@
+"""The script: what is typed reaches the suite, every part runs, and nothing that is recorded is lost or done twice."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+import benchmark
+from eat.evaluation.suite import SuiteSettings, run
+from eat.evaluation.suite.records import read_part
+from eat.evaluation.suite.settings import PART_NAMES
+
+CONF = Path(benchmark.__file__).parent / "conf"
+TINY = (
+    *("shapes=[tiny]", "heavy_shapes=[tiny]", "threads=[1]", "device=cpu"),
+    *("seconds=0.01", "curve_seconds=0.01", "rounds=2", "warmup=1", "examples=8", "training_steps=1"),
+    *("memory_batches=[[2,16],[1,32]]", "lengths=[48]", "curve_lengths=[16,32]", "curve_batch_sizes=[1,4]", "curve_tokens=64"),
+)
+
+
+def run_script(*overrides: str) -> Any:
+    """Compose as the command line does and call the script's function without Hydra's wrapper."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return benchmark.main.__wrapped__(compose("suite", overrides=list(overrides)))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Measure every part once, tiny."""
+    folder: Path = run_script(*TINY, f"folder={tmp_path_factory.mktemp('suite')}")
+    return folder
+
+
+def test_defaults_are_those_of_the_settings() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = benchmark.plain(compose("suite"))
+    settings = SuiteSettings(**{key: value for key, value in config.items() if key not in ("folder", "fresh")})
+    assert settings == dataclasses.replace(
+        SuiteSettings(), **{key: list(value) for key, value in vars(SuiteSettings()).items() if type(value) is tuple}
+    )
+
+
+@pytest.mark.parametrize("part", PART_NAMES)
+def test_every_part_is_recorded(measured: Path, part: str) -> None:
+    rows = read_part(measured / f"{part}.csv")
+    assert rows
+    assert {(row["part"], row["shape"], row["threads"], row["dtype"]) for row in rows} == {(part, "tiny", 1, "float32")}
+    assert all(row["speedup"] or row["peak_mib"] or row["not_measured"] for row in rows)
+    assert all(row["code"] and row["settings"] for row in rows)
+
+
+def test_curves_leave_out_what_holds_too_many_tokens(measured: Path) -> None:
+    rows = read_part(measured / "curves.csv")
+    assert {(row["length"], row["batch_size"]) for row in rows} == {(16, 1), (32, 1), (16, 4)}
+
+
+def test_the_folder_names_the_machine_and_holds_its_environment(measured: Path) -> None:
+    assert measured.name.startswith("cpu-")
+    environment = json.loads((measured / "environment.json").read_text())
+    assert environment["packages"]["torch"]
+    assert environment["settings"]["rounds"] == 2
+    assert {"targets.png", "curves.png", "summary.md"} <= {path.name for path in measured.iterdir()}
+
+
+def test_summary_lists_what_was_measured_and_what_was_not(measured: Path) -> None:
+    summary = (measured / "summary.md").read_text()
+    assert "## Serving" in summary
+    assert "not measured (not among the settings)" in summary  # the tiny shape has no figures to reach
+    assert "Not measured here (no GPU was used), figures for CUDA" in summary
+
+
+def test_what_is_recorded_is_not_measured_again(measured: Path) -> None:
+    before = content(measured)
+    run_script(*TINY, f"folder={measured.parent}")
+    after = content(measured)
+    assert {name: after[name] for name in after if name.endswith((".csv", ".json", ".md"))} == {
+        name: before[name] for name in before if name.endswith((".csv", ".json", ".md"))
+    }
+
+
+def test_another_setting_or_fresh_measures_again(measured: Path) -> None:
+    before = (measured / "depth.csv").read_bytes()
+    run_script(*TINY, "parts=[depth]", f"folder={measured.parent}", "fresh=true")
+    again = (measured / "depth.csv").read_bytes()
+    assert again != before
+    run_script(*TINY, "parts=[depth]", f"folder={measured.parent}", "seed=1")
+    rows = read_part(measured / "depth.csv")
+    assert rows[0]["settings"] not in again.decode()
+    run_script(*TINY, "parts=[depth]", f"folder={measured.parent}")
+
+
+def test_everything_is_drawn_again_from_the_csv_files(measured: Path) -> None:
+    before = content(measured)
+    for name in ("summary.md", "targets.png", "curves.png"):
+        (measured / name).unlink()
+    run_script(*TINY, "parts=[]", f"folder={measured.parent}")
+    assert content(measured).keys() == before.keys()
+    assert (measured / "summary.md").read_bytes() == before["summary.md"]
+
+
+def test_a_part_that_fails_leaves_what_was_there(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = content(measured)
+
+    def fail(*_: Any) -> Any:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(run, "compare", fail)
+    with pytest.raises(OSError, match="no space left"):
+        run_script(*TINY, "parts=[serving]", "fresh=true", f"folder={measured.parent}")
+    assert content(measured) == before
+
+
+def test_nothing_recorded_is_nothing_to_draw(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"parts: nothing is recorded in .*name some parts"):
+        run_script(*TINY, "parts=[]", f"folder={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("parts=[servign]", r"parts: expected some of .* got 'servign' \(did you mean 'serving'\?\)"),
+        ("shapes=[minilm6]", r"shapes: expected some of .* got 'minilm6' \(did you mean 'minilm'\?\)"),
+        ("heavy_shapes=[x]", r"heavy_shapes: expected some of"),
+        ("seconds=0", r"seconds: expected a number above 0, got 0"),
+        ("curve_seconds=-1", r"curve_seconds: expected a number above 0, got -1"),
+        ("rounds=0", r"rounds: expected whole numbers of at least 1, got 0"),
+        ("threads=[1,0]", r"threads: expected whole numbers of at least 1, got 0"),
+        ("lengths=[1.5]", r"lengths: expected whole numbers of at least 1, got 1.5"),
+        ("memory_batches=[[8]]", r"memory_batches: expected pairs of batch size and length, got \[8\]"),
+        ("warmup=-1", r"warmup: expected at least 0 calls, got -1"),
+        ("device=tpu9", r"device: expected auto, cpu or cuda, got 'tpu9'"),
+    ],
+)
+def test_bad_input_is_named(override: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        run_script(f"folder={tmp_path}", override)
+    assert not list(tmp_path.iterdir())
