@@ -1,7 +1,7 @@
 """The script: what is typed reaches the suite, every part runs, and nothing that is recorded is lost or done twice."""
 
-import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 import benchmark
-from eat.evaluation.suite import SuiteSettings, run
+from eat.evaluation import onnx
+from eat.evaluation.contenders import ALL_OFF, ONNX_FP32, ONNX_INT8, PADDED
+from eat.evaluation.memory import Peak, measure_peak
+from eat.evaluation.suite import SuiteSettings, memory, run, workbench
 from eat.evaluation.suite.records import read_part
 from eat.evaluation.suite.settings import PART_NAMES
 
@@ -17,7 +20,8 @@ CONF = Path(benchmark.__file__).parent / "conf"
 TINY = (
     *("shapes=[tiny]", "heavy_shapes=[tiny]", "threads=[1]", "device=cpu"),
     *("seconds=0.01", "curve_seconds=0.01", "rounds=2", "warmup=1", "examples=8", "training_steps=1"),
-    *("memory_batches=[[2,16],[1,32]]", "lengths=[48]", "curve_lengths=[16,32]", "curve_batch_sizes=[1,4]", "curve_tokens=64"),
+    *("memory_batches=[[2,16]]", "lengths=[48]"),
+    *("curve_lengths=[16,32]", "curve_batch_sizes=[1,4]", "curve_tokens=64"),
 )
 
 
@@ -31,6 +35,15 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    """Leave out what has tests of its own and takes long: the export to ONNX, and a process for each peak."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workbench, "why_not", lambda device: "left out of these tests")
+        patch.setattr(memory, "measure_peak", lambda *_, **__: Peak(300.0, 20.0, 200.0))
+        yield
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Measure every part once, tiny."""
@@ -42,16 +55,16 @@ def test_defaults_are_those_of_the_settings() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = benchmark.plain(compose("suite"))
     settings = SuiteSettings(**{key: value for key, value in config.items() if key not in ("folder", "fresh")})
-    assert settings == dataclasses.replace(
-        SuiteSettings(), **{key: list(value) for key, value in vars(SuiteSettings()).items() if type(value) is tuple}
-    )
+    assert settings.measured_values() == SuiteSettings().measured_values()
+    assert settings.chosen_parts == SuiteSettings().chosen_parts == PART_NAMES
 
 
 @pytest.mark.parametrize("part", PART_NAMES)
 def test_every_part_is_recorded(measured: Path, part: str) -> None:
     rows = read_part(measured / f"{part}.csv")
     assert rows
-    assert {(row["part"], row["shape"], row["threads"], row["dtype"]) for row in rows} == {(part, "tiny", 1, "float32")}
+    assert {(row["part"], row["shape"], row["dtype"]) for row in rows} == {(part, "tiny", "float32")}
+    assert {row["threads"] for row in rows if not row["not_measured"]} == {1}
     assert all(row["speedup"] or row["peak_mib"] or row["not_measured"] for row in rows)
     assert all(row["code"] and row["settings"] for row in rows)
 
@@ -59,6 +72,14 @@ def test_every_part_is_recorded(measured: Path, part: str) -> None:
 def test_curves_leave_out_what_holds_too_many_tokens(measured: Path) -> None:
     rows = read_part(measured / "curves.csv")
     assert {(row["length"], row["batch_size"]) for row in rows} == {(16, 1), (32, 1), (16, 4)}
+
+
+def test_who_could_not_be_measured_is_there_with_the_reason(measured: Path) -> None:
+    for part in ("serving", "memory"):
+        reasons = {row["contender"]: row["not_measured"] for row in read_part(measured / f"{part}.csv")}
+        assert (reasons[ONNX_FP32], reasons[ONNX_INT8]) == ("left out of these tests",) * 2
+        assert (reasons[PADDED], reasons[ALL_OFF]) == (None, None)
+    assert "left out of these tests" in (measured / "summary.md").read_text()
 
 
 def test_the_folder_names_the_machine_and_holds_its_environment(measured: Path) -> None:
@@ -132,7 +153,7 @@ def test_nothing_recorded_is_nothing_to_draw(tmp_path: Path) -> None:
         ("curve_seconds=-1", r"curve_seconds: expected a number above 0, got -1"),
         ("rounds=0", r"rounds: expected whole numbers of at least 1, got 0"),
         ("threads=[1,0]", r"threads: expected whole numbers of at least 1, got 0"),
-        ("lengths=[1.5]", r"lengths: expected whole numbers of at least 1, got 1.5"),
+        ("lengths=[0]", r"lengths: expected whole numbers of at least 1, got 0"),
         ("memory_batches=[[8]]", r"memory_batches: expected pairs of batch size and length, got \[8\]"),
         ("warmup=-1", r"warmup: expected at least 0 calls, got -1"),
         ("device=tpu9", r"device: expected auto, cpu or cuda, got 'tpu9'"),
@@ -142,3 +163,16 @@ def test_bad_input_is_named(override: str, message: str, tmp_path: Path) -> None
     with pytest.raises(ValueError, match=message):
         run_script(f"folder={tmp_path}", override)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_onnx_runtime_and_memory_for_real(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workbench, "why_not", onnx.why_not)
+        patch.setattr(memory, "measure_peak", measure_peak)
+        folder = run_script(*TINY, "parts=[serving,memory]", f"folder={tmp_path}")
+    serving = {row["contender"]: row for row in read_part(folder / "serving.csv")}
+    peaks = {row["contender"]: row["peak_mib"] for row in read_part(folder / "memory.csv")}
+    assert {ONNX_FP32, ONNX_INT8} <= serving.keys() & peaks.keys()
+    assert serving[ONNX_INT8]["speedup"] > 0
+    assert all(peak > 100 for peak in peaks.values())

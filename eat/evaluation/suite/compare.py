@@ -8,7 +8,7 @@ import torch
 
 from eat.evaluation.contenders import ALL_OFF, Contender, Encoded, packed_call
 from eat.evaluation.suite.records import Row
-from eat.evaluation.timing import num_threads, summarise, time_rounds, warm_up
+from eat.evaluation.timing import clock_of, num_threads, summarise, time_rounds, warm_up
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.cost import CostModel
 
@@ -79,24 +79,26 @@ class Budget:
         return count, min(self.rounds, max(MIN_ROUNDS, rounds))
 
 
-def compare(comparison: Comparison, budget: Budget, threads: int) -> list[Row]:
+def compare(comparison: Comparison, budget: Budget, threads: int, device: torch.device) -> list[Row]:
     """Measure a comparison.
 
     Args:
         comparison: What is compared.
         budget: How long it may take.
         threads: Threads inside operators.
+        device: Where the models are; on a GPU its own events are the clock.
 
     Returns:
         A row for each baseline and contender, without the columns that the suite adds to all.
     """
     size = comparison.batch_size
     calls = {entrant.contender.name: entrant.contender.call for entrant in comparison.entrants}
+    clock = clock_of(device)
     with num_threads(threads):
-        first = warm_up(calls, _batches(comparison.examples[:size], size), 1)
+        first = warm_up(calls, _batches(comparison.examples[:size], size), 1, clock)
         again = min(budget.warmup - 1, int(budget.seconds / (4 * first)))
         everything = _batches(comparison.examples, size)
-        once = warm_up(calls, everything, again) if again > 1 else first
+        once = warm_up(calls, everything, again, clock) if again > 1 else first
         count, rounds = budget.fit(once, len(everything), comparison.min_batches)
         examples = comparison.examples[: count * size]
         by_length = sorted(examples, key=_length)
@@ -104,7 +106,7 @@ def compare(comparison: Comparison, budget: Budget, threads: int) -> list[Row]:
             e.contender.name: _batches(by_length if e.contender.grouped else examples, size)
             for e in comparison.entrants
         }
-        seconds = time_rounds(calls, batches, rounds=rounds, block=max(1, 16 // size))
+        seconds = time_rounds(calls, batches, rounds=rounds, block=max(1, 16 // size), clock=clock)
     measured = {"examples": len(examples), "rounds": rounds, "warmup": 1 + max(0, again)}
     return _rows(comparison, seconds, examples, {"threads": threads, **measured})
 

@@ -22,9 +22,16 @@ def memory_rows(bench: Workbench) -> Iterator[Row]:
             peak = measure_peak(contender.name, saved, [batch], threads=threads)
             log.info("memory %s %d x %d: %s %.0f MiB", bench.shape, size, length, contender.name, peak.peak_mib)
             yield {
-                **{"inputs": "one length", "length": length, "batch_size": size, "threads": threads},
-                **{"contender": contender.name, "engine": contender.engine, "examples": size},
-                **{"peak_mib": peak.peak_mib, "over_loaded_mib": peak.over_loaded_mib, "baseline": PADDED},
+                "inputs": "one length",
+                "length": length,
+                "batch_size": size,
+                "threads": threads,
+                "contender": contender.name,
+                "engine": contender.engine,
+                "examples": size,
+                "peak_mib": peak.peak_mib,
+                "over_loaded_mib": peak.over_loaded_mib,
+                "baseline": PADDED,
             }
 
 

@@ -10,16 +10,13 @@ from eat.evaluation.timing import Call
 from eat.models.classifier import AdaptiveForSequenceClassification
 
 BATCH_SIZE = 32
-PLAIN, PLAIN_GROUPED, POOL = "eat_half_exit_batches", "eat_half_exit_batches_grouped", "eat_half_exit_pool"
+PLAIN, POOL = "eat_half_exit_batches", "eat_half_exit_pool"
 STREAM = 4
 """So many times the examples of another comparison: a pool needs many batches to draw from."""
 
 
 def pool(bench: Workbench) -> Iterator[Comparison]:
-    """All examples at once at the point where half leave early: batch after batch of 32, and pooled.
-
-    Plain batches come in random order as the examples do, and once grouped by length, as the pool groups them too.
-    """
+    """All examples at once at the point where half leave early: batch after batch of 32, and pooled."""
     examples = bench.examples("sst2", times=STREAM)
     model = bench.half_leave(bench.model, examples)
     yield Comparison(
@@ -27,22 +24,21 @@ def pool(bench: Workbench) -> Iterator[Comparison]:
         batch_size=len(examples),
         examples=examples,
         entrants=[
-            _entrant(ALL_OFF, all_off(bench.model), grouped=False),
-            _entrant(PLAIN, model, grouped=False),
-            _entrant(PLAIN_GROUPED, model, grouped=True),
+            _in_batches(ALL_OFF, all_off(bench.model)),
+            _in_batches(PLAIN, model),
             Entrant(Contender(POOL, "eat", _pooled(model)), model),
         ],
         baselines=[PLAIN, ALL_OFF],
     )
 
 
-def _entrant(name: str, model: AdaptiveForSequenceClassification, *, grouped: bool) -> Entrant:
+def _in_batches(name: str, model: AdaptiveForSequenceClassification) -> Entrant:
     answer = packed_call(model)
 
-    def in_batches(examples: Sequence[Encoded]) -> list[Any]:
+    def call(examples: Sequence[Encoded]) -> list[Any]:
         return [answer(examples[start : start + BATCH_SIZE]) for start in range(0, len(examples), BATCH_SIZE)]
 
-    return Entrant(Contender(name, "eat", in_batches, grouped=grouped), model)
+    return Entrant(Contender(name, "eat", call), model)
 
 
 def _pooled(model: AdaptiveForSequenceClassification) -> Call:

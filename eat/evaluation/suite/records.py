@@ -12,7 +12,7 @@ COLUMNS = (
     *("part", "shape", "inputs", "length", "batch_size", "threads", "device", "dtype"),
     *("contender", "engine", "examples", "rounds", "warmup"),
     *("latency_ms_p50", "latency_ms_p95", "latency_ms_p99", "examples_per_s", "tokens_per_s"),
-    *("peak_mib", "flops_ratio", "left_early"),
+    *("peak_mib", "over_loaded_mib", "flops_ratio", "left_early"),
     *("baseline", "speedup", "speedup_low", "speedup_high", "efficiency"),
     *("not_measured", "commit", "code", "settings"),
 )
@@ -24,6 +24,7 @@ TEXT = frozenset(
         *("not_measured", "commit", "code", "settings"),
     }
 )
+COUNTS = frozenset({"length", "batch_size", "threads", "examples", "rounds", "warmup"})
 
 Row = dict[str, Any]
 
@@ -73,4 +74,4 @@ def _value(column: str, text: str) -> Any:
         return None
     if column in TEXT:
         return text
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+    return int(text) if column in COUNTS else float(text)

@@ -124,17 +124,18 @@ def _part(name: str, rows: Sequence[Row]) -> str:
 
 def _facts(row: Row) -> dict[str, str]:
     """Return the cells of a row that do not depend on what it is compared with."""
-    inputs = row["inputs"] if row["length"] is None else f"{row['length']} tokens"
+    inputs = row["inputs"] or "-" if row["length"] is None else f"{row['length']} tokens"
     return {
         "contender": row["contender"],
         "shape": SHAPE_TITLES[row["shape"]],
         "inputs": inputs,
-        "batch": str(row["batch_size"]),
+        "batch": number(row["batch_size"], 0),
         "threads": number(row["threads"], 0),
         "dtype": row["dtype"],
         **{f"ms {p}": number(row[f"latency_ms_{p}"], 2) for p in ("p50", "p95", "p99")},
         "examples/s": number(row["examples_per_s"], 1),
         "peak MiB": number(row["peak_mib"], 0),
+        "over loaded": number(row["over_loaded_mib"], 0),
         "FLOPs": number(row["flops_ratio"]),
         "left early": number(row["left_early"], 2),
         "not measured": row["not_measured"] or "-",

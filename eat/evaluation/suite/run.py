@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 
 import torch
 
+from eat.evaluation.contenders import ONNX_FP32, ONNX_INT8
 from eat.evaluation.suite import timed
 from eat.evaluation.suite.compare import Budget, Comparison, compare
 from eat.evaluation.suite.machine import code_digest, machine_class
+from eat.evaluation.suite.memory import memory_rows
+from eat.evaluation.suite.pool import pool
 from eat.evaluation.suite.records import Row, is_current, read_part, write_part
 from eat.evaluation.suite.report import write_suite_report
 from eat.evaluation.suite.settings import SuiteSettings
@@ -29,6 +33,7 @@ TIMED: Mapping[str, Callable[[Workbench], Iterator[Comparison]]] = {
     "depth": timed.depth,
     "windowed": timed.windowed,
     "curves": timed.curves,
+    "pool": pool,
 }
 """Parts that are comparisons of times."""
 HEAVY = ("curves", "training", "pool")
@@ -94,8 +99,13 @@ def _rows(
 ) -> Iterator[Row]:
     if part == "training":
         yield from training_rows(shape, dtype, settings, training)
-    else:
-        yield from _timed_rows(part, Workbench(shape, dtype, settings))
+        return
+    with tempfile.TemporaryDirectory(prefix="eat-suite-") as folder:
+        bench = Workbench(shape, dtype, settings, Path(folder))
+        yield from memory_rows(bench) if part == "memory" else _timed_rows(part, bench)
+        if part in ("serving", "memory") and bench.without_onnx is not None:
+            for name in (ONNX_FP32, ONNX_INT8):
+                yield {"contender": name, "engine": name, "not_measured": bench.without_onnx}
 
 
 def _timed_rows(part: str, bench: Workbench) -> Iterator[Row]:
@@ -106,7 +116,7 @@ def _timed_rows(part: str, bench: Workbench) -> Iterator[Row]:
     counts = settings.thread_counts[-1:] if on_curve else settings.thread_counts
     for comparison in TIMED[part](bench):
         for threads in counts:
-            rows = compare(comparison, budget, threads)
+            rows = compare(comparison, budget, threads, settings.torch_device)
             log.info("%s", _said(part, bench, comparison, rows))
             yield from rows
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eat.evaluation.contenders import ALL_OFF, PADDED
+from eat.evaluation.suite.pool import PLAIN, POOL
 from eat.evaluation.suite.records import Row
 from eat.evaluation.suite.timed import ALL_EXIT, LONG, PRUNED, PRUNED_EXITS, WINDOWED_HALF, WINDOWED_NAME
 
@@ -69,7 +70,9 @@ def find(figure: Figure, rows: Sequence[Row], threads: int | None, dtype: str) -
     of_part = [row for row in rows if row["part"] == figure.part]
     if not of_part:
         return f"not measured (parts=[{figure.part}] was not run)"
-    wanted = {"threads": threads, "dtype": dtype, **figure.where}
+    wanted = {"dtype": dtype, **figure.where}
+    if figure.column != "memory":  # which threads share
+        wanted["threads"] = threads
     found = [row for row in of_part if all(row[key] == value for key, value in wanted.items())]
     if not found:
         return "not measured (not among the settings)"
@@ -120,7 +123,7 @@ def _on_cpu(shape: str) -> list[Figure]:
             at_most=True,
         ),
         *(_peak(shape, *case) for case in ((8, 512), (1, 4096))),
-        *([_training(shape)] if shape == "minilm" else []),
+        *([_training(shape), _pool(shape)] if shape == "minilm" else []),
     ]
 
 
@@ -171,3 +174,9 @@ def _peak(shape: str, size: int, length: int) -> Figure:
 def _training(shape: str) -> Figure:
     where = {"shape": shape, "contender": "eat"}
     return Figure(what="dense training over Hugging Face Trainer: batch 32", part="training", where=where, target=1.3)
+
+
+def _pool(shape: str) -> Figure:
+    where = {"shape": shape, "contender": POOL, "baseline": PLAIN}
+    what = "survivor pool over plain batches of 32, half leave early"
+    return Figure(what=what, part="pool", where=where, target=1.1)

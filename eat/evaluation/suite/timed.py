@@ -19,14 +19,14 @@ LONG = 64
 
 
 def serving(bench: Workbench) -> Iterator[Comparison]:
-    """Ours with everything off against Hugging Face padded and grouped, as a gateway, a queue, and on long texts."""
+    """Ours with everything off against Hugging Face and ONNX Runtime: as a gateway, as a queue, and on long texts."""
     padded, grouped = bench.hugging_face
     for data_set, size in (("sst2", 1), ("sst2", 32), ("imdb", 8)):
         yield Comparison(
             inputs=data_set,
             batch_size=size,
             examples=bench.examples(data_set),
-            entrants=[padded, *([grouped] if size > 1 else []), bench.all_off],
+            entrants=[padded, *([grouped] if size > 1 else []), bench.all_off, *bench.onnx],
             baselines=[PADDED, ALL_OFF],
             min_batches=16 if size == 1 else 2,
         )

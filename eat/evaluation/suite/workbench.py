@@ -3,11 +3,22 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from eat.evaluation.contenders import ALL_OFF, GROUPED, PADDED, Contender, Encoded, all_off, hugging_face_call
+from eat.evaluation.contenders import (
+    ALL_OFF,
+    GROUPED,
+    PADDED,
+    Contender,
+    Encoded,
+    all_off,
+    hugging_face_call,
+    onnx_contenders,
+)
+from eat.evaluation.onnx import why_not
 from eat.evaluation.suite.compare import Entrant, ours
 from eat.evaluation.suite.inputs import draw_lengths, random_examples, real_lengths
 from eat.evaluation.suite.settings import SuiteSettings
@@ -33,11 +44,13 @@ class Workbench:
         shape: Out of `SHAPES`.
         dtype: Precision.
         settings: The suite's.
+        folder: Holds what is written for other engines and processes, as long as it is measured.
     """
 
     shape: str
     dtype: torch.dtype
     settings: SuiteSettings
+    folder: Path
 
     @cached_property
     def model(self) -> AdaptiveForSequenceClassification:
@@ -63,6 +76,18 @@ class Workbench:
             Entrant(Contender(GROUPED, GROUPED, call, grouped=True)),
         )
 
+    @cached_property
+    def onnx(self) -> tuple[Entrant, ...]:
+        """ONNX Runtime, float32 and int8; nobody where it cannot be measured."""
+        if self.without_onnx is not None:
+            return ()
+        return tuple(Entrant(c) for c in onnx_contenders(self.model, self.folder, token_types=True))
+
+    @property
+    def without_onnx(self) -> str | None:
+        """Why ONNX Runtime takes no part; None where it does."""
+        return why_not(self.settings.torch_device)
+
     @property
     def pruned(self) -> AdaptiveForSequenceClassification:
         """The paper's pruning with full attention and no exits."""
@@ -80,14 +105,16 @@ class Workbench:
                 confidence.append(float(max_probability(output.all_logits[:, 0]).item()))
         return variant(model, exit={"name": "confidence", "threshold": float(np.median(confidence))})
 
-    def examples(self, data_set: str, at_least: int = 1) -> list[Encoded]:
+    def examples(self, data_set: str, at_least: int = 1, times: int = 1) -> list[Encoded]:
         """Draw examples of real lengths.
 
         Args:
             data_set: Out of `DATA_SETS`.
             at_least: Shorter ones are left out.
+            times: So many times as many as a comparison usually has.
         """
-        lengths = draw_lengths(real_lengths(data_set), self.settings.examples, self.settings.seed, at_least)
+        count = times * self.settings.examples
+        lengths = draw_lengths(real_lengths(data_set), count, self.settings.seed, at_least)
         return random_examples(lengths, VOCAB_SIZE, self.settings.seed)
 
     def examples_of(self, length: int, count: int) -> list[Encoded]:
@@ -95,7 +122,8 @@ class Workbench:
         return random_examples(np.full(count, length), VOCAB_SIZE, self.settings.seed)
 
     def _build(self, num_layers: int | None) -> AdaptiveForSequenceClassification:
-        longest = max(512, *self.settings.lengths, *self.settings.curve_lengths)
+        lengths = [*self.settings.lengths, *self.settings.curve_lengths]
+        longest = max(512, *lengths, *(length for _, length in self.settings.memory_batches))
         return build_model(
             self.shape,
             max_length=longest,

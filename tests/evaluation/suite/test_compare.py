@@ -5,22 +5,31 @@ import pytest
 import torch
 
 from eat.evaluation.contenders import ALL_OFF, GROUPED, PADDED
+from eat.evaluation.suite import workbench
 from eat.evaluation.suite.compare import Budget, Comparison, compare
 from eat.evaluation.suite.settings import SuiteSettings
 from eat.evaluation.suite.timed import ALL_EXIT, LONG, PRUNED, PRUNED_EXITS, STATIC, depth, pruning, serving
 from eat.evaluation.suite.workbench import Workbench
 
+CPU = torch.device("cpu")
 BUDGET = Budget(seconds=0.05, rounds=2, warmup=2)
 
 
 @pytest.fixture(scope="module")
-def bench():
+def bench(tmp_path_factory):
+    """Build a tiny shape, without ONNX Runtime: it has tests of its own and takes long to export to."""
     settings = SuiteSettings(shapes=["tiny"], examples=64, lengths=[64], curve_lengths=[16], device="cpu")
-    return Workbench("tiny", torch.float32, settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workbench, "why_not", lambda device: "left out of these tests")
+        yield Workbench("tiny", torch.float32, settings, tmp_path_factory.mktemp("bench"))
 
 
 def measured(comparison):
-    return {row["contender"]: row for row in compare(comparison, BUDGET, threads=1) if row["baseline"] == ALL_OFF}
+    return {
+        row["contender"]: row
+        for row in compare(comparison, BUDGET, threads=1, device=CPU)
+        if row["baseline"] == ALL_OFF
+    }
 
 
 @pytest.mark.parametrize(
@@ -47,7 +56,7 @@ def test_serving_sets_everybody_beside_both_baselines(bench):
     assert [e.contender.name for e in alone.entrants] == [PADDED, ALL_OFF]
     assert [e.contender.name for e in queue.entrants] == [PADDED, GROUPED, ALL_OFF]
     assert (queue.batch_size, long.batch_size, long.inputs) == (32, 8, "imdb")
-    rows = compare(queue, BUDGET, threads=1)
+    rows = compare(queue, BUDGET, threads=1, device=CPU)
     assert [(row["contender"], row["baseline"]) for row in rows] == [
         (name, baseline) for baseline in (PADDED, ALL_OFF) for name in (PADDED, GROUPED, ALL_OFF)
     ]
@@ -89,15 +98,15 @@ def test_everybody_leaves_at_a_third_of_the_depth(bench):
 def test_a_slow_comparison_is_timed_on_its_first_examples(bench):
     comparison = list(serving(bench))[1]
     slow = Budget(seconds=1e-6, rounds=2, warmup=1)
-    rows = compare(comparison, slow, threads=1)
+    rows = compare(comparison, slow, threads=1, device=CPU)
     assert {row["examples"] for row in rows} == {64}  # two batches, so that grouping by length has something to do
     some = {"examples": comparison.examples, "entrants": comparison.entrants, "baselines": [ALL_OFF]}
     one = Comparison(inputs="x", batch_size=8, **some)
-    assert {row["examples"] for row in compare(one, slow, threads=1)} == {8}
+    assert {row["examples"] for row in compare(one, slow, threads=1, device=CPU)} == {8}
 
 
 def test_tokens_per_second_are_those_of_the_examples(bench):
     comparison = list(serving(bench))[1]
-    row = compare(comparison, BUDGET, threads=1)[0]
+    row = compare(comparison, BUDGET, threads=1, device=CPU)[0]
     lengths = [len(example["input_ids"]) for example in comparison.examples[: row["examples"]]]
     assert row["tokens_per_s"] == pytest.approx(row["examples_per_s"] * np.mean(lengths))

@@ -4,7 +4,7 @@ import pytest
 
 from eat.evaluation.suite.records import is_current, read_part, write_part
 
-ROW = {"part": "serving", "threads": 1, "speedup": 1.25, "code": "0123", "settings": "77777777", "commit": None}
+ROW = {"part": "serving", "threads": 1, "speedup": 1.0, "code": "0123", "settings": "77777777", "commit": None}
 
 
 def test_rows_come_back(tmp_path):
@@ -12,6 +12,7 @@ def test_rows_come_back(tmp_path):
     (row,) = read_part(tmp_path / "x.csv")
     assert {key: row[key] for key in ROW} == ROW  # digests stay text though they look like numbers
     assert row["peak_mib"] is None
+    assert (type(row["threads"]), type(row["speedup"])) == (int, float)
 
 
 def test_no_file_is_no_rows(tmp_path):
