@@ -13,6 +13,8 @@ from transformers import BertTokenizer
 
 from eat.attention import build_attention
 from eat.evaluation.benchmark import BenchmarkSettings
+from eat.evaluation.suite import SuiteSettings
+from eat.evaluation.suite.settings import PART_NAMES
 from eat.exits import EXITS, build_exit
 from eat.pruners import PRUNERS, build_pruner
 from eat.tasks import TASKS, build_task
@@ -102,6 +104,14 @@ def test_logger(option, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     for logger in composed(f"logger={option}").logger.values():
         assert isinstance(instantiate(logger)(folder=tmp_path), Logger)
+
+
+def test_suite():
+    config = plain(composed(name="suite"))
+    settings = SuiteSettings(**{key: value for key, value in config.items() if key not in ("folder", "fresh")})
+    assert settings.chosen_parts == PART_NAMES
+    with pytest.raises(HydraException, match="secnods"):
+        composed("secnods=3", name="suite")
 
 
 @pytest.mark.parametrize("option", options("callbacks"))

@@ -86,6 +86,7 @@ def _summary(folder: Path, rows: Sequence[Row], table: str) -> str:
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     device = _kind(rows)
     machine = environment["gpu"] if device == "cuda" else f"{environment['cpu']}, {environment['cpu_cores']} cores"
+    machine += f", TF32 {'on' if environment['tf32'] else 'off'}" if device == "cuda" else ""
     commits = ", ".join(dict.fromkeys(str(row["commit"])[:12] for row in rows))
     elsewhere = [f"{f.what} ({SHAPE_TITLES[f.where['shape']]})" for f in figures() if f.device != device]
     left_out = "; ".join(dict.fromkeys(elsewhere))

@@ -6,6 +6,8 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from eat.evaluation.suite.settings import SuiteSettings
 from eat.evaluation.suite.training import TrainingContenders, training_rows
 from eat.evaluation.suite.workbench import Workbench
 from eat.files import write_text
+from eat.machine import describe_host, gpu_clocks
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +68,7 @@ def run_suite(
     """
     place = Path(folder) / machine_class(settings.torch_device, str(environment["cpu"]))
     values = settings.measured_values()
+    facts = {**environment, **_conditions(settings), "settings": values}  # the load is the others', not ours
     stamp = {
         "commit": environment["commit"],
         "code": code_digest(),
@@ -78,7 +82,7 @@ def run_suite(
         began = time.monotonic()
         rows = [{"part": part, **_where(settings), **row, **stamp} for row in _measure(part, settings, training)]
         write_part(path, rows)
-        write_text(place / ENVIRONMENT, json.dumps({**environment, "settings": values}, indent=1) + "\n")
+        write_text(place / ENVIRONMENT, json.dumps(facts, indent=1) + "\n")
         log.info("%s: measured in %.1f minutes", part, (time.monotonic() - began) / 60)
     table = write_suite_report(place)
     log.info("\n%s\n\nresults: %s", table, place)
@@ -137,3 +141,13 @@ def _said(part: str, bench: Workbench, comparison: Comparison, rows: list[Row]) 
 def _where(settings: SuiteSettings) -> dict[str, Any]:
     device = settings.torch_device
     return {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
+
+
+def _conditions(settings: SuiteSettings) -> dict[str, Any]:
+    """Return what times depend on beside versions: the host with its load, ONNX Runtime, and on a GPU its state."""
+    facts: dict[str, Any] = describe_host()
+    if find_spec("onnxruntime") is not None:
+        facts["onnxruntime"] = metadata.version("onnxruntime")
+    if settings.torch_device.type == "cuda":
+        facts |= {"tf32": torch.backends.cuda.matmul.allow_tf32, "cuda": torch.version.cuda, "clocks": gpu_clocks()}
+    return facts
