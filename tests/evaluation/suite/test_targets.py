@@ -93,3 +93,13 @@ def test_every_figure_is_asked_once():
     asked = [(f.what, f.where["shape"], f.device) for f in figures()]
     assert len(asked) == len(set(asked))
     assert {f.device for f in figures()} == {"cpu", "cuda"}
+
+
+def test_a_gpus_table_asks_for_its_own_figures_in_each_precision():
+    place = {"device": "Some GPU", "shape": "bert_base", "inputs": "sst2", "batch_size": 32}
+    rows = [timed(dtype=dtype, speedup=speedup, **place) for dtype, speedup in (("bfloat16", 2.0), ("float32", 1.4))]
+    table = targets_table(rows).splitlines()
+    assert "bfloat16, 1 thread" in table[0] and "float32, 1 thread" in table[0]
+    line = next(line for line in table if "batch 32, SST-2" in line)
+    assert "at least 1.8x" in line and "2.00x [1.90, 2.10] |" in line and "1.40x [1.30, 1.50], missed" in line
+    assert len(table) == 2 + sum(figure.device == "cuda" for figure in figures())
