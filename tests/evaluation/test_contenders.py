@@ -10,7 +10,7 @@ from transformers import DataCollatorWithPadding
 
 from eat.data.tokenizer import train_tokenizer
 from eat.evaluation.benchmark import BenchmarkSettings, draw_examples, run_benchmark
-from eat.evaluation.calls import packed_call, padded
+from eat.evaluation.calls import packed_call, padded, with_torchs_product
 from eat.evaluation.contenders import (
     ALL_OFF,
     GROUPED,
@@ -40,6 +40,21 @@ def test_baselines_answer_alike(examples: list[dict[str, list[int]]]) -> None:
         answers = {name: contenders[name](examples) for name in (PADDED, GROUPED, ALL_OFF)}
     np.testing.assert_allclose(answers[ALL_OFF], answers[PADDED], atol=1e-4)
     np.testing.assert_allclose(answers[GROUPED], answers[PADDED], atol=1e-6)
+
+
+def test_torchs_product_is_used_inside_the_call_alone() -> None:
+    seen = []
+
+    def call(batch: list[Any]) -> None:
+        seen.append(torch.backends.mkldnn.enabled)
+        if not batch:
+            raise ValueError("nothing to answer")
+
+    with_torchs_product(call)([{"input_ids": [5]}])
+    with pytest.raises(ValueError, match="nothing"):
+        with_torchs_product(call)([])
+    assert seen == [False, False]
+    assert torch.backends.mkldnn.enabled is True
 
 
 def test_contenders_leave_the_model_alone_and_share_its_weights() -> None:

@@ -26,7 +26,13 @@ def serving(bench: Workbench) -> Iterator[Comparison]:
             inputs=data_set,
             batch_size=size,
             examples=bench.examples(data_set),
-            entrants=[padded, *([grouped] if size > 1 else []), bench.all_off, *bench.onnx],
+            entrants=[
+                padded,
+                *([grouped] if size > 1 else []),
+                bench.all_off,
+                *bench.without_onednn,
+                *bench.onnx,
+            ],
             baselines=[PADDED, ALL_OFF],
             min_batches=16 if size == 1 else 2,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eat.evaluation.calls import with_torchs_product
 from eat.evaluation.contenders import (
     ALL_OFF,
     GROUPED,
@@ -29,6 +30,8 @@ from eat.ops.confidence import max_probability
 PRUNER = {"name": "l2_norm", "depths": [2, 4], "ratio": 0.3}
 """The paper's: 30 % after layers 2 and 4."""
 WINDOW = 32
+TORCHS_PRODUCT = f"{ALL_OFF}_torchs_product"
+"""Says how much of a speed-up over Hugging Face is the library's: see :mod:`eat.ops.linear`."""
 EVERYBODY = {"name": "confidence", "threshold": 0.0}
 """An exit that every example takes at the first head."""
 
@@ -66,6 +69,15 @@ class Workbench:
     def all_off(self) -> Entrant:
         """Ours with everything off: what efficiency is measured against."""
         return ours(ALL_OFF, all_off(self.model))
+
+    @cached_property
+    def without_onednn(self) -> tuple[Entrant, ...]:
+        """Ours with everything off and torch's own matrix product, as Hugging Face has it; nobody on a GPU."""
+        if self.settings.torch_device.type == "cuda":
+            return ()
+        off = self.all_off
+        call = with_torchs_product(off.contender.call)
+        return (Entrant(Contender(TORCHS_PRODUCT, "eat", call), off.model),)
 
     @cached_property
     def hugging_face(self) -> tuple[Entrant, Entrant]:

@@ -9,7 +9,7 @@ from eat.evaluation.suite import workbench
 from eat.evaluation.suite.compare import Budget, Comparison, compare
 from eat.evaluation.suite.settings import SuiteSettings
 from eat.evaluation.suite.timed import ALL_EXIT, LONG, PRUNED, PRUNED_EXITS, STATIC, depth, pruning, serving
-from eat.evaluation.suite.workbench import Workbench
+from eat.evaluation.suite.workbench import TORCHS_PRODUCT, Workbench
 
 CPU = torch.device("cpu")
 BUDGET = Budget(seconds=0.05, rounds=2, warmup=2)
@@ -53,12 +53,13 @@ def test_fewer_rounds_may_be_asked_for():
 
 def test_serving_sets_everybody_beside_both_baselines(bench):
     alone, queue, long = serving(bench)
-    assert [e.contender.name for e in alone.entrants] == [PADDED, ALL_OFF]
-    assert [e.contender.name for e in queue.entrants] == [PADDED, GROUPED, ALL_OFF]
+    assert [e.contender.name for e in alone.entrants] == [PADDED, ALL_OFF, TORCHS_PRODUCT]
+    everybody = [PADDED, GROUPED, ALL_OFF, TORCHS_PRODUCT]
+    assert [e.contender.name for e in queue.entrants] == everybody
     assert (queue.batch_size, long.batch_size, long.inputs) == (32, 8, "imdb")
     rows = compare(queue, BUDGET, threads=1, device=CPU)
     assert [(row["contender"], row["baseline"]) for row in rows] == [
-        (name, baseline) for baseline in (PADDED, ALL_OFF) for name in (PADDED, GROUPED, ALL_OFF)
+        (name, baseline) for baseline in (PADDED, ALL_OFF) for name in everybody
     ]
     own = [row for row in rows if row["contender"] == row["baseline"]]
     assert {(row["speedup"], row["speedup_low"], row["speedup_high"]) for row in own} == {(1.0, 1.0, 1.0)}
