@@ -12,6 +12,10 @@ from eat.attention import Attention
 from eat.modules.linear import Linear
 from eat.packed import Packed
 
+# Most numbers inside the feed-forward at a time, for inference on a CPU: bounds its memory where there are many rows.
+# On AMD EPYC the wide BERT-base shape is 7 % faster for it at 4096 rows and the MiniLM shape 4 % slower.
+INNER_CELLS = 3 * 2**20
+
 
 class Block(nn.Module):
     """Self-attention, then feed-forward, each with a residual and a LayerNorm after it (Devlin et al. 2019).
@@ -59,9 +63,16 @@ class Block(nn.Module):
         """Return the rows after this block, with the attention they received where asked."""
         attention_dropout = self.attention_dropout if self.training else 0.0
         project, finish = compiled_dense() if self.compiled else (Block.project, Block.finish)
-        qkv = project(self, state.rows)
-        mixed, scores = self.attention(qkv, state, dropout=attention_dropout, received=received)
-        return state.with_rows(finish(self, state.rows, mixed), scores)
+        # Not named, so that queries, keys and values are gone before the feed-forward needs memory.
+        mixed, scores = self.attention(project(self, state.rows), state, dropout=attention_dropout, received=received)
+        rows, step = state.rows, INNER_CELLS // self.inner.out_features
+        if torch.is_grad_enabled() or not rows.is_cpu or rows.shape[0] <= step:
+            return state.with_rows(finish(self, rows, mixed), scores)
+        finished = torch.empty_like(rows)
+        for start in range(0, rows.shape[0], step):
+            part = slice(start, start + step)
+            finished[part] = finish(self, rows[part], mixed[part])
+        return state.with_rows(finished, scores)
 
     def project(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens 3 heads head_dim"]:
         """Return each row's query, key and value, by one matrix product."""
