@@ -25,6 +25,7 @@ from eat.training.backbones import TrainingBackbone, build_classifier
 from eat.training.checkpoints import LAST, load_best
 from eat.training.environment import write_environment
 from eat.training.module import AdaptiveModule
+from eat.training.objectives import build_objective
 from eat.training.run import RunFolder, choose_run, continued_config
 
 CONF = str(Path(__file__).parent / "conf")  # absolute, so that it is found from an import as well
@@ -86,8 +87,11 @@ def train(config: DictConfig, run: RunFolder) -> None:
             head_pooling=config.head_pooling,
             seed=config.seed,
         ),
-        instantiate(config.objective)(
-            tokenizer=tokenizer, label_names=task.label_names, max_length=backbone.max_length
+        build_objective(
+            plain(config.objective),
+            tokenizer=tokenizer,
+            label_names=task.label_names,
+            max_length=backbone.max_length,
         ),
         optimizer=instantiate(config.optimizer),
         scheduler=instantiate(config.scheduler),

@@ -19,7 +19,7 @@ from eat.exits import EXITS, build_exit
 from eat.pruners import PRUNERS, build_pruner
 from eat.tasks import TASKS, build_task
 from eat.training.backbones import TinyBackbone, TrainingBackbone, build_classifier
-from eat.training.objective import JointObjective
+from eat.training.objectives import OBJECTIVES, build_objective
 from eat.training.run import run_name, training_overrides
 from eat.training.schedule import PruningSchedule
 from train import plain
@@ -60,6 +60,8 @@ def test_every_part_of_a_family_has_its_yaml():
     assert options("pruner") == sorted(PRUNERS)
     assert options("exit") == sorted(EXITS)
     assert options("task") == sorted(TASKS)
+    presets = {"distill", "self_distill"}  # of the joint one
+    assert set(options("objective")) - presets == OBJECTIVES.keys()
 
 
 @pytest.mark.parametrize("option", options("task"))
@@ -81,14 +83,15 @@ def test_backbone(option):
 
 
 @pytest.mark.parametrize("option", options("objective"))
-def test_objective(option, tmp_path):
+def test_objective(option):
     config = composed(f"objective={option}", *(["objective.teacher=folder"] if option == "distill" else []))
-    build = instantiate(config.objective)
+    parts = {"tokenizer": TOKENIZER, "label_names": ("a", "b"), "max_length": 8}
     if option == "distill":
         with pytest.raises(ValueError, match=r"objective.teacher: expected the folder .* got 'folder'"):
-            build(tokenizer=TOKENIZER, label_names=("a", "b"), max_length=8)
+            build_objective(plain(config.objective), **parts)
     else:
-        assert isinstance(build(tokenizer=TOKENIZER, label_names=("a", "b"), max_length=8), JointObjective)
+        built = build_objective(plain(config.objective), **parts)
+        assert isinstance(built, OBJECTIVES["joint" if option == "self_distill" else option])
 
 
 @pytest.mark.parametrize("option", options("budget"))

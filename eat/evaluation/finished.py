@@ -160,10 +160,10 @@ def _name_of(part: Any) -> str | None:
 
 
 def _objective(spec: Mapping[str, Any]) -> str | None:
-    """Name the objective by the terms that have a weight."""
+    """Name the objective, by the terms that have a weight where it has several; older runs gave no name to the joint."""
     if not spec:
         return None
-    terms = ["joint"]
+    terms = [spec.get("name", "joint")]
     terms += ["self_distill"] if spec.get("self_weight") else []
     terms += ["distill"] if spec.get("teacher") else []
     return "+".join(terms)

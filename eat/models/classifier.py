@@ -159,6 +159,7 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
         lengths: Int[Tensor, " batch"] | None = None,
         labels: Tensor | None = None,
         trace: bool = False,
+        head_depths: Sequence[int] | None = None,
         return_dict: bool | None = None,
         inputs_embeds: Tensor | None = None,
         output_attentions: bool | None = None,
@@ -173,6 +174,7 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
             lengths: (batch,) tokens of each sequence of a packed input.
             labels: (batch,) class indices, or real values for regression; ``loss`` is then given.
             trace: Run every head and let nobody leave early; ``all_logits`` is then given. Implied in training mode.
+            head_depths: Trace these heads alone, in ascending order; blocks behind the last of them do not run either.
             return_dict: False gives a tuple.
             inputs_embeds: Not supported.
             output_attentions: Not supported.
@@ -191,20 +193,33 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
                     f"{name}: not supported, since rows leave the encoder while it runs; "
                     f"expected input_ids and no {name}"
                 )
-        output = self._run(input_ids, attention_mask, token_type_ids, lengths, trace or self.training)
+        traced = self._traced_heads(head_depths)
+        trace = trace or self.training or traced is not None
+        output = self._run(input_ids, attention_mask, token_type_ids, lengths, trace, traced)
         if labels is not None:
-            output = dataclasses.replace(output, loss=self._loss(output, labels))  # assigned later, it would come last
+            loss = self._loss(output, labels, traced or self.head_depths)
+            output = dataclasses.replace(output, loss=loss)  # assigned later, it would come last
         if return_dict if return_dict is not None else self.config.return_dict:
             return output
         return output.to_tuple()
 
-    def _loss(self, output: AdaptiveOutput, labels: Tensor) -> Float[Tensor, ""]:
+    def _traced_heads(self, head_depths: Sequence[int] | None) -> tuple[int, ...] | None:
+        if head_depths is None:
+            return None
+        depths = tuple(head_depths)
+        if not depths or set(depths) - set(self.head_depths) or list(depths) != sorted(set(depths)):
+            raise ValueError(
+                f"head_depths: expected some of {list(self.head_depths)} in ascending order, got {list(depths)}"
+            )
+        return depths
+
+    def _loss(self, output: AdaptiveOutput, labels: Tensor, head_depths: tuple[int, ...]) -> Float[Tensor, ""]:
         if output.logits is None or labels.shape[0] != output.logits.shape[0]:
             raise ValueError(f"labels: expected one per sequence, got shape {tuple(labels.shape)}")
         regression = output.logits.shape[1] == 1
         if self.training and output.all_logits is not None:
             joint = joint_mean_squared_error if regression else joint_cross_entropy
-            weights = [EARLY_HEAD_WEIGHT] * (len(self.head_depths) - 1) + [1.0]
+            weights = [1.0 if depth == self.num_layers else EARLY_HEAD_WEIGHT for depth in head_depths]
             return joint(output.all_logits, labels, output.logits.new_tensor(weights))
         if regression:
             return F.mse_loss(output.logits.squeeze(1), labels.to(output.logits.dtype))

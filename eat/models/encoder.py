@@ -103,31 +103,35 @@ class AdaptiveEncoder(nn.Module):
         self.pruner = pruner
         self.exit_criterion = exit_criterion
 
-    def forward(self, state: Packed, trace: bool) -> AdaptiveOutput:
+    def forward(self, state: Packed, trace: bool, head_depths: tuple[int, ...] | None = None) -> AdaptiveOutput:
         """Run segment after segment until every sequence has left.
 
         Args:
             state: Embedded rows.
             trace: True runs every head and lets nobody leave early.
+            head_depths: See ``advance``.
         """
         answers = _Answers(state, len(self.blocks))
         standing: Standing | None = Standing(state)
         while standing is not None:
-            reached = self.advance(standing, trace)
+            reached = self.advance(standing, trace, head_depths)
             answers.take(reached)
             standing = reached.staying
         return answers.output(reached.history if trace else None)
 
-    def advance(self, standing: Standing, trace: bool) -> Reached:
+    def advance(self, standing: Standing, trace: bool, head_depths: tuple[int, ...] | None = None) -> Reached:
         """Run one segment and let leave who may.
 
         Args:
             standing: Where the sequences stand; not at the last head.
             trace: True runs every head and lets nobody leave early.
+            head_depths: The only heads to run, in ascending order: the last of them takes everybody. Default: all that
+                ``running_heads`` names.
         """
-        here = self.to_head(standing, trace)
+        head_depths = head_depths or self.running_heads(trace)
+        here = self.to_head(standing, head_depths)
         parted: _Parted
-        if here.depth == len(self.blocks):
+        if here.depth == head_depths[-1]:
             parted = here.state.example, here.history[-1], None
         elif trace:
             parted = (), here.history[-1, :0], here.standing
@@ -135,14 +139,14 @@ class AdaptiveEncoder(nn.Module):
             parted = _let_leave(here, self.exit_criterion(here.history))
         return Reached(here.depth, here.history, here.state.example, here.lengths, *parted)
 
-    def to_head(self, standing: Standing, trace: bool) -> AtHead:
+    def to_head(self, standing: Standing, head_depths: tuple[int, ...]) -> AtHead:
         """Run the blocks up to the next head, and that head; nothing here waits for the device.
 
         Args:
             standing: Where the sequences stand; not at the last head.
-            trace: True runs every head.
+            head_depths: The heads that run.
         """
-        state, head_depths, lengths = standing.state, self.running_heads(trace), []
+        state, lengths = standing.state, []
         for depth, block in islice(enumerate(self.blocks), standing.depth, None):
             if depth in self.pruner.depths:
                 after = self.pruner.lengths_after(state.host_lengths, state.num_protected, depth)

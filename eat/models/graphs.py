@@ -104,14 +104,15 @@ class RecordedShape:
     def _segment(self, before: AtHead | None) -> tuple[AtHead, Tensor | None]:
         """Run to the next head; return what it said and, at an early one, whether the sequence leaves."""
         encoder = self._encoder
+        heads = encoder.running_heads(trace=False)
         if before is None:
             ids, types = self._ids, self._types
             state = pack_inputs(self._backbone, encoder.embeddings, ids, None, types, self._lengths, protected_id=None)
-            here = encoder.to_head(Standing(state), trace=False)
+            here = encoder.to_head(Standing(state), heads)
         else:
             # A mask left over from another run would hold that run's positions.
             standing = Standing(before.state.uncached(), before.depth, before.history)
-            here = encoder.to_head(standing, trace=False)
+            here = encoder.to_head(standing, heads)
         return here, None if here.depth == len(encoder.blocks) else encoder.exit_criterion(here.history)
 
     def answer(self, input_ids: Int[Tensor, ...], token_type_ids: Int[Tensor, ...] | None) -> AdaptiveOutput:

@@ -108,6 +108,7 @@ class Serving(nn.Module):
         token_type_ids: Int[Tensor, ...] | None,
         lengths: Int[Tensor, " batch"] | None,
         trace: bool,
+        head_depths: tuple[int, ...] | None,
     ) -> AdaptiveOutput:
         graphs = self._graphs
         if graphs is not None and not trace and self._protected_id is None:
@@ -123,5 +124,5 @@ class Serving(nn.Module):
             lengths,
             protected_id=self._protected_id,
         )
-        answer: AdaptiveOutput = self.encoder(state, trace=trace)
+        answer: AdaptiveOutput = self.encoder(state, trace=trace, head_depths=head_depths)
         return answer

@@ -1,9 +1,13 @@
-"""Training losses over the exit heads, as pure functions; EAT's equations 1 and 2 (arXiv:2510.12856)."""
+"""Training losses over the exit heads, as pure functions; EAT's equations 1 and 2 (arXiv:2510.12856) and others'."""
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from eat.ops.confidence import normalised_entropy
 
 
 def joint_cross_entropy(
@@ -21,11 +25,8 @@ def joint_cross_entropy(
     Returns:
         The loss in nats.
     """
-    batch, heads, classes = all_logits.shape
-    losses = F.cross_entropy(
-        _precise(all_logits).reshape(batch * heads, classes), labels.repeat_interleave(heads), reduction="none"
-    )
-    return losses.view(batch, heads).mean(dim=0) @ weights.to(losses)
+    losses = _cross_entropies(all_logits, labels).mean(dim=0)
+    return losses @ weights.to(losses)
 
 
 def joint_mean_squared_error(
@@ -46,6 +47,53 @@ def joint_mean_squared_error(
     errors = _precise(all_logits).squeeze(-1) - labels.unsqueeze(1)
     squared = errors.square().mean(dim=0)
     return squared @ weights.to(squared)
+
+
+def depth_weights(head_depths: Sequence[int]) -> tuple[float, ...]:
+    """Return PABEE's weight of each head (Zhou et al. 2020, eq. 3): j / sum_j j, j its depth.
+
+    Args:
+        head_depths: Depths of the heads, from 1.
+
+    Returns:
+        Weights that add up to 1.
+    """
+    return tuple(depth / sum(head_depths) for depth in head_depths)
+
+
+def routing_weights(all_logits: Float[Tensor, "batch heads classes"]) -> Float[Tensor, "batch heads"]:
+    """Return how likely each example is to leave at each head: r_l = (1 - H_l) prod_{j<l} H_j.
+
+    BEExformer (Ansar et al. 2024, arXiv:2412.05225) weighs the heads' losses by a soft routing of the examples; this is
+    ours: the normalised entropy H_l is taken as the probability of staying after head l, and the last head takes the
+    rest, prod_{j<L} H_j.
+
+    Args:
+        all_logits: Logits of every head, the last head last; they get no gradient from this, or a loss could be
+            lowered by sending an example elsewhere.
+
+    Returns:
+        Weights in [0, 1] that add up to 1 for each example.
+    """
+    stays = normalised_entropy(all_logits.detach()).clamp(0, 1)
+    arrives = torch.cat((torch.ones_like(stays[:, :1]), stays[:, :-1].cumprod(1)), dim=1)
+    leaves = torch.cat((1 - stays[:, :-1], torch.ones_like(stays[:, :1])), dim=1)
+    return arrives * leaves
+
+
+def routed_cross_entropy(
+    all_logits: Float[Tensor, "batch heads classes"], labels: Int[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """Return the mean over the examples of sum_l r_l CE(P_l, y), r from ``routing_weights``.
+
+    Args:
+        all_logits: Logits of every head, the last head last.
+        labels: Class of each example, in [0, classes).
+
+    Returns:
+        The loss in nats.
+    """
+    return (_cross_entropies(all_logits, labels) * routing_weights(all_logits)).sum(1).mean()
 
 
 def distillation(
@@ -123,6 +171,16 @@ def regression_self_distillation(all_logits: Float[Tensor, "batch heads 1"]) -> 
     if early.shape[1] == 0:
         return all_logits.new_zeros(())
     return regression_distillation(early.reshape(-1, 1), final.expand_as(early).reshape(-1, 1))
+
+
+def _cross_entropies(
+    all_logits: Float[Tensor, "batch heads classes"], labels: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch heads"]:
+    batch, heads, classes = all_logits.shape
+    losses = F.cross_entropy(
+        _precise(all_logits).reshape(batch * heads, classes), labels.repeat_interleave(heads), reduction="none"
+    )
+    return losses.view(batch, heads)
 
 
 def _precise(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -110,7 +110,7 @@ class RunCheckpoints(Checkpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the model if it is the best so far."""
         assert isinstance(pl_module, AdaptiveModule)
-        if trainer.sanity_checking or not pl_module.annealed:
+        if trainer.sanity_checking or not pl_module.validation_counts:
             return
         score = float(trainer.callback_metrics[pl_module.monitored])
         if math.isnan(score):  # a correlation with constant predictions
@@ -152,7 +152,7 @@ def load_best(trainer: Trainer) -> None:
 
 
 class AnnealedEarlyStopping(EarlyStopping):
-    """Lightning's early stopping on the primary metric, blind until the final pruning ratio holds.
+    """Lightning's early stopping on the primary metric, blind where ``AdaptiveModule.validation_counts`` is false.
 
     Args:
         patience: Validations without improvement after which training stops.
@@ -176,7 +176,7 @@ class AnnealedEarlyStopping(EarlyStopping):
         trainer.should_stop = self.wait_count >= self.patience
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count this validation if the final ratio holds."""
+        """Count this validation if it tells anything."""
         assert isinstance(pl_module, AdaptiveModule)
-        if pl_module.annealed:
+        if pl_module.validation_counts:
             super().on_validation_end(trainer, pl_module)

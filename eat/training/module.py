@@ -14,7 +14,9 @@ from torchmetrics import MetricCollection
 
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.packed import AdaptiveOutput
-from eat.training.objective import JointObjective
+from eat.training.frozen import set_frozen
+from eat.training.objectives import Objective, Phase
+from eat.training.objectives.terms import supervised
 from eat.training.schedule import PruningSchedule
 
 Batch = Mapping[str, Tensor]
@@ -28,10 +30,11 @@ class AdaptiveModule(LightningModule):
 
     Args:
         model: The classifier.
-        objective: Gives the loss of a batch.
+        objective: Gives the loss of a batch, and says which heads and weights each step is about.
         optimizer: Makes the optimiser of a model.
-        scheduler: Makes the learning-rate schedule from an optimiser and ``total_steps``.
-        schedule: Scale of the pruning ratio over the steps; shrunk to the training where that is shorter.
+        scheduler: Makes the learning-rate schedule from an optimiser, ``total_steps`` and ``restarts``.
+        schedule: Scale of the pruning ratio over the steps; shrunk to the training, or its first stage, where that is
+            shorter: what is frozen afterwards has met the final ratio.
         metrics: What validation measures on the final head's logits.
         primary: Name of the primary metric among them; it is measured for every head and selects the best model.
         seed: With the step's number it decides all random state.
@@ -40,7 +43,7 @@ class AdaptiveModule(LightningModule):
     def __init__(
         self,
         model: AdaptiveForSequenceClassification,
-        objective: JointObjective,
+        objective: Objective,
         *,
         optimizer: Callable[[nn.Module], Optimizer],
         scheduler: Callable[..., LRScheduler],
@@ -61,7 +64,7 @@ class AdaptiveModule(LightningModule):
         )
         self.primary = primary
         self.seed = seed
-        self.steps_per_epoch = 0  # known once the data are
+        self.total_steps, self.steps_per_epoch = 0, 0  # known once the data are
         self._examples: list[Tensor] = []  # of the batches that the next optimiser step sums over
 
     @property
@@ -70,17 +73,30 @@ class AdaptiveModule(LightningModule):
         return f"val/{self.primary}"
 
     @property
-    def annealed(self) -> bool:
-        """True from the step on at which the final pruning ratio holds; at once where nothing is pruned."""
+    def phase(self) -> Phase:
+        """What the next step trains."""
+        return self.objective.phase(self.global_step, self.total_steps, self.model.head_depths)
+
+    @property
+    def validation_counts(self) -> bool:
+        """True where a validation tells which weights are best: as soon as the final pruning ratio holds.
+
+        Never in a training of stages, which keeps its last weights: before the last stage some heads are untrained, and
+        in it the final head, which is what validations compare, stands still.
+        """
+        if self.objective.restarts(self.total_steps):
+            return False
         return not self.model.pruner.depths or self.global_step >= self.schedule.end_step(self.steps_per_epoch)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimiser and its schedule, and fit the pruning schedule to the training's length."""
-        total_steps = int(self.trainer.estimated_stepping_batches)
+        self.total_steps = int(self.trainer.estimated_stepping_batches)
         self.steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        self.schedule = self.schedule.shrunk_to(total_steps / self.steps_per_epoch)
+        restarts = self.objective.restarts(self.total_steps)
+        first_stage = (*restarts, self.total_steps)[0]
+        self.schedule = self.schedule.shrunk_to(first_stage / self.steps_per_epoch)
         optimizer = self.make_optimizer(self.model)
-        scheduler = self.make_scheduler(optimizer, total_steps=total_steps)
+        scheduler = self.make_scheduler(optimizer, total_steps=self.total_steps, restarts=restarts)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_fit_start(self) -> None:
@@ -88,21 +104,27 @@ class AdaptiveModule(LightningModule):
         self.model.train()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set what depends on the step alone: random state and pruning ratio."""
+        """Set what depends on the step alone: random state, pruning ratio, and what stands still."""
         position = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
         torch.manual_seed(step_seed(self.seed, position, self.global_rank))
         self.model.set_pruning_scale(self.schedule.scale_at(self.global_step, self.steps_per_epoch))
+        set_frozen(self.model, self.trainer.optimizers[0], self.phase.frozen)
+
+    def on_fit_end(self) -> None:
+        """Hand the model back with everything able to learn."""
+        set_frozen(self.model, self.trainer.optimizers[0], False)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a packed batch."""
-        output = self._forward(batch)
-        assert output.all_logits is not None  # every head answers in training
-        loss, parts = self.objective(output.all_logits, batch)
+        phase = self.phase
+        output = self._forward(batch, phase.head_depths)
+        assert output.all_logits is not None
+        loss, parts = self.objective(output.all_logits, batch, phase)
         self._examples.append(batch["example"])
         if not torch.isfinite(loss):
             raise FloatingPointError(self._explain(f"the loss is {loss.item()}"))
         shown = {"train/loss": loss.detach(), "train/retention": output.retention.mean()}
-        if not batch["labels"].is_floating_point():
+        if not batch["labels"].is_floating_point() and phase.head_depths[-1] == self.model.num_layers:
             shown["train/accuracy"] = (output.all_logits[:, -1].argmax(-1) == batch["labels"]).float().mean()
         self.log_dict(shown, prog_bar=True, batch_size=len(batch["lengths"]))
         if self._writes_this_step:
@@ -140,9 +162,9 @@ class AdaptiveModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure every head on a packed batch; nobody exits."""
-        output, labels = self._forward(batch, trace=True), batch["labels"]
+        output, labels = self._forward(batch, self.model.head_depths), batch["labels"]
         assert output.all_logits is not None
-        loss = self.objective.supervised(output.all_logits, labels)
+        loss = supervised(output.all_logits[:, -1:], labels, [1.0])  # the same in all objectives
         values = {"val/loss": loss, "val/retention": output.retention.mean()}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(labels))
         all_logits = output.all_logits.float()
@@ -163,9 +185,12 @@ class AdaptiveModule(LightningModule):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
         return every > 0 and (self.global_step + 1) % every == 0
 
-    def _forward(self, batch: Batch, trace: bool = False) -> AdaptiveOutput:
+    def _forward(self, batch: Batch, head_depths: tuple[int, ...]) -> AdaptiveOutput:
         return self.model(
-            batch["input_ids"], token_type_ids=batch.get("token_type_ids"), lengths=batch["lengths"], trace=trace
+            batch["input_ids"],
+            token_type_ids=batch.get("token_type_ids"),
+            lengths=batch["lengths"],
+            head_depths=head_depths,
         )
 
     def _explain(self, what: str) -> str:

@@ -59,6 +59,7 @@ def run_name(config: Mapping[str, Any]) -> str:
         config["backbone"]["name"],
         f"{attention['name']}{attention.get('window', '')}",
         "unpruned" if pruner["name"] == "none" else pruner["name"],
+        *_unusual_heads(config),
         config["budget"]["name"],
         f"seed{config['seed']}",
         fingerprint(config),
@@ -203,6 +204,15 @@ def continued_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dic
     typed = {override_key(override).partition(".")[0] for override in overrides}
     session = {key: config[key] for key in SESSION}
     return saved | session | {key: config[key] for key in ("exit", "logger") if key in typed}
+
+
+def _unusual_heads(config: Mapping[str, Any]) -> list[str]:
+    """Return how heads are trained and what they read, where it is not the joint objective or the backbone's pooling."""
+    objective, pooling = config["objective"], config["head_pooling"]
+    parts = [objective["name"]] if objective["name"] != "joint" else []
+    parts += ["self_distill"] if objective.get("self_weight") else []
+    parts += ["distill"] if objective.get("teacher") else []
+    return parts + ([pooling] if pooling != config["backbone"]["head_pooling"] else [])
 
 
 def _without(config: Mapping[str, Any], paths: Sequence[str], prefix: str = "") -> dict[str, Any]:

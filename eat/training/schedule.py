@@ -1,6 +1,8 @@
 """What changes with the step: the pruning ratio's scale and the learning rate, pure functions of the global step."""
 
+import bisect
 import dataclasses
+from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -64,24 +66,30 @@ class PruningSchedule:
         return round(self.epochs * steps_per_epoch)
 
 
-def linear_warmup_decay(optimizer: Optimizer, total_steps: int, warmup_ratio: float = 0.06) -> LambdaLR:
+def linear_warmup_decay(
+    optimizer: Optimizer, total_steps: int, warmup_ratio: float = 0.06, restarts: Sequence[int] = ()
+) -> LambdaLR:
     """Raise the learning rate linearly from 0 to its value, then lower it linearly to 0 at the last step.
 
     Args:
         optimizer: Its groups' learning rates are the peak.
         total_steps: Optimiser steps of the whole training.
         warmup_ratio: Part of the training that the rise takes, in [0, 1).
+        restarts: Steps, ascending, at which another stage starts; each stage has its own rise and fall.
 
     Raises:
         ValueError: If the ratio lies outside [0, 1).
     """
     if not 0 <= warmup_ratio < 1:
         raise ValueError(f"warmup_ratio: expected a part of the training in [0, 1), got {warmup_ratio}")
-    warmup_steps = round(warmup_ratio * total_steps)
+    starts, ends = (0, *restarts), (*restarts, total_steps)
 
     def factor(step: int) -> float:
+        stage = bisect.bisect_right(starts, step) - 1
+        done, steps = step - starts[stage], ends[stage] - starts[stage]
+        warmup_steps = round(warmup_ratio * steps)
         # The first step of a warm-up has the rate 1 / warmup_steps, not 0: it would be wasted.
-        rise = (step + 1) / warmup_steps if warmup_steps else 1.0
-        return min(rise, max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps)))
+        rise = (done + 1) / warmup_steps if warmup_steps else 1.0
+        return min(rise, max(0.0, (steps - done) / max(1, steps - warmup_steps)))
 
     return LambdaLR(optimizer, factor)

@@ -17,7 +17,7 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.training.checkpoints import LAST, AnnealedEarlyStopping, RunCheckpoints
 from eat.training.loggers import MetricsCsv
 from eat.training.module import AdaptiveModule
-from eat.training.objective import JointObjective
+from eat.training.objectives.joint import JointObjective
 from eat.training.optimizer import adamw
 from eat.training.schedule import PruningSchedule, linear_warmup_decay
 from eat.training.trainer import build_trainer

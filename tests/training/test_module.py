@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from eat.training.checkpoints import LAST
 from eat.training.module import step_seed
-from eat.training.objective import JointObjective
+from eat.training.objectives.joint import JointObjective
 from tests.training.small import fit, make_module
 
 
@@ -101,8 +101,8 @@ def test_step_seeds_do_not_collide():
 
 def test_a_loss_that_is_no_number_stops_with_step_and_examples_and_keeps_the_checkpoint(tmp_path):
     class Broken(JointObjective):
-        def __call__(self, all_logits, batch):
-            loss, parts = super().__call__(all_logits, batch)
+        def __call__(self, all_logits, batch, phase):
+            loss, parts = super().__call__(all_logits, batch, phase)
             return (loss * float("nan") if 13 in batch["example"] else loss), parts
 
     # Epoch 1 meets example 13 in its third batch: after the checkpoint of step 2.
@@ -115,8 +115,8 @@ def test_a_loss_that_is_no_number_stops_with_step_and_examples_and_keeps_the_che
 
 def test_a_gradient_that_is_no_number_stops_before_it_spoils_the_weights(tmp_path):
     class Broken(JointObjective):
-        def __call__(self, all_logits, batch):
-            loss, parts = super().__call__(all_logits, batch)
+        def __call__(self, all_logits, batch, phase):
+            loss, parts = super().__call__(all_logits, batch, phase)
             if 13 in batch["example"]:
                 all_logits.register_hook(lambda gradient: gradient * float("inf"))
             return loss, parts

@@ -38,14 +38,26 @@ def test_two_trainings_cannot_share_a_folder(tmp_path):
         pass  # released with the block
 
 
-def test_the_name_says_what_it_is():
+@pytest.mark.parametrize(
+    ("changes", "heads"),
+    [
+        ({}, ""),
+        ({"head_pooling": "cls"}, "cls-"),
+        ({"objective": {"name": "joint", "self_weight": 0.5, "teacher": "runs/x"}}, "self_distill-distill-"),
+        ({"objective": {"name": "two_stage", "stage": 0.5}, "head_pooling": "cls"}, "two_stage-cls-"),
+    ],
+)
+def test_the_name_says_what_it_is(changes, heads):
     config = CONFIG | {
-        "backbone": {"name": "minilm"},
+        "backbone": {"name": "minilm", "head_pooling": "mean"},
         "attention": {"name": "windowed", "window": 32},
         "pruner": {"name": "none"},
+        "objective": {"name": "joint", "self_weight": 0.0, "teacher": None},
+        "head_pooling": "mean",
         "budget": {"name": "laptop"},
     }
-    assert run_name(config) == f"minilm-windowed32-unpruned-laptop-seed0-{fingerprint(config)}"
+    config |= changes
+    assert run_name(config) == f"minilm-windowed32-unpruned-{heads}laptop-seed0-{fingerprint(config)}"
 
 
 def test_overrides_that_make_another_training_are_told_from_those_that_do_not():

@@ -1,0 +1,101 @@
+"""Objectives: what a training minimises, and which heads and weights each step is about."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from eat.registry import build_part
+from eat.training.objectives.alternating import AlternatingObjective
+from eat.training.objectives.depth_weighted import DepthWeightedObjective
+from eat.training.objectives.joint import JointObjective
+from eat.training.objectives.phase import Batch, Phase
+from eat.training.objectives.soft_routing import SoftRoutingObjective
+from eat.training.objectives.two_stage import TwoStageObjective
+from eat.training.objectives.two_stage_distill import TwoStageDistillObjective
+from eat.training.teacher import Teacher
+
+__all__ = ["OBJECTIVES", "Objective", "Phase", "build_objective"]
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """Gives the loss of a batch; what changes during a training is a pure function of the step.
+
+    Attributes:
+        needs_classes: True where it reads class probabilities and so refuses a regression.
+    """
+
+    needs_classes: bool
+
+    def restarts(self, total_steps: int) -> tuple[int, ...]:
+        """Return the first step of each stage but the first: the learning-rate schedule starts anew there."""
+        ...
+
+    def phase(self, step: int, total_steps: int, head_depths: tuple[int, ...]) -> Phase:
+        """Return what a step trains.
+
+        Args:
+            step: Optimiser steps taken before this one.
+            total_steps: Optimiser steps of the whole training.
+            head_depths: Depths of all heads of the model, the last one last.
+        """
+        ...
+
+    def __call__(
+        self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """Return the loss and its named parts, weighted as they enter it.
+
+        Args:
+            all_logits: Answers of the phase's heads, in their order.
+            batch: Packed batch with ``labels``: int64 classes, or float32 targets of a regression.
+            phase: What this step trains.
+        """
+        ...
+
+
+OBJECTIVES = {
+    "joint": JointObjective,
+    "depth_weighted": DepthWeightedObjective,
+    "two_stage": TwoStageObjective,
+    "two_stage_distill": TwoStageDistillObjective,
+    "alternating": AlternatingObjective,
+    "soft_routing": SoftRoutingObjective,
+}
+
+
+def build_objective(
+    spec: Mapping[str, Any],
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    label_names: Sequence[str],
+    max_length: int,
+) -> Objective:
+    """Build an objective from ``{"name": ..., **arguments}``, loading its teacher where one is named.
+
+    Args:
+        spec: The arguments of the class; ``teacher`` is the folder of a fine-tuned Hugging Face classifier, or a
+            finished run folder.
+        tokenizer: The student's.
+        label_names: The student's classes in order; empty for regression.
+        max_length: Longest input in tokens that a batch can hold.
+
+    Raises:
+        ValueError: If a name or a value is not possible, the objective needs classes and there are none, or the teacher
+            does not fit the student.
+    """
+    spec = dict(spec)
+    if spec.get("teacher") is not None:
+        spec["teacher"] = Teacher.from_folder(
+            spec["teacher"], tokenizer=tokenizer, label_names=label_names, max_length=max_length
+        )
+    objective: Objective = build_part("objective", OBJECTIVES, spec)
+    if objective.needs_classes and not label_names:
+        raise ValueError(
+            f"objective.name: {spec['name']!r} needs class probabilities, but the task is a regression; "
+            f"expected one of {sorted(name for name, part in OBJECTIVES.items() if not part.needs_classes)}"
+        )
+    return objective

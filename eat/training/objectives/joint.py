@@ -1,0 +1,76 @@
+"""All heads at once with fixed weights, and if wanted a teacher's and the final head's advice."""
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eat.training.objectives import terms
+from eat.training.objectives.phase import Batch, Phase
+
+
+@dataclasses.dataclass(frozen=True)
+class JointObjective:
+    """EAT's eq. 3 (arXiv:2510.12856), L = sum_l lambda_l L_l + mu L_distill, with optional self-distillation.
+
+    Attributes:
+        early_weight: lambda of each early head's loss.
+        final_weight: lambda of the final head's loss.
+        self_weight: Weight of the final head's advice to the early ones, in the same step; 0 is off.
+        teacher: Gives logits (batch, classes) for a batch; None is off.
+        teacher_weight: mu, the weight of the teacher's advice to the final head.
+        temperature: T of both kinds of advice.
+    """
+
+    early_weight: float = 0.3
+    final_weight: float = 1.0
+    self_weight: float = 0.0
+    teacher: Callable[[Batch], Tensor] | None = None
+    teacher_weight: float = 0.5
+    temperature: float = 2.0
+
+    needs_classes = False  # unannotated: no field
+
+    def __post_init__(self) -> None:
+        for name in ("early_weight", "final_weight", "self_weight", "teacher_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"objective.{name}: expected a weight of at least 0, got {getattr(self, name)}")
+        if not self.temperature > 0:
+            raise ValueError(f"objective.temperature: expected a number above 0, got {self.temperature}")
+
+    def restarts(self, total_steps: int) -> tuple[int, ...]:
+        """Return no step: there is one stage."""
+        return ()
+
+    def phase(self, step: int, total_steps: int, head_depths: tuple[int, ...]) -> Phase:
+        """Return the same for every step: the heads that some weight is about.
+
+        Raises:
+            ValueError: If there is no such head.
+        """
+        weights = dict.fromkeys(head_depths, self.early_weight) | {head_depths[-1]: self.final_weight}
+        read = {depth for depth, weight in weights.items() if weight > 0 or self.self_weight > 0}
+        if self.teacher is not None and self.teacher_weight > 0:
+            read.add(head_depths[-1])
+        if not read:
+            raise ValueError(
+                f"objective: expected a weight above 0 on some head at {list(head_depths)}, got early_weight="
+                f"{self.early_weight}, final_weight={self.final_weight}, self_weight={self.self_weight}"
+            )
+        return Phase(tuple(sorted(read)), tuple(weights[depth] for depth in sorted(read)))
+
+    def __call__(
+        self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """Return the loss and its parts."""
+        labels = batch["labels"]
+        parts = {"supervised": terms.supervised(all_logits, labels, phase.weights)}
+        if self.self_weight > 0:
+            advice = terms.self_distillation(all_logits, labels, self.temperature)
+            parts["self_distillation"] = self.self_weight * advice
+        if self.teacher is not None and self.teacher_weight > 0:
+            advice = terms.distillation(all_logits[:, -1], self.teacher(batch), labels, self.temperature)
+            parts["distillation"] = self.teacher_weight * advice
+        return torch.stack(list(parts.values())).sum(), parts
