@@ -1,5 +1,6 @@
 """`python train.py`, in this process: what it leaves behind, what it does when asked again, and after a kill."""
 
+import csv
 import json
 import random
 import sys
@@ -13,8 +14,10 @@ from safetensors.torch import load_file
 
 import train
 from eat import AdaptiveForSequenceClassification
+from eat.training.objectives import OBJECTIVES
 from eat.training.run import RunFolder
 
+SCORES = ("data.label=score", "data.kind=regression")
 WORDS = {"good": 1, "fine": 1, "great": 1, "bad": 0, "poor": 0, "dull": 0}
 
 
@@ -150,21 +153,52 @@ def test_a_multirun_over_exits_trains_once_and_ends_with_one_table(run_train, tm
 
 
 @pytest.mark.usefixtures("evaluated")
+@pytest.mark.parametrize("objective", sorted(OBJECTIVES.keys() - {"joint"}))
+def test_every_objective_trains_to_a_model_with_all_heads(run_train, objective):
+    (folder,) = run_train(f"objective={objective}")
+    assert folder.name.startswith(f"tiny-windowed32-l2_norm-{objective}-full-seed0-")
+    model = AdaptiveForSequenceClassification.from_pretrained(folder / "model")
+    assert model.head_depths == (2, 3)
+
+
+@pytest.mark.usefixtures("evaluated")
+@pytest.mark.parametrize("objective", ["two_stage", "two_stage_distill"])
+def test_stages_on_a_regression(run_train, objective):
+    (folder,) = run_train(f"objective={objective}", "objective.stage=0.4", "exit=never", *SCORES)
+    assert (folder / "model" / "model.safetensors").is_file()
+
+
+def test_a_multirun_over_objectives_says_in_its_table_which_is_which(run_train, tmp_path):
+    first, second = run_train("objective=self_distill,two_stage", "budget.max_steps=4", flags=("-m",))
+    assert {"self_distill", "two_stage"} == {folder.name.split("-")[3] for folder in (first, second)}
+    (sweep,) = tmp_path.glob("runs/sweeps/*")
+    with (sweep / "combined.csv").open(newline="") as handle:
+        assert {row["objective"] for row in csv.DictReader(handle)} == {"joint+self_distill", "two_stage"}
+
+
+@pytest.mark.usefixtures("evaluated")
 def test_regression_and_a_random_pruner_with_everything_else_off(run_train):
     off = ("attention=full", "pruner=random", "exit=never", "head_depths=null")
-    (folder,) = run_train(*off, "data.label=score", "data.kind=regression")
+    (folder,) = run_train(*off, *SCORES)
     model = AdaptiveForSequenceClassification.from_pretrained(folder / "model")
     assert model.config.num_labels == 1
     assert model.head_depths == (3,)
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
-    [("optimiser.lr=1", "optimiser"), ("exit=sometimes", "confidence"), ("pruner.depths=[3]", "pruner.depths")],
+    ("overrides", "message"),
+    [
+        (["optimiser.lr=1"], "optimiser"),
+        (["exit=sometimes"], "confidence"),
+        (["pruner.depths=[3]"], "pruner.depths"),
+        (["+objective.stage=0.5"], "objective.stage: objective 'joint' takes"),
+        (["objective=soft_routing", "exit=never", *SCORES], "'soft_routing' needs class prob"),
+        (["objective=two_stage", "head_depths=[]"], "head_depths: .* at least one depth before the last"),
+    ],
 )
-def test_what_is_wrong_is_named(run_train, override, message):
+def test_what_is_wrong_is_named(run_train, overrides, message):
     with pytest.raises((HydraException, ValueError), match=message):
-        run_train(override)
+        run_train(*overrides)
 
 
 def test_the_configuration_can_be_shown(run_train, capsys):

@@ -160,7 +160,7 @@ def _name_of(part: Any) -> str | None:
 
 
 def _objective(spec: Mapping[str, Any]) -> str | None:
-    """Name the objective, by the terms that have a weight where it has several; older runs gave no name to the joint."""
+    """Name the objective and its terms that have a weight; runs from before objectives had names are joint ones."""
     if not spec:
         return None
     terms = [spec.get("name", "joint")]

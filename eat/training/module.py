@@ -124,7 +124,7 @@ class AdaptiveModule(LightningModule):
         if not torch.isfinite(loss):
             raise FloatingPointError(self._explain(f"the loss is {loss.item()}"))
         shown = {"train/loss": loss.detach(), "train/retention": output.retention.mean()}
-        if not batch["labels"].is_floating_point() and phase.head_depths[-1] == self.model.num_layers:
+        if not batch["labels"].is_floating_point():  # of the deepest head that ran; Lightning keeps what is left out
             shown["train/accuracy"] = (output.all_logits[:, -1].argmax(-1) == batch["labels"]).float().mean()
         self.log_dict(shown, prog_bar=True, batch_size=len(batch["lengths"]))
         if self._writes_this_step:

@@ -207,7 +207,7 @@ def continued_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dic
 
 
 def _unusual_heads(config: Mapping[str, Any]) -> list[str]:
-    """Return how heads are trained and what they read, where it is not the joint objective or the backbone's pooling."""
+    """Return how heads learn and what they read, but for the joint objective and the backbone's own pooling."""
     objective, pooling = config["objective"], config["head_pooling"]
     parts = [objective["name"]] if objective["name"] != "joint" else []
     parts += ["self_distill"] if objective.get("self_weight") else []

@@ -142,3 +142,34 @@ def test_labels_by_name():
     assert model.config.num_labels == 2
     assert model.config.label2id == {"neg": 0, "pos": 1}
     assert model.config.problem_type == "single_label_classification"
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("depths", [[1, 3], [2], [3], [1, 2, 3]])
+def test_chosen_heads_answer_as_they_do_among_all(depths, training):
+    model = tiny_adaptive(pruner={"name": "l2_norm", "depths": [1], "ratio": 0.5}, exit={"name": "never"})
+    ids, mask, types = batch_of([20, 3, 11])
+    everyone = model(ids, mask, types, trace=True)
+    chosen = model.train(training)(ids, mask, types, head_depths=depths)
+    columns = [depth - 1 for depth in depths]
+    torch.testing.assert_close(chosen.all_logits, everyone.all_logits[:, columns], rtol=0, atol=0)
+    assert torch.equal(chosen.logits, chosen.all_logits[:, -1])
+    assert set(chosen.exit_depth.tolist()) == {depths[-1]}
+    assert torch.equal(chosen.tokens_kept[:, : depths[-1]], everyone.tokens_kept[:, : depths[-1]])
+    assert not chosen.tokens_kept[:, depths[-1] :].any(), "no block behind the last chosen head ran"
+
+
+def test_the_training_loss_is_that_of_the_chosen_heads():
+    model = tiny_adaptive().train()
+    ids, mask, types = batch_of([20, 3, 11])
+    labels = torch.tensor([0, 2, 1])
+    output = model(ids, mask, types, labels=labels, head_depths=[2, 3])
+    per_head = [torch.nn.functional.cross_entropy(logits, labels) for logits in output.all_logits.unbind(1)]
+    torch.testing.assert_close(output.loss, 0.3 * per_head[0] + per_head[1])
+
+
+@pytest.mark.parametrize("depths", [[], [2, 1], [2, 2], [4], [0]])
+def test_heads_that_are_not_there_are_refused(depths):
+    message = re.escape(f"head_depths: expected some of [1, 2, 3] in ascending order, got {depths}")
+    with pytest.raises(ValueError, match=message):
+        tiny_adaptive()(*batch_of([5, 3]), head_depths=depths)

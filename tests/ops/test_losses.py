@@ -82,3 +82,30 @@ def test_without_early_heads_nothing_is_distilled():
 def test_a_temperature_of_zero_is_refused():
     with pytest.raises(ValueError, match="temperature"):
         losses.distillation(torch.randn(1, 2), torch.randn(1, 2), temperature=0.0)
+
+
+def test_depth_weights_by_hand():
+    assert losses.depth_weights((2, 4, 6)) == pytest.approx((1 / 6, 1 / 3, 1 / 2))
+    assert losses.depth_weights((6,)) == (1.0,)
+
+
+def test_routing_by_hand():
+    # Entropies 1, H(1/4, 3/4) and whatever: nobody leaves at the first head, 1 - H at the second, the rest at the last.
+    stays = -(0.25 * math.log2(0.25) + 0.75 * math.log2(0.75))
+    weights = losses.routing_weights(torch.tensor([[HALF, QUARTER, HALF], [[50.0, -50.0], HALF, QUARTER]]))
+    torch.testing.assert_close(weights, torch.tensor([[0.0, 1 - stays, stays], [1.0, 0.0, 0.0]]))
+
+
+def test_routing_shares_out_a_weight_of_one_and_gets_no_gradient():
+    all_logits = (5 * torch.randn(20, 4, 3)).requires_grad_()
+    weights = losses.routing_weights(all_logits)
+    assert not weights.requires_grad and (weights >= 0).all()
+    torch.testing.assert_close(weights.sum(1), torch.ones(20))
+    assert losses.routing_weights(all_logits[:, :1]).tolist() == [[1.0]] * 20
+
+
+def test_routed_cross_entropy_by_hand():
+    # The first example leaves at the last head (1/2), the second is sure and right at the first (1).
+    all_logits = torch.tensor([[HALF, QUARTER], [[0.0, 50.0], HALF]])
+    value = losses.routed_cross_entropy(all_logits, torch.tensor([0, 1]))
+    assert value.item() == pytest.approx(math.log(4) / 2, rel=1e-5)

@@ -77,10 +77,10 @@ class SmallData(LightningDataModule):
         return DataLoader(range(EXAMPLES), batch_size=8, collate_fn=self.collate)
 
 
-def make_module(pruner="l2_norm", objective=None, lr=1e-2, **options):
+def make_module(pruner="l2_norm", objective=None, lr=1e-2, head_depths=(2,), **options):
     part = {"name": "none"} if pruner == "none" else {"name": pruner, "depths": [1], "ratio": 0.4}
     model = AdaptiveForSequenceClassification.from_backbone(
-        tiny_config(vocab_size=32, dim=16, num_layers=3), pruner=part, head_depths=[2], seed=0
+        tiny_config(vocab_size=32, dim=16, num_layers=3), pruner=part, head_depths=head_depths, seed=0
     )
     return AdaptiveModule(
         model,
@@ -94,10 +94,10 @@ def make_module(pruner="l2_norm", objective=None, lr=1e-2, **options):
     )
 
 
-def fit(folder, *callbacks, module=None, every_n_steps=2, max_epochs=3, patience=5, **trainer_options):
+def fit(folder, *callbacks, module=None, objective=None, every_n_steps=2, max_epochs=3, patience=5, **trainer_options):
     """Train in a folder, from its last checkpoint where there is one; return module, checkpoints and stopping."""
     folder = Path(folder)
-    module = module or make_module()
+    module = module or make_module(objective=objective)
     checkpoints, stopping = RunCheckpoints(every_n_steps), AnnealedEarlyStopping(patience)
     trainer = build_trainer(
         accelerator="cpu",

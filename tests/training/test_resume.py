@@ -10,6 +10,9 @@ import pytest
 import torch
 from lightning import Callback
 
+from eat.training.objectives.alternating import AlternatingObjective
+from eat.training.objectives.two_stage import TwoStageObjective
+from eat.training.objectives.two_stage_distill import TwoStageDistillObjective
 from tests.training.small import fit
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +87,13 @@ def left_alone(tmp_path_factory):
         (8, "batch", {"val_check_interval": 0.34}),
         (10, "validation", {"val_check_interval": 0.34}),
         (5, "batch", {"accumulate_grad_batches": 2}),
+        (9, "batch", {"objective": AlternatingObjective()}),
+        # The second stage starts at step 9: killed in the first, at the border, and in the second.
+        (7, "batch", {"objective": TwoStageObjective()}),
+        (9, "batch", {"objective": TwoStageObjective(), "every_n_steps": 1}),
+        (12, "epoch", {"objective": TwoStageObjective()}),
+        (13, "batch", {"objective": TwoStageDistillObjective()}),
+        (5, "batch", {"objective": TwoStageDistillObjective(), "accumulate_grad_batches": 2}),
     ],
 )
 def test_an_interrupted_training_ends_as_one_left_alone(tmp_path, left_alone, step, moment, options):

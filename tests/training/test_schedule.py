@@ -56,6 +56,18 @@ def test_the_learning_rate_rises_and_falls_linearly():
     assert optimizer.param_groups[0]["lr"] == 0.0
 
 
+def test_the_learning_rate_rises_and_falls_once_more_in_each_later_stage():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = linear_warmup_decay(optimizer, total_steps=9, warmup_ratio=0.4, restarts=[4])
+    rates = []
+    for _ in range(9):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.5, 0.5, 1.0, 1.0, 2 / 3, 1 / 3])
+    assert optimizer.param_groups[0]["lr"] == 0.0
+
+
 def test_a_warm_up_of_everything_is_refused():
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     with pytest.raises(ValueError, match="warmup_ratio"):

@@ -57,7 +57,7 @@ class Objective(Protocol):
         ...
 
 
-OBJECTIVES = {
+OBJECTIVES: dict[str, type[Objective]] = {
     "joint": JointObjective,
     "depth_weighted": DepthWeightedObjective,
     "two_stage": TwoStageObjective,

@@ -8,7 +8,7 @@ from eat.training.objectives.weighted import WeightedObjective
 
 @dataclasses.dataclass(frozen=True)
 class TwoStageObjective(WeightedObjective):
-    """DeeBERT (Xin et al. 2020, arXiv:2004.12993): L_n first; then sum_{i<n} L_i, everything but the early heads frozen.
+    """DeeBERT (Xin et al. 2020, arXiv:2004.12993): L_n first; then sum_{i<n} L_i, all but the early heads frozen.
 
     The frozen encoder runs without dropout, up to the last early head. The learning-rate schedule starts anew with the
     second stage, at the same peak.

@@ -1,8 +1,7 @@
-"""The objective is the sum of its parts, and refuses a teacher that does not fit."""
+"""A teacher answers packed batches, and one that does not fit is refused."""
 
 import json
 import logging
-import math
 
 import pytest
 import torch
@@ -10,8 +9,7 @@ from transformers import AutoModelForSequenceClassification, BertTokenizer
 
 from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.ops import losses
-from eat.training.objective import JointObjective, build_objective
+from eat.training.objectives import build_objective
 from eat.training.teacher import Teacher
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "not", "very"]
@@ -22,14 +20,11 @@ def make_tokenizer(words=WORDS):
     return BertTokenizer(vocab={word: index for index, word in enumerate(words)})
 
 
-def make_batch(classes=2):
-    labels = torch.tensor([0, 1, 1]) if classes > 1 else torch.tensor([0.5, 1.0, 2.0])
+def make_batch():
     return {
         "input_ids": torch.tensor([2, 5, 7, 3, 2, 6, 3, 2, 8, 9, 5, 3]),
         "token_type_ids": torch.zeros(12, dtype=torch.int64),
         "lengths": torch.tensor([4, 3, 5]),
-        "labels": labels,
-        "example": torch.arange(3),
     }
 
 
@@ -46,41 +41,6 @@ def make_classifier(folder, id2label=None, model_type="bert", **shape):
 def load(folder, label_names=LABELS, tokenizer=None, max_length=32):
     tokenizer = tokenizer or make_tokenizer()
     return Teacher.from_folder(folder, tokenizer=tokenizer, label_names=label_names, max_length=max_length)
-
-
-def test_alone_it_is_the_papers_first_equation():
-    log_half, log_quarter = math.log(0.5), math.log(0.25)
-    all_logits = torch.tensor([[[log_half, log_half], [log_quarter, math.log(0.75)]]])
-    loss, parts = JointObjective()(all_logits, {"labels": torch.tensor([0])})
-    assert loss.item() == pytest.approx(0.3 * math.log(2) + math.log(4), rel=1e-6)
-    assert list(parts) == ["supervised"]
-
-
-def test_the_parts_add_up():
-    all_logits, taught, batch = torch.randn(3, 3, 2), torch.randn(3, 2), make_batch()
-    objective = JointObjective(self_weight=0.7, teacher=lambda _: taught, teacher_weight=0.5, temperature=3.0)
-    loss, parts = objective(all_logits, batch)
-    torch.testing.assert_close(parts["self_distillation"], 0.7 * losses.self_distillation(all_logits, 3.0))
-    torch.testing.assert_close(parts["distillation"], 0.5 * losses.distillation(all_logits[:, -1], taught, 3.0))
-    torch.testing.assert_close(loss, parts["supervised"] + parts["self_distillation"] + parts["distillation"])
-
-
-def test_regression_squares_errors():
-    all_logits, batch = torch.zeros(3, 2, 1), make_batch(classes=1)
-    objective = JointObjective(self_weight=1.0, teacher=lambda _: torch.ones(3, 1), teacher_weight=0.5)
-    loss, parts = objective(all_logits, batch)
-    squared = (0.25 + 1.0 + 4.0) / 3
-    assert parts["supervised"].item() == pytest.approx(1.3 * squared)
-    assert parts["distillation"].item() == pytest.approx(0.5)
-    assert loss.item() == pytest.approx(1.3 * squared + 0.5)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("early_weight", -0.1), ("self_weight", float("nan")), ("temperature", 0.0)]
-)
-def test_bad_weights_are_named(name, value):
-    with pytest.raises(ValueError, match=rf"objective\.{name}"):
-        JointObjective(**{name: value})
 
 
 @pytest.mark.parametrize("model_type", ["bert", "distilbert"])
@@ -140,8 +100,9 @@ def test_a_teacher_that_does_not_fit_is_refused(tmp_path):
         load(folder)
 
 
-def test_it_is_built_from_plain_values(tmp_path):
+def test_an_objective_is_built_with_its_teacher(tmp_path):
     folder = make_classifier(tmp_path)
-    objective = build_objective(tokenizer=make_tokenizer(), label_names=LABELS, max_length=32, teacher=str(folder))
+    spec = {"name": "joint", "teacher": str(folder)}
+    objective = build_objective(spec, tokenizer=make_tokenizer(), label_names=LABELS, max_length=32)
     assert isinstance(objective.teacher, Teacher)
     assert json.loads((folder / "config.json").read_text())["model_type"] == "bert"
