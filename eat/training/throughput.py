@@ -28,7 +28,7 @@ from eat.data.sampler import EpochBatchSampler, epoch_batches
 from eat.data.tokenized import TokenizedSplit
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.training.module import AdaptiveModule
-from eat.training.objective import JointObjective
+from eat.training.objectives.joint import JointObjective
 from eat.training.optimizer import adamw
 from eat.training.schedule import PruningSchedule, linear_warmup_decay
 from eat.training.trainer import build_trainer
