@@ -33,6 +33,7 @@ class ForcedExit:
 
     active = True
     needs_classes = False
+    needs_score = False
 
     def __init__(self, heads: int) -> None:
         self.heads = heads

@@ -9,14 +9,19 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from eat.exits.agreement import AgreementExit
 from eat.exits.confidence import ConfidenceExit
+from eat.exits.difference import DifferenceExit
 from eat.exits.entropy import EntropyExit
+from eat.exits.entropy_reduction import EntropyReductionExit
 from eat.exits.margin import MarginExit
 from eat.exits.never import NeverExit
 from eat.exits.patience import PatienceExit
+from eat.exits.patience_confidence import PatienceConfidenceExit
+from eat.exits.threshold import ThresholdExit
 from eat.registry import build_part
 
-__all__ = ["EXITS", "ExitCriterion", "build_exit"]
+__all__ = ["EXITS", "ExitCriterion", "ThresholdExit", "build_exit", "check_exit"]
 
 
 @runtime_checkable
@@ -26,13 +31,18 @@ class ExitCriterion(Protocol):
     Attributes:
         active: False where nobody ever leaves early, so that early heads need not run.
         needs_classes: True where the criterion reads class probabilities and so refuses a regression head.
+        needs_score: True where the criterion reads one predicted number and so refuses classes.
     """
 
     active: bool
     needs_classes: bool
+    needs_score: bool
 
     def __call__(self, history: Float[Tensor, "heads batch classes"]) -> Bool[Tensor, " batch"]:
-        """Return True where a sequence leaves; example i's answer depends on ``history[:, i]`` only."""
+        """Return True where a sequence leaves; example i's answer depends on ``history[:, i]`` only.
+
+        Where the last head says NaN nobody leaves.
+        """
         ...
 
 
@@ -40,9 +50,34 @@ EXITS = {
     "never": NeverExit,
     "confidence": ConfidenceExit,
     "patience": PatienceExit,
+    "patience_confidence": PatienceConfidenceExit,
     "entropy": EntropyExit,
+    "entropy_reduction": EntropyReductionExit,
     "margin": MarginExit,
+    "agreement": AgreementExit,
+    "difference": DifferenceExit,
 }
+
+
+def check_exit(criterion: ExitCriterion, num_outputs: int) -> None:
+    """Check that a criterion suits heads with so many outputs: the classes, or 1 for regression.
+
+    Raises:
+        ValueError: If it reads class probabilities and there are none, reads one number and there are classes, or has
+            one threshold per class and not as many as classes.
+    """
+    name = next((name for name, part in EXITS.items() if type(criterion) is part), type(criterion).__name__)
+    if criterion.needs_classes and num_outputs < 2:
+        raise ValueError(
+            f"exit.name: {name!r} needs class probabilities, but the model has num_labels={num_outputs} (regression); "
+            "use 'never' or 'difference'"
+        )
+    if criterion.needs_score and num_outputs != 1:
+        raise ValueError(
+            f"exit.name: {name!r} needs one predicted number (regression), but the model has num_labels={num_outputs}"
+        )
+    if isinstance(criterion, ThresholdExit):
+        criterion.bound(num_outputs)
 
 
 def build_exit(spec: Mapping[str, Any]) -> ExitCriterion:

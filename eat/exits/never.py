@@ -10,6 +10,7 @@ class NeverExit:
 
     active = False
     needs_classes = False
+    needs_score = False
 
     def __call__(self, history: Float[Tensor, "heads batch classes"]) -> Bool[Tensor, " batch"]:
         """Return False for every sequence."""

@@ -1,12 +1,92 @@
-"""The check that every thresholded criterion shares."""
+"""What thresholded criteria share: one score for each example, compared with one threshold or with one per class."""
+
+import abc
+from collections.abc import Sequence
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Threshold = float | tuple[float, ...]
 
 
-def checked_threshold(threshold: object, name: str = "exit.threshold") -> float:
-    """Return the threshold as a float.
+class ThresholdExit(abc.ABC):
+    """A criterion that compares one score with a threshold.
+
+    Score and comparison are apart, so that a replay computes the scores once and compares them with any number of
+    thresholds, by the code that decides live. A score is NaN where nobody may leave, and where the logits are NaN: no
+    comparison holds for NaN, so that broken logits never leave early.
+
+    Attributes:
+        threshold: One number; or one per class, applied to the class that the last head predicts; or None where the
+            score's being a number is enough.
+    """
+
+    active = True
+    needs_classes = True
+    needs_score = False
+    threshold: Threshold | None
+
+    @abc.abstractmethod
+    def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
+        """Score each example after the last head of the history."""
+
+    def passes(
+        self, score: Float[Tensor, "*points batch"], bound: Float[Tensor, "*#points #batch"] | float
+    ) -> Bool[Tensor, "*points batch"]:
+        """Compare scores with bounds; False where a score is NaN."""
+        return score >= bound
+
+    def __call__(self, history: Float[Tensor, "heads batch classes"]) -> Bool[Tensor, " batch"]:
+        """Return True where the score passes the threshold."""
+        score, bound = self.score(history), self.bound(history.shape[2])
+        if isinstance(bound, float):
+            return self.passes(score, bound)
+        return self.passes(score, bounds_of(score.new_tensor([bound]), history[-1].argmax(-1))[0])
+
+    def bound(self, num_outputs: int) -> Threshold:
+        """Return what the score is compared with.
+
+        Raises:
+            ValueError: If there is one threshold per class, and not as many as classes.
+        """
+        if isinstance(self.threshold, tuple) and len(self.threshold) != num_outputs:
+            raise ValueError(
+                f"exit.threshold: expected a number, or one for each of the {num_outputs} classes, "
+                f"got {len(self.threshold)}: {list(self.threshold)}"
+            )
+        return 0.0 if self.threshold is None else self.threshold
+
+
+def bounds_of(
+    thresholds: Float[Tensor, "points classes"], predicted: Int[Tensor, " batch"]
+) -> Float[Tensor, "points batch"]:
+    """Return the threshold of each example's predicted class, for each of several operating points."""
+    return thresholds[:, predicted]
+
+
+def checked_threshold(threshold: object, name: str = "exit.threshold") -> Threshold:
+    """Return the threshold as a float, or one per class as a tuple of floats.
 
     Raises:
-        ValueError: If it is not a number in [0, 1].
+        ValueError: If it is not a number in [0, 1], nor a list of such numbers.
     """
+    if isinstance(threshold, Sequence) and not isinstance(threshold, str) and len(threshold) > 0:
+        return tuple(_in_unit_interval(value, name, f", in {list(threshold)!r}") for value in threshold)
+    return _in_unit_interval(threshold, name)
+
+
+def checked_patience(patience: object) -> int:
+    """Return the patience.
+
+    Raises:
+        ValueError: If it is not an integer of 1 or more.
+    """
+    if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
+        raise ValueError(f"exit.patience: expected an integer of 1 or more, got {patience!r}")
+    return patience
+
+
+def _in_unit_interval(threshold: object, name: str, where: str = "") -> float:
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-        raise ValueError(f"{name}: expected a number in [0, 1], got {threshold!r}")
+        raise ValueError(f"{name}: expected a number in [0, 1], got {threshold!r}{where}")
     return float(threshold)

@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 
 from eat.attention import build_attention
 from eat.backbones import build_backbone
-from eat.exits import build_exit
+from eat.exits import build_exit, check_exit
 from eat.modules.heads import POOLINGS
 from eat.pruners import build_pruner
 
@@ -94,11 +94,7 @@ class AdaptiveConfig(PreTrainedConfig):
                 f"problem_type: expected {fitting!r} or None with num_labels={self.num_outputs}, "
                 f"got {self.problem_type!r}"
             )
-        if criterion.needs_classes and self.num_outputs < 2:
-            raise ValueError(
-                f"exit.name: {(self.exit or {})['name']!r} needs class probabilities, "
-                f"but the model has num_labels={self.num_outputs} (regression); use 'never'"
-            )
+        check_exit(criterion, self.num_outputs)
 
 
 def _check_heads(heads: Mapping[str, Any], layers: int) -> None:

@@ -28,11 +28,11 @@ def agreeing_heads(history: Float[Tensor, "heads batch classes"]) -> Int[Tensor,
     """Count how many heads before the last one, without a gap, predict the class that the last one predicts.
 
     This is PABEE's counter (Zhou et al. 2020, eq. 4): 0 after the first head or a change of mind, then one more with
-    each head that agrees with the one before it.
+    each head that agrees with the one before it. A head that says NaN agrees with nobody.
     """
-    predictions = history.argmax(-1)
-    agrees = predictions.flip(0).eq(predictions[-1]).long()
-    return agrees.cumprod(0).sum(0) - 1
+    predictions = history.argmax(-1).masked_fill(history.isnan().any(-1), -1)
+    agrees = predictions.flip(0).eq(predictions[-1]) & (predictions[-1] >= 0)
+    return (agrees.long().cumprod(0).sum(0) - 1).clamp(min=0)
 
 
 def _probabilities(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch classes"]:

@@ -34,6 +34,12 @@ BAD_OPTIONS = [
     ({"pruner": {"depths": [1]}}, r"pruner: expected a mapping with a 'name'"),
     ({"exit": {"name": "confidence", "threshold": 1.1}}, r"exit\.threshold: expected a number in \[0, 1\], got 1\.1"),
     ({"exit": {"name": "entropy", "threshold": -0.1}}, r"exit\.threshold: expected a number in \[0, 1\], got -0\.1"),
+    ({"exit": {"name": "margin", "threshold": [0.5] * 3}}, r"exit\.threshold: .* one for each of the 2 classes, got 3"),
+    (
+        {"exit": {"name": "margin", "threshold": [0.5, 1.5]}},
+        r"exit\.threshold: expected a number in \[0, 1\], got 1\.5",
+    ),
+    ({"exit": {"name": "difference"}}, r"exit\.name: 'difference' needs one predicted number .*num_labels=2"),
     ({"exit": {"name": "patience", "patience": 0}}, r"exit\.patience: expected an integer of 1 or more, got 0"),
     ({"exit": {"name": "confident"}}, r"exit\.name: expected one of \[.*'confidence'.*did you mean 'confidence'"),
     ({"exit": {"name": "confidence", "tau": 0.9}}, r"exit\.tau: exit 'confidence' takes \['threshold'\], got 'tau'"),

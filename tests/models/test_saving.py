@@ -25,6 +25,7 @@ OPTIONS = {
     "head_pooling": "mean",
     "id2label": {0: "no", 1: "maybe", 2: "yes"},
 }
+PER_CLASS = {"name": "confidence", "threshold": [0.5237, 0.3719, 0.6113]}
 LENGTHS = [20, 3, 11, 1, 15]
 
 
@@ -73,6 +74,15 @@ def test_config_holds_names_and_arguments(tmp_path):
     assert config["heads"] == {"depths": [1, 2, 3], "pooling": "mean"}
     assert config["backbone"]["name"] == "bert" and config["backbone"]["dim"] == 16
     assert isinstance(AutoConfig.from_pretrained(tmp_path), AdaptiveConfig)
+
+
+def test_a_threshold_per_class_is_saved(tmp_path):
+    model = tiny_adaptive(**OPTIONS | {"exit": PER_CLASS})
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["exit"] == PER_CLASS
+    loaded = AdaptiveForSequenceClassification.from_pretrained(tmp_path)
+    assert loaded.exit_criterion.threshold == tuple(PER_CLASS["threshold"])
+    assert_identical(model, loaded, batch_of(LENGTHS))
 
 
 def test_a_later_operating_point_is_saved(tmp_path):

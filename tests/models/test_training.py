@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
+from eat.exits import EXITS
 from eat.models.classifier import EARLY_HEAD_WEIGHT, AdaptiveForSequenceClassification
 from tests.reference.tiny import MODEL_TYPES, batch_of, pad_id, tiny_adaptive, tiny_hugging_face, types_for
 
@@ -90,13 +91,19 @@ def test_regression():
     assert output.loss.item() == pytest.approx(EARLY_HEAD_WEIGHT * sum(per_head[:2]) + per_head[2], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["confidence", "entropy", "margin", "patience"])
+@pytest.mark.parametrize("name", sorted(name for name, part in EXITS.items() if part.needs_classes))
 def test_regression_refuses_criteria_on_class_probabilities(name):
     with pytest.raises(ValueError, match=rf"exit\.name: '{name}' needs class probabilities, .*num_labels=1"):
         tiny_adaptive(num_labels=1, exit={"name": name})
     model = tiny_adaptive(num_labels=1)
     with pytest.raises(ValueError, match="needs class probabilities"):
         model.set_exit(name=name)
+
+
+def test_regression_leaves_by_difference():
+    model = tiny_adaptive(num_labels=1, exit={"name": "difference", "threshold": 100.0})
+    with torch.no_grad():
+        assert model(*batch_of(LENGTHS)).exit_depth.tolist() == [2] * 5
 
 
 def test_labels_of_another_length_are_refused():

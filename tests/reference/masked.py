@@ -6,6 +6,7 @@ boolean mask, every decision is a Python loop over examples, and examples that l
 
 import dataclasses
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,28 @@ def exit_decision(spec: dict[str, Any], history: list[np.ndarray]) -> tuple[bool
         if threshold is None:
             return agree, gap
         return agree and bool(now[0] >= threshold), min(gap, abs(now[0] - threshold))
+    if spec["name"] == "patience_confidence":
+        confident = 0
+        for p in probabilities:
+            confident = confident + 1 if p.max() >= spec["threshold"] else 0
+        return confident >= spec["patience"], min(abs(p.max() - spec["threshold"]) for p in probabilities)
+    if spec["name"] == "entropy_reduction":
+        if len(history) < 2:
+            return False, math.inf
+        before, after = (-sum(p * math.log(p) for p in probabilities[i]) for i in (-2, -1))
+        reduction = (before - after) / before
+        return reduction < spec["threshold"], abs(reduction - spec["threshold"])
+    if spec["name"] == "agreement":
+        votes, weights = 0.0, 0
+        for i, p in enumerate(probabilities, start=1):
+            same = i > 1 and p.argmax() == probabilities[i - 2].argmax()
+            votes, weights = i * p.max() + (votes if same else 0.0), weights + i
+        return votes / weights >= spec["threshold"], abs(votes / weights - spec["threshold"])
+    if spec["name"] == "difference":
+        values = [float(logits[0]) for logits in history]
+        steps = [abs(b - a) for a, b in pairwise(values)][-spec["patience"] :]
+        near = len(steps) == spec["patience"] and all(step < spec["threshold"] for step in steps)
+        return near, min((abs(step - spec["threshold"]) for step in steps), default=math.inf)
     raise AssertionError(spec)
 
 

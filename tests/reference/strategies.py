@@ -51,4 +51,7 @@ exits: st.SearchStrategy[dict[str, Any]] = st.one_of(
         st.integers(1, 2),
         st.sampled_from([None, 0.5431]),
     ),
+    st.just({"name": "patience_confidence", "patience": 2, "threshold": 0.4571}),
+    st.sampled_from([0.0517, 0.5119]).map(lambda t: {"name": "entropy_reduction", "threshold": t}),
+    st.sampled_from([0.3719, 0.5431]).map(lambda t: {"name": "agreement", "threshold": t}),
 )

@@ -1,0 +1,35 @@
+"""Leave when enough heads vote for one class, later ones with more weight."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eat.exits.threshold import ThresholdExit, checked_threshold
+from eat.ops.confidence import max_probability
+
+
+class AgreementExit(ThresholdExit):
+    """Leave when the weighted confidence of the heads that agree is high, in the manner of BEEM (arXiv:2502.00745).
+
+    BEEM (Bajpai and Hanawal 2025) takes heads as experts: S_i = w_i C_i + S_(i-1) where head i predicts what head i - 1
+    predicted, else S_i = w_i C_i; leave when S_i >= threshold. C_i is head i's confidence; its weights by cost grow in
+    proportion to the head's place, w_i = i. We divide S_i by w_1 + ... + w_i, so that a threshold in [0, 1] means the
+    same after any head: 1 is reached where all heads agree and are certain.
+
+    Args:
+        threshold: Smallest part of the votes, in [0, 1]; or one per class, applied to the predicted one.
+    """
+
+    def __init__(self, threshold: float | Sequence[float] = 0.8) -> None:
+        self.threshold = checked_threshold(threshold)
+
+    def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
+        """Return the part of the votes so far that the predicted class has."""
+        confidence, predicted = max_probability(history), history.argmax(-1)
+        total = confidence[0]
+        for i in range(1, len(history)):
+            votes = (i + 1) * confidence[i]
+            total = torch.where(predicted[i] == predicted[i - 1], votes + total, votes)
+        return total / (len(history) * (len(history) + 1) // 2)

@@ -1,0 +1,41 @@
+"""Leave when the next head would hardly be surer."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from eat.exits.threshold import ThresholdExit, checked_threshold
+from eat.ops.confidence import normalised_entropy
+
+
+class EntropyReductionExit(ThresholdExit):
+    """Leave when (H_before - H_last) / H_before < threshold (BEExformer, Ansar et al. 2024, arXiv:2412.05225).
+
+    H is the entropy of a head's distribution over classes; its normalisation cancels out. The first head has none
+    before it, so nobody leaves there. Entropy that grew is a reduction below 0, and that of a head which was already
+    certain (H = 0, and still is) is 0: both leave.
+
+    Args:
+        threshold: Part of the entropy that a head must remove to go on, in [0, 1]; or one per class, applied to the
+            predicted one.
+    """
+
+    def __init__(self, threshold: float | Sequence[float] = 0.05) -> None:
+        self.threshold = checked_threshold(threshold)
+
+    def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
+        """Return the fractional reduction; NaN after the first head."""
+        entropy = normalised_entropy(history[-2:])
+        if len(entropy) < 2:
+            return torch.full_like(entropy[-1], math.nan)
+        before, last = entropy
+        return ((before - last) / before).masked_fill((before == 0) & (last == 0), 0.0)
+
+    def passes(
+        self, score: Float[Tensor, "*points batch"], bound: Float[Tensor, "*#points #batch"] | float
+    ) -> Bool[Tensor, "*points batch"]:
+        """A small reduction leaves."""
+        return score < bound

@@ -1,0 +1,34 @@
+"""Leave when consecutive heads are confident."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eat.exits.threshold import ThresholdExit, checked_patience, checked_threshold
+from eat.ops.confidence import max_probability
+
+
+class PatienceConfidenceExit(ThresholdExit):
+    """Leave when the last ``patience`` heads are all confident (PCEE-BERT, Zhang et al. 2022).
+
+    PCEE-BERT counts heads in a row whose confidence reaches a bound, starts again at one that is not confident, and
+    leaves when the count reaches the patience; heads need not agree. That is: the least of the last ``patience``
+    confidences is >= threshold. It measures confidence by entropy, we by max_c P(y = c), as the other criteria do.
+    With patience 1 this is `ConfidenceExit`.
+
+    Args:
+        patience: How many heads in a row must be confident, 1 or more.
+        threshold: Smallest confidence, in [0, 1]; or one per class, that of the class which the last head predicts.
+    """
+
+    def __init__(self, patience: int = 2, threshold: float | Sequence[float] = 0.8) -> None:
+        self.patience = checked_patience(patience)
+        self.threshold = checked_threshold(threshold)
+
+    def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
+        """Return the least confidence of the last heads; NaN while there are too few."""
+        last = max_probability(history[-self.patience :])
+        return last.amin(0) if len(last) == self.patience else torch.full_like(last[-1], math.nan)
