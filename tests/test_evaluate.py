@@ -52,6 +52,10 @@ def test_defaults_are_those_of_the_function(asked: dict[str, Any]) -> None:
     [
         (["exit.threshold=0.7"], {"name": None, "threshold": 0.7, "patience": None}),
         (["exit=confidence", "exit.threshold=0.7"], {"name": "confidence", "threshold": 0.7, "patience": None}),
+        (
+            ["exit=confidence", "exit.threshold=[0.7,0.8]"],
+            {"name": "confidence", "threshold": [0.7, 0.8], "patience": None},
+        ),
         (["exit=patience"], {"name": "patience", "threshold": None, "patience": 1}),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 from eat.evaluation.cost import Costs
 from eat.evaluation.intervals import Interval, mean_interval, wilson_interval
 from eat.evaluation.quality import Point, measure_point, metric_values, predictions
-from eat.evaluation.sweep import FINE_THRESHOLDS, ExitSpec, distinct, sweep_specs
+from eat.evaluation.sweep import FINE_THRESHOLDS, ExitSpec, distinct, point_order, sweep_specs
 from eat.evaluation.trace import Trace
 
 ALL_OFF_SUFFIX = ".all_off"
@@ -245,7 +245,7 @@ def _merged(specs: Sequence[ExitSpec], more: Sequence[ExitSpec]) -> list[ExitSpe
     """Put further operating points in their place among swept ones."""
     missing = [spec for spec in more if spec not in specs]
     both = [*specs, *(spec for i, spec in enumerate(missing) if spec not in missing[:i])]
-    return sorted(both, key=lambda spec: (spec.get("patience") or 0, spec.get("threshold") or 0.0))
+    return sorted(both, key=point_order)
 
 
 def _apart(one: Interval, other: Interval) -> bool:

@@ -21,6 +21,7 @@ from eat.evaluation.sweep import (
     label,
     normalised,
     replay,
+    suits,
     sweep_specs,
     with_thresholds,
 )
@@ -52,13 +53,13 @@ class Candidate:
 def candidate_points(trace: Trace) -> Iterator[tuple[ExitSpec, Replay]]:
     """Yield every operating point that decides differently on a trace: all criteria, thresholds and patience.
 
-    Criteria that read class probabilities are left out in regression.
+    Criteria that do not read what the model predicts are left out.
     """
     seen = set()
     for name in EXITS:
         for spec in _specs(name, len(trace.head_depths)):
             criterion = build_exit(spec)
-            if criterion.needs_classes and trace.is_regression:
+            if not suits(criterion, trace):
                 continue
             run = replay(trace, criterion)
             decisions = (criterion.active, run.exit_depth.tobytes())
@@ -126,9 +127,11 @@ def choose(
 
 
 def _specs(name: str, num_heads: int) -> tuple[ExitSpec, ...]:
-    """List a criterion's operating points; where its threshold is switched off by default, with one as well."""
-    specs = sweep_specs(normalised({"name": name}), num_heads, FINE_THRESHOLDS)
-    threshold = inspect.signature(EXITS[name]).parameters.get("threshold")
-    if threshold is None or threshold.default is not None:
-        return specs
-    return (*specs, *(more for spec in specs for more in with_thresholds(dict(spec, threshold=1.0), THRESHOLDS)))
+    """List a criterion's operating points: fine thresholds, or every patience with coarser ones."""
+    spec = normalised({"name": name})
+    parameters = inspect.signature(EXITS[name]).parameters
+    if "patience" not in parameters:
+        return sweep_specs(spec, num_heads, FINE_THRESHOLDS)
+    specs = [dict(spec, patience=patience) for patience in range(1, max(2, num_heads))]
+    without = specs if parameters["threshold"].default is None else []
+    return (*without, *(more for one in specs for more in with_thresholds(one | {"threshold": 1.0}, THRESHOLDS)))

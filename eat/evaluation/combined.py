@@ -10,6 +10,7 @@ from eat.evaluation.figures import draw_runs
 from eat.evaluation.report import OPERATING_POINT, Report
 from eat.evaluation.rows import is_point
 from eat.evaluation.seeds import seed_table
+from eat.evaluation.sweep import threshold_text
 from eat.evaluation.tables import Row, number, read_rows, render, write_rows
 from eat.files import write_text
 
@@ -41,7 +42,7 @@ def combine(reports: Iterable[Report | str | Path], out: str | Path) -> str:
         raise ValueError("reports: expected at least one report to combine, got none")
     out = Path(out)
     frontiers = {folder: read_rows(folder / "frontier.csv") for folder in folders}
-    rows = list({tuple(row.values()): row for frontier in frontiers.values() for row in frontier}.values())
+    rows = list({str(row): row for frontier in frontiers.values() for row in frontier}.values())
     names = _names(rows)
     own = [_own_rows(folder, frontier) for folder, frontier in frontiers.items()]
     lines = [_line(by_size, names) for by_size in own]
@@ -72,9 +73,9 @@ def _own_rows(folder: Path, frontier: Sequence[Row]) -> dict[int | None, Row]:
 def _line(by_size: Mapping[int | None, Row], names: Mapping[str, str]) -> list[str]:
     """Return the cells of one report: its own operating point, with the times at batch sizes 1 and 32."""
     row = next(iter(by_size.values()))
-    exit_text = " ".join(str(row[key]) for key in ("exit", "threshold", "patience") if row[key] is not None)
+    said = [row["exit"], *(threshold_text(row[key]) for key in ("threshold", "patience") if row[key] is not None)]
     return [
-        *(names[row["run"]], exit_text, row["split"], row["metric"], number(row["value"], 4), delta_text(row)),
+        *(names[row["run"]], " ".join(said), row["split"], row["metric"], number(row["value"], 4), delta_text(row)),
         *(number(row["ece"]), number(row["avg_depth"], 2), number(row["retention"], 2), number(row["flops_ratio"])),
         number(by_size.get(1, {}).get("latency_ms_p50"), 2),
         *(speedup_text(by_size.get(size, {})) for size in (1, 32)),

@@ -13,7 +13,7 @@ from eat.evaluation.analysis import FULL_DEPTH, Findings
 from eat.evaluation.contenders import ONNX_FP32
 from eat.evaluation.quality import head_calibration
 from eat.evaluation.rows import LABELS, SHORTCUTS, row_label
-from eat.evaluation.sweep import label, replay
+from eat.evaluation.sweep import label, replay, threshold_text
 from eat.evaluation.tables import Row
 from eat.exits import build_exit
 from eat.files import replacing
@@ -52,10 +52,10 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
         figure = Figure(figsize=(4.75 * len(panels), 4.0), layout="constrained")
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (points, column, name, title) in zip(grid, panels, strict=True):
-            axes.set_ylim(*_value_range(rows))
+            axes.set_ylim(*value_range([row["value"] for row in rows]))
             _draw_points(axes, points, column)
             axes.set(xlabel=name, title=title)
-        metric = _metric_name(rows[0]["metric"])
+        metric = metric_name(rows[0]["metric"])
         grid[0].set_ylabel(f"{metric}, {rows[0]['task']} {split} ({rows[0]['examples']:,} examples)")
         grid[0].legend(loc="best", fontsize=8)
         save(figure, path)
@@ -137,7 +137,7 @@ def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None
                     axes.plot(*points, "o-", color=colours[run], markersize=4, label=names[run])
                 axes.set_xlabel(title)
                 axes.set_xlim(left=0)
-            line[0].set_ylabel(f"{_metric_name(there[0]['metric'])}, {task} {split}")
+            line[0].set_ylabel(f"{metric_name(there[0]['metric'])}, {task} {split}")
             line[1].legend(fontsize=7)
         save(figure, path)
 
@@ -187,20 +187,20 @@ def _flops_ratio(row: Row) -> float:
     return float(row["flops_ratio"])
 
 
-def _value_range(rows: Sequence[Row]) -> tuple[float, float]:
+def value_range(values: Sequence[float]) -> tuple[float, float]:
     """Return limits around all values, at least five points apart, so that chance does not look like a slope."""
-    values = [row["value"] for row in rows]
     middle, half = (min(values) + max(values)) / 2, max(0.025, 0.58 * (max(values) - min(values)))
     return middle - half, middle + half
 
 
-def _metric_name(metric: str) -> str:
+def metric_name(metric: str) -> str:
+    """Return what axes call a metric."""
     return METRIC_NAMES.get(metric, metric)
 
 
 def _short(spec: Mapping[str, Any]) -> str:
     if spec.get("threshold") is not None:
-        return f"{spec['threshold']:g}"
+        return threshold_text(spec["threshold"])
     if spec.get("patience") is not None:
         return f"patience {spec['patience']}"
     return "full depth" if spec["name"] == FULL_DEPTH["name"] else str(spec["name"])

@@ -7,7 +7,7 @@ from eat.evaluation.analysis import FULL_DEPTH, Findings
 from eat.evaluation.contenders import ALL_OFF, GROUPED, ONNX_FP32, ONNX_INT8, PADDED
 from eat.evaluation.finished import FinishedRun
 from eat.evaluation.quality import Point
-from eat.evaluation.sweep import label
+from eat.evaluation.sweep import label, point_order, threshold_text
 from eat.evaluation.tables import Row
 from eat.evaluation.trace import Trace
 
@@ -48,14 +48,18 @@ def frontier_rows(
         baseline: The contender that speed-ups are over.
     """
     measured = benchmark_rows(run, findings, benchmark, baseline) if benchmark else []
-    live = {(row["exit"], row["threshold"], row["patience"]) for row in measured if row["model"] == "eat"}
+    live = {_operating_point(row) for row in measured if row["model"] == "eat"}
     rows = list(measured)
     for name, points in findings.points.items():
         for point in points:
             row = _point_rows(run, findings.traces[name], point)[0]
-            if name != findings.main or (row["exit"], row["threshold"], row["patience"]) not in live:
+            if name != findings.main or _operating_point(row) not in live:
                 rows.append(row)
     return sorted(rows, key=_place)
+
+
+def _operating_point(row: Row) -> tuple[Any, ...]:
+    return row["exit"], str(row["threshold"]), row["patience"]
 
 
 def _place(row: Row) -> tuple[Any, ...]:
@@ -65,7 +69,7 @@ def _place(row: Row) -> tuple[Any, ...]:
     if row["model"] != "eat":
         return (0, list(LABELS.values()).index(row_label(row)))
     swept = row["exit"] != FULL_DEPTH["name"]
-    return (2, swept, row["patience"] or 0, row["threshold"] or 0.0)
+    return (2, swept, *point_order(row))
 
 
 def benchmark_rows(
@@ -142,9 +146,14 @@ def row_label(row: Mapping[str, Any]) -> str:
         return LABELS[ALL_OFF]
     if row["exit"] == FULL_DEPTH["name"]:
         return "eat, full depth"
-    details = [f"{row['threshold']:g}" if row["threshold"] is not None else ""]
+    details = [threshold_text(row["threshold"]) if row["threshold"] is not None else ""]
     details += [f"patience {row['patience']}" if row["patience"] is not None else ""]
     return " ".join(["eat,", row["exit"], *filter(None, details)])
+
+
+def point_rows(run: FinishedRun, trace: Trace, points: Sequence[Point]) -> list[Row]:
+    """Return one row for each operating point of a split: the primary metric beside the cost."""
+    return [_point_rows(run, trace, point)[0] for point in points]
 
 
 def _contender_row(

@@ -35,7 +35,8 @@ NUMERIC = frozenset(
         *("peak_memory_mib", "peak_memory_over_loaded_mib"),
     }
 )
-"""Those that hold one number; the others are text (a commit may look like a number, depths are lists)."""
+"""Those that hold one number (`threshold`: or a list, one per class); the others are text (a commit may look like a
+number, depths are lists)."""
 
 Row = dict[str, Any]
 
@@ -66,7 +67,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read rows back: empty cells as None, `NUMERIC` ones as int or float, the others as text (lists as ``2;4``).
+    """Read rows back: empty cells as None, `NUMERIC` ones as int, float or list of float, the others as text (``2;4``).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -118,4 +119,6 @@ def _value(column: str, text: str) -> Any:
         return None
     if column not in NUMERIC:
         return text
+    if ";" in text:
+        return [float(number) for number in text.split(";")]
     return int(text) if text.lstrip("-").isdigit() else float(text)

@@ -108,9 +108,10 @@ def test_candidates_are_all_criteria_each_decision_once(trace: Trace) -> None:
     assert any(set(run.exit_depth) == {trace.head_depths[0]} for _, run in points)
 
 
-def test_regression_has_full_depth_only(made_trace: Callable[..., Trace]) -> None:
-    scores = made_trace(np.zeros((3, 2, 1)), [0.0, 1.0, 2.0], (1, 2))
-    assert [spec for spec, _ in candidate_points(scores)] == [{"name": "never"}]
+def test_regression_has_full_depth_and_patience_by_difference(made_trace: Callable[..., Trace]) -> None:
+    scores = made_trace(np.zeros((3, 3, 1)), [0.0, 1.0, 2.0], (1, 2, 3))
+    found = [(spec["name"], set(run.exit_depth.tolist())) for spec, run in candidate_points(scores)]
+    assert found == [("never", {3}), ("difference", {3}), ("difference", {2})]
 
 
 def test_candidates_are_predicted_on_the_texts_and_judged_on_the_split(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from eat.evaluation.sweep import distinct, label, replay, sweep_specs
+from eat.evaluation.sweep import distinct, label, normalised, point_order, replay, sweep_specs, with_thresholds
 from eat.evaluation.trace import Trace, record_trace
 from eat.exits import build_exit
 from eat.models.classifier import AdaptiveForSequenceClassification
@@ -23,6 +23,10 @@ SPECS: list[dict[str, Any]] = [
     {"name": "patience", "patience": 1, "threshold": 0.6},
     {"name": "entropy", "threshold": 0.9},
     {"name": "margin", "threshold": 0.2},
+    {"name": "confidence", "threshold": [0.9, 0.55]},
+    {"name": "patience_confidence", "patience": 2, "threshold": 0.6},
+    {"name": "entropy_reduction", "threshold": 0.1},
+    {"name": "agreement", "threshold": 0.6},
 ]
 
 
@@ -77,6 +81,29 @@ def test_regression_refuses_probabilities(made_trace: Callable[..., Trace]) -> N
     assert replay(scores, build_exit({"name": "never"})).exit_depth.tolist() == [4, 4, 4]
     with pytest.raises(ValueError, match="regression"):
         replay(scores, build_exit({"name": "confidence", "threshold": 0.8}))
+
+
+def test_what_does_not_suit_the_model_is_refused(trace: Trace) -> None:
+    with pytest.raises(ValueError, match=r"exit\.name: 'difference' needs one predicted number"):
+        replay(trace, build_exit({"name": "difference"}))
+    with pytest.raises(ValueError, match=r"one for each of the 2 classes, got 3"):
+        replay(trace, build_exit({"name": "margin", "threshold": [0.1, 0.2, 0.3]}))
+
+
+def test_patience_by_difference_by_hand(made_trace: Callable[..., Trace]) -> None:
+    scores = made_trace([[[1.0], [1.05], [4.0]], [[1.0], [2.0], [2.01]]], [1.0, 2.0], (1, 2, 3))
+    assert replay(scores, build_exit({"name": "difference", "threshold": 0.1})).exit_depth.tolist() == [2, 3]
+
+
+def test_a_threshold_per_class_has_a_name_and_a_place() -> None:
+    spec = {"name": "confidence", "threshold": (0.8, 1)}
+    assert normalised(spec) == {"name": "confidence", "threshold": [0.8, 1.0]}
+    assert label(normalised(spec)) == "confidence threshold=0.8,1"
+    assert point_order(spec) == (0, 0.9)
+    assert [s["threshold"] for s in with_thresholds(spec, [0.5, 0.6])] == [0.5, 0.6]
+    many = [{"name": "margin", "threshold": [i / 200, *[0.5] * 150]} for i in (1, 2)]
+    assert len(label(many[0])) < 60
+    assert label(many[0]) != label(many[1])
 
 
 def test_specs_hold_the_papers_thresholds() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from eat.evaluation.console import delta_text, speedup_text
+from eat.evaluation.rows import is_point, row_label
 from eat.evaluation.tables import COLUMNS, make_row, number, read_rows, render, write_rows
 
 
@@ -43,6 +44,15 @@ def test_rows_survive_the_disk(tmp_path: Path) -> None:
     assert second == rows[1]
     assert isinstance(first["patience"], int)
     assert isinstance(first["threshold"], float)
+
+
+def test_thresholds_per_class_survive_the_disk(tmp_path: Path) -> None:
+    row = make_row(model="eat", exit="confidence", threshold=[0.8, 0.95])
+    write_rows(tmp_path / "rows.csv", [row])
+    (read,) = read_rows(tmp_path / "rows.csv")
+    assert read == row
+    assert is_point(read, {"name": "confidence", "threshold": [0.8, 0.95]})
+    assert row_label(read) == "eat, confidence 0.8,0.95"
 
 
 def test_unknown_column_is_named() -> None:
