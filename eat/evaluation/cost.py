@@ -24,17 +24,19 @@ class Costs:
         def leaving_at(depth: int, early_heads: bool) -> Float64[np.ndarray, " examples"]:
             return model.executed(kept, np.full(len(trace), depth, dtype=np.int64), early_heads=early_heads)
 
-        self._by_depth = {depth: leaving_at(depth, True) for depth in trace.head_depths}
-        self._without_early_heads = leaving_at(trace.num_layers, False)
+        self._head_depths = trace.head_depths
+        self.by_head: Float64[np.ndarray, "examples heads"] = np.stack(
+            [leaving_at(depth, True) for depth in trace.head_depths], axis=1
+        )
+        """Of leaving at each head, with all early heads before it run."""
+        self.without_early_heads: Float64[np.ndarray, " examples"] = leaving_at(trace.num_layers, False)
+        """Of full depth where early heads need not run."""
         self.dense: Float64[np.ndarray, " examples"] = model.dense(kept[:, 0])
         """Unpadded, full attention, no pruning, full depth, one head: what ``flops_ratio`` divides by."""
 
     def executed(self, run: Replay, criterion: ExitCriterion) -> Float64[np.ndarray, " examples"]:
         """Count the FLOPs executed for each example; early heads run only where somebody could leave."""
         if not criterion.active:
-            return self._without_early_heads
-        executed = np.empty(len(run.exit_depth))
-        for depth, flops in self._by_depth.items():
-            there = run.exit_depth == depth
-            executed[there] = flops[there]
-        return executed
+            return self.without_early_heads
+        heads = np.searchsorted(self._head_depths, run.exit_depth)
+        return np.take_along_axis(self.by_head, heads[:, None], axis=1)[:, 0]
