@@ -12,10 +12,11 @@ from eat.data import TextDataModule
 from eat.evaluation.analysis import FULL_DEPTH, THRESHOLD_SPLIT, Findings, analyse
 from eat.evaluation.benchmark import BenchmarkSettings, draw_examples, run_benchmark
 from eat.evaluation.collect import are_current, encoded_examples, load_data, read_traces, record_traces
+from eat.evaluation.comparison import Comparison, compare_criteria
 from eat.evaluation.finished import FinishedRun
 from eat.evaluation.measured import compare_with_replay, read_benchmark, timed_exits, write_benchmark
 from eat.evaluation.plan import PlanSettings, make_plan
-from eat.evaluation.plan_report import write_plan
+from eat.evaluation.plan_report import read_latency, write_plan
 from eat.evaluation.report import Report, write_report
 from eat.evaluation.shortcut import find_shortcuts
 from eat.evaluation.sweep import ExitSpec, label, operating_point, with_thresholds
@@ -98,7 +99,11 @@ def evaluate_run(
         data = data or load_data(finished, data_root)
         _benchmark(finished, _timed_model(finished, device, compile), findings, timed, settings, data, folder)
     report = write_report(
-        finished, findings, folder, baseline=None if baseline_run is None else Path(baseline_run).name
+        finished,
+        findings,
+        folder,
+        baseline=None if baseline_run is None else Path(baseline_run).name,
+        comparison=_compare(findings, folder) if "sweep" in wanted else None,
     )
     if planning is not None:
         data = data or load_data(finished, data_root)
@@ -135,6 +140,15 @@ def _benchmark(
         texts=texts_of(data, findings.main, index.tolist()),
     )
     write_benchmark(folder, compare_with_replay(measured, findings, index, shortcuts), run.fingerprint())
+
+
+def _compare(findings: Findings, folder: Path) -> Comparison | None:
+    """Set all criteria side by side; with predicted latency where a plan was made before."""
+    if THRESHOLD_SPLIT not in findings.traces:
+        log.info("sweep: no threshold split to choose on, so criteria are not compared (data.threshold_examples)")
+        return None
+    reported = findings.traces[findings.main]
+    return compare_criteria(findings.traces[THRESHOLD_SPLIT], reported, read_latency(folder, reported))
 
 
 def _plan(

@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from eat.evaluation.contenders import ALL_OFF, PADDED
+from eat.evaluation.latency import WORK, LatencyModel, WorkCounter
 from eat.evaluation.sweep import label
 from eat.evaluation.tables import number, render
+from eat.evaluation.trace import Trace
 from eat.files import write_text
+from eat.models.config import AdaptiveConfig
 
 log = logging.getLogger(__name__)
+
+FILE = "plan.json"
 
 BASELINES = {PADDED: "Hugging Face, padded", ALL_OFF: "eat, everything off"}
 
@@ -29,11 +34,37 @@ def write_plan(folder: Path, plan: Mapping[str, Any]) -> str:
     Raises:
         OSError: If a file cannot be written; the old one stays.
     """
-    write_text(folder / "plan.json", json.dumps(plan, indent=1) + "\n")
+    write_text(folder / FILE, json.dumps(plan, indent=1) + "\n")
     write_text(folder / "plan.md", plan_markdown(plan))
     table = plan_table(plan)
     log.info("\n%s\n\n%s\n\nplan: %s", table, "\n".join(_sentences(plan)), folder / "plan.md")
     return table
+
+
+def read_latency(folder: Path, trace: Trace) -> LatencyModel | None:
+    """Read the latency model of an earlier plan; None where none was made, or it was made for other weights.
+
+    Args:
+        folder: The report folder.
+        trace: Of the weights that the report is about.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        if plan["fingerprint"] != trace.metadata["fingerprint"]:
+            log.warning("%s was made for other weights and is left out; run stages=[plan] again", path)
+            return None
+        fitted = plan["calibration"]
+        seconds = {name: 1e-6 * fitted["microseconds"][name] for name in WORK}
+        counter = WorkCounter(AdaptiveConfig.from_dict(dict(trace.metadata["config"])))
+        return LatencyModel(counter, plan["batch_size"], seconds, fitted["error"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it and run stages=[plan] again") from error
 
 
 def plan_markdown(plan: Mapping[str, Any]) -> str:

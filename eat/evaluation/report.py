@@ -3,9 +3,12 @@
 import dataclasses
 import json
 import logging
+import shlex
 from pathlib import Path
 
-from eat.evaluation.analysis import Findings
+from eat.evaluation.analysis import THRESHOLD_SPLIT, Findings
+from eat.evaluation.comparison import Comparison, pareto_rows
+from eat.evaluation.comparison_figure import draw_comparison
 from eat.evaluation.console import frontier_table
 from eat.evaluation.contenders import ALL_OFF, PADDED
 from eat.evaluation.figures import draw_calibration, draw_exits, draw_frontier
@@ -36,7 +39,14 @@ class Report:
     table: str
 
 
-def write_report(run: FinishedRun, findings: Findings, folder: Path, *, baseline: str | None = None) -> Report:
+def write_report(
+    run: FinishedRun,
+    findings: Findings,
+    folder: Path,
+    *,
+    baseline: str | None = None,
+    comparison: Comparison | None = None,
+) -> Report:
     """Write results.csv, frontier.csv, summary.md and the figures, each whole or not at all; log the table.
 
     Args:
@@ -44,6 +54,7 @@ def write_report(run: FinishedRun, findings: Findings, folder: Path, *, baseline
         findings: Its findings.
         folder: Where to write; times measured earlier are read from there.
         baseline: Name of the dense run that quality is compared with, or None.
+        comparison: All criteria side by side, for criteria.png and pareto.csv; None leaves both out.
 
     Raises:
         OSError: If a file cannot be written; the old one stays.
@@ -62,6 +73,11 @@ def write_report(run: FinishedRun, findings: Findings, folder: Path, *, baseline
     if not findings.traces[findings.main].is_regression:
         draw_calibration(findings, folder / "calibration.png")
         figures.append("calibration.png")
+    if comparison is not None:
+        draw_comparison(comparison, findings.traces[findings.main], folder / "criteria.png")
+        held_out, reported = findings.traces[THRESHOLD_SPLIT], findings.traces[findings.main]
+        write_rows(folder / "pareto.csv", pareto_rows(run, held_out, reported, comparison))
+        figures.append("criteria.png")
     point = {"run": run.name, "split": findings.main, "exit": findings.own}
     write_text(folder / OPERATING_POINT, json.dumps(point, indent=1) + "\n")
     text = summary(run, findings, rows, measured, baseline=baseline, command=_command(run, findings), figures=figures)
@@ -81,5 +97,6 @@ def _command(run: FinishedRun, findings: Findings) -> str:
     command = f"python evaluate.py run={shown}"
     if findings.own != run.exit:
         command += f" exit={findings.own['name']}"
-        command += "".join(f" exit.{key}={value}" for key, value in findings.own.items() if key != "name")
+        arguments = (f"exit.{key}={value}".replace(" ", "") for key, value in findings.own.items() if key != "name")
+        command += "".join(f" {shlex.quote(argument)}" for argument in arguments)
     return command

@@ -27,7 +27,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _no_figures(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw once, in `evaluated`; figures are most of a report's time."""
-    for name in ("draw_frontier", "draw_exits", "draw_calibration"):
+    for name in ("draw_frontier", "draw_exits", "draw_calibration", "draw_comparison"):
         monkeypatch.setattr(f"eat.evaluation.report.{name}", lambda *_: None)
 
 
@@ -41,6 +41,7 @@ def without_weights(evaluated: Path, tmp_path: Path) -> Path:
 def test_report_is_written(evaluated: Path) -> None:
     report = evaluated / "report"
     names = {"results.csv", "frontier.csv", "frontier.png", "exits.png", "calibration.png", "summary.md"}
+    names |= {"criteria.png", "pareto.csv"}
     assert names | {"benchmark.json", "operating_point.json"} == {path.name for path in report.iterdir()}
     assert {path.stem for path in (evaluated / "trace").iterdir()} == {
         *("threshold", "certification", "validation", "validation.all_off")
@@ -171,6 +172,29 @@ def test_another_exit_is_another_report(evaluated: Path) -> None:
     assert [(row["exit"], row["patience"]) for row in patient.rows] == [("never", None), ("patience", 1)]
     shutil.rmtree(report.folder)
     shutil.rmtree(patient.folder)
+
+
+def test_a_threshold_per_class_is_an_operating_point(evaluated: Path, tmp_path: Path) -> None:
+    report = evaluate_run(evaluated, exit={"threshold": [0.55, 0.7]}, stages=["quality"])
+    assert report.folder == evaluated / "report" / "confidence-threshold-0.55,0.7"
+    assert [row["threshold"] for row in report.rows] == [None, [0.55, 0.7]]
+    assert "'exit.threshold=[0.55,0.7]'" in (report.folder / "summary.md").read_text()
+    assert "confidence 0.55,0.7" in combine([report.folder], tmp_path)
+    swept = evaluate_run(evaluated, exit={"threshold": [0.55, 0.7]}, stages=["sweep"])
+    assert len({row["threshold"] for row in swept.rows if isinstance(row["threshold"], float)}) > 3
+    assert [0.55, 0.7] in [row["threshold"] for row in swept.rows]
+    shutil.rmtree(report.folder)
+    with pytest.raises(ValueError, match=r"exit\.threshold: .* one for each of the 2 classes, got 3"):
+        evaluate_run(evaluated, exit={"threshold": [0.5, 0.6, 0.7]}, stages=["quality"])
+
+
+def test_the_front_is_reported_on_the_split_it_was_chosen_on_and_on_the_other(evaluated: Path) -> None:
+    rows = read_rows(evaluated / "report" / "pareto.csv")
+    chosen, reported = ([row for row in rows if row["split"] == split] for split in ("threshold", "validation"))
+    points = [[(row["exit"], row["threshold"], row["patience"]) for row in split] for split in (chosen, reported)]
+    assert points[0] == points[1] and len(rows) == 2 * len(chosen)
+    assert [row["flops_ratio"] for row in chosen] == sorted(row["flops_ratio"] for row in chosen)
+    assert [row["value"] for row in chosen] == sorted({row["value"] for row in chosen})
 
 
 def test_a_baseline_run_is_what_points_are_lost_to(evaluated: Path, tmp_path: Path) -> None:

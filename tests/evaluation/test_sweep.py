@@ -96,7 +96,7 @@ def test_patience_by_difference_by_hand(made_trace: Callable[..., Trace]) -> Non
 
 
 def test_a_threshold_per_class_has_a_name_and_a_place() -> None:
-    spec = {"name": "confidence", "threshold": (0.8, 1)}
+    spec = {"name": "confidence", "threshold": (0.8, 1.0)}
     assert normalised(spec) == {"name": "confidence", "threshold": [0.8, 1.0]}
     assert label(normalised(spec)) == "confidence threshold=0.8,1"
     assert point_order(spec) == (0, 0.9)

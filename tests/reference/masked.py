@@ -197,6 +197,13 @@ def exit_decision(spec: dict[str, Any], history: list[np.ndarray]) -> tuple[bool
         if threshold is None:
             return agree, gap
         return agree and bool(now[0] >= threshold), min(gap, abs(now[0] - threshold))
+    return exit_decision_over_heads(spec, history, probabilities)
+
+
+def exit_decision_over_heads(
+    spec: dict[str, Any], history: list[np.ndarray], probabilities: list[np.ndarray]
+) -> tuple[bool, float]:
+    """The same for criteria that compare one head with another."""
     if spec["name"] == "patience_confidence":
         confident = 0
         for p in probabilities:
