@@ -66,17 +66,20 @@ class BackboneSource:
             keys["label2id"] = {name: index for index, name in keys["id2label"].items()}
         return keys
 
-    def fill(self, encoder: nn.Module, *, num_labels: int, pooling: str) -> list[str]:
+    def fill(self, encoder: nn.Module, *, num_labels: int, keep_head: bool) -> list[str]:
         """Copy the weights into an encoder and return the names of the parts that stay random.
 
-        A checkpoint's own head reads [CLS], so it is used with that pooling only.
+        Args:
+            encoder: Ours.
+            num_labels: Outputs of its heads.
+            keep_head: Whether its last head reads what the checkpoint's own head does, whose weights then fit.
         """
         last = str(self.backbone.num_layers)
         random_parts = [f"head at depth {d}" for d, _ in encoder.get_submodule("heads").named_children() if d != last]
         if self.encoder_weights is None:
             return ["embeddings", "all blocks", *random_parts, f"head at depth {last}"]
         weights = dict(self.encoder_weights)
-        head = self.head_weights if pooling == "cls" else {}
+        head = self.head_weights if keep_head else {}
         if "out.weight" in head and head["out.weight"].shape[0] != num_labels:
             head = {name: tensor for name, tensor in head.items() if not name.startswith("out.")}
         weights |= {f"heads.{last}.{name}": tensor for name, tensor in head.items()}

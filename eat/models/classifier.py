@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +58,7 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
         self.encoder = AdaptiveEncoder(
             self.backbone.embeddings(),
             [self.backbone.block(attention) for _ in range(self.backbone.num_layers)],
-            {depth: self.backbone.head(config.num_outputs, heads["pooling"]) for depth in heads["depths"]},
+            {depth: self.backbone.head(config.num_outputs, config.head_pooling(depth)) for depth in heads["depths"]},
             build_pruner(config.pruner or {}),
             build_exit(config.exit or {}),
         )
@@ -75,8 +75,9 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
         attention: Mapping[str, Any] | None = None,
         pruner: Mapping[str, Any] | None = None,
         exit: Mapping[str, Any] | None = None,
-        head_depths: Sequence[int] | None = None,
+        head_depths: Sequence[int] | Literal["all"] | None = None,
         head_pooling: str = "cls",
+        final_head_pooling: str | None = None,
         max_length: int | None = None,
         sep_token_id: int | None = None,
         id2label: Mapping[int, str] | None = None,
@@ -92,8 +93,12 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
             attention: ``{"name": "full"}`` or ``{"name": "windowed", "window": 32, ...}``.
             pruner: ``{"name": "l2_norm", "depths": [2, 4], "ratio": 0.3}``, ...; default none.
             exit: ``{"name": "confidence", "threshold": 0.9}``, ...; default never.
-            head_depths: Depths with an exit head; the last is added. Default: all where some can exit, else the last.
+            head_depths: Depths with an exit head, or "all"; the last is added. Default: all where some can exit, else
+                the last.
             head_pooling: "cls" or "mean" (over the tokens still alive).
+            final_head_pooling: What a fine-tuned checkpoint's own head was trained to read, where the early heads may
+                read otherwise; it is then kept as it is. Default: ``head_pooling``, and a checkpoint's own head, which
+                mostly reads [CLS], is kept with "cls" only.
             max_length: Longest input; a longer position table than the checkpoint's is made by tiling it.
             sep_token_id: The separator's id where it is global and the checkpoint's config does not say.
             id2label: Names of the labels.
@@ -106,22 +111,26 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
         source = load_backbone(backbone, num_layers=num_layers, max_length=max_length, sep_token_id=sep_token_id)
         exit = dict(exit or {"name": "never"})
         last = source.backbone.num_layers
-        if head_depths is None:
-            head_depths = range(1, last + 1) if build_exit(exit).active else ()
+        if head_depths == "all" or (head_depths is None and build_exit(exit).active):
+            head_depths = range(1, last + 1)
+        heads = {"depths": sorted({*(head_depths or ()), last}), "pooling": head_pooling}
+        if final_head_pooling is not None:
+            heads["final_pooling"] = final_head_pooling
         labels = source.labels(num_labels, id2label, problem_type)
         config = AdaptiveConfig(
             backbone=source.spec,
             attention=dict(attention or {"name": "full"}),
             pruner=dict(pruner or {"name": "none"}),
             exit=exit,
-            heads={"depths": sorted({*head_depths, last}), "pooling": head_pooling},
+            heads=heads,
             **labels,
         )
         with torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             model = cls(config)
-        random_parts = source.fill(model.encoder, num_labels=config.num_outputs, pooling=head_pooling)
+        keep_head = final_head_pooling is not None or head_pooling == "cls"
+        random_parts = source.fill(model.encoder, num_labels=config.num_outputs, keep_head=keep_head)
         model._arrange_weights()
         if random_parts:
             log.info(

@@ -24,7 +24,8 @@ class AdaptiveConfig(PreTrainedConfig):
         attention: ``full`` or ``windowed``.
         pruner: Which tokens leave.
         exit: Who leaves early.
-        heads: ``{"depths": [...], "pooling": "cls" | "mean"}``; the last depth is always among them.
+        heads: ``{"depths": [...], "pooling": "cls" | "mean"}``; the last depth is always among them, and its head may
+            have a pooling of its own, ``final_pooling``.
     """
 
     # Hugging Face writes an __init__ that takes more keys than its signature says; checks by signature must not apply.
@@ -64,6 +65,12 @@ class AdaptiveConfig(PreTrainedConfig):
         """Logits of each head: the classes, or 1 for regression."""
         return len(self.id2label or {})
 
+    def head_pooling(self, depth: int) -> str:
+        """What the head at a depth reads: "cls" or "mean"."""
+        heads = self.heads or {}
+        pooling: str = heads["pooling"]
+        return heads.get("final_pooling", pooling) if depth == max(heads["depths"]) else pooling
+
     def check(self) -> None:
         """Check every key by building its part.
 
@@ -98,10 +105,14 @@ class AdaptiveConfig(PreTrainedConfig):
 
 
 def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
-    if set(heads) - {"depths", "pooling"} or not isinstance(heads.get("depths"), list | tuple):
-        raise ValueError(f"config.heads: expected the keys 'depths' (a list) and 'pooling', got {dict(heads)}")
-    if heads.get("pooling") not in POOLINGS:
-        raise ValueError(f"head_pooling: expected one of {sorted(POOLINGS)}, got {heads.get('pooling')!r}")
+    if set(heads) - {"depths", "pooling", "final_pooling"} or not isinstance(heads.get("depths"), list | tuple):
+        raise ValueError(
+            "config.heads: expected the keys 'depths' (a list), 'pooling' and perhaps 'final_pooling', "
+            f"got {dict(heads)}"
+        )
+    for name, pooling in (("head_pooling", heads.get("pooling")), ("final_head_pooling", heads.get("final_pooling"))):
+        if pooling not in POOLINGS and (name == "head_pooling" or "final_pooling" in heads):
+            raise ValueError(f"{name}: expected one of {sorted(POOLINGS)}, got {pooling!r}")
     for depth in heads["depths"]:
         if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= layers:
             raise ValueError(f"head_depths: expected depths between 1 and {layers}, got {depth!r}")

@@ -57,4 +57,8 @@ class Head(nn.Module):
 
     def forward(self, state: Packed) -> Float[Tensor, "batch classes"]:
         """Return one row of logits per live sequence."""
-        return self.out(self.dropout(self.dense(self.before(self.pool(state)))))
+        return self.answer(self.pool(state))
+
+    def answer(self, pooled: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
+        """Return the logits for rows that are pooled already."""
+        return self.out(self.dropout(self.dense(self.before(pooled))))
