@@ -1,5 +1,7 @@
 """Train an adaptive classifier and evaluate it: ``python train.py task=sst2``; ``--help`` lists the choices.
 
+``python train.py retrofit=<fine-tuned classifier> task=sst2`` adds early heads to its frozen weights instead.
+
 Composes the configuration, finds the run folder, builds the parts, fits, saves, evaluates; no logic of its own.
 """
 
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import hydra
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning import seed_everything
@@ -24,8 +27,10 @@ from eat.tasks.metrics import build_metrics
 from eat.training.backbones import TrainingBackbone, build_classifier
 from eat.training.checkpoints import LAST, load_best
 from eat.training.environment import write_environment
+from eat.training.heads import FeatureDataModule, HeadsModule
 from eat.training.module import AdaptiveModule
 from eat.training.objectives import build_objective
+from eat.training.retrofit import build_retrofit
 from eat.training.run import RunFolder, choose_run, continued_config
 
 CONF = str(Path(__file__).parent / "conf")  # absolute, so that it is found from an import as well
@@ -39,6 +44,8 @@ def main(config: DictConfig) -> Report:
     keep_quiet()
     if config.resume is not None:
         config = OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
+    elif config.retrofit is not None:
+        config = compose("retrofit", HydraConfig.get().overrides.task)
     run = choose_run(plain(config))
     if not run.is_finished:
         with run.locked():
@@ -75,8 +82,9 @@ def train(config: DictConfig, run: RunFolder) -> None:
     data.setup()
     for split, facts in data.summary().items():
         log.info("%s: %s", split, ", ".join(f"{name} {_shown(value)}" for name, value in facts.items()))
-    module = AdaptiveModule(
-        build_classifier(
+    retrofits = config.get("retrofit") is not None  # configurations of earlier versions have no such key
+    module = (HeadsModule if retrofits else AdaptiveModule)(
+        (build_retrofit if retrofits else build_classifier)(
             backbone,
             tokenizer,
             task,
@@ -100,6 +108,7 @@ def train(config: DictConfig, run: RunFolder) -> None:
         primary=task.metrics[0],
         seed=config.seed,
     )
+    batches = FeatureDataModule(data, module.model, run.checkpoints) if retrofits else data
     trainer = instantiate(
         config.trainer,
         callbacks=[instantiate(callback) for callback in config.callbacks.values()],
@@ -116,13 +125,15 @@ def train(config: DictConfig, run: RunFolder) -> None:
     )
     last = run.checkpoints / LAST
     try:
-        trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+        trainer.fit(module, batches, ckpt_path=last if last.is_file() else None, weights_only=True)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, without a word and the latter with code 0
         log.info("stopped by a signal; the same command continues %s from its last checkpoint", run.path)
         raise SystemExit(stop.code or 128 + signal.SIGTERM) from None
     load_best(trainer)
     module.model.set_pruning_scale(1.0)
     run.save_model(module.model, tokenizer)
+    if isinstance(batches, FeatureDataModule):
+        batches.discard()
 
 
 def training_texts(task: Task, config: DictConfig) -> Iterator[str]:

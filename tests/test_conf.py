@@ -187,6 +187,15 @@ def test_the_default_is_the_papers_configuration():
     assert (paper.optimizer.lr, paper.data.batch_size, paper.data.max_length) == (2e-5, 32, 256)
 
 
+def test_a_retrofit_is_off_but_for_its_heads_until_told_otherwise():
+    config = composed("retrofit=folder", "task=rte", name="retrofit")
+    assert (config.attention, config.pruner, config.head_depths) == ({"name": "full"}, {"name": "none"}, "all")
+    assert (config.backbone.classifier, config.backbone.name, config.task.name) == ("folder", "classifier", "rte")
+    assert config.data.train_examples == config.budget.train_examples == 20_000
+    pruned = composed("retrofit=folder", "pruner=l2_norm", "head_depths=[2]", "data.train_examples=9", name="retrofit")
+    assert (pruned.pruner.ratio, pruned.head_depths, pruned.data.train_examples) == (0.3, [2], 9)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

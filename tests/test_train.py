@@ -11,6 +11,7 @@ import yaml
 from hydra.errors import HydraException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
 import train
 from eat import AdaptiveForSequenceClassification
@@ -226,3 +227,79 @@ def test_a_finished_run_teaches_another(run_train):
     header = (student / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"train/supervised", "train/distillation", "train/self_distillation"} <= set(header)
     assert list((student / "tensorboard").iterdir())
+
+
+@pytest.fixture
+def run_retrofit(run_train, rows, tmp_path):
+    """Return a function that retrofits a classifier with early heads and gives back the run's folder."""
+
+    def call(classifier, *overrides):
+        before = set(tmp_path.glob("runs/file/classifier-*"))
+        task = ("task=file", f"data.train={rows}", "data.text=body", "data.label=class", "data.max_length=32")
+        small = ("data.threshold_examples=20", "data.certification_examples=20", "data.batch_size=8", "budget.epochs=2")
+        session = (f"data.cache_dir={tmp_path / 'cache'}", "trainer=cpu", "evaluation.stages=[quality]")
+        run_train(f"retrofit={classifier}", *task, *small, *session, *overrides, defaults=False)
+        (folder,) = set(tmp_path.glob("runs/file/classifier-*")) - before
+        return folder
+
+    return call
+
+
+DENSE = ("attention=full", "pruner.ratio=0", "exit=never", "head_depths=null")
+
+
+def test_a_finished_run_is_retrofitted_and_evaluated_like_any_other(run_train, run_retrofit):
+    (dense,) = run_train(*DENSE)
+    folder = run_retrofit(dense, "exit.threshold=0.6")
+    assert {path.name for path in folder.iterdir()} == {
+        *("config.yaml", "environment.json", "metrics.csv", "checkpoints", "model", "trace", "report")
+    }
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    header, *_ = (folder / "metrics.csv").read_text().splitlines()
+    assert {"val/accuracy_early", "val/accuracy_depth_1", "train/self_distillation"} <= set(header.split(","))
+    before, after = weights(dense), weights(folder)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert {name.split(".")[2] for name in after.keys() - before.keys()} == {"1", "2"}
+
+
+@pytest.mark.usefixtures("evaluated")
+def test_an_export_is_retrofitted_with_pruning_and_a_killed_one_goes_on(run_train, run_retrofit, tmp_path, monkeypatch):
+    (dense,) = run_train(*DENSE)
+    AdaptiveForSequenceClassification.from_pretrained(dense / "model").to_hugging_face().save_pretrained(
+        tmp_path / "hf"
+    )
+    AutoTokenizer.from_pretrained(dense / "model").save_pretrained(tmp_path / "hf")
+    options = ("pruner=l2_norm", "pruner.depths=[1]", "head_depths=[2]", "callbacks.checkpoints.every_n_steps=3")
+    alone = run_retrofit(tmp_path / "hf", *options)
+    expected = weights(alone)
+    alone.rename(tmp_path / "alone")
+    with monkeypatch.context() as patch:
+        patch.setattr("eat.training.checkpoints.RunCheckpoints.on_train_epoch_end", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_retrofit(tmp_path / "hf", *options)
+    assert list((alone / "checkpoints").glob("features-*/train-*.npy"))
+    monkeypatch.setattr("eat.training.features._compute", lambda *_: pytest.fail("features were computed again"))
+    run_train(f"resume={alone}", defaults=False)
+    torch.testing.assert_close(weights(alone), expected, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("evaluated")
+def test_classes_under_other_names_are_said_on_the_command_line(run_train, run_retrofit, tmp_path):
+    (dense,) = run_train(*DENSE)
+    theirs = AdaptiveForSequenceClassification.from_pretrained(dense / "model").to_hugging_face()
+    theirs.config.id2label, theirs.config.label2id = {0: "minus", 1: "plus"}, {"minus": 0, "plus": 1}
+    theirs.save_pretrained(tmp_path / "hf")
+    AutoTokenizer.from_pretrained(dense / "model").save_pretrained(tmp_path / "hf")
+    with pytest.raises(
+        ValueError, match=r"expected the classes \['bad', 'good'\].*: backbone=classifier backbone.labels"
+    ):
+        run_retrofit(tmp_path / "hf")
+    folder = run_retrofit(tmp_path / "hf", "backbone=classifier", "backbone.labels=[good,bad]")
+    (flipped,) = (tensor for name, tensor in weights(folder).items() if name.endswith("heads.3.out.bias"))
+    (original,) = (tensor for name, tensor in weights(dense).items() if name.endswith("heads.3.out.bias"))
+    assert torch.equal(flipped, original.flip(0))
+
+
+def test_a_retrofit_names_what_is_wrong_with_the_classifier(run_retrofit, tmp_path):
+    with pytest.raises(ValueError, match=r"retrofit: expected the folder or hub name of a fine-tuned classifier"):
+        run_retrofit(tmp_path / "nowhere")

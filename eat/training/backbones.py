@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from eat.backbones.tiny import tiny_config
 from eat.backbones.weights import resolve_weights
@@ -36,7 +36,7 @@ class TrainingBackbone(Protocol):
         """Return the tokenizer; ``texts`` gives the training texts and ``folder`` keeps what was made from them."""
         ...
 
-    def source(self, tokenizer: PreTrainedTokenizerBase) -> str | PreTrainedConfig:
+    def source(self, tokenizer: PreTrainedTokenizerBase) -> str | PreTrainedModel | PreTrainedConfig:
         """Return what ``from_backbone`` starts from."""
         ...
 
@@ -133,7 +133,7 @@ def build_classifier(
     attention: Mapping[str, Any],
     pruner: Mapping[str, Any],
     exit: Mapping[str, Any],
-    head_depths: Sequence[int] | None,
+    head_depths: Sequence[int] | Literal["all"] | None,
     head_pooling: str,
     seed: int,
 ) -> AdaptiveForSequenceClassification:
@@ -146,7 +146,7 @@ def build_classifier(
         attention: Spec of the attention.
         pruner: Spec of the pruner.
         exit: Spec of the exit criterion; it has no influence on which heads there are.
-        head_depths: Depths of the early heads; None for the last head alone.
+        head_depths: Depths of the early heads, or "all"; None for the last head alone.
         head_pooling: "cls" or "mean".
         seed: Seed of the weights that start random.
 

@@ -147,7 +147,8 @@ def load_best(trainer: Trainer) -> None:
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, RunCheckpoints) and callback.best_step is not None:
             best = torch.load(Path(trainer.default_root_dir) / FOLDER / BEST, map_location="cpu", weights_only=True)
-            trainer.lightning_module.load_state_dict(best["state_dict"])
+            module = trainer.lightning_module
+            module.load_state_dict(best["state_dict"], strict=module.strict_loading)
             log.info("the best model is that of step %d: %.4f", callback.best_step, callback.best_score)
 
 

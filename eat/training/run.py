@@ -44,7 +44,7 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     Args:
         config: The resolved configuration; what does not change the trained weights is left out (``NOT_TRAINING``).
     """
-    kept = _without(config, NOT_TRAINING)
+    kept = _without(config, (*NOT_TRAINING, "retrofit"))  # whose value is counted as `backbone.classifier`
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 
 

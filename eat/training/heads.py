@@ -1,0 +1,143 @@
+"""Early heads trained alone, on what frozen weights made of the data (two stages, as in DeeBERT, Xin et al. 2020)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from eat.data import TextDataModule
+from eat.data.sampler import EpochBatchSampler, batches_in_order
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.modules.heads import Head
+from eat.packed import AdaptiveOutput
+from eat.training.features import CachedFeatures, cache_features, discard_features, fingerprint
+from eat.training.module import AdaptiveModule
+
+Loader = DataLoader[dict[str, Tensor]]
+
+
+class HeadsModule(AdaptiveModule):
+    """Trains the early heads of a classifier on cached features; nothing else of it changes.
+
+    The best heads are those of the highest mean, over the early heads, of the primary metric.
+
+    Raises:
+        ValueError: If the objective has a teacher, which could teach the final head alone.
+    """
+
+    # Checkpoints hold the early heads; the frozen weights come from where they came from.
+    strict_loading = False
+
+    def __init__(self, model: AdaptiveForSequenceClassification, objective: Any, **options: Any) -> None:
+        super().__init__(model, objective, **options)
+        if getattr(objective, "teacher", None) is not None:
+            raise ValueError("objective.teacher: expected null with retrofit, since the final head is not trained")
+        model.requires_grad_(False)
+        for depth in model.head_depths[:-1]:
+            model.encoder.heads[str(depth)].requires_grad_(True)
+
+    @property
+    def monitored(self) -> str:
+        """Name of what selects the best heads."""
+        return f"val/{self.primary}_early"
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen weights out."""
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics of the split and the early heads' mean."""
+        early = list(self.head_metrics.compute().values())[:-1]
+        self.log(self.monitored, torch.stack(early).mean())
+        super().on_validation_epoch_end()
+
+    def _forward(self, batch: Mapping[str, Tensor], trace: bool = False) -> AdaptiveOutput:
+        final = batch["final_logits"]
+        *early_heads, _ = (cast(Head, head) for head in self.model.encoder.heads.values())
+        answers = [head.answer(rows) for head, rows in zip(early_heads, batch["pooled"].unbind(1), strict=True)]
+        return AdaptiveOutput(
+            logits=final,
+            exit_depth=torch.full_like(batch["lengths"], self.model.num_layers),
+            tokens_kept=batch["tokens_kept"],
+            all_logits=torch.stack([*(answer.float() for answer in answers), final], dim=1),
+        )
+
+
+class FeatureDataModule(LightningDataModule):
+    """Batches of cached features, which are computed when a training first asks for them.
+
+    Args:
+        data: The texts, set up.
+        model: The classifier whose features they are.
+        folder: Where the cache goes; the run's checkpoints.
+    """
+
+    def __init__(self, data: TextDataModule, model: AdaptiveForSequenceClassification, folder: Path) -> None:
+        super().__init__()
+        self.data = data
+        self.model = model
+        self.folder = folder
+        self.features: dict[str, CachedFeatures] = {}
+        self._position = (0, 0)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Run the encoder over what trains and what selects, once."""
+        if self.trainer is not None:
+            torch.nn.Module.to(self.model, self.trainer.strategy.root_device)
+        self.model.set_pruning_scale(1.0)
+        splits = {name: self.data.tokenized[name] for name in ("train", "threshold") if name in self.data.tokenized}
+        cache = self.folder / f"features-{fingerprint(self.model, list(splits.values()))}"
+        for name, split in splits.items():
+            if name not in self.features:
+                self.features[name] = cache_features(self.model, split, cache, name, self.data.eval_batch_size)
+
+    def train_dataloader(self) -> Loader:
+        """Return training batches: the order is a pure function of (seed, epoch)."""
+        lengths = self.data.tokenized["train"].lengths
+        sampler = EpochBatchSampler(lengths, self.data.batch_size, seed=self.data.seed, group_by_length=False)
+        epoch, batches = self._position
+        sampler.set_epoch(epoch)
+        sampler.skip(batches)
+        return self._loader("train", sampler)
+
+    def val_dataloader(self) -> Loader:
+        """Return the threshold split."""
+        return self._loader("threshold", batches_in_order(len(self.features["threshold"]), self.data.eval_batch_size))
+
+    def resume_at(self, epoch: int, batches: int) -> None:
+        """Let the next training loader start at an epoch's batch: those before it were trained on."""
+        self._position = (epoch, batches)
+
+    def discard(self) -> None:
+        """Delete the cache."""
+        self.features = {}
+        discard_features(self.folder)
+
+    def _loader(self, split: str, batches: Any) -> Loader:
+        numbers = range(len(self.features[split]))
+        return DataLoader(numbers, batch_sampler=batches, collate_fn=self._collate(split))  # type: ignore[arg-type]
+
+    def _collate(self, split: str) -> Callable[[Sequence[int]], dict[str, Tensor]]:
+        features, all_labels = self.features[split], self.data.tokenized[split].labels
+        assert all_labels is not None  # tasks are labelled
+
+        def collate(examples: Sequence[int]) -> dict[str, Tensor]:
+            numbers = np.asarray(examples, dtype=np.int64)
+            records, labels = features[numbers], torch.from_numpy(all_labels[numbers])
+            tokens_kept = torch.from_numpy(records["tokens_kept"].astype(np.int64))
+            return {
+                "pooled": torch.from_numpy(np.ascontiguousarray(records["pooled"])),
+                "final_logits": torch.from_numpy(np.ascontiguousarray(records["final_logits"])),
+                "tokens_kept": tokens_kept,
+                "lengths": tokens_kept[:, 0],
+                "labels": labels.float() if labels.is_floating_point() else labels.long(),
+                "example": torch.from_numpy(numbers),
+            }
+
+        return collate
