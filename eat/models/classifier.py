@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +75,7 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
         attention: Mapping[str, Any] | None = None,
         pruner: Mapping[str, Any] | None = None,
         exit: Mapping[str, Any] | None = None,
-        head_depths: Sequence[int] | Literal["all"] | None = None,
+        head_depths: Sequence[int] | str | None = None,
         head_pooling: str = "cls",
         final_head_pooling: str | None = None,
         max_length: int | None = None,
@@ -113,6 +113,8 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
         last = source.backbone.num_layers
         if head_depths == "all" or (head_depths is None and build_exit(exit).active):
             head_depths = range(1, last + 1)
+        if isinstance(head_depths, str):
+            raise ValueError(f"head_depths: expected 'all' or a list of depths, got {head_depths!r}")
         heads = {"depths": sorted({*(head_depths or ()), last}), "pooling": head_pooling}
         if final_head_pooling is not None:
             heads["final_pooling"] = final_head_pooling

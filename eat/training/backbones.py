@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -133,7 +133,7 @@ def build_classifier(
     attention: Mapping[str, Any],
     pruner: Mapping[str, Any],
     exit: Mapping[str, Any],
-    head_depths: Sequence[int] | Literal["all"] | None,
+    head_depths: Sequence[int] | str | None,
     head_pooling: str,
     seed: int,
 ) -> AdaptiveForSequenceClassification:

@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import (
@@ -85,7 +85,7 @@ def build_retrofit(
     attention: Mapping[str, Any],
     pruner: Mapping[str, Any],
     exit: Mapping[str, Any],
-    head_depths: Sequence[int] | Literal["all"] | None,
+    head_depths: Sequence[int] | str | None,
     head_pooling: str,
     seed: int,
 ) -> AdaptiveForSequenceClassification:
@@ -208,7 +208,8 @@ def class_order(config: PreTrainedConfig, task: Task, backbone: ClassifierBackbo
     if sorted(places) != sorted(name.casefold() for name in ours):
         raise ValueError(
             f"retrofit: expected the classes {ours} of task {task.name}, {backbone.path} has {theirs}; "
-            "say which of the task's classes each of its outputs is, in its order: backbone=classifier backbone.labels=[...]"
+            "say which of the task's classes each of its outputs is, in its order: "
+            "backbone=classifier backbone.labels=[...]"
         )
     order = [places[name.casefold()] for name in ours]
     return order, [theirs[index] for index in order]
