@@ -17,6 +17,7 @@ from eat.modules.heads import Head
 from eat.packed import AdaptiveOutput
 from eat.training.features import CachedFeatures, cache_features, discard_features, fingerprint
 from eat.training.module import AdaptiveModule
+from eat.training.objectives import Objective
 
 Loader = DataLoader[dict[str, Tensor]]
 
@@ -27,16 +28,22 @@ class HeadsModule(AdaptiveModule):
     The best heads are those of the highest mean, over the early heads, of the primary metric.
 
     Raises:
-        ValueError: If the objective has a teacher, which could teach the final head alone.
+        ValueError: If the objective has a teacher, which could teach the final head alone, or steps that train nothing
+            but the final head.
     """
 
     # Checkpoints hold the early heads; the frozen weights come from where they came from.
     strict_loading = False
 
-    def __init__(self, model: AdaptiveForSequenceClassification, objective: Any, **options: Any) -> None:
+    def __init__(self, model: AdaptiveForSequenceClassification, objective: Objective, **options: Any) -> None:
         super().__init__(model, objective, **options)
         if getattr(objective, "teacher", None) is not None:
             raise ValueError("objective.teacher: expected null with retrofit, since the final head is not trained")
+        if any(objective.phase(step, 2, model.head_depths).head_depths == model.head_depths[-1:] for step in (0, 1)):
+            raise ValueError(
+                f"objective: expected one whose every step trains early heads with retrofit, "
+                f"got {type(objective).__name__}, which trains the final head alone in some"
+            )
         model.requires_grad_(False)
         for depth in model.head_depths[:-1]:
             model.encoder.heads[str(depth)].requires_grad_(True)
@@ -57,15 +64,19 @@ class HeadsModule(AdaptiveModule):
         self.log(self.monitored, torch.stack(early).mean())
         super().on_validation_epoch_end()
 
-    def _forward(self, batch: Mapping[str, Tensor], trace: bool = False) -> AdaptiveOutput:
+    def _forward(self, batch: Mapping[str, Tensor], head_depths: tuple[int, ...]) -> AdaptiveOutput:
         final = batch["final_logits"]
         *early_heads, _ = (cast(Head, head) for head in self.model.encoder.heads.values())
-        answers = [head.answer(rows) for head, rows in zip(early_heads, batch["pooled"].unbind(1), strict=True)]
+        answers = [
+            head.answer(rows).float()
+            for depth, head, rows in zip(self.model.head_depths, early_heads, batch["pooled"].unbind(1), strict=False)
+            if depth in head_depths
+        ]
         return AdaptiveOutput(
             logits=final,
             exit_depth=torch.full_like(batch["lengths"], self.model.num_layers),
             tokens_kept=batch["tokens_kept"],
-            all_logits=torch.stack([*(answer.float() for answer in answers), final], dim=1),
+            all_logits=torch.stack([*answers, *([final] if self.model.num_layers in head_depths else [])], dim=1),
         )
 
 

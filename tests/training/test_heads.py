@@ -14,7 +14,9 @@ from eat.data import TextDataModule
 from eat.training.checkpoints import LAST, RunCheckpoints, load_best
 from eat.training.heads import FeatureDataModule, HeadsModule
 from eat.training.loggers import MetricsCsv
-from eat.training.objective import JointObjective
+from eat.training.objectives.alternating import AlternatingObjective
+from eat.training.objectives.joint import JointObjective
+from eat.training.objectives.two_stage import TwoStageObjective
 from eat.training.optimizer import adamw
 from eat.training.schedule import PruningSchedule, linear_warmup_decay
 from eat.training.trainer import build_trainer
@@ -143,3 +145,9 @@ def test_a_killed_training_ends_as_one_left_alone_without_the_encoder(tmp_path, 
 def test_a_teacher_would_have_nobody_to_teach():
     with pytest.raises(ValueError, match=r"objective.teacher: expected null with retrofit"):
         make_module(JointObjective(teacher=lambda batch: torch.zeros(1)))
+
+
+@pytest.mark.parametrize("objective", [AlternatingObjective(), TwoStageObjective()])
+def test_an_objective_with_steps_for_the_final_head_alone_is_refused(objective):
+    with pytest.raises(ValueError, match=r"objective: expected one whose every step trains early heads with retrofit"):
+        make_module(objective)
