@@ -23,7 +23,7 @@ class RandomPruner(RankedPruner):
     def __init__(
         self,
         depths: Sequence[int] = (2, 4),
-        ratio: float | Sequence[float] = 0.3,
+        ratio: int | float | Sequence[float] = 0.3,
         min_tokens: int = 1,
         seed: int = 0,
     ) -> None:

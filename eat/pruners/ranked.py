@@ -23,7 +23,7 @@ class RankedPruner:
     """
 
     def __init__(
-        self, depths: Sequence[int] = (2, 4), ratio: float | Sequence[float] = 0.3, min_tokens: int = 1
+        self, depths: Sequence[int] = (2, 4), ratio: int | float | Sequence[float] = 0.3, min_tokens: int = 1
     ) -> None:
         self.depths = _checked_depths(depths)
         self.ratios = dict(zip(self.depths, _checked_ratios(ratio, len(self.depths)), strict=True))
