@@ -50,14 +50,24 @@ class Candidate:
     speedup: float
 
 
-def candidate_points(trace: Trace) -> Iterator[tuple[ExitSpec, Replay]]:
-    """Yield every operating point that decides differently on a trace: all criteria, thresholds and patience.
+def candidate_points(
+    trace: Trace, criteria: Sequence[str] = tuple(EXITS), thresholds: Sequence[float] | None = None
+) -> Iterator[tuple[ExitSpec, Replay]]:
+    """Yield every operating point that decides differently on a trace: criteria, thresholds and patience.
 
     Criteria that do not read what the model predicts are left out.
+
+    Args:
+        trace: The split on which decisions are compared.
+        criteria: Names of the exits to try.
+        thresholds: Values to try instead of `FINE_THRESHOLDS`, and of `THRESHOLDS` beside patience.
+
+    Raises:
+        ValueError: If a threshold is out of range.
     """
     seen = set()
-    for name in EXITS:
-        for spec in _specs(name, len(trace.head_depths)):
+    for name in criteria:
+        for spec in _specs(name, len(trace.head_depths), thresholds):
             criterion = build_exit(spec)
             if not suits(criterion, trace):
                 continue
@@ -126,12 +136,13 @@ def choose(
     )
 
 
-def _specs(name: str, num_heads: int) -> tuple[ExitSpec, ...]:
+def _specs(name: str, num_heads: int, thresholds: Sequence[float] | None) -> tuple[ExitSpec, ...]:
     """List a criterion's operating points: fine thresholds, or every patience with coarser ones."""
     spec = normalised({"name": name})
     parameters = inspect.signature(EXITS[name]).parameters
     if "patience" not in parameters:
-        return sweep_specs(spec, num_heads, FINE_THRESHOLDS)
+        return sweep_specs(spec, num_heads, thresholds or FINE_THRESHOLDS)
     specs = [dict(spec, patience=patience) for patience in range(1, max(2, num_heads))]
     without = specs if parameters["threshold"].default is None else []
-    return (*without, *(more for one in specs for more in with_thresholds(one | {"threshold": 1.0}, THRESHOLDS)))
+    coarse = thresholds or THRESHOLDS
+    return (*without, *(more for one in specs for more in with_thresholds(one | {"threshold": 1.0}, coarse)))

@@ -1,4 +1,4 @@
-"""Configuration of a saved model: five checked keys beside Hugging Face's own."""
+"""Configuration of a saved model: five checked keys beside Hugging Face's own, and perhaps a certificate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from eat.pruners import build_pruner
 class AdaptiveConfig(PreTrainedConfig):
     """Configuration of an :class:`~eat.models.classifier.AdaptiveForSequenceClassification`.
 
-    Each key but ``heads`` is ``{"name": ..., **constructor arguments}`` of a part; names, never import paths.
+    Each key but ``heads`` and ``certificate`` is ``{"name": ..., **constructor arguments}`` of a part; names, never import paths.
 
     Attributes:
         backbone: Model type and shape.
@@ -26,6 +26,8 @@ class AdaptiveConfig(PreTrainedConfig):
         exit: Who leaves early.
         heads: ``{"depths": [...], "pooling": "cls" | "mean"}``; the last depth is always among them, and its head may
             have a pooling of its own, ``final_pooling``.
+        certificate: What ``evaluate.py stages=[certify]`` guarantees of ``exit``: the point (``exit``), the fingerprint
+            (``model``) of the weights and configuration that it is about, and the facts; None without one.
     """
 
     # Hugging Face writes an __init__ that takes more keys than its signature says; checks by signature must not apply.
@@ -39,6 +41,7 @@ class AdaptiveConfig(PreTrainedConfig):
     pruner: dict[str, Any] | None = None
     exit: dict[str, Any] | None = None
     heads: dict[str, Any] | None = None
+    certificate: dict[str, Any] | None = None
 
     @property
     def initializer_range(self) -> float:
@@ -86,6 +89,7 @@ class AdaptiveConfig(PreTrainedConfig):
         criterion = build_exit(self.exit or {})
         layers = backbone.num_layers
         _check_heads(self.heads or {}, layers)
+        _check_certificate(self.certificate)
         if any(depth >= layers for depth in pruner.depths):
             raise ValueError(
                 f"pruner.depths: expected depths between 1 and {layers - 1} (after the last layer of {layers} "
@@ -118,3 +122,8 @@ def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
             raise ValueError(f"head_depths: expected depths between 1 and {layers}, got {depth!r}")
     if layers not in heads["depths"]:
         raise ValueError(f"head_depths: expected the last depth {layers} among them, got {heads['depths']}")
+
+
+def _check_certificate(certificate: Any) -> None:
+    if certificate is not None and not (isinstance(certificate, Mapping) and {"exit", "model"} <= set(certificate)):
+        raise ValueError(f"config.certificate: expected a mapping with 'exit' and 'model', or none, got {certificate!r}")

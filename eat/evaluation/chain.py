@@ -1,0 +1,124 @@
+"""The operating points that a certificate tests, in order: chosen on the threshold split, from cautious to fast."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from eat.evaluation.analysis import FULL_DEPTH, THRESHOLD_SPLIT
+from eat.evaluation.candidates import candidate_points
+from eat.evaluation.control import cost_chain, pareto_chain
+from eat.evaluation.cost import Costs
+from eat.evaluation.risk import RISKS, Risk
+from eat.evaluation.sweep import ExitSpec, label, replay
+from eat.evaluation.trace import Trace
+from eat.exits import EXITS, build_exit
+
+Runs = Mapping[str, Mapping[str, Trace]]
+"""Traces by run, then by split; losses are measured against the full depth of the first run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """An operating point with what the threshold split says of it.
+
+    Attributes:
+        run: The run whose traces it is replayed on.
+        exit: The exit's spec.
+        risk: Mean loss.
+        ties: A second mean loss, which decides between equal risks.
+        flops: Mean executed work per example.
+    """
+
+    run: str
+    exit: ExitSpec
+    risk: float
+    ties: float
+    flops: float
+
+    @property
+    def family(self) -> str:
+        """What it shares with the points that differ in the threshold alone."""
+        return f"{self.run} {label({key: value for key, value in self.exit.items() if key != 'threshold'})}"
+
+
+def front_chain(runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None) -> list[Candidate]:
+    """List the Pareto front over runs, criteria and thresholds; it starts with the full depth of the first run.
+
+    Args:
+        runs: Traces; those of the threshold split are read.
+        risk: Name of the loss.
+        criteria: Names of the exits to try.
+        thresholds: Values to try instead of the default ones.
+
+    Raises:
+        ValueError: If nobody can leave early.
+    """
+    points = _candidates(runs, risk, criteria, thresholds)
+    order = pareto_chain(*(np.array([getattr(p, field) for p in points]) for field in ("risk", "ties", "flops")))
+    return [points[i] for i in order]
+
+
+def threshold_chain(
+    runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None, max_risk: float
+) -> list[Candidate]:
+    """List full depth and the thresholds of the one criterion with the cheapest point within a risk, dear ones first.
+
+    Args:
+        runs: Traces; those of the threshold split are read.
+        risk: Name of the loss.
+        criteria: Names of the exits to choose among.
+        thresholds: Values to try instead of the default ones.
+        max_risk: The risk that the cheapest point may have on the threshold split.
+
+    Raises:
+        ValueError: If nobody can leave early.
+    """
+    full, *points = _candidates(runs, risk, criteria, thresholds)
+    flops = np.array([point.flops for point in points])
+    order = cost_chain([point.family for point in points], np.array([point.risk for point in points]), flops, max_risk)
+    return [full, *(points[i] for i in order)]
+
+
+def losses_of(
+    trace: Trace, reference: Trace, spec: ExitSpec, risk: Risk
+) -> Float[np.ndarray, " examples"]:
+    """Return each example's loss at an operating point, against the full depth of a reference on the same examples."""
+    return risk.loss(replay(trace, build_exit(spec)).logits, reference.all_logits[:, -1], trace.labels)
+
+
+def _candidates(
+    runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None
+) -> list[Candidate]:
+    """List every operating point that decides differently from the others of its criterion, full depth first."""
+    first, *_ = runs
+    names = [name for name in criteria if name != FULL_DEPTH["name"]]
+    tried = [
+        (run, spec, replayed)
+        for run, traces in runs.items()
+        for name in (FULL_DEPTH["name"], *names)
+        for spec, replayed in candidate_points(traces[THRESHOLD_SPLIT], criteria=(name,), thresholds=thresholds)
+    ]
+    if len(tried) == 1:
+        depths = list(runs[first][THRESHOLD_SPLIT].head_depths)
+        raise ValueError(
+            f"certify.criteria: with heads at depths {depths} none of {names or list(EXITS)} lets anybody leave early; "
+            "nothing to certify: train with earlier heads (backbone.head_depths=...) or name other criteria"
+        )
+    costs = {run: Costs(traces[THRESHOLD_SPLIT]) for run, traces in runs.items()}
+    reference = runs[first][THRESHOLD_SPLIT]
+    second = RISKS["inconsistency" if risk == "brier_gap" else "brier_gap"]
+    points = []
+    for run, spec, replayed in tried:
+        answers = replayed.logits, reference.all_logits[:, -1], reference.labels
+        points.append(
+            Candidate(
+                run=run,
+                exit=spec,
+                risk=float(RISKS[risk].loss(*answers).mean()),
+                ties=float(second.loss(*answers).mean()),
+                flops=float(costs[run].executed(replayed, build_exit(spec)).mean()),
+            )
+        )
+    return points

@@ -1,0 +1,89 @@
+"""How unlikely a small observed loss is if the true risk were too high; and which risk it leaves possible.
+
+A p-value here is for the hypothesis "the mean loss of the population exceeds ``max_risk``": where it is at most
+1 - confidence, the hypothesis is given up and the risk is certified. All functions take arrays.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+from scipy import stats
+
+Totals = Num[np.ndarray, "..."]
+Sizes = int | Int[np.ndarray, "..."]
+ROUNDING = 1e-9
+"""By so much a sum of losses may be off: it must not count as one more example."""
+MOST_EXAMPLES = 2_000_000
+_BISECTIONS = 50
+
+
+def binomial_p_value(total: Totals, examples: Sizes, max_risk: float) -> Float[np.ndarray, "..."]:
+    """Exact p-value for losses of 0 and 1: P(Bin(n, max_risk) <= total).
+
+    Args:
+        total: Sum of the losses.
+        examples: n.
+        max_risk: The risk to be excluded, in (0, 1).
+    """
+    return np.asarray(stats.binom.cdf(np.floor(total + ROUNDING), examples, max_risk))
+
+
+def hoeffding_bentkus_p_value(
+    total: Totals, examples: Sizes, max_risk: float | Float[np.ndarray, "..."]
+) -> Float[np.ndarray, "..."]:
+    """p-value for losses in [0, 1] (Bates et al. 2021, arXiv:2101.02703; used by Learn then Test, arXiv:2110.01052).
+
+    min(exp(-n h(min(mean, a), a)), e P(Bin(n, a) <= ceil(n mean))) with h(x, a) = x log(x / a) + (1 - x) log((1 - x) /
+    (1 - a)) and a = max_risk; 1 where that is above 1.
+
+    Args:
+        total: Sum of the losses.
+        examples: n.
+        max_risk: The risk to be excluded, in (0, 1).
+    """
+    mean = np.minimum(total / examples, max_risk)
+    relative = _entropy_term(mean, max_risk) + _entropy_term(1 - mean, 1 - max_risk)
+    hoeffding = np.exp(-examples * relative)
+    bentkus = np.e * stats.binom.cdf(np.ceil(total - ROUNDING), examples, max_risk)
+    return np.asarray(np.minimum(np.minimum(hoeffding, bentkus), 1.0))
+
+
+def binomial_upper_bound(total: Totals, examples: int, confidence: float) -> Float[np.ndarray, "..."]:
+    """Exact one-sided upper bound of a share (Clopper and Pearson 1934): the risks above it have p-values below 1 - c."""
+    return np.where(total >= examples, 1.0, stats.beta.ppf(confidence, total + 1, np.maximum(examples - total, 1)))
+
+
+def hoeffding_bentkus_upper_bound(total: Totals, examples: int, confidence: float) -> Float[np.ndarray, "..."]:
+    """Upper bound of a mean loss in [0, 1]: the smallest risk whose Hoeffding-Bentkus p-value is at most 1 - c."""
+    low, high = np.clip(total / examples, 0.0, 1.0), np.ones(total.shape)
+    for _ in range(_BISECTIONS):
+        middle = np.clip((low + high) / 2, ROUNDING, 1 - ROUNDING)
+        excluded = hoeffding_bentkus_p_value(total, examples, middle) <= 1 - confidence
+        low, high = np.where(excluded, low, middle), np.where(excluded, middle, high)
+    return high
+
+
+def examples_needed(passes: Callable[[np.ndarray, np.ndarray], np.ndarray], risk: float) -> int | None:
+    """Find the smallest calibration set on which an observed risk would be certified.
+
+    Args:
+        passes: (sum of losses, examples) -> True where the test certifies.
+        risk: Mean loss that would be observed; of n examples ceil(risk n) are counted as lost.
+
+    Returns:
+        The number of examples; None where `MOST_EXAMPLES` do not suffice.
+    """
+    start, width = 1, 1024
+    while start <= MOST_EXAMPLES:
+        sizes = np.arange(start, start + width)
+        found = np.flatnonzero(passes(np.ceil(risk * sizes - ROUNDING), sizes))
+        if len(found):
+            return int(sizes[found[0]])
+        start, width = start + width, 2 * width
+    return None
+
+
+def _entropy_term(x: Float[np.ndarray, "..."], a: float | Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Return x log(x / a), which is 0 at x = 0."""
+    return x * np.log(np.where(x > 0, x, 1.0) / a)

@@ -1,0 +1,97 @@
+"""What an early exit may cost an example, beside the answer that full depth gives: losses in [0, 1].
+
+Each bounds the one-sided loss, what got worse, not the signed difference: answers that an exit improves are not set off
+against those that it spoils. A bound on the loss is a bound on the drop as well, because the drop is the loss minus what
+improved (full depth's accuracy - the exits' accuracy = mean `accuracy_gap` - share that only the exits have right).
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import softmax
+
+
+def accuracy_gap(
+    logits: Float[np.ndarray, "n classes"], full: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Return 1 where full depth is right and the exit is wrong.
+
+    Args:
+        logits: What the exits answer.
+        full: What full depth answers.
+        labels: True classes.
+    """
+    return ((full.argmax(axis=1) == labels) & (logits.argmax(axis=1) != labels)).astype(np.float64)
+
+
+def inconsistency(
+    logits: Float[np.ndarray, "n classes"], full: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Return 1 where the exit's class is not full depth's.
+
+    Args:
+        logits: What the exits answer.
+        full: What full depth answers.
+        labels: Not read: examples without labels will do.
+    """
+    return (full.argmax(axis=1) != logits.argmax(axis=1)).astype(np.float64)
+
+
+def brier_gap(
+    logits: Float[np.ndarray, "n classes"], full: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Return by how much the exit's Brier score is worse than full depth's, 0 where it is better.
+
+    The Brier score sum_c (P(y = c) - 1{c is the label})^2 lies in [0, 2] and is halved, so that the loss is in [0, 1].
+
+    Args:
+        logits: What the exits answer.
+        full: What full depth answers.
+        labels: True classes.
+    """
+    truth = np.eye(logits.shape[1])[labels]
+    score, reference = (((softmax(x.astype(np.float64), axis=1) - truth) ** 2).sum(axis=1) / 2 for x in (logits, full))
+    return np.clip(score - reference, 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Risk:
+    """A loss that can be certified.
+
+    Attributes:
+        loss: (logits of the exits, logits of full depth, labels) -> loss of each example, in [0, 1].
+        is_binary: True where it is 0 or 1, so that exact binomial tests apply.
+        needs_labels: True where it reads the labels.
+        says: What a bound on its mean says, after "at most 1 %".
+    """
+
+    loss: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    is_binary: bool
+    needs_labels: bool
+    says: str
+
+
+RISKS = {
+    "accuracy_gap": Risk(
+        accuracy_gap,
+        is_binary=True,
+        needs_labels=True,
+        says="of texts are answered right at full depth and wrong here, so accuracy is lower by no more than that",
+    ),
+    "inconsistency": Risk(
+        inconsistency,
+        is_binary=True,
+        needs_labels=False,
+        says="of texts are answered differently than at full depth, so accuracy is lower by no more than that",
+    ),
+    "brier_gap": Risk(
+        brier_gap,
+        is_binary=False,
+        needs_labels=True,
+        says="of its range is what the Brier score loses on average on texts where it is worse than at full depth, so "
+        "the mean score rises by no more than that",
+    ),
+}
+"""Losses by name."""
