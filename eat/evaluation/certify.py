@@ -42,8 +42,8 @@ class CertifySettings:
         confidence: Probability over certification splits with which it holds, in (0, 1). Conformal Risk Control
             guarantees an expectation instead and does not use it.
         loss: Name in `RISKS`.
-        method: ``pareto_testing`` (the front over criteria, thresholds and runs), ``learn_then_test`` (the thresholds of
-            one criterion) or ``conformal_risk_control`` (the same thresholds, a guarantee in expectation).
+        method: ``pareto_testing`` (the front over criteria, thresholds and runs), ``learn_then_test`` (the thresholds
+            of one criterion) or ``conformal_risk_control`` (the same thresholds, a guarantee in expectation).
         criteria: Names of the exits that may be chosen; empty for all.
         runs: Folders of further runs, such as the same weights with other pruning, that answer the same splits.
     """
@@ -95,7 +95,9 @@ class CertifySettings:
         return examples_needed(self.test.passes, 0.0)
 
 
-def make_certificate(runs: Runs, settings: CertifySettings, thresholds: Sequence[float] | None = None) -> dict[str, Any]:
+def make_certificate(
+    runs: Runs, settings: CertifySettings, thresholds: Sequence[float] | None = None
+) -> dict[str, Any]:
     """Find the cheapest operating point whose loss is certified.
 
     Args:
@@ -107,7 +109,8 @@ def make_certificate(runs: Runs, settings: CertifySettings, thresholds: Sequence
         What `certificate.json` holds: ``certificate``, or None and why in ``refusal``; JSON values only.
 
     Raises:
-        ValueError: If a split is missing, too small or unfit, the runs answer other examples, or nobody can leave early.
+        ValueError: If a split is missing, too small or unfit, the runs answer other examples, or nobody can leave
+            early.
     """
     check_splits(runs, settings)
     first = next(iter(runs))
@@ -198,9 +201,7 @@ def tested_points(
     ]
 
 
-def _certificate(
-    runs: Runs, chosen: Candidate, tested: dict[str, Any], settings: CertifySettings
-) -> dict[str, Any]:
+def _certificate(runs: Runs, chosen: Candidate, tested: dict[str, Any], settings: CertifySettings) -> dict[str, Any]:
     """Return what the model itself will carry; depth and cost are those on the certification split."""
     trace = runs[chosen.run][CERTIFICATION_SPLIT]
     reference = runs[next(iter(runs))][CERTIFICATION_SPLIT]
@@ -219,6 +220,7 @@ def _certificate(
         "observed": tested["mean"],
         "split": split_fingerprint(reference),
         "reference": f"full depth of {next(iter(runs))}",
+        "num_layers": trace.num_layers,
         "average_depth": float(replayed.exit_depth.mean()),
         "exit_shares": {str(d): float(c) / len(trace) for d, c in zip(depths, counts, strict=True)},
         "retention": float(replayed.retention.mean()),

@@ -81,16 +81,12 @@ def threshold_chain(
     return [full, *(points[i] for i in order)]
 
 
-def losses_of(
-    trace: Trace, reference: Trace, spec: ExitSpec, risk: Risk
-) -> Float[np.ndarray, " examples"]:
+def losses_of(trace: Trace, reference: Trace, spec: ExitSpec, risk: Risk) -> Float[np.ndarray, " examples"]:
     """Return each example's loss at an operating point, against the full depth of a reference on the same examples."""
     return risk.loss(replay(trace, build_exit(spec)).logits, reference.all_logits[:, -1], trace.labels)
 
 
-def _candidates(
-    runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None
-) -> list[Candidate]:
+def _candidates(runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None) -> list[Candidate]:
     """List every operating point that decides differently from the others of its criterion, full depth first."""
     first, *_ = runs
     names = [name for name in criteria if name != FULL_DEPTH["name"]]

@@ -1,7 +1,7 @@
 """Risk control: which operating points of a sequence are certified, at a stated confidence or in expectation.
 
-The sequence, from cautious to fast, is fixed before the calibration losses are seen. Everything here is a pure function;
-leading axes of the totals are independent draws, so that a simulation is one call.
+The sequence, from cautious to fast, is fixed before the calibration losses are seen. Everything here is pure; leading
+axes of the totals are independent draws, so that a simulation is one call.
 """
 
 import dataclasses
@@ -142,5 +142,3 @@ def cost_chain(
     chosen = families[fitting[np.argmin(cost[fitting])]] if len(fitting) else families[int(np.argmin(risk))]
     members = np.flatnonzero([family == chosen for family in families])
     return members[np.lexsort((risk[members], -cost[members]))]
-
-

@@ -11,6 +11,9 @@ from typing import Any
 from eat.data import TextDataModule
 from eat.evaluation.analysis import FULL_DEPTH, THRESHOLD_SPLIT, Findings, analyse
 from eat.evaluation.benchmark import BenchmarkSettings, draw_examples, run_benchmark
+from eat.evaluation.certificate_report import card_section, write_certificate
+from eat.evaluation.certified_model import store_certificate
+from eat.evaluation.certify import CertifySettings, make_certificate
 from eat.evaluation.collect import are_current, encoded_examples, load_data, read_traces, record_traces
 from eat.evaluation.comparison import Comparison, compare_criteria
 from eat.evaluation.finished import FinishedRun
@@ -21,13 +24,15 @@ from eat.evaluation.report import Report, write_report
 from eat.evaluation.shortcut import find_shortcuts
 from eat.evaluation.sweep import ExitSpec, label, operating_point, with_thresholds
 from eat.evaluation.texts import texts_of
+from eat.evaluation.trace import Trace
 from eat.models.classifier import AdaptiveForSequenceClassification
 
 log = logging.getLogger(__name__)
 
-STAGES = ("quality", "sweep", "benchmark", "plan")
-"""What an evaluation can do. Quality at full depth and at the own operating point is part of every one; a plan is made
-only where a budget is given."""
+STAGES = ("quality", "sweep", "benchmark", "plan", "certify")
+"""What an evaluation can do. Quality at full depth and at the own operating point is part of every one."""
+BUDGETS = {"plan": ("latency_ms", "speedup"), "certify": ("max_drop",)}
+"""Stages that are part of an evaluation only where their budget is given."""
 NEED_WEIGHTS = ("benchmark", "plan")
 
 
@@ -38,6 +43,7 @@ def evaluate_run(
     stages: Sequence[str] | None = None,
     benchmark: Mapping[str, Any] | None = None,
     plan: Mapping[str, Any] | None = None,
+    certify: Mapping[str, Any] | None = None,
     thresholds: Sequence[float] | None = None,
     baseline_run: str | Path | None = None,
     data_root: str | Path | None = None,
@@ -54,10 +60,12 @@ def evaluate_run(
         run: The run folder.
         exit: Another operating point of the same weights: arguments that replace the run's own, or another ``name``
             with its arguments. None, or what the run has, reports into ``report/``, another into ``report/<name>/``.
-        stages: Out of `STAGES`; None for all that the folder allows, a plan only where its budget is given.
+        stages: Out of `STAGES`; None for all that the folder allows, those of `BUDGETS` only where a budget is given.
         benchmark: Keys of `BenchmarkSettings`.
         plan: Keys of `PlanSettings`: a budget in, the most accurate operating point that fits it out.
-        thresholds: Values to sweep instead of the default ones.
+        certify: Keys of `CertifySettings`: a budget in, the cheapest operating point that is certified to keep it out,
+            written into the saved model, which loads at it from then on.
+        thresholds: Values to sweep, and to certify, instead of the default ones.
         baseline_run: A finished dense run on the same data, which quality is compared with as well.
         data_root: Folder of local data sets, instead of the one that the run used.
         device: A torch device, or "auto" for the first GPU where there is one.
@@ -70,10 +78,12 @@ def evaluate_run(
     """
     settings = BenchmarkSettings(**_known("benchmark", BenchmarkSettings, benchmark or {}))
     budgeted = _known("plan", PlanSettings, plan or {})
-    has_budget = not {"latency_ms", "speedup"}.isdisjoint(budgeted)
+    certified = _known("certify", CertifySettings, certify or {})
+    given = {*budgeted, *certified}
     finished = FinishedRun(run)
-    wanted = _stages(stages, finished, has_budget)
+    wanted = _stages(stages, finished, [stage for stage, keys in BUDGETS.items() if not given.isdisjoint(keys)])
     planning = PlanSettings(**budgeted) if "plan" in wanted else None
+    certifying = _certify_settings(certified) if "certify" in wanted else None
     own = operating_point(finished.exit, exit or {})
     data: TextDataModule | None = None
     if fresh or not are_current(finished):
@@ -108,6 +118,8 @@ def evaluate_run(
     if planning is not None:
         data = data or load_data(finished, data_root)
         _plan(finished, _timed_model(finished, device, compile), findings, planning, data, folder)
+    if certifying is not None:
+        _certify(finished, traces, certifying, thresholds, folder)
     return report
 
 
@@ -176,6 +188,40 @@ def _plan(
     write_plan(folder, {"run": run.name, "fingerprint": run.fingerprint(), **plan})
 
 
+def _certify_settings(values: Mapping[str, Any]) -> CertifySettings:
+    if "max_drop" not in values:
+        raise ValueError("certify.max_drop: expected the largest loss to certify, such as 0.01 for one point, got none")
+    return CertifySettings(**values)
+
+
+def _certify(
+    run: FinishedRun,
+    traces: Mapping[str, Trace],
+    settings: CertifySettings,
+    thresholds: Sequence[float] | None,
+    folder: Path,
+) -> None:
+    """Certify an operating point, write what came out, and let the saved model run at it."""
+    others = {other.name: other for other in map(FinishedRun, settings.runs)}
+    if len({run.name, *others}) != 1 + len(settings.runs):
+        raise ValueError(f"certify.runs: expected further runs with names of their own, got {list(settings.runs)}")
+    for other in others.values():
+        if not are_current(other):
+            raise ValueError(
+                f"certify.runs: the traces of {other.folder} are missing or of other weights; "
+                f"make them first with `python evaluate.py run={other.folder} stages=[quality]`"
+            )
+    all_traces = {run.name: traces} | {name: read_traces(other) for name, other in others.items()}
+    result = make_certificate(all_traces, settings, thresholds)
+    stored = False
+    if result["certificate"]:
+        chosen = others.get(result["certificate"]["run"], run)
+        stored = chosen.has_weights
+        if stored:
+            result["certificate"] = store_certificate(chosen, result["certificate"], card_section(result))
+    write_certificate(folder, result, stored=stored)
+
+
 def _known(group: str, settings: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Check the names of a group of settings and leave out those that are None."""
     known = [field.name for field in fields(settings)]
@@ -185,21 +231,29 @@ def _known(group: str, settings: type, values: Mapping[str, Any]) -> dict[str, A
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _stages(stages: Sequence[str] | None, run: FinishedRun, has_budget: bool) -> tuple[str, ...]:
+def _stages(stages: Sequence[str] | None, run: FinishedRun, budgeted: Sequence[str]) -> tuple[str, ...]:
     """Check the stages; without a choice all are taken that need no weights, and the others where there are some.
 
+    Args:
+        stages: What was asked for.
+        run: The run.
+        budgeted: Those of `BUDGETS` whose budget is given.
+
     Raises:
-        ValueError: If one is unknown, or a budget is given and no plan is to be made.
+        ValueError: If one is unknown, or a budget is given for one that is not to be made.
         FileNotFoundError: If one was asked for that needs weights, and there are none.
     """
     if stages is None:
-        stages = [stage for stage in STAGES if run.has_weights or stage not in NEED_WEIGHTS]
-        stages = [stage for stage in stages if stage != "plan"] + (["plan"] if has_budget else [])
+        free = [s for s in STAGES if s not in BUDGETS and (run.has_weights or s not in NEED_WEIGHTS)]
+        stages = [*free, *budgeted]
     for stage in stages:
         if stage not in STAGES:
             raise ValueError(f"stages: expected some of {list(STAGES)}, got {stage!r}{_closest(stage, STAGES)}")
-    if has_budget and "plan" not in stages:
-        raise ValueError(f"stages: a budget (plan.*) is given, expected 'plan' among the stages, got {list(stages)}")
+    for stage in budgeted:
+        if stage not in stages:
+            raise ValueError(
+                f"stages: a budget ({stage}.*) is given, expected {stage!r} among the stages, got {list(stages)}"
+            )
     needing = [stage for stage in NEED_WEIGHTS if stage in stages]
     if needing and not run.has_weights:
         raise FileNotFoundError(

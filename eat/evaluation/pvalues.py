@@ -50,12 +50,12 @@ def hoeffding_bentkus_p_value(
 
 
 def binomial_upper_bound(total: Totals, examples: int, confidence: float) -> Float[np.ndarray, "..."]:
-    """Exact one-sided upper bound of a share (Clopper and Pearson 1934): the risks above it have p-values below 1 - c."""
+    """Exact one-sided upper bound of a share (Clopper and Pearson 1934): risks above it are excluded."""
     return np.where(total >= examples, 1.0, stats.beta.ppf(confidence, total + 1, np.maximum(examples - total, 1)))
 
 
 def hoeffding_bentkus_upper_bound(total: Totals, examples: int, confidence: float) -> Float[np.ndarray, "..."]:
-    """Upper bound of a mean loss in [0, 1]: the smallest risk whose Hoeffding-Bentkus p-value is at most 1 - c."""
+    """Upper bound of a mean loss in [0, 1]: the smallest risk that the Hoeffding-Bentkus p-value excludes."""
     low, high = np.clip(total / examples, 0.0, 1.0), np.ones(total.shape)
     for _ in range(_BISECTIONS):
         middle = np.clip((low + high) / 2, ROUNDING, 1 - ROUNDING)

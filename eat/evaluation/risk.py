@@ -1,7 +1,7 @@
 """What an early exit may cost an example, beside the answer that full depth gives: losses in [0, 1].
 
-Each bounds the one-sided loss, what got worse, not the signed difference: answers that an exit improves are not set off
-against those that it spoils. A bound on the loss is a bound on the drop as well, because the drop is the loss minus what
+Each is one-sided, what got worse, not the signed difference: answers that an exit improves are not set off against
+those that it spoils. A bound on the mean loss is a bound on the drop as well, because the drop is the loss minus what
 improved (full depth's accuracy - the exits' accuracy = mean `accuracy_gap` - share that only the exits have right).
 """
 

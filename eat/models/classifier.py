@@ -18,7 +18,7 @@ from eat.attention import build_attention
 from eat.backbones import build_backbone
 from eat.backbones.loading import load_backbone, to_hugging_face
 from eat.exits import ExitCriterion, build_exit
-from eat.models.certificate import model_fingerprint
+from eat.models.certificate import CertifiedModel
 from eat.models.config import AdaptiveConfig
 from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
@@ -37,7 +37,7 @@ EARLY_HEAD_WEIGHT = 0.3
 ALIGNMENT = 64
 
 
-class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
+class AdaptiveForSequenceClassification(Serving, CertifiedModel):
     """Text classifier in which tokens are pruned and sequences exit early (EAT, arXiv:2510.12856).
 
     Build it with :meth:`from_backbone` from a Hugging Face encoder, or load a saved one with :meth:`from_pretrained`.
@@ -64,7 +64,6 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
             build_exit(config.exit or {}),
         )
         self._protected_id = self.backbone.sep_token_id if "sep" in attention.global_tokens else None
-        self.register_load_state_dict_post_hook(_weights_replaced)
         self.post_init()
 
     @classmethod
@@ -153,45 +152,8 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model._arrange_weights()
-        model._check_certificate()
+        model.check_certificate()
         return loaded
-
-    def _check_certificate(self) -> None:
-        """Keep the certificate only where it is about this operating point and this model."""
-        certificate = self.config.certificate
-        if certificate is None:
-            return
-        if certificate["exit"] != self.config.exit:
-            self.config.certificate = None
-        elif certificate["model"] != model_fingerprint(self.config, self):
-            self._withdraw_certificate("its weights or its configuration are not the certified ones")
-
-    def _withdraw_certificate(self, reason: str) -> None:
-        """Give up a certificate that no longer holds, and run at full depth, which needs none."""
-        if self.config.certificate is None:
-            return
-        log.warning(
-            "the certificate of this model no longer holds: %s. It now runs at full depth (exit=never); certify it again "
-            "(evaluate.py stages=[certify]), or choose an operating point without a guarantee (set_exit)",
-            reason,
-        )
-        self.config.certificate = None
-        self.set_exit(name="never")
-
-    def train(self, mode: bool = True) -> AdaptiveForSequenceClassification:
-        """Go into training mode, where a certificate ends, or into evaluation mode."""
-        if mode:
-            self._withdraw_certificate("the model was put into training mode")
-        super().train(mode)
-        return self
-
-    def _apply(self, fn: Any, recurse: bool = True) -> AdaptiveForSequenceClassification:
-        """Move or convert the tensors, as torch does for ``to`` and ``half``; another precision is another model."""
-        before = self.dtype
-        super()._apply(fn, recurse)
-        if self.dtype != before:
-            self._withdraw_certificate(f"the weights went from {before} to {self.dtype}")
-        return self
 
     def _arrange_weights(self) -> None:
         """Lay the weights out in memory as their products read them fastest.
@@ -331,11 +293,7 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
         except ValueError:
             setattr(self.config, key, before)
             raise
-        certificate = self.config.certificate
-        if key != "exit" and spec != before:
-            self._withdraw_certificate(f"its {key} changed from {before} to {spec}")
-        elif key == "exit" and certificate is not None and spec != certificate["exit"]:
-            self.config.certificate = None
+        self._part_changed(key, before, spec)
 
     def set_pruning_scale(self, scale: float) -> None:
         """Multiply the pruner's ratios by a number in [0, 1]: how training anneals them."""
@@ -361,8 +319,3 @@ class AdaptiveForSequenceClassification(Serving, PreTrainedModel):
     def to_hugging_face(self) -> PreTrainedModel:
         """Return the plain Hugging Face classifier with the same encoder and last head: no pruning, window or exits."""
         return to_hugging_face(self.backbone, self.encoder, self.config)
-
-
-def _weights_replaced(model: AdaptiveForSequenceClassification, _: Any) -> None:
-    """Follow ``load_state_dict``, however it is reached."""
-    model._withdraw_certificate("other weights were loaded into it")

@@ -17,7 +17,8 @@ from eat.pruners import build_pruner
 class AdaptiveConfig(PreTrainedConfig):
     """Configuration of an :class:`~eat.models.classifier.AdaptiveForSequenceClassification`.
 
-    Each key but ``heads`` and ``certificate`` is ``{"name": ..., **constructor arguments}`` of a part; names, never import paths.
+    Each key but ``heads`` and ``certificate`` is ``{"name": ..., **constructor arguments}`` of a part; names, never
+    import paths.
 
     Attributes:
         backbone: Model type and shape.
@@ -126,4 +127,6 @@ def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
 
 def _check_certificate(certificate: Any) -> None:
     if certificate is not None and not (isinstance(certificate, Mapping) and {"exit", "model"} <= set(certificate)):
-        raise ValueError(f"config.certificate: expected a mapping with 'exit' and 'model', or none, got {certificate!r}")
+        raise ValueError(
+            f"config.certificate: expected a mapping with 'exit' and 'model', or none, got {certificate!r}"
+        )
