@@ -12,6 +12,7 @@ from omegaconf.errors import MissingMandatoryValue
 import evaluate
 from eat.evaluation import evaluate_run
 from eat.evaluation.benchmark import BenchmarkSettings
+from eat.evaluation.certify import CertifySettings
 from eat.evaluation.plan import PlanSettings
 from tests.evaluation.conftest import write_run
 
@@ -41,6 +42,9 @@ def test_defaults_are_those_of_the_function(asked: dict[str, Any]) -> None:
     planning = asked.pop("plan")
     assert PlanSettings(**planning | {"speedup": 2}) == PlanSettings(speedup=2)
     assert planning["latency_ms"] is planning["speedup"] is None
+    certifying = asked.pop("certify")
+    assert CertifySettings(**certifying | {"max_drop": 0.01}) == CertifySettings(max_drop=0.01, criteria=[], runs=[])
+    assert certifying["max_drop"] is None
     assert asked.pop("run") == "runs/sst2/x"
     assert set(asked.pop("exit").values()) == {None}
     parameters = inspect.signature(evaluate_run).parameters

@@ -5,6 +5,7 @@ The guarantee is about texts like those of the certification split.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -127,7 +128,7 @@ def make_certificate(
     count = int(certified_prefix(settings.test.passes(totals, len(reference))))
     reported = next(t for name, t in runs[first].items() if t.metadata["reported"] and ALL_OFF_SUFFIX not in name)
     tested = tested_points(chain[: count + 1], totals[: count + 1], len(reference), settings)
-    certified = chain[count - 1] if count and chain[count - 1].flops < chain[0].flops else None
+    certified = chain[count - 1] if count > 1 else None  # the first is full depth itself
     return {
         "settings": dataclasses.asdict(settings) | {"criteria": criteria, "runs": list(runs)},
         "split": {
@@ -233,13 +234,13 @@ def _on_reported(runs: Runs, chosen: Candidate, split: str, settings: CertifySet
     """Measure the certified point on the reported split, which neither chose nor certified it."""
     trace, reference = runs[chosen.run][split], runs[next(iter(runs))][split]
     point = measure_point(trace, chosen.exit, Costs(trace), reference.all_logits[:, -1])
-    delta = point.delta
+    delta, value = point.delta, point.metrics[trace.task.metrics[0]]
     return {
         "split": split,
         "examples": len(trace),
         "loss": float(losses_of(trace, reference, chosen.exit, settings.risk).mean()),
         "metric": trace.task.metrics[0],
-        "value": point.metrics[trace.task.metrics[0]],
+        "value": None if math.isnan(value) else value,
         "points": None if delta is None else [delta.points, delta.low, delta.high],
         "average_depth": point.avg_depth,
         "flops_ratio": point.flops_ratio,
@@ -250,7 +251,7 @@ def _refusal(tested: Sequence[dict[str, Any]], examples: int, settings: CertifyS
     """Say which point failed first, and how many examples would certify what it lost."""
     failed = next((point for point in tested if not point["passes"]), None)
     if failed is None:
-        return {"exit": None, "reason": "no operating point is cheaper than full depth on the threshold split"}
+        return {"exit": None, "reason": "no exit is cheaper than full depth on the threshold split"}
     needed = examples_needed(settings.test.passes, failed["mean"]) if failed["mean"] < settings.max_drop else None
     return {
         "exit": failed["exit"],

@@ -44,7 +44,7 @@ class Candidate:
 
 
 def front_chain(runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None) -> list[Candidate]:
-    """List the Pareto front over runs, criteria and thresholds; it starts with the full depth of the first run.
+    """List full depth and the Pareto front over runs, criteria and thresholds below its cost, cautious points first.
 
     Args:
         runs: Traces; those of the threshold split are read.
@@ -55,9 +55,9 @@ def front_chain(runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequ
     Raises:
         ValueError: If nobody can leave early.
     """
-    points = _candidates(runs, risk, criteria, thresholds)
+    full, *points = _candidates(runs, risk, criteria, thresholds)
     order = pareto_chain(*(np.array([getattr(p, field) for p in points]) for field in ("risk", "ties", "flops")))
-    return [points[i] for i in order]
+    return [full, *(points[i] for i in order)]
 
 
 def threshold_chain(
@@ -76,8 +76,8 @@ def threshold_chain(
         ValueError: If nobody can leave early.
     """
     full, *points = _candidates(runs, risk, criteria, thresholds)
-    flops = np.array([point.flops for point in points])
-    order = cost_chain([point.family for point in points], np.array([point.risk for point in points]), flops, max_risk)
+    risks, flops = (np.array([getattr(point, field) for point in points]) for field in ("risk", "flops"))
+    order = cost_chain([point.family for point in points], risks, flops, max_risk)
     return [full, *(points[i] for i in order)]
 
 
@@ -87,7 +87,7 @@ def losses_of(trace: Trace, reference: Trace, spec: ExitSpec, risk: Risk) -> Flo
 
 
 def _candidates(runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None) -> list[Candidate]:
-    """List every operating point that decides differently from the others of its criterion, full depth first."""
+    """List full depth of the first run, then all that costs less and differs from others of the same criterion."""
     first, *_ = runs
     names = [name for name in criteria if name != FULL_DEPTH["name"]]
     tried = [
@@ -117,4 +117,5 @@ def _candidates(runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequ
                 flops=float(costs[run].executed(replayed, build_exit(spec)).mean()),
             )
         )
-    return points
+    full, *others = points
+    return [full, *(point for point in others if point.flops < full.flops)]

@@ -6,7 +6,7 @@ axes of the totals are independent draws, so that a simulation is one call.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
@@ -22,6 +22,7 @@ from eat.evaluation.pvalues import (
 )
 
 
+@runtime_checkable
 class RiskTest(Protocol):
     """Decides from a sum of losses whether a risk is controlled."""
 
@@ -119,6 +120,8 @@ def pareto_chain(
     Returns:
         Indices of the points that no other beats in both; along them risk rises and cost falls.
     """
+    if len(risk) == 0:
+        return np.zeros(0, dtype=np.int64)
     order = np.lexsort((cost, ties, np.round(risk, 12)))
     cheapest_before = np.minimum.accumulate(np.concatenate(([np.inf], cost[order][:-1])))
     return order[cost[order] < cheapest_before]
@@ -138,6 +141,8 @@ def cost_chain(
     Returns:
         Indices of the family's points; equally dear ones by risk.
     """
+    if len(risk) == 0:
+        return np.zeros(0, dtype=np.int64)
     fitting = np.flatnonzero(risk <= max_risk + ROUNDING)
     chosen = families[fitting[np.argmin(cost[fitting])]] if len(fitting) else families[int(np.argmin(risk))]
     members = np.flatnonzero([family == chosen for family in families])

@@ -64,6 +64,11 @@ class AdaptiveConfig(PreTrainedConfig):
             )
         return super().from_dict(config_dict, **kwargs)
 
+    def to_diff_dict(self) -> dict[str, Any]:
+        """Return what is saved: without the certificate where there is none."""
+        saved: dict[str, Any] = super().to_diff_dict()
+        return {key: value for key, value in saved.items() if key != "certificate" or value is not None}
+
     @property
     def num_outputs(self) -> int:
         """Logits of each head: the classes, or 1 for regression."""
