@@ -96,8 +96,8 @@ def _candidates(runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequ
         for name in (FULL_DEPTH["name"], *names)
         for spec, replayed in candidate_points(traces[THRESHOLD_SPLIT], criteria=(name,), thresholds=thresholds)
     ]
-    if len(tried) == 1:
-        depths = list(runs[first][THRESHOLD_SPLIT].head_depths)
+    depths = list(runs[first][THRESHOLD_SPLIT].head_depths)
+    if not any(run != first or (replayed.exit_depth < depths[-1]).any() for run, _, replayed in tried):
         raise ValueError(
             f"certify.criteria: with heads at depths {depths} none of {names or list(EXITS)} lets anybody leave early; "
             "nothing to certify: train with earlier heads (backbone.head_depths=...) or name other criteria"
