@@ -115,8 +115,9 @@ def test_what_exits_lose_too_often_is_refused_with_numbers() -> None:
 def test_a_small_split_is_refused_with_the_examples_needed(run: dict[str, Trace]) -> None:
     full = run["certification"].all_logits[:, -1]
     logits = np.repeat(full[:, None], 3, axis=1)
-    spoilt = np.flatnonzero(full.argmax(1) == run["certification"].labels)[:7]
-    logits[spoilt, :2] *= -1  # seven answers that patience spoils
+    right = full.argmax(1) == run["certification"].labels
+    spoilt = np.argsort(-np.abs(full[:, 0]) * right)[:7]
+    logits[spoilt, :2] *= -1  # seven sure answers that every exit spoils: one too many
     result = make_certificate(
         {"a": changed(run, "certification", all_logits=logits)},
         CertifySettings(max_drop=0.008, criteria=["patience"], method="learn_then_test"),
