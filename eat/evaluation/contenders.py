@@ -113,9 +113,9 @@ def sharing_copy(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenc
 def all_off(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
     """Return our encoder with the same weights and everything off: full attention, no pruning, full depth."""
     twin = sharing_copy(model)
-    twin.set_exit(**ALL_OFF_PARTS["exit"])  # first: a certificate of another point then goes without a warning
     twin.set_attention(**ALL_OFF_PARTS["attention"])
     twin.set_pruner(**ALL_OFF_PARTS["pruner"])
+    twin.set_exit(**ALL_OFF_PARTS["exit"])
     return twin
 
 

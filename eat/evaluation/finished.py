@@ -61,7 +61,7 @@ class FinishedRun:
         return normalised(self.config["exit"])
 
     def load_model(self, device: str) -> AdaptiveForSequenceClassification:
-        """Load the trained model.
+        """Load the trained model, to be measured at operating points of the caller's choice: without its certificate.
 
         Args:
             device: A torch device, or "auto" for the first GPU where there is one.
@@ -78,6 +78,7 @@ class FinishedRun:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         with no_progress_bars():
             model = AdaptiveForSequenceClassification.from_pretrained(self.folder / "model")
+        model.config.certificate = None
         torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types
         return model.eval()
 
