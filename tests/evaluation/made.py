@@ -26,7 +26,5 @@ def make_trace(n: int, split: str, seed: int, noise: float = 0.8, kept: int = 10
 
 
 def make_run(certification: int = 1500, **options: Any) -> dict[str, Trace]:
-    sizes = (400, certification, 500)
-    return {
-        split: make_trace(n, split, seed, **options) for seed, (split, n) in enumerate(zip(SPLITS, sizes, strict=True))
-    }
+    sizes = {"threshold": 400, "certification": certification, "validation": 500}
+    return {split: make_trace(n, split, seed, **options) for seed, (split, n) in enumerate(sizes.items())}
