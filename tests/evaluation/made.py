@@ -19,7 +19,7 @@ def make_trace(n: int, split: str, seed: int, noise: float = 0.8, kept: int = 10
     tokens = np.full((n, 4), kept)
     tokens[:, 0] = generator.integers(10, 20, size=n)
     tokens[:, 3] = 0
-    metadata = {"split": split, "config": CONFIG, "reported": split == "validation", "data_fingerprint": "made up"}
+    metadata = {"split": split, "config": CONFIG, "reported": split == "validation"}
     return Trace(
         labels, np.stack([np.stack([-h, h], axis=1) for h in heads], axis=1), tokens, (1, 2, 3), TASK, metadata
     )

@@ -149,9 +149,10 @@ def test_a_split_is_named_by_its_examples(run: dict[str, Trace]) -> None:
     trace = run["certification"]
     name = split_fingerprint(trace)
     assert split_fingerprint(dataclasses.replace(trace, all_logits=trace.all_logits + 1)) == name
+    assert split_fingerprint(dataclasses.replace(trace, metadata={"split": "certification"})) == name
     for other in (
         dataclasses.replace(trace, labels=1 - trace.labels),
-        dataclasses.replace(trace, metadata=trace.metadata | {"data_fingerprint": "other"}),
+        dataclasses.replace(trace, tokens_kept=trace.tokens_kept[::-1]),
         run["validation"],
     ):
         assert split_fingerprint(other) != name
