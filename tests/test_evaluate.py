@@ -13,6 +13,7 @@ import evaluate
 from eat.evaluation import evaluate_run
 from eat.evaluation.benchmark import BenchmarkSettings
 from eat.evaluation.certify import CertifySettings
+from eat.evaluation.calibration import CalibrationSettings
 from eat.evaluation.plan import PlanSettings
 from tests.evaluation.conftest import write_run
 
@@ -45,6 +46,7 @@ def test_defaults_are_those_of_the_function(asked: dict[str, Any]) -> None:
     certifying = asked.pop("certify")
     assert CertifySettings(**certifying | {"max_drop": 0.01}) == CertifySettings(max_drop=0.01, criteria=[], runs=[])
     assert certifying["max_drop"] is None
+    assert CalibrationSettings(**asked.pop("calibrate")) == CalibrationSettings()
     assert asked.pop("run") == "runs/sst2/x"
     assert set(asked.pop("exit").values()) == {None}
     parameters = inspect.signature(evaluate_run).parameters

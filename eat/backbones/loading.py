@@ -131,7 +131,9 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
         backbone.to_hf_config(problem_type=config.problem_type, **labels)
     )
     weights = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("heads.")}
-    head = encoder.get_submodule(f"heads.{backbone.num_layers}").state_dict()
+    last = encoder.get_submodule(f"heads.{backbone.num_layers}")
+    # Hugging Face's heads know no temperature: it goes into the classifier's weights.
+    head = {n: t / last.temperature if n.startswith("out.") else t for n, t in last.state_dict().items()}
     model.load_state_dict(weights_to_hf(backbone, weights, head), strict=True)
     reference = next(encoder.parameters())
     return model.to(device=reference.device, dtype=reference.dtype).eval()

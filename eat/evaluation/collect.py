@@ -1,5 +1,6 @@
 """The traces of a run: read where they are, made where weights are newer or nothing is there yet."""
 
+import dataclasses
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from eat.data import TextDataModule
 from eat.evaluation.analysis import ALL_OFF_SUFFIX
-from eat.evaluation.contenders import Encoded, all_off
+from eat.evaluation.contenders import Encoded, all_off, sharing_copy
 from eat.evaluation.difficulty import cue_depths, logged_pruning
-from eat.evaluation.finished import FinishedRun
+from eat.evaluation.finished import FinishedRun, with_temperatures
 from eat.evaluation.trace import Trace, read_trace, record_trace, write_trace
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.tasks import build_task, describe_rows
@@ -22,11 +23,20 @@ log = logging.getLogger(__name__)
 
 
 def read_traces(run: FinishedRun) -> dict[str, Trace]:
-    """Read all traces of a run, by split; those of the encoder with everything off end in `ALL_OFF_SUFFIX`.
+    """Read what a run's model answers, by split; traces of the encoder with everything off end in `ALL_OFF_SUFFIX`.
+
+    Files hold raw logits. They are divided here by the temperatures of the model in the folder, or, without one, by
+    those that it had: calibrating a model makes none of its traces obsolete.
 
     Raises:
-        ValueError: If one is damaged, or one that belongs to the set is missing.
+        FileNotFoundError: If one that belongs to the set is missing.
+        ValueError: If one is damaged or not raw.
     """
+    return {name: _as_answered(trace, run) for name, trace in read_raw_traces(run).items()}
+
+
+def read_raw_traces(run: FinishedRun) -> dict[str, Trace]:
+    """Read all traces of a run as they lie there, with raw logits; raises as `read_traces`."""
     traces = {path.stem: read_trace(path) for path in sorted((run.folder / "trace").glob("*.parquet"))}
     expected = next(iter(traces.values())).metadata["traces"] if traces else []
     missing = [name for name in expected if name not in traces]
@@ -36,6 +46,23 @@ def read_traces(run: FinishedRun) -> dict[str, Trace]:
             "evaluate with fresh=true to make all of them anew, which needs the weights"
         )
     return {name: traces[name] for name in expected}
+
+
+def _as_answered(trace: Trace, run: FinishedRun) -> Trace:
+    config = trace.metadata["config"]
+    own = run.model_config() if run.has_weights else config
+    temperatures = own["heads"].get("temperatures")
+    metadata = trace.metadata | {
+        "config": with_heads_temperatures(config, temperatures),
+        "fingerprint": with_temperatures(trace.metadata["fingerprint"], temperatures),
+    }
+    return dataclasses.replace(trace.divided(temperatures), metadata=metadata)
+
+
+def with_heads_temperatures(config: Mapping[str, Any], temperatures: Sequence[float] | None) -> dict[str, Any]:
+    """Return a model's configuration with other temperatures of its heads; None leaves the key out."""
+    heads = {key: value for key, value in config["heads"].items() if key != "temperatures"}
+    return {**config, "heads": heads if temperatures is None else heads | {"temperatures": list(temperatures)}}
 
 
 def are_current(run: FinishedRun) -> bool:
@@ -53,7 +80,7 @@ def are_current(run: FinishedRun) -> bool:
 
 
 def record_traces(run: FinishedRun, model: AdaptiveForSequenceClassification, data: TextDataModule) -> None:
-    """Make and write the traces of every split that is not trained on.
+    """Make and write the traces, with raw logits, of every split that is not trained on.
 
     Args:
         run: The run folder.
@@ -66,7 +93,7 @@ def record_traces(run: FinishedRun, model: AdaptiveForSequenceClassification, da
     names = [*splits, *(f"{split}{ALL_OFF_SUFFIX}" for split in data.report_splits if differs)]
     facts = {
         "config": _config(model),
-        "fingerprint": run.fingerprint(),
+        "fingerprint": run.raw_fingerprint(),
         "traces": names,
         "data_fingerprint": data.fingerprint(),
     }
@@ -77,7 +104,7 @@ def record_traces(run: FinishedRun, model: AdaptiveForSequenceClassification, da
         rows = describe_rows(data.task, split, len(data.splits[split])) if reported else "held out"
         own = facts | {"split": split, "reported": reported, "data": rows}
         traced = model if name == split else dense
-        trace = _record(traced, data, split, own | {"config": _config(traced)})
+        trace = _record(_uncalibrated(traced), data, split, own | {"config": _config(traced)})
         write_trace(trace, run.folder / "trace" / f"{name}.parquet")
     for path in (run.folder / "trace").glob("*.parquet"):
         if path.stem not in names:
@@ -118,6 +145,13 @@ def encoded_examples(data: TextDataModule, split: str, index: Sequence[int]) -> 
         }
         for i in index
     ]
+
+
+def _uncalibrated(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
+    """Return a copy with the same tensors whose logits are raw."""
+    raw = sharing_copy(model)
+    raw.set_temperatures(None)
+    return raw
 
 
 def _config(model: AdaptiveForSequenceClassification) -> dict[str, Any]:

@@ -11,10 +11,20 @@ from typing import Any
 from eat.data import TextDataModule
 from eat.evaluation.analysis import FULL_DEPTH, THRESHOLD_SPLIT, Findings, analyse
 from eat.evaluation.benchmark import BenchmarkSettings, draw_examples, run_benchmark
+from eat.evaluation.calibration import CalibrationSettings
+from eat.evaluation.calibration import calibrate as calibrate_heads
+from eat.evaluation.calibration_report import write_calibration
 from eat.evaluation.certificate_report import card_section, write_certificate
 from eat.evaluation.certified_model import store_certificate
 from eat.evaluation.certify import CertifySettings, make_certificate
-from eat.evaluation.collect import are_current, encoded_examples, load_data, read_traces, record_traces
+from eat.evaluation.collect import (
+    are_current,
+    encoded_examples,
+    load_data,
+    read_raw_traces,
+    read_traces,
+    record_traces,
+)
 from eat.evaluation.comparison import Comparison, compare_criteria
 from eat.evaluation.finished import FinishedRun
 from eat.evaluation.measured import compare_with_replay, read_benchmark, timed_exits, write_benchmark
@@ -29,10 +39,10 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 
 log = logging.getLogger(__name__)
 
-STAGES = ("quality", "sweep", "benchmark", "plan", "certify")
+STAGES = ("calibrate", "quality", "sweep", "benchmark", "plan", "certify")
 """What an evaluation can do. Quality at full depth and at the own operating point is part of every one."""
-BUDGETS = {"plan": ("latency_ms", "speedup"), "certify": ("max_drop",)}
-"""Stages that are part of an evaluation only where their budget is given."""
+ON_REQUEST = {"calibrate": (), "plan": ("latency_ms", "speedup"), "certify": ("max_drop",)}
+"""Stages that are part of an evaluation only where they are named, or where one of these settings is given."""
 NEED_WEIGHTS = ("benchmark", "plan")
 
 
@@ -44,6 +54,7 @@ def evaluate_run(
     benchmark: Mapping[str, Any] | None = None,
     plan: Mapping[str, Any] | None = None,
     certify: Mapping[str, Any] | None = None,
+    calibrate: Mapping[str, Any] | None = None,
     thresholds: Sequence[float] | None = None,
     baseline_run: str | Path | None = None,
     data_root: str | Path | None = None,
@@ -63,6 +74,7 @@ def evaluate_run(
         stages: Out of `STAGES`; None for all that the folder allows, those of `BUDGETS` only where a budget is given.
         benchmark: Keys of `BenchmarkSettings`.
         plan: Keys of `PlanSettings`: a budget in, the most accurate operating point that fits it out.
+        calibrate: Keys of `CalibrationSettings`: a temperature for heads that are too sure or not sure enough.
         certify: Keys of `CertifySettings`: a budget in, the cheapest operating point that is certified to keep it out,
             written into the saved model, which loads at it from then on.
         thresholds: Values to sweep, and to certify, instead of the default ones.
@@ -77,11 +89,12 @@ def evaluate_run(
         ValueError: If a stage, an exit or a setting is unknown or out of range.
     """
     settings = BenchmarkSettings(**_known("benchmark", BenchmarkSettings, benchmark or {}))
+    calibrating = CalibrationSettings(**_known("calibrate", CalibrationSettings, calibrate or {}))
     budgeted = _known("plan", PlanSettings, plan or {})
     certified = _known("certify", CertifySettings, certify or {})
     given = {*budgeted, *certified}
     finished = FinishedRun(run)
-    wanted = _stages(stages, finished, [stage for stage, keys in BUDGETS.items() if not given.isdisjoint(keys)])
+    wanted = _stages(stages, finished, [stage for stage, keys in ON_REQUEST.items() if not given.isdisjoint(keys)])
     planning = PlanSettings(**budgeted) if "plan" in wanted else None
     certifying = _certify_settings(certified) if "certify" in wanted else None
     own = operating_point(finished.exit, exit or {})
@@ -89,6 +102,7 @@ def evaluate_run(
     if fresh or not are_current(finished):
         model, data = finished.load_model(device), load_data(finished, data_root)
         record_traces(finished, model, data)
+    calibration = calibrate_heads(finished, calibrating) if "calibrate" in wanted else None
     traces = read_traces(finished)
     folder = finished.folder / "report"
     if own != finished.exit:
@@ -115,6 +129,8 @@ def evaluate_run(
         baseline=None if baseline_run is None else Path(baseline_run).name,
         comparison=_compare(findings, folder) if "sweep" in wanted else None,
     )
+    if calibration is not None:
+        write_calibration(folder, calibration, read_raw_traces(finished)[findings.main])
     if planning is not None:
         data = data or load_data(finished, data_root)
         _plan(finished, _timed_model(finished, device, compile), findings, planning, data, folder)
@@ -244,7 +260,7 @@ def _stages(stages: Sequence[str] | None, run: FinishedRun, budgeted: Sequence[s
         FileNotFoundError: If one was asked for that needs weights, and there are none.
     """
     if stages is None:
-        free = [s for s in STAGES if s not in BUDGETS and (run.has_weights or s not in NEED_WEIGHTS)]
+        free = [s for s in STAGES if s not in ON_REQUEST and (run.has_weights or s not in NEED_WEIGHTS)]
         stages = [*free, *budgeted]
     for stage in stages:
         if stage not in STAGES:

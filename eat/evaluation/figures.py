@@ -15,8 +15,10 @@ from eat.evaluation.quality import head_calibration
 from eat.evaluation.rows import LABELS, SHORTCUTS, row_label
 from eat.evaluation.sweep import label, replay, threshold_text
 from eat.evaluation.tables import Row
+from eat.evaluation.trace import Trace
 from eat.exits import build_exit
 from eat.files import replacing
+from eat.ops.calibration import Reliability
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 STYLE: dict[Any, Any] = {
@@ -91,23 +93,41 @@ def draw_exits(findings: Findings, path: Path) -> None:
         save(figure, path)
 
 
-def draw_calibration(findings: Findings, path: Path) -> None:
-    """Draw each head's reliability: how often it is right against how sure it is, 15 bins, dots sized by examples."""
-    heads = head_calibration(findings.traces[findings.main])
+def draw_calibration(raw: Trace, split: str, path: Path, temperatures: Sequence[float] | None = None) -> None:
+    """Draw each head's reliability, 15 bins, dots sized by examples: how often it is right against how sure it is.
+
+    Args:
+        raw: Raw logits of a split.
+        split: Its name.
+        path: The PNG to write.
+        temperatures: Of the heads; a head that has one other than 1 is drawn before and after.
+    """
+    before, after = head_calibration(raw), head_calibration(raw.divided(temperatures))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.6 * len(heads) + 0.6, 3.0), layout="constrained")
-        panels = figure.subplots(1, len(heads), squeeze=False)[0]
-        for axes, (depth, (error, bins)) in zip(panels, heads.items(), strict=True):
-            counts = bins.counts.numpy()
-            there = counts > 0
+        figure = Figure(figsize=(2.6 * len(before) + 0.6, 3.3), layout="constrained")
+        panels = figure.subplots(1, len(before), squeeze=False, sharey=True)[0]
+        for axes, depth, temperature in zip(panels, before, temperatures or [1.0] * len(before), strict=True):
             axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
-            sizes = 8 + 120 * counts[there] / counts.max()
-            points = bins.confidence.numpy()[there], bins.accuracy.numpy()[there]
-            axes.scatter(*points, s=sizes, color=BLUE, clip_on=False)
+            if temperature == 1:
+                _draw_reliability(axes, *before[depth], BLUE, "raw")
+            else:
+                _draw_reliability(axes, *before[depth], ORANGE, "before")
+                _draw_reliability(axes, *after[depth], BLUE, f"after, T = {temperature:.2f}")
             axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence")
-            axes.set_title(f"head {depth}: ECE {100 * error:.1f} %")
-        figure.axes[0].set_ylabel(f"accuracy, {findings.main}")
+            axes.set_title(f"head {depth}")
+            axes.legend(loc="upper left", fontsize=7.5, handletextpad=0.2, borderaxespad=0.1)
+        figure.axes[0].set_ylabel(f"accuracy, {split}")
         save(figure, path)
+
+
+def _draw_reliability(axes: Axes, error: float, bins: Reliability, colour: str, name: str) -> None:
+    counts = bins.counts.numpy()
+    there = counts > 0
+    points = bins.confidence.numpy()[there], bins.accuracy.numpy()[there]
+    axes.plot(*points, "-", color=colour, linewidth=0.8, alpha=0.5)
+    sizes = 8 + 90 * counts[there] / counts.max()
+    axes.scatter(*points, s=sizes, color=colour, alpha=0.75, linewidth=0, clip_on=False)
+    axes.plot([], [], "o", color=colour, markersize=4, label=f"{name}: ECE {100 * error:.1f} %")
 
 
 def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None:

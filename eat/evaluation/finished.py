@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,10 +82,24 @@ class FinishedRun:
         torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types
         return model.eval()
 
+    def model_config(self) -> dict[str, Any]:
+        """Return the saved model's configuration.
+
+        Raises:
+            FileNotFoundError: If the weights are not there.
+        """
+        config: dict[str, Any] = json.loads((self.folder / "model" / "config.json").read_text(encoding="utf-8"))
+        return config
+
     def fingerprint(self) -> str:
-        """Name weights and configuration, the exit left out: traces with the same name need not be made again."""
-        config = json.loads((self.folder / "model" / "config.json").read_text(encoding="utf-8"))
+        """Name weights and configuration, the exit left out: what was measured on the same name still holds."""
+        return with_temperatures(self.raw_fingerprint(), self.model_config()["heads"].get("temperatures"))
+
+    def raw_fingerprint(self) -> str:
+        """Name what raw logits follow from: traces on disk with the same name need not be made again."""
+        config = self.model_config()
         kept = {key: config.get(key) for key in ("backbone", "attention", "pruner", "heads", "id2label")}
+        kept["heads"] = {key: value for key, value in kept["heads"].items() if key != "temperatures"}
         digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
         with (self.folder / "model" / "model.safetensors").open("rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
@@ -124,6 +138,13 @@ class FinishedRun:
             "seed": self.config.get("seed"),
         }
         return make_row(**(base | values))
+
+
+def with_temperatures(raw_fingerprint: str, temperatures: Sequence[float] | None) -> str:
+    """Name the model that divides logits by temperatures; without any it has the name of its raw logits."""
+    if temperatures is None:
+        return raw_fingerprint
+    return hashlib.sha256(json.dumps([raw_fingerprint, *temperatures]).encode()).hexdigest()[:16]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from eat.evaluation.measured import read_benchmark
 from eat.evaluation.rows import absent_rows, benchmark_rows, frontier_rows, quality_rows
 from eat.evaluation.summary import difficulty_table, summary
 from eat.evaluation.tables import Row, write_rows
+from eat.evaluation.trace import read_trace
 from eat.files import write_text
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,9 @@ def write_report(
     draw_frontier(rows, findings.main, folder / "frontier.png")
     draw_exits(findings, folder / "exits.png")
     if not findings.traces[findings.main].is_regression:
-        draw_calibration(findings, folder / "calibration.png")
+        raw = read_trace(run.folder / "trace" / f"{findings.main}.parquet")
+        temperatures = findings.traces[findings.main].temperatures
+        draw_calibration(raw, findings.main, folder / "calibration.png", temperatures)
         figures.append("calibration.png")
     if comparison is not None:
         draw_comparison(comparison, findings.traces[findings.main], folder / "criteria.png")

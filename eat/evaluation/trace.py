@@ -6,7 +6,7 @@ threshold and patience, long after the weights are gone.
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +81,7 @@ class Trace:
         metadata: What made it: ``split``, ``config`` (the model's, as a dict), ``fingerprint`` (of weights and config),
             ``data`` (complete, or subset n of N) and what else the writer added; JSON values only.
         columns: Further facts per example, such as the demo's ``difficulty``.
+        temperatures: What the logits were divided by, one number per head; None where they are raw.
     """
 
     labels: Num[np.ndarray, " examples"]
@@ -90,6 +91,7 @@ class Trace:
     task: RecordedTask
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
     columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    temperatures: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together.
@@ -117,6 +119,21 @@ class Trace:
     def __len__(self) -> int:
         """Return the number of examples."""
         return len(self.labels)
+
+    def divided(self, temperatures: Sequence[float] | None) -> "Trace":
+        """Return what heads with these temperatures answer, of a trace of raw logits; None leaves it as it is.
+
+        Raises:
+            ValueError: If the logits are not raw, or there is not one temperature per head.
+        """
+        if self.temperatures is not None:
+            raise ValueError(f"trace: expected raw logits, these were divided by {list(self.temperatures)}")
+        if temperatures is None:
+            return self
+        if len(temperatures) != len(self.head_depths):
+            raise ValueError(f"temperatures: expected one per head, {len(self.head_depths)}, got {list(temperatures)}")
+        divisor = np.asarray(temperatures, dtype=self.all_logits.dtype)[:, None]
+        return dataclasses.replace(self, all_logits=self.all_logits / divisor, temperatures=tuple(temperatures))
 
     @property
     def num_layers(self) -> int:
@@ -188,6 +205,7 @@ def record_trace(
         task=RecordedTask.of(task),
         metadata=dict(metadata or {}),
         columns=dict(columns or {}),
+        temperatures=None if set(model.temperatures) == {1.0} else model.temperatures,
     )
 
 
@@ -214,6 +232,7 @@ def write_trace(trace: Trace, path: Path) -> None:
     facts = {
         "format": FORMAT,
         "head_depths": list(trace.head_depths),
+        "temperatures": trace.temperatures,
         "task": dataclasses.asdict(trace.task),
         "metadata": trace.metadata,
     }
@@ -246,6 +265,7 @@ def read_trace(path: Path) -> Trace:
             task=RecordedTask.from_json(facts["task"]),
             metadata=facts["metadata"],
             columns={name: table[name].to_numpy() for name in table.column_names if name not in own},
+            temperatures=None if facts.get("temperatures") is None else tuple(facts["temperatures"]),
         )
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable trace ({error}); delete it and evaluate again") from error

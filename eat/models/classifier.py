@@ -64,6 +64,7 @@ class AdaptiveForSequenceClassification(Serving, CertifiedModel):
             build_exit(config.exit or {}),
         )
         self._protected_id = self.backbone.sep_token_id if "sep" in attention.global_tokens else None
+        self._arrange_temperatures()
         self.post_init()
 
     @classmethod
@@ -284,6 +285,21 @@ class AdaptiveForSequenceClassification(Serving, CertifiedModel):
             if isinstance(module, Block):
                 module.attention = attention
         self._protected_id = self.backbone.sep_token_id if "sep" in attention.global_tokens else None
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """What divides the logits of each head, by ascending depth; 1 where they are left as they are."""
+        return tuple((self.config.heads or {}).get("temperatures") or [1.0] * len(self.head_depths))
+
+    def set_temperatures(self, temperatures: Sequence[float] | None) -> None:
+        """Divide each head's logits by a temperature, before any criterion sees them; None leaves all as they are."""
+        heads = {key: value for key, value in (self.config.heads or {}).items() if key != "temperatures"}
+        self._set_part("heads", heads if temperatures is None else heads | {"temperatures": list(temperatures)})
+        self._arrange_temperatures()
+
+    def _arrange_temperatures(self) -> None:
+        for head, temperature in zip(self.encoder.heads.values(), self.temperatures, strict=True):
+            head.temperature = temperature
 
     def _set_part(self, key: str, spec: dict[str, Any]) -> None:
         before = getattr(self.config, key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -26,7 +27,8 @@ class AdaptiveConfig(PreTrainedConfig):
         pruner: Which tokens leave.
         exit: Who leaves early.
         heads: ``{"depths": [...], "pooling": "cls" | "mean"}``; the last depth is always among them, and its head may
-            have a pooling of its own, ``final_pooling``.
+            have a pooling of its own, ``final_pooling``. ``temperatures``, where heads were calibrated, are what
+            divides the logits of each head, by ascending depth.
         certificate: What ``evaluate.py stages=[certify]`` guarantees of ``exit``: the point (``exit``), the fingerprint
             (``model``) of the weights and configuration that it is about, and the facts; None without one.
     """
@@ -95,6 +97,7 @@ class AdaptiveConfig(PreTrainedConfig):
         criterion = build_exit(self.exit or {})
         layers = backbone.num_layers
         _check_heads(self.heads or {}, layers)
+        _check_temperatures(self.heads or {}, self.num_outputs)
         _check_certificate(self.certificate)
         if any(depth >= layers for depth in pruner.depths):
             raise ValueError(
@@ -115,10 +118,11 @@ class AdaptiveConfig(PreTrainedConfig):
 
 
 def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
-    if set(heads) - {"depths", "pooling", "final_pooling"} or not isinstance(heads.get("depths"), list | tuple):
+    known = {"depths", "pooling", "final_pooling", "temperatures"}
+    if set(heads) - known or not isinstance(heads.get("depths"), list | tuple):
         raise ValueError(
-            "config.heads: expected the keys 'depths' (a list), 'pooling' and perhaps 'final_pooling', "
-            f"got {dict(heads)}"
+            "config.heads: expected the keys 'depths' (a list), 'pooling' and perhaps 'final_pooling' and "
+            f"'temperatures', got {dict(heads)}"
         )
     for name, pooling in (("head_pooling", heads.get("pooling")), ("final_head_pooling", heads.get("final_pooling"))):
         if pooling not in POOLINGS and (name == "head_pooling" or "final_pooling" in heads):
@@ -128,6 +132,21 @@ def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
             raise ValueError(f"head_depths: expected depths between 1 and {layers}, got {depth!r}")
     if layers not in heads["depths"]:
         raise ValueError(f"head_depths: expected the last depth {layers} among them, got {heads['depths']}")
+
+
+def _check_temperatures(heads: Mapping[str, Any], num_outputs: int) -> None:
+    temperatures = heads.get("temperatures")
+    if temperatures is None:
+        return
+    if num_outputs < 2:
+        raise ValueError("temperatures: need class probabilities, but the model has num_labels=1 (regression)")
+    if not isinstance(temperatures, list | tuple) or len(temperatures) != len(heads["depths"]):
+        raise ValueError(
+            f"temperatures: expected a list of {len(heads['depths'])} numbers, one per head, got {temperatures!r}"
+        )
+    for value in temperatures:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise ValueError(f"temperatures: expected finite numbers above 0, got {value!r}")
 
 
 def _check_certificate(certificate: Any) -> None:

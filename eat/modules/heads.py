@@ -36,7 +36,12 @@ class Head(nn.Module):
         num_labels: Classes, or 1 for regression.
         dropout: Dropout probability before the classifier.
         dropout_before_dense: Whether it also acts before the dense layer (RoBERTa, ELECTRA).
+
+    Attributes:
+        temperature: Divides the logits (temperature scaling, Guo et al. 2017, arXiv:1706.04599); 1 leaves them raw.
     """
+
+    temperature = 1.0
 
     def __init__(
         self,
@@ -61,4 +66,5 @@ class Head(nn.Module):
 
     def answer(self, pooled: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
         """Return the logits for rows that are pooled already."""
-        return self.out(self.dropout(self.dense(self.before(pooled))))
+        logits = self.out(self.dropout(self.dense(self.before(pooled))))
+        return logits if self.temperature == 1 else logits / self.temperature

@@ -1,9 +1,10 @@
-"""Calibration of class probabilities: reliability bins and the expected calibration error."""
+"""Calibration of class probabilities: reliability bins, expected calibration error, Brier score."""
 
 from typing import NamedTuple
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, bincount
+from torch.nn.functional import one_hot
 
 
 class Reliability(NamedTuple):
@@ -75,3 +76,19 @@ def expected_calibration_error(
     bins = reliability(confidence, correct, num_bins)
     weights = bins.counts.double() / bins.counts.sum()
     return float((weights * (bins.accuracy - bins.confidence).abs()).sum())
+
+
+def brier_score(probabilities: Float[Tensor, "examples classes"], labels: Int[Tensor, " examples"]) -> float:
+    """Mean squared distance between the probabilities and the label as a one-hot row, summed over the classes.
+
+    The definition of Brier 1950 for any number of classes; with two it is twice the mean of (P(y = 1) - y)^2.
+
+    Args:
+        probabilities: Rows that sum to 1.
+        labels: Right class of each example.
+
+    Returns:
+        The score, in [0, 2]; 0 is best.
+    """
+    wanted = one_hot(labels, probabilities.shape[1])
+    return float((probabilities.double() - wanted).square().sum(1).mean())

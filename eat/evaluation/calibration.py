@@ -1,0 +1,185 @@
+"""How well each head's probabilities can be trusted, and a temperature for those that cannot."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torchmetrics.functional.classification import binary_auroc
+
+from eat.evaluation.analysis import ALL_OFF_SUFFIX, THRESHOLD_SPLIT
+from eat.evaluation.collect import read_raw_traces, with_heads_temperatures
+from eat.evaluation.finished import FinishedRun
+from eat.evaluation.trace import Trace, write_trace
+from eat.files import write_text
+from eat.models.config import AdaptiveConfig
+from eat.ops.calibration import brier_score, expected_calibration_error
+from eat.ops.temperature import fit_temperature
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationSettings:
+    """How heads are calibrated.
+
+    Attributes:
+        apply: Write the temperatures into the saved model; False only reports them.
+        max_ece: A head gets a temperature where its ECE on the threshold split is above this; the paper's 2 %.
+    """
+
+    apply: bool = True
+    max_ece: int | float = 0.02
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: Naming the one that is out of range.
+        """
+        if not isinstance(self.apply, bool):
+            raise ValueError(f"calibrate.apply: expected true or false, got {self.apply!r}")
+        if isinstance(self.max_ece, bool) or not isinstance(self.max_ece, int | float) or not 0 <= self.max_ece < 1:
+            raise ValueError(f"calibrate.max_ece: expected a number in [0, 1), got {self.max_ece!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadCalibration:
+    """What one head's probabilities are worth on one split.
+
+    Attributes:
+        depth: The head's depth.
+        accuracy: Share of right answers.
+        confidence: Mean probability of the answer.
+        ece: Expected calibration error, 15 bins, in [0, 1].
+        brier: Brier score over all classes, in [0, 2].
+        nll: Mean cross-entropy, in nats.
+        auroc: Of doubt (1 - confidence) as a predictor of a wrong answer: how often a wrong answer is doubted more than
+            a right one; None where all answers are right, or all are wrong.
+    """
+
+    depth: int
+    accuracy: float
+    confidence: float
+    ece: float
+    brier: float
+    nll: float
+    auroc: float | None
+
+
+def measure_heads(trace: Trace) -> list[HeadCalibration]:
+    """Measure every head of a trace, as its logits are.
+
+    Raises:
+        ValueError: If the model predicts a score: there is no probability to calibrate.
+    """
+    if trace.is_regression:
+        raise ValueError("calibrate: needs class probabilities; a regression model has none")
+    labels = torch.tensor(trace.labels, dtype=torch.long)
+    measured = []
+    for head, depth in enumerate(trace.head_depths):
+        logits = torch.from_numpy(trace.all_logits[:, head]).double()
+        probabilities = logits.softmax(1)
+        confidence, right = probabilities.amax(1), logits.argmax(1) == labels
+        mixed = bool(right.any()) and not bool(right.all())
+        measured.append(
+            HeadCalibration(
+                depth=depth,
+                accuracy=float(right.double().mean()),
+                confidence=float(confidence.mean()),
+                ece=expected_calibration_error(confidence, right),
+                brier=brier_score(probabilities, labels),
+                nll=float(F.cross_entropy(logits, labels)),
+                auroc=float(binary_auroc((1 - confidence).clamp(0, 1), (~right).long())) if mixed else None,
+            )
+        )
+    return measured
+
+
+def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
+    """Fit a temperature for each head whose ECE is above a bound; the others get 1.
+
+    Args:
+        trace: Raw logits of the split to fit on.
+        max_ece: The bound.
+
+    Raises:
+        ValueError: If the model predicts a score, or the split holds one class only.
+    """
+    labels = torch.tensor(trace.labels, dtype=torch.long)
+    if labels.unique().numel() < 2 and not trace.is_regression:
+        raise ValueError(
+            f"calibrate: all {len(trace)} examples of the split {trace.metadata.get('split', '')!r} are of one class, "
+            f"{labels[0]}; a temperature can only be fitted on two or more"
+        )
+    return tuple(
+        fit_temperature(torch.from_numpy(trace.all_logits[:, head]), labels) if found.ece > max_ece else 1.0
+        for head, found in enumerate(measure_heads(trace))
+    )
+
+
+def calibrate(run: FinishedRun, settings: CalibrationSettings) -> dict[str, Any]:
+    """Fit temperatures on the threshold split; write them into the saved model where that is there and wanted.
+
+    Returns:
+        What `calibration.json` holds: the temperatures, and every head on every split before and after.
+
+    Raises:
+        ValueError: If there is no threshold split, or it does not allow a fit.
+    """
+    traces = read_raw_traces(run)
+    if THRESHOLD_SPLIT not in traces:
+        raise ValueError(
+            f"calibrate: expected a split held out for thresholds, {run.folder} has {sorted(traces)}; train with "
+            "data.threshold_examples above 0"
+        )
+    temperatures = fit_temperatures(traces[THRESHOLD_SPLIT], settings.max_ece)
+    shown = {name: trace for name, trace in traces.items() if _is_shown(name, trace)}
+    applied = settings.apply and run.has_weights
+    if applied:
+        apply_temperatures(run, None if set(temperatures) == {1.0} else temperatures)
+    elif settings.apply:
+        log.info("calibrate: %s has no model/ to write the temperatures to; they are only reported", run.folder)
+    return {
+        "run": run.name,
+        "fitted_on": THRESHOLD_SPLIT,
+        "max_ece": settings.max_ece,
+        "head_depths": list(traces[THRESHOLD_SPLIT].head_depths),
+        "temperatures": list(temperatures),
+        "applied": applied,
+        "splits": {
+            name: {
+                "examples": len(trace),
+                "before": [dataclasses.asdict(head) for head in measure_heads(trace)],
+                "after": [dataclasses.asdict(head) for head in measure_heads(trace.divided(temperatures))],
+            }
+            for name, trace in shown.items()
+        },
+    }
+
+
+def apply_temperatures(run: FinishedRun, temperatures: Sequence[float] | None) -> None:
+    """Write temperatures into a saved model, and beside its traces for when the weights are gone.
+
+    The model's configuration is replaced in one step and rules from then on; the logits in the traces stay raw.
+
+    Raises:
+        ValueError: If there is not one positive number per head.
+        OSError: If a file cannot be written.
+    """
+    config = with_heads_temperatures(run.model_config(), temperatures)
+    AdaptiveConfig.from_dict(dict(config)).check()
+    text = json.dumps(config, indent=2, sort_keys=True)
+    write_text(run.folder / "model" / "config.json", text + "\n")
+    for name, trace in read_raw_traces(run).items():
+        known: Mapping[str, Any] = trace.metadata["config"]
+        metadata = trace.metadata | {"config": with_heads_temperatures(known, temperatures)}
+        write_trace(dataclasses.replace(trace, metadata=metadata), run.folder / "trace" / f"{name}.parquet")
+
+
+def _is_shown(name: str, trace: Trace) -> bool:
+    """Return True for the split that temperatures are fitted on and for those that are reported."""
+    return name == THRESHOLD_SPLIT or (trace.metadata["reported"] and not name.endswith(ALL_OFF_SUFFIX))

@@ -1,0 +1,52 @@
+"""Temperature scaling: one number that makes a head as sure as it is right."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+MAX_TEMPERATURE = 20.0
+"""Temperatures stay in [1 / 20, 20]: a head that is right on every example it is fitted on would have none."""
+
+
+def fit_temperature(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " examples"]) -> float:
+    """Return the temperature T for which softmax(logits / T) has the least cross-entropy.
+
+    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599, section 4.2). The cross-entropy is convex in 1 / T, so that its one minimum, or the nearer end of the range, is the answer. L-BFGS
+    looks for it in log T, in float64.
+
+    Args:
+        logits: Finite raw logits.
+        labels: Right class of each example.
+
+    Returns:
+        T, in [1 / MAX_TEMPERATURE, MAX_TEMPERATURE].
+
+    Raises:
+        ValueError: If there are fewer than two classes among the labels, or logits are not finite.
+    """
+    if labels.unique().numel() < 2:
+        raise ValueError(f"labels: expected examples of two classes or more, got {labels.unique().tolist()}")
+    if not bool(logits.isfinite().all()):
+        raise ValueError("logits: expected finite numbers, got NaN or infinite ones")
+    logits = logits.double()
+
+    def loss(log_temperature: Tensor) -> Tensor:
+        return F.cross_entropy(logits / log_temperature.exp(), labels)
+
+    limit = torch.tensor(MAX_TEMPERATURE, dtype=torch.float64).log()
+    for end in (-limit, limit):  # the loss still falls where the range ends
+        slope = torch.func.grad(loss)(end)
+        if float(slope * end.sign()) <= 0:
+            return float(end.exp())
+    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        value = loss(log_temperature)
+        value.backward()
+        return float(value.detach())
+
+    optimizer.step(closure)
+    return float(log_temperature.detach().clamp(-limit, limit).exp())
