@@ -12,8 +12,8 @@ from omegaconf.errors import MissingMandatoryValue
 import evaluate
 from eat.evaluation import evaluate_run
 from eat.evaluation.benchmark import BenchmarkSettings
-from eat.evaluation.certify import CertifySettings
 from eat.evaluation.calibration import CalibrationSettings
+from eat.evaluation.certify import CertifySettings
 from eat.evaluation.plan import PlanSettings
 from tests.evaluation.conftest import write_run
 

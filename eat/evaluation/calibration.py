@@ -1,4 +1,4 @@
-"""How well each head's probabilities can be trusted, and a temperature for those that cannot."""
+"""A temperature for each head whose probabilities cannot be trusted, kept in the saved model."""
 
 import dataclasses
 import json
@@ -7,16 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torchmetrics.functional.classification import binary_auroc
 
 from eat.evaluation.analysis import ALL_OFF_SUFFIX, THRESHOLD_SPLIT
 from eat.evaluation.collect import read_raw_traces, with_heads_temperatures
 from eat.evaluation.finished import FinishedRun
+from eat.evaluation.heads import measure_heads
 from eat.evaluation.trace import Trace, write_trace
 from eat.files import write_text
 from eat.models.config import AdaptiveConfig
-from eat.ops.calibration import brier_score, expected_calibration_error
 from eat.ops.temperature import fit_temperature
 
 log = logging.getLogger(__name__)
@@ -46,59 +44,6 @@ class CalibrationSettings:
             raise ValueError(f"calibrate.max_ece: expected a number in [0, 1), got {self.max_ece!r}")
 
 
-@dataclasses.dataclass(frozen=True)
-class HeadCalibration:
-    """What one head's probabilities are worth on one split.
-
-    Attributes:
-        depth: The head's depth.
-        accuracy: Share of right answers.
-        confidence: Mean probability of the answer.
-        ece: Expected calibration error, 15 bins, in [0, 1].
-        brier: Brier score over all classes, in [0, 2].
-        nll: Mean cross-entropy, in nats.
-        auroc: Of doubt (1 - confidence) as a predictor of a wrong answer: how often a wrong answer is doubted more than
-            a right one; None where all answers are right, or all are wrong.
-    """
-
-    depth: int
-    accuracy: float
-    confidence: float
-    ece: float
-    brier: float
-    nll: float
-    auroc: float | None
-
-
-def measure_heads(trace: Trace) -> list[HeadCalibration]:
-    """Measure every head of a trace, as its logits are.
-
-    Raises:
-        ValueError: If the model predicts a score: there is no probability to calibrate.
-    """
-    if trace.is_regression:
-        raise ValueError("calibrate: needs class probabilities; a regression model has none")
-    labels = torch.tensor(trace.labels, dtype=torch.long)
-    measured = []
-    for head, depth in enumerate(trace.head_depths):
-        logits = torch.from_numpy(trace.all_logits[:, head]).double()
-        probabilities = logits.softmax(1)
-        confidence, right = probabilities.amax(1), logits.argmax(1) == labels
-        mixed = bool(right.any()) and not bool(right.all())
-        measured.append(
-            HeadCalibration(
-                depth=depth,
-                accuracy=float(right.double().mean()),
-                confidence=float(confidence.mean()),
-                ece=expected_calibration_error(confidence, right),
-                brier=brier_score(probabilities, labels),
-                nll=float(F.cross_entropy(logits, labels)),
-                auroc=float(binary_auroc((1 - confidence).clamp(0, 1), (~right).long())) if mixed else None,
-            )
-        )
-    return measured
-
-
 def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
     """Fit a temperature for each head whose ECE is above a bound; the others get 1.
 
@@ -107,7 +52,7 @@ def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
         max_ece: The bound.
 
     Raises:
-        ValueError: If the model predicts a score, or the split holds one class only.
+        ValueError: If the model predicts a score, a logit is not finite, or the split holds one class only.
     """
     labels = torch.tensor(trace.labels, dtype=torch.long)
     if labels.unique().numel() < 2 and not trace.is_regression:

@@ -37,8 +37,9 @@ def calibration_markdown(calibration: Mapping[str, Any]) -> str:
         f"# Calibration of {calibration['run']}\n\n{_about(calibration)}\n\n"
         f"{calibration_table(calibration, markdown=True)}\n\n"
         "Each cell: before, after. ECE: expected calibration error, 15 bins. Brier: squared error of the "
-        "probabilities, summed over the classes. AUROC: how often a wrong answer is doubted more than a right one (0.5 is chance); a "
-        "dash where no answer is wrong. Answers and accuracy stay the same.\n\n![reliability](calibration.png)\n"
+        "probabilities, summed over the classes. AUROC: how often a wrong answer is doubted more than a right one (0.5 "
+        "is chance); empty where no answer is wrong. Answers and accuracy stay the same.\n\n"
+        "![reliability](calibration.png)\n"
     )
 
 

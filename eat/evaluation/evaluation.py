@@ -71,7 +71,7 @@ def evaluate_run(
         run: The run folder.
         exit: Another operating point of the same weights: arguments that replace the run's own, or another ``name``
             with its arguments. None, or what the run has, reports into ``report/``, another into ``report/<name>/``.
-        stages: Out of `STAGES`; None for all that the folder allows, those of `BUDGETS` only where a budget is given.
+        stages: Out of `STAGES`; None for all that the folder allows, those of `ON_REQUEST` only where asked for.
         benchmark: Keys of `BenchmarkSettings`.
         plan: Keys of `PlanSettings`: a budget in, the most accurate operating point that fits it out.
         calibrate: Keys of `CalibrationSettings`: a temperature for heads that are too sure or not sure enough.
@@ -253,7 +253,7 @@ def _stages(stages: Sequence[str] | None, run: FinishedRun, budgeted: Sequence[s
     Args:
         stages: What was asked for.
         run: The run.
-        budgeted: Those of `BUDGETS` whose budget is given.
+        budgeted: Those of `ON_REQUEST` whose budget is given.
 
     Raises:
         ValueError: If one is unknown, or a budget is given for one that is not to be made.

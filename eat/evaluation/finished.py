@@ -99,7 +99,7 @@ class FinishedRun:
         """Name what raw logits follow from: traces on disk with the same name need not be made again."""
         config = self.model_config()
         kept = {key: config.get(key) for key in ("backbone", "attention", "pruner", "heads", "id2label")}
-        kept["heads"] = {key: value for key, value in kept["heads"].items() if key != "temperatures"}
+        kept["heads"] = {key: value for key, value in config["heads"].items() if key != "temperatures"}
         digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
         with (self.folder / "model" / "model.safetensors").open("rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())

@@ -8,7 +8,8 @@ from eat.evaluation.benchmark_section import benchmark_section
 from eat.evaluation.console import frontier_table
 from eat.evaluation.difficulty import difficulty_rows
 from eat.evaluation.finished import FinishedRun
-from eat.evaluation.quality import Delta, head_calibration, metric_values
+from eat.evaluation.heads import measure_heads
+from eat.evaluation.quality import Delta, metric_values
 from eat.evaluation.sweep import label, replay
 from eat.evaluation.tables import Row, number, render
 from eat.exits import build_exit
@@ -157,13 +158,22 @@ def _splits(findings: Findings) -> str:
 
 def _heads(findings: Findings) -> str:
     trace = findings.traces[findings.main]
-    calibration = {} if trace.is_regression else head_calibration(trace)
+    calibrated = [None] * len(trace.head_depths) if trace.is_regression else measure_heads(trace)
     lines = []
-    for head, depth in enumerate(trace.head_depths):
+    for head, (depth, found) in enumerate(zip(trace.head_depths, calibrated, strict=True)):
         values = metric_values(trace.task, trace.labels, trace.all_logits[:, head])
-        ece = calibration[depth][0] if depth in calibration else None
-        lines.append([f"depth {depth}", *(number(v, 4) for v in values.values()), number(ece)])
-    return render([f"head on {findings.main}", *trace.task.metrics, "ECE"], lines, markdown=True)
+        worth = [number(v, 4) for v in ((found.ece, found.brier, found.auroc) if found else ())]
+        temperature = [number(trace.temperatures[head], 3)] if trace.temperatures else []
+        lines.append([f"depth {depth}", *(number(v, 4) for v in values.values()), *worth, *temperature])
+    headers = [f"head on {findings.main}", *trace.task.metrics]
+    headers += [] if trace.is_regression else ["ECE (15 bins)", "Brier", "AUROC of doubt"]
+    headers += ["temperature"] if trace.temperatures else []
+    text = render(headers, lines, markdown=True)
+    if not trace.is_regression:
+        text += (
+            "\n\nAUROC of doubt: how often a wrong answer is less sure than a right one; 0.5 is chance."
+        )
+    return text
 
 
 def _difficulty(findings: Findings) -> str:

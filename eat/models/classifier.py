@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
 from eat.models.serving import Serving
 from eat.modules.block import Block
+from eat.modules.heads import Head
 from eat.modules.linear import Linear
 from eat.ops.losses import joint_cross_entropy, joint_mean_squared_error
 from eat.packed import AdaptiveOutput
@@ -299,7 +300,7 @@ class AdaptiveForSequenceClassification(Serving, CertifiedModel):
 
     def _arrange_temperatures(self) -> None:
         for head, temperature in zip(self.encoder.heads.values(), self.temperatures, strict=True):
-            head.temperature = temperature
+            cast(Head, head).temperature = temperature
 
     def _set_part(self, key: str, spec: dict[str, Any]) -> None:
         before = getattr(self.config, key)

@@ -12,8 +12,8 @@ MAX_TEMPERATURE = 20.0
 def fit_temperature(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " examples"]) -> float:
     """Return the temperature T for which softmax(logits / T) has the least cross-entropy.
 
-    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599, section 4.2). The cross-entropy is convex in 1 / T, so that its one minimum, or the nearer end of the range, is the answer. L-BFGS
-    looks for it in log T, in float64.
+    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599, section 4.2). The cross-entropy is convex in 1 / T, so its
+    one minimum, or the nearer end of the range, is the answer. L-BFGS looks for it in log T, in float64.
 
     Args:
         logits: Finite raw logits.

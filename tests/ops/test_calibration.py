@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eat.ops.calibration import expected_calibration_error, reliability
+from eat.ops.calibration import brier_score, expected_calibration_error, reliability
 
 
 def loop_ece(confidence: list[float], correct: list[bool], num_bins: int) -> float:
@@ -72,3 +72,10 @@ def test_bad_input_is_named(confidence: list[float], num_bins: int, message: str
     correct = torch.ones(len(confidence), dtype=torch.bool)
     with pytest.raises(ValueError, match=message):
         expected_calibration_error(torch.tensor(confidence), correct, num_bins)
+
+
+def test_brier_by_hand() -> None:
+    probabilities = torch.tensor([[0.8, 0.2], [0.4, 0.6]], dtype=torch.float64)
+    assert brier_score(probabilities, torch.tensor([0, 0])) == pytest.approx((0.04 + 0.04 + 0.36 + 0.36) / 2)
+    assert brier_score(torch.eye(3), torch.tensor([0, 1, 2])) == 0
+    assert brier_score(torch.eye(3), torch.tensor([1, 2, 0])) == 2
