@@ -52,7 +52,7 @@ def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
         max_ece: The bound.
 
     Raises:
-        ValueError: If the model predicts a score, a logit is not finite, or the split holds one class only.
+        ValueError: If the model predicts a score, or the split holds one class only.
     """
     labels = torch.tensor(trace.labels, dtype=torch.long)
     if labels.unique().numel() < 2 and not trace.is_regression:

@@ -170,9 +170,7 @@ def _heads(findings: Findings) -> str:
     headers += ["temperature"] if trace.temperatures else []
     text = render(headers, lines, markdown=True)
     if not trace.is_regression:
-        text += (
-            "\n\nAUROC of doubt: how often a wrong answer is less sure than a right one; 0.5 is chance."
-        )
+        text += "\n\nAUROC of doubt: how often a wrong answer is less sure than a right one; 0.5 is chance."
     return text
 
 
