@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from eat.evaluation.console import delta_text, speedup_text
+from eat.evaluation.exit_report import write_exits
+from eat.evaluation.exit_table import make_exit_tables
 from eat.evaluation.figures import draw_runs
+from eat.evaluation.finished import FinishedRun
 from eat.evaluation.report import OPERATING_POINT, Report
 from eat.evaluation.rows import is_point
 from eat.evaluation.seeds import seed_table
@@ -25,6 +28,8 @@ VARYING = (
 
 def combine(reports: Iterable[Report | str | Path], out: str | Path) -> str:
     """Write combined.csv, combined.md and combined.png from several reports, and log the table.
+
+    Several runs with early heads and held-out splits are compared at all criteria as well: exits.md, .csv and .png.
 
     Args:
         reports: Reports, their folders, or run folders (then their ``report/``); each is taken once.
@@ -52,9 +57,24 @@ def combine(reports: Iterable[Report | str | Path], out: str | Path) -> str:
     tables = [render(headers, lines, markdown=True), seed_table(own, VARYING, markdown=True)]
     write_text(out / "combined.md", "\n\n".join([*filter(None, tables), "![combined.png](combined.png)"]) + "\n")
     draw_runs(rows, names, out / "combined.png")
+    _compare_exits(folders, names, out)
     table = "\n\n".join(filter(None, [render(headers, lines), seed_table(own, VARYING)]))
     log.info("\n%s\n\ncombined report: %s", table, out)
     return table
+
+
+def _compare_exits(folders: Sequence[Path], names: Mapping[str, str], out: Path) -> None:
+    """Compare criteria over runs, where there are several with early heads."""
+    runs = {run.name: run for run in map(FinishedRun, dict.fromkeys(map(_run_folder, folders)))}
+    tables = make_exit_tables(list(runs.values())) if len(runs) > 1 else []
+    if tables:
+        write_exits(tables, names, out)
+        log.info("exits compared: %s", out / "exits.md")
+
+
+def _run_folder(report: Path) -> Path:
+    """Return the run folder of ``<run>/report`` or ``<run>/report/<operating point>``."""
+    return next(parent for parent in report.parents if (parent / "config.yaml").is_file())
 
 
 def _report_folder(folder: Path) -> Path:
