@@ -48,7 +48,7 @@ def test_defaults_are_those_of_the_function(asked: dict[str, Any]) -> None:
     assert certifying["max_drop"] is None
     assert CalibrationSettings(**asked.pop("calibrate")) == CalibrationSettings()
     assert asked.pop("run") == "runs/sst2/x"
-    assert set(asked.pop("exit").values()) == {None}
+    assert set(asked.pop("exit").values()) == set(asked.pop("pruner").values()) == {None}
     parameters = inspect.signature(evaluate_run).parameters
     assert asked == {key: parameters[key].default for key in asked}
 

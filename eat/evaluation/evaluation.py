@@ -35,6 +35,7 @@ from eat.evaluation.shortcut import find_shortcuts
 from eat.evaluation.sweep import ExitSpec, label, operating_point, with_thresholds
 from eat.evaluation.texts import texts_of
 from eat.evaluation.trace import Trace
+from eat.evaluation.variant import with_pruner
 from eat.models.classifier import AdaptiveForSequenceClassification
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def evaluate_run(
     run: str | Path,
     *,
     exit: Mapping[str, Any] | None = None,
+    pruner: Mapping[str, Any] | None = None,
     stages: Sequence[str] | None = None,
     benchmark: Mapping[str, Any] | None = None,
     plan: Mapping[str, Any] | None = None,
@@ -71,6 +73,8 @@ def evaluate_run(
         run: The run folder.
         exit: Another operating point of the same weights: arguments that replace the run's own, or another ``name``
             with its arguments. None, or what the run has, reports into ``report/``, another into ``report/<name>/``.
+        pruner: Other pruning of the same weights, likewise; it gets a run folder of its own beside the run's, which
+            ``certify.runs`` may name.
         stages: Out of `STAGES`; None for all that the folder allows, those of `ON_REQUEST` only where asked for.
         benchmark: Keys of `BenchmarkSettings`.
         plan: Keys of `PlanSettings`: a budget in, the most accurate operating point that fits it out.
@@ -94,6 +98,8 @@ def evaluate_run(
     certified = _known("certify", CertifySettings, certify or {})
     given = {*budgeted, *certified}
     finished = FinishedRun(run)
+    other_pruner = {key: value for key, value in (pruner or {}).items() if value is not None}
+    finished = with_pruner(finished, other_pruner) if other_pruner else finished
     wanted = _stages(stages, finished, [stage for stage, keys in ON_REQUEST.items() if not given.isdisjoint(keys)])
     planning = PlanSettings(**budgeted) if "plan" in wanted else None
     certifying = _certify_settings(certified) if "certify" in wanted else None

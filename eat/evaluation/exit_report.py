@@ -47,11 +47,13 @@ def exits_markdown(tables: Sequence[ExitTable], names: Mapping[str, str]) -> str
     drops = ", ".join(f"{100 * drop:g}" for drop in DROPS)
     return f"""# Exits compared
 
-All figures are those of a split that chose nothing: {"; ".join(splits)}. Points lost are to the same run's full depth, with a paired bootstrap 95 % interval. Half depth: the \
-threshold that goes through {half} layers or fewer on the threshold split. Certified: an accuracy gap to full depth of at most {drops} points at {CONFIDENCE:.0%} confidence, by Learn-then-Test on the certification \
-split, criterion and order from the threshold split (Pareto Testing); in brackets the points lost here; a dash \
-where nothing but full depth passes. FLOPs are executed work over dense, unpadded full depth. With two classes \
-confidence, entropy and margin rank examples alike and differ only in which thresholds are tried.
+All figures are those of a split that chose nothing: {"; ".join(splits)}. Points lost are to the same run's full \
+depth, with a paired bootstrap 95 % interval. Half depth: the threshold that goes through {half} layers or fewer on \
+the threshold split. Certified: an accuracy gap to full depth of at most {drops} points at {CONFIDENCE:.0%} \
+confidence, by Learn-then-Test on the certification split, criterion and order from the threshold split (Pareto \
+Testing); in brackets the points lost here; a dash where nothing but full depth passes. FLOPs are executed work over \
+dense, unpadded full depth. With two classes confidence, entropy and margin rank examples alike and differ only in \
+which thresholds are tried.
 
 ## Each run, at the best of all criteria
 
