@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,18 +17,16 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from eat.attention import build_attention
 from eat.backbones import build_backbone
 from eat.backbones.loading import load_backbone, to_hugging_face
-from eat.exits import ExitCriterion, build_exit
-from eat.models.certificate import CertifiedModel
+from eat.exits import build_exit
 from eat.models.config import AdaptiveConfig
 from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
+from eat.models.parts import ReplaceableParts
 from eat.models.serving import Serving
-from eat.modules.block import Block
-from eat.modules.heads import Head
 from eat.modules.linear import Linear
 from eat.ops.losses import joint_cross_entropy, joint_mean_squared_error
 from eat.packed import AdaptiveOutput
-from eat.pruners import Pruner, build_pruner
+from eat.pruners import build_pruner
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +36,7 @@ EARLY_HEAD_WEIGHT = 0.3
 ALIGNMENT = 64
 
 
-class AdaptiveForSequenceClassification(Serving, CertifiedModel):
+class AdaptiveForSequenceClassification(Serving, ReplaceableParts):
     """Text classifier in which tokens are pruned and sequences exit early (EAT, arXiv:2510.12856).
 
     Build it with :meth:`from_backbone` from a Hugging Face encoder, or load a saved one with :meth:`from_pretrained`.
@@ -254,71 +252,6 @@ class AdaptiveForSequenceClassification(Serving, CertifiedModel):
     def head_depths(self) -> tuple[int, ...]:
         """Depths with a head, the last one included."""
         return self.encoder.head_depths
-
-    @property
-    def pruner(self) -> Pruner:
-        """The pruner in use."""
-        return self.encoder.pruner
-
-    @property
-    def exit_criterion(self) -> ExitCriterion:
-        """The exit criterion in use."""
-        return self.encoder.exit_criterion
-
-    def set_exit(self, **spec: Any) -> None:
-        """Choose another operating point of the same weights: ``set_exit(name="patience", patience=1)``.
-
-        A certificate is about its own point only: it goes when another is chosen.
-        """
-        self._set_part("exit", spec)
-        self.encoder.exit_criterion = build_exit(spec)
-
-    def set_pruner(self, **spec: Any) -> None:
-        """Choose another pruner or another schedule for the same weights."""
-        self._set_part("pruner", spec)
-        self.encoder.pruner = build_pruner(spec)
-
-    def set_attention(self, **spec: Any) -> None:
-        """Choose another attention for the same weights."""
-        self._set_part("attention", spec)
-        attention = build_attention(spec)
-        for module in self.encoder.modules():
-            if isinstance(module, Block):
-                module.attention = attention
-        self._protected_id = self.backbone.sep_token_id if "sep" in attention.global_tokens else None
-
-    @property
-    def temperatures(self) -> tuple[float, ...]:
-        """What divides the logits of each head, by ascending depth; 1 where they are left as they are."""
-        return tuple((self.config.heads or {}).get("temperatures") or [1.0] * len(self.head_depths))
-
-    def set_temperatures(self, temperatures: Sequence[float] | None) -> None:
-        """Divide each head's logits by a temperature, before any criterion sees them; None leaves all as they are."""
-        heads = {key: value for key, value in (self.config.heads or {}).items() if key != "temperatures"}
-        self._set_part("heads", heads if temperatures is None else heads | {"temperatures": list(temperatures)})
-        self._arrange_temperatures()
-
-    def _arrange_temperatures(self) -> None:
-        for head, temperature in zip(self.encoder.heads.values(), self.temperatures, strict=True):
-            cast(Head, head).temperature = temperature
-
-    def _set_part(self, key: str, spec: dict[str, Any]) -> None:
-        before = getattr(self.config, key)
-        setattr(self.config, key, spec)
-        try:
-            self.config.check()
-        except ValueError:
-            setattr(self.config, key, before)
-            raise
-        self._part_changed(key, before, spec)
-
-    def set_pruning_scale(self, scale: float) -> None:
-        """Multiply the pruner's ratios by a number in [0, 1]: how training anneals them."""
-        if not 0 <= scale <= 1:
-            raise ValueError(f"scale: expected a number in [0, 1], got {scale}")
-        if scale != self.encoder.pruner.scale:
-            self._withdraw_certificate(f"its pruning was scaled by {scale}")
-        self.encoder.pruner.scale = scale
 
     def flops(
         self, tokens_kept: Int[Tensor, "batch columns"], exit_depth: Int[Tensor, " batch"]
