@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_threshold
+from eat.exits.threshold import ThresholdExit, checked_threshold, checked_veto_margin
 from eat.ops.confidence import max_probability
 
 
@@ -20,12 +20,14 @@ class AgreementExit(ThresholdExit):
 
     Args:
         threshold: Smallest part of the votes, in [0, 1]; or one per class, applied to the predicted one.
+        veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(self, threshold: float | Sequence[float] = 0.8) -> None:
+    def __init__(self, threshold: float | Sequence[float] = 0.8, veto_margin: float | None = None) -> None:
         self.threshold = checked_threshold(threshold)
+        self.veto_margin = checked_veto_margin(veto_margin)
 
-    def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
+    def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the part of the votes so far that the predicted class has."""
         confidence, predicted = max_probability(history), history.argmax(-1)
         total = confidence[0]

@@ -27,7 +27,7 @@ class DifferenceExit(ThresholdExit):
             raise ValueError(f"exit.threshold: expected a number of 0 or more, got {threshold!r}")
         self.threshold = float(threshold)
 
-    def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
+    def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the largest of the last differences; NaN while there are too few.
 
         Raises:

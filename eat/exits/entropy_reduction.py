@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_threshold
+from eat.exits.threshold import ThresholdExit, checked_threshold, checked_veto_margin
 from eat.ops.confidence import normalised_entropy
 
 
@@ -21,12 +21,14 @@ class EntropyReductionExit(ThresholdExit):
     Args:
         threshold: Part of the entropy that a head must remove to go on, in [0, 1]; or one per class, applied to the
             predicted one.
+        veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(self, threshold: float | Sequence[float] = 0.05) -> None:
+    def __init__(self, threshold: float | Sequence[float] = 0.05, veto_margin: float | None = None) -> None:
         self.threshold = checked_threshold(threshold)
+        self.veto_margin = checked_veto_margin(veto_margin)
 
-    def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
+    def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the fractional reduction; NaN after the first head."""
         entropy = normalised_entropy(history[-2:])
         if len(entropy) < 2:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_patience, checked_threshold
+from eat.exits.threshold import ThresholdExit, checked_patience, checked_threshold, checked_veto_margin
 from eat.ops.confidence import agreeing_heads, max_probability
 
 
@@ -19,12 +19,16 @@ class PatienceExit(ThresholdExit):
         patience: How many heads in a row must agree with the one before them, 1 or more.
         threshold: tau in [0, 1] that the last head's confidence must reach, or one per class; None asks for agreement
             alone.
+        veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(self, patience: int = 1, threshold: float | Sequence[float] | None = None) -> None:
+    def __init__(
+        self, patience: int = 1, threshold: float | Sequence[float] | None = None, veto_margin: float | None = None
+    ) -> None:
         self.patience = checked_patience(patience)
         self.threshold = None if threshold is None else checked_threshold(threshold)
+        self.veto_margin = checked_veto_margin(veto_margin)
 
-    def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
+    def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the last head's confidence where enough heads agree."""
         return max_probability(history[-1]).masked_fill(agreeing_heads(history) < self.patience, math.nan)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_patience, checked_threshold
+from eat.exits.threshold import ThresholdExit, checked_patience, checked_threshold, checked_veto_margin
 from eat.ops.confidence import max_probability
 
 
@@ -22,13 +22,17 @@ class PatienceConfidenceExit(ThresholdExit):
     Args:
         patience: How many heads in a row must be confident, 1 or more.
         threshold: Smallest confidence, in [0, 1]; or one per class, that of the class which the last head predicts.
+        veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(self, patience: int = 2, threshold: float | Sequence[float] = 0.8) -> None:
+    def __init__(
+        self, patience: int = 2, threshold: float | Sequence[float] = 0.8, veto_margin: float | None = None
+    ) -> None:
         self.patience = checked_patience(patience)
         self.threshold = checked_threshold(threshold)
+        self.veto_margin = checked_veto_margin(veto_margin)
 
-    def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
+    def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the least confidence of the last heads; NaN while there are too few."""
         last = max_probability(history[-self.patience :])
         return last.amin(0) if len(last) == self.patience else torch.full_like(last[-1], math.nan)

@@ -1,10 +1,13 @@
 """What thresholded criteria share: one score for each example, compared with one threshold or with one per class."""
 
 import abc
+import math
 from collections.abc import Sequence
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from eat.ops.confidence import agreeing_heads, margin
 
 Threshold = float | tuple[float, ...]
 
@@ -19,16 +22,27 @@ class ThresholdExit(abc.ABC):
     Attributes:
         threshold: One number; or one per class, applied to the class that the last head predicts; or None where the
             score's being a number is enough.
+        veto_margin: Where the best class leads the second by less than this in the last head's probabilities, an
+            example leaves only if all heads so far, at least two, agree (EAT's ensemble veto at low margin, against
+            texts made to look easy). None: no veto.
     """
 
     active = True
     needs_classes = True
     needs_score = False
     threshold: Threshold | None
+    veto_margin: float | None = None
 
     @abc.abstractmethod
+    def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
+        """Score each example after the last head of the history, whatever a veto says."""
+
     def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
-        """Score each example after the last head of the history."""
+        """Return the scores that decide: NaN where leaving is vetoed."""
+        score = self.measure(history)
+        if self.veto_margin is None:
+            return score
+        return score.masked_fill(vetoed(history, self.veto_margin), math.nan)
 
     def passes(
         self, score: Float[Tensor, "*points batch"], bound: Float[Tensor, "*#points #batch"] | float
@@ -57,6 +71,12 @@ class ThresholdExit(abc.ABC):
         return 0.0 if self.threshold is None else self.threshold
 
 
+def vetoed(history: Float[Tensor, "heads batch classes"], veto_margin: float) -> Bool[Tensor, " batch"]:
+    """Return True where the last head's margin is below ``veto_margin`` and heads differ, or there is but one."""
+    low = margin(history[-1]) < veto_margin
+    return low if len(history) == 1 else low & (agreeing_heads(history) < len(history) - 1)
+
+
 def bounds_of(
     thresholds: Float[Tensor, "points classes"], predicted: Int[Tensor, " batch"]
 ) -> Float[Tensor, "points batch"]:
@@ -73,6 +93,15 @@ def checked_threshold(threshold: object, name: str = "exit.threshold") -> Thresh
     if isinstance(threshold, Sequence) and not isinstance(threshold, str) and len(threshold) > 0:
         return tuple(_in_unit_interval(value, name, f", in {list(threshold)!r}") for value in threshold)
     return _in_unit_interval(threshold, name)
+
+
+def checked_veto_margin(veto_margin: object) -> float | None:
+    """Return the margin below which heads must agree, or None.
+
+    Raises:
+        ValueError: If it is neither None nor a number in [0, 1].
+    """
+    return None if veto_margin is None else _in_unit_interval(veto_margin, "exit.veto_margin")
 
 
 def checked_patience(patience: object) -> int:

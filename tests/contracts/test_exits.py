@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eat.exits import EXITS, ExitCriterion, ThresholdExit, build_exit, check_exit
+from tests.reference.unchecked import unchecked
 
 every_exit = pytest.mark.parametrize("name", sorted(EXITS))
 every_threshold = pytest.mark.parametrize(
@@ -73,6 +74,31 @@ def test_sure_leaves_unless_nobody_does(name):
 def test_unsure_stays(name):  # for the others it is enough that heads say the same
     unsure = torch.tensor([0.1, 0.0, 0.05]).expand(3, 2, 3)
     assert build_exit({"name": name})(unsure).tolist() == [False, False]
+
+
+@every_threshold
+@given(
+    heads=st.integers(1, 4),
+    classes=st.integers(2, 4),
+    seed=st.integers(0, 100),
+    veto_margin=st.sampled_from([0.0, 0.2, 0.5, 1.0]),
+)
+def test_a_veto_keeps_those_with_a_low_margin_and_heads_that_differ(name, heads, classes, seed, veto_margin):
+    history = history_of(name, heads, 8, classes, seed)
+    free = build_exit({"name": name})(history)
+    leave = build_exit({"name": name, "veto_margin": veto_margin})(history)
+    top = history[-1].softmax(-1).sort(-1).values
+    for i in range(8):
+        agree = heads > 1 and len(set(history[:, i].argmax(-1).tolist())) == 1
+        allowed = agree or bool(top[i, -1] - top[i, -2] >= veto_margin)
+        assert bool(leave[i]) == (bool(free[i]) and allowed)
+
+
+@every_threshold
+@pytest.mark.parametrize("veto_margin", [-0.1, 1.1, math.nan, True, "0.1", [0.1]])
+def test_bad_veto_margin(name, veto_margin):
+    with pytest.raises(ValueError, match=r"exit\.veto_margin: expected a number in \[0, 1\], got"):
+        unchecked(EXITS[name], veto_margin=veto_margin)
 
 
 @every_exit

@@ -28,6 +28,8 @@ def random_specs(count: int, seed: int = 0) -> list[dict[str, Any]]:
         spec: dict[str, Any] = {"name": FOR_CLASSES[i % len(FOR_CLASSES)]}
         if spec["name"] != "never":
             spec["threshold"] = generator.random(2).tolist() if i % 3 == 0 else float(generator.random())
+            if i % 4 == 0:
+                spec["veto_margin"] = float(generator.random())
         if "patience" in spec["name"]:
             spec["patience"] = int(generator.integers(1, 4))
         specs.append(spec)
