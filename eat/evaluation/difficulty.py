@@ -34,9 +34,9 @@ class PruningLog:
         """Ask the pruner."""
         return self.pruner.needs(depth)
 
-    def lengths_after(self, lengths: Sequence[int], num_protected: Sequence[int], depth: int) -> tuple[int, ...] | None:
+    def lengths_after(self, state: Packed, depth: int) -> tuple[int, ...] | None:
         """Ask the pruner."""
-        return self.pruner.lengths_after(lengths, num_protected, depth)
+        return self.pruner.lengths_after(state, depth)
 
     def __call__(self, state: Packed, depth: int) -> Bool[Tensor, " tokens"]:
         """Ask the pruner and write down what leaves."""

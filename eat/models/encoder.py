@@ -149,7 +149,7 @@ class AdaptiveEncoder(nn.Module):
         state, lengths = standing.state, []
         for depth, block in islice(enumerate(self.blocks), standing.depth, None):
             if depth in self.pruner.depths:
-                after = self.pruner.lengths_after(state.host_lengths, state.num_protected, depth)
+                after = self.pruner.lengths_after(state, depth)
                 state = state.keep_tokens(self.pruner(state, depth), after)
             lengths.append(state.host_lengths)
             state = block(state, received=self.pruner.needs(depth + 1))

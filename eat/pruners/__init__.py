@@ -1,6 +1,6 @@
 """Pruners: which tokens stay after a depth. Per sequence a function of its own rows only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool
@@ -36,7 +36,7 @@ class Pruner(Protocol):
         """Return True on the tokens that stay: always the protected ones."""
         ...
 
-    def lengths_after(self, lengths: Sequence[int], num_protected: Sequence[int], depth: int) -> tuple[int, ...] | None:
+    def lengths_after(self, state: Packed, depth: int) -> tuple[int, ...] | None:
         """Return how many tokens stay in each sequence where lengths alone tell, else None: the mask is counted."""
         ...
 

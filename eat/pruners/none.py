@@ -1,7 +1,5 @@
 """Nothing leaves."""
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -23,6 +21,6 @@ class NoPruner:
         """Return True for every token."""
         return torch.ones_like(state.protected)
 
-    def lengths_after(self, lengths: Sequence[int], num_protected: Sequence[int], depth: int) -> tuple[int, ...]:
+    def lengths_after(self, state: Packed, depth: int) -> tuple[int, ...]:
         """Return the lengths as they are."""
-        return tuple(lengths)
+        return state.host_lengths

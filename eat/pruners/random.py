@@ -18,6 +18,7 @@ class RandomPruner(RankedPruner):
         ratio: Fraction to drop, in [0, 1): one for all depths or one per depth.
         min_tokens: At least so many unprotected tokens stay.
         seed: Another seed, another draw.
+        min_retention: At least this part of the tokens that came in stays alive, in [0, 1].
     """
 
     def __init__(
@@ -26,8 +27,9 @@ class RandomPruner(RankedPruner):
         ratio: int | float | Sequence[float] = 0.3,
         min_tokens: int = 1,
         seed: int = 0,
+        min_retention: int | float = 0.0,
     ) -> None:
-        super().__init__(depths, ratio, min_tokens)
+        super().__init__(depths, ratio, min_tokens, min_retention)
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise ValueError(f"pruner.seed: expected an integer, got {seed!r}")
         self.seed = seed

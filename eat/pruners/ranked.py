@@ -1,5 +1,6 @@
 """What the pruners share that keep a fixed fraction: the best-scored tokens of each sequence."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -20,16 +21,25 @@ class RankedPruner:
         depths: Depths (1-based, increasing) after which tokens leave.
         ratio: Fraction to drop, in [0, 1): one for all depths or one per depth.
         min_tokens: At least so many unprotected tokens stay.
+        min_retention: At least this part of the tokens that came in stays alive (EAT's floor on suspicious input), in
+            [0, 1]. They are counted from the first to the last, holes in the attention mask included.
     """
 
     def __init__(
-        self, depths: Sequence[int] = (2, 4), ratio: int | float | Sequence[float] = 0.3, min_tokens: int = 1
+        self,
+        depths: Sequence[int] = (2, 4),
+        ratio: int | float | Sequence[float] = 0.3,
+        min_tokens: int = 1,
+        min_retention: int | float = 0.0,
     ) -> None:
         self.depths = _checked_depths(depths)
         self.ratios = dict(zip(self.depths, _checked_ratios(ratio, len(self.depths)), strict=True))
         if isinstance(min_tokens, bool) or not isinstance(min_tokens, int) or min_tokens < 0:
             raise ValueError(f"pruner.min_tokens: expected an integer of 0 or more, got {min_tokens!r}")
         self.min_tokens = min_tokens
+        if isinstance(min_retention, bool) or not isinstance(min_retention, int | float) or not 0 <= min_retention <= 1:
+            raise ValueError(f"pruner.min_retention: expected a number in [0, 1], got {min_retention!r}")
+        self.min_retention = float(min_retention)
         self.scale = 1.0
 
     def needs(self, depth: int) -> bool:
@@ -42,12 +52,19 @@ class RankedPruner:
 
     def __call__(self, state: Packed, depth: int) -> Bool[Tensor, " tokens"]:
         """Return True on the tokens that stay."""
-        counts = self.lengths_after(state.host_lengths, state.num_protected, depth)
+        counts = self.lengths_after(state, depth)
         return keep_top_tokens(self.scores(state, depth), state.protected, state.sequence, state.starts, counts)
 
-    def lengths_after(self, lengths: Sequence[int], num_protected: Sequence[int], depth: int) -> tuple[int, ...]:
+    def lengths_after(self, state: Packed, depth: int) -> tuple[int, ...]:
         """Return how many tokens stay in each sequence."""
-        return keep_counts(lengths, num_protected, self.ratios[depth] * self.scale, self.min_tokens)
+        ratio = self.ratios[depth] * self.scale
+        counts = keep_counts(state.host_lengths, state.num_protected, ratio, self.min_tokens)
+        if self.min_retention == 0:
+            return counts
+        # A product that is a whole number must not count one more for its rounding.
+        floors = (math.ceil(self.min_retention * extent - 1e-9) for extent in state.extents)
+        together = zip(counts, state.host_lengths, floors, strict=True)
+        return tuple(max(count, min(length, floor)) for count, length, floor in together)
 
 
 def _checked_depths(depths: Any) -> tuple[int, ...]:

@@ -57,7 +57,7 @@ def test_it_keeps_a_subset_with_the_protected(name, lengths, ratio, seed, duplic
     assert keep.dtype == torch.bool and keep.shape == state.token_ids.shape
     assert bool(keep[state.protected].all())
     counts = [int(part.sum()) for part in keep.split(lengths)]
-    expected = pruner.lengths_after(state.host_lengths, state.num_protected, DEPTH)
+    expected = pruner.lengths_after(state, DEPTH)
     assert expected is None or counts == list(expected), "lengths alone tell how many stay"
     assert state.keep_tokens(keep, expected).host_lengths == tuple(counts)
 

@@ -147,6 +147,18 @@ def test_min_tokens_is_a_floor():
     assert classify(model, ids, mask).tokens_kept.tolist() == [[22, 5, 5, 0], [5, 5, 5, 0], [4, 4, 4, 0], [1, 1, 1, 0]]
 
 
+def test_min_retention_is_a_floor_over_what_came_in():
+    pruner = {"name": "l2_norm", "depths": [1, 2], "ratio": 0.5, "min_retention": 0.4}
+    model = configure(shared_float64("bert", "cls"), FULL, pruner, NEVER)
+    ids, mask, _ = batch_of([21, 20, 5, 1])
+    assert classify(model, ids, mask).tokens_kept.tolist() == [
+        [21, 11, 9, 0],
+        [20, 11, 8, 0],
+        [5, 3, 2, 0],
+        [1, 1, 1, 0],
+    ]
+
+
 def test_pruning_scale_anneals_the_ratio():
     model = configure(
         shared_float64("bert", "cls"), FULL, {"name": "l2_norm", "depths": [1, 2], "ratio": [0.5, 0.2]}, NEVER

@@ -38,18 +38,19 @@ def test_attention_received_keeps_what_is_looked_at():
 
 def test_no_pruner_keeps_everything():
     state = state_of([[0.0]] * 3, [3])
-    assert NoPruner()(state, 1).all() and NoPruner().lengths_after([3], [1], 1) == (3,)
+    assert NoPruner()(state, 1).all() and NoPruner().lengths_after(state, 1) == (3,)
 
 
 def test_one_ratio_per_depth():
     pruner = L2NormPruner(depths=[1, 3], ratio=[0.5, 0.25])
-    assert pruner.lengths_after([9], [1], 1) == (5,) and pruner.lengths_after([9], [1], 3) == (7,)
+    state = state_of([[0.0]] * 9, [9])
+    assert pruner.lengths_after(state, 1) == (5,) and pruner.lengths_after(state, 3) == (7,)
 
 
 def test_scale_multiplies_the_ratio():
     pruner = L2NormPruner(depths=[1], ratio=0.5)
     pruner.scale = 0.5
-    assert pruner.lengths_after([9], [1], 1) == (7,)
+    assert pruner.lengths_after(state_of([[0.0]] * 9, [9]), 1) == (7,)
 
 
 def test_defaults_are_the_papers():
@@ -72,6 +73,17 @@ def test_bad_ratio_without_depths():
 def test_bad_depths(depths):
     with pytest.raises(ValueError, match=r"pruner\.depths: expected a list of increasing integers of 1 or more, got"):
         unchecked(RankedPruner, depths=depths)
+
+
+@pytest.mark.parametrize("min_retention", [-0.1, 1.1, math.nan, True, "0.5", None])
+def test_bad_min_retention(min_retention):
+    with pytest.raises(ValueError, match=r"pruner\.min_retention: expected a number in \[0, 1\], got"):
+        unchecked(RankedPruner, min_retention=min_retention)
+
+
+def test_min_retention_one_switches_pruning_off():
+    state = state_of([[0.0]] * 9, [9])
+    assert L2NormPruner(depths=[1], ratio=0.9, min_retention=1)(state, 1).all()
 
 
 @pytest.mark.parametrize("min_tokens", [-1, 1.5, True, "1", None])

@@ -49,6 +49,7 @@ class MaskedClassifier:
         running = [True] * batch
         kept = torch.zeros(batch, layers + 1, dtype=torch.long)
         kept[:, 0] = alive.sum(1)
+        extents = [int(row.nonzero()[-1] - row.nonzero()[0]) + 1 for row in alive]
         history: list[list[np.ndarray]] = [[] for _ in range(batch)]
         exit_depth = torch.zeros(batch, dtype=torch.long)
         closest = torch.full((batch,), math.inf, dtype=torch.float64)
@@ -71,7 +72,7 @@ class MaskedClassifier:
             for i in range(batch):
                 if not running[i]:
                     continue
-                gap = self.prune(i, depth, rows, received, input_ids, alive, protected)
+                gap = self.prune(i, depth, rows, received, input_ids, alive, protected, extents[i])
                 closest[i] = min(closest[i], gap)
                 kept[i, depth] = alive[i].sum()
             steps.append(alive.clone())
@@ -145,7 +146,15 @@ class MaskedClassifier:
         return self.linear(activation(self.linear(pooled, f"heads.{depth}.dense")), f"heads.{depth}.out")
 
     def prune(
-        self, i: int, depth: int, rows: Tensor, received: Tensor, input_ids: Tensor, alive: Tensor, protected: Tensor
+        self,
+        i: int,
+        depth: int,
+        rows: Tensor,
+        received: Tensor,
+        input_ids: Tensor,
+        alive: Tensor,
+        protected: Tensor,
+        came_in: int,
     ) -> float:
         """Mask what the pruner drops of example ``i``; return last kept minus first dropped."""
         spec = self.config.pruner
@@ -155,6 +164,8 @@ class MaskedClassifier:
         columns = [c for c in range(alive.shape[1]) if alive[i, c] and not protected[i, c]]
         keep = len(columns) - math.floor(ratio * len(columns) + 1e-9)
         keep = min(len(columns), max(keep, spec.get("min_tokens", 1)))
+        floor = math.ceil(spec.get("min_retention", 0) * came_in - 1e-9) - int((alive[i] & protected[i]).sum())
+        keep = min(len(columns), max(keep, floor))
         scores = {
             "l2_norm": lambda c: float(rows[i, c].norm()),
             "attention_received": lambda c: float(received[i, c]),
@@ -177,6 +188,18 @@ class MaskedClassifier:
 
 
 def exit_decision(spec: dict[str, Any], history: list[np.ndarray]) -> tuple[bool, float]:
+    """Whether one example leaves, from its logits so far, and the smallest difference that this hung on."""
+    leaves, gap = decision_without_veto(spec, history)
+    if spec.get("veto_margin") is None:
+        return leaves, gap
+    ordered = [np.sort(np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()) for logits in history]
+    margins = [float(p[-1] - p[-2]) for p in ordered]
+    agree = len(history) > 1 and len({int(logits.argmax()) for logits in history}) == 1
+    low = margins[-1] < spec["veto_margin"]
+    return leaves and (agree or not low), min(gap, abs(margins[-1] - spec["veto_margin"]), *margins)
+
+
+def decision_without_veto(spec: dict[str, Any], history: list[np.ndarray]) -> tuple[bool, float]:
     """Whether one example leaves, from its logits so far, and the smallest difference that this hung on."""
     probabilities = [np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum() for logits in history]
     now = np.sort(probabilities[-1])[::-1]

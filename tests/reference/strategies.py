@@ -36,12 +36,13 @@ def pruners(draw: st.DrawFn) -> dict[str, Any]:
         "depths": depths,
         "ratio": draw(st.one_of(ratios, st.lists(ratios, min_size=len(depths), max_size=len(depths)))),
         "min_tokens": draw(st.integers(0, 3)),
+        "min_retention": draw(st.sampled_from([0.0, 0.5, 1.0])),
     }
     return spec | ({"seed": draw(st.integers(0, 5))} if name == "random" else {})
 
 
 # Thresholds around what the tiny random heads say, so that some leave and some stay; irregular, so that nothing ties.
-exits: st.SearchStrategy[dict[str, Any]] = st.one_of(
+plain_exits: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({"name": "never"}),
     st.sampled_from([0.4171, 0.5237, 0.6613, 0.8119]).map(lambda t: {"name": "confidence", "threshold": t}),
     st.sampled_from([0.3719, 0.6253, 0.8317, 0.9413]).map(lambda t: {"name": "entropy", "threshold": t}),
@@ -54,4 +55,9 @@ exits: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({"name": "patience_confidence", "patience": 2, "threshold": 0.4571}),
     st.sampled_from([0.0517, 0.5119]).map(lambda t: {"name": "entropy_reduction", "threshold": t}),
     st.sampled_from([0.3719, 0.5431]).map(lambda t: {"name": "agreement", "threshold": t}),
+)
+exits = st.builds(
+    lambda spec, veto: spec if veto is None or spec["name"] == "never" else spec | {"veto_margin": veto},
+    plain_exits,
+    st.sampled_from([None, 0.2917]),
 )
