@@ -29,6 +29,7 @@ from eat.evaluation.quality import measure_point
 from eat.evaluation.risk import RISKS, Risk
 from eat.evaluation.sweep import replay
 from eat.exits import EXITS, build_exit
+from eat.models.profile import Profile, measure
 
 CERTIFICATION_SPLIT = "certification"
 METHODS = ("pareto_testing", "learn_then_test", "conformal_risk_control")
@@ -227,6 +228,7 @@ def _certificate(runs: Runs, chosen: Candidate, tested: dict[str, Any], settings
         "retention": float(replayed.retention.mean()),
         "gflops": float(flops.mean()) / 1e9,
         "flops_ratio": float(flops.sum() / Costs(reference).dense.sum()),
+        "profile": Profile.of(measure(replayed.logits, replayed.exit_depth, replayed.tokens_kept)).to_dict(),
     }
 
 

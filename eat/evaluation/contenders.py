@@ -1,9 +1,7 @@
 """Who takes part in a benchmark: each answers a list of token-id lists with logits on the host."""
 
-import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,6 +16,7 @@ from eat.evaluation.memory import ALL_OFF_PARTS, Saved
 from eat.evaluation.onnx import export_onnx, onnx_call
 from eat.evaluation.sweep import ExitSpec, label
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import sharing_copy as sharing_copy
 
 PADDED = "huggingface_sdpa_padded"
 GROUPED = "huggingface_sdpa_grouped"
@@ -101,13 +100,6 @@ def onnx_contenders(
         Contender(name, name, onnx_call(file, pad), saved=Saved(engine="onnxruntime", path=str(file), pad_token_id=pad))
         for name, file in zip((ONNX_FP32, ONNX_INT8), files, strict=True)
     )
-
-
-def sharing_copy(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
-    """Copy a model in evaluation mode; the copy has its own parts and configuration but the same tensors."""
-    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    twin: AdaptiveForSequenceClassification = copy.deepcopy(model, shared)
-    return twin.eval()
 
 
 def all_off(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int, Int64
-from scipy.special import logsumexp
 
 QUANTITIES = ("depth", "confidence", "retention", "length")
 """Exit depth; probability of the class answered; tokens of the last executed block / tokens that came in; tokens in."""
@@ -72,8 +71,8 @@ class Profile:
         """
         if saved.get("version") != VERSION:
             raise ValueError(
-                f"profile.version: expected {VERSION}, got {saved.get('version')!r}: counts over other bins; certify the "
-                "model again (evaluate.py stages=[certify])"
+                f"profile.version: expected {VERSION}, got {saved.get('version')!r}: counts over other bins; certify "
+                "the model again (evaluate.py stages=[certify])"
             )
         counts = np.zeros((len(QUANTITIES), BINS), dtype=np.int64)
         for row, name in zip(counts, QUANTITIES, strict=True):
@@ -105,11 +104,11 @@ def measure(
 
 
 def _confidence(logits: Float[np.ndarray, "examples classes"]) -> Float64[np.ndarray, " examples"]:
-    """Return max_c P(y = c), from the others' mass: near 1 the difference to 1 is what differs."""
+    """Return max_c P(y = c)."""
     whole = np.isfinite(logits).all(axis=1)
     ordered = np.sort(np.where(whole[:, None], logits, 0.0).astype(np.float64), axis=1)
-    others = logsumexp(ordered[:, :-1], axis=1) - logsumexp(ordered, axis=1)
-    return np.where(whole, -np.expm1(others), 0.0)
+    others = np.exp(ordered[:, :-1] - ordered[:, -1:]).sum(axis=1)
+    return np.where(whole, 1 / (1 + others), 0.0)
 
 
 def bins_of(values: Float64[np.ndarray, "quantities examples"]) -> Int64[np.ndarray, "quantities examples"]:

@@ -51,9 +51,10 @@ def smoothed_p_values(
 def money_waiting(examples: int) -> float:
     """Return the part of the money that has not begun to bet after so many examples.
 
-    The rest was paid in bit by bit: a martingale restarted before each example, with weights that sum to 1. Without it a
-    long quiet time would cost nearly all money and blind the test. What a change after t examples must overcome beside
-    1 / false_alarm is about t log(t)^2 over the examples that it takes to see it: the delay grows with log(t) only.
+    The rest was paid in bit by bit: a martingale restarted before each example, with weights that sum to 1. Without it
+    a long quiet time would cost nearly all money and blind the test. What a change after t examples must overcome
+    beside 1 / false_alarm is about t log(t)^2 over the examples that it takes to see it: the delay grows with log(t)
+    only.
     """
     return float((1 - AT_ONCE) / (1 + np.log1p(examples / HORIZON)))
 
@@ -67,7 +68,7 @@ def first_wealth() -> Float64[np.ndarray, "rates bets"]:
 def bet(
     wealth: Float64[np.ndarray, "*streams rates bets"], paid_in: float, p_values: Float64[np.ndarray, "*streams"]
 ) -> Float64[np.ndarray, "*streams rates bets"]:
-    """Return the money after one example: what jumps changes its bet, what is paid in spreads, then all bets are settled.
+    """Return the money after one example: some changes its bet, what is paid in spreads, then bets are settled.
 
     Args:
         wealth: Money by jumping rate and bet.
@@ -88,9 +89,9 @@ class DriftTest:
     it above 0, and standing still bounds it.
 
     The p-values' independence needs more than equal distributions: traffic that repeats itself or comes in bursts is
-    not exchangeable, and counts as drift. It is exact for a certified point that was fixed beforehand; the certification
-    split, which is the profile, also decided how far along a fixed order of points to go, a dependence that is left
-    out.
+    not exchangeable, and counts as drift. The rate is exact for a certified point that was fixed beforehand; the
+    certification split, whose profile this is, also decided how far along a fixed order of points to go, a dependence
+    that is left out.
 
     Args:
         profile: The certified examples.

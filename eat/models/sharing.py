@@ -1,0 +1,13 @@
+"""Several models of one set of weights, each with parts of its own."""
+
+import copy
+from itertools import chain
+
+from eat.models.classifier import AdaptiveForSequenceClassification
+
+
+def sharing_copy(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
+    """Copy a model in evaluation mode; the copy has its own parts and configuration but the same tensors."""
+    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    twin: AdaptiveForSequenceClassification = copy.deepcopy(model, shared)
+    return twin.eval()

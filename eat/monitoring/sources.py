@@ -1,0 +1,81 @@
+"""Where texts come from, and the operating point of each source."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eat.models.profile import Profile
+
+DEFAULT = "default"
+"""Texts of no named source: they are answered at the model's own certified point."""
+
+Source = Mapping[str, Any] | str | Path
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OperatingPoint:
+    """How a source's texts are answered.
+
+    Attributes:
+        exit: The exit's spec.
+        profile: What certified answers look like there; None where the point has no certificate and is not watched.
+    """
+
+    exit: dict[str, Any]
+    profile: Profile | None
+
+
+def read_source(name: str, given: Source, fingerprint: str) -> OperatingPoint:
+    """Read what a caller gave for a source.
+
+    Args:
+        name: For messages.
+        given: A folder of a saved model, certified on texts of this source; its certificate; or an exit's spec without
+            one.
+        fingerprint: Of the served model's weights and configuration: a certificate must be about them.
+
+    Raises:
+        ValueError: If it is none of these, has no certificate or profile, or one about another model.
+    """
+    where = f"sources[{name!r}]"
+    if isinstance(given, str | Path):
+        file = Path(given) / "config.json"
+        if not file.is_file():
+            raise ValueError(f"{where}: expected a folder with a saved model, got {str(given)!r} without config.json")
+        given = json.loads(file.read_text(encoding="utf-8")).get("certificate") or {}
+        if not given:
+            raise ValueError(f"{where}: expected a certified model, got {str(file.parent)!r} without a certificate")
+    if isinstance(given, Mapping) and "name" in given:
+        return OperatingPoint(dict(given), None)
+    if not isinstance(given, Mapping) or not {"exit", "model"} <= set(given):
+        raise ValueError(
+            f"{where}: expected an exit ({{'name': ...}}), a certificate ('exit', 'model', 'profile') or the folder of "
+            f"a certified model, got {given!r}"
+        )
+    if given["model"] != fingerprint:
+        raise ValueError(
+            f"{where}: expected a certificate about the served weights and configuration (fingerprint {fingerprint}), "
+            f"got one about {given['model']}"
+        )
+    try:
+        return OperatingPoint(dict(given["exit"]), Profile.from_certificate(given))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def check_names(sources: Mapping[str, Source]) -> None:
+    """Check what sources are called.
+
+    Raises:
+        ValueError: If a name is empty, no string, or the one for texts of no named source.
+    """
+    for name in sources:
+        if not isinstance(name, str) or not name or name == DEFAULT:
+            raise ValueError(
+                f"sources: expected names that are strings, not empty and not {DEFAULT!r} (texts of no named source), "
+                f"got {name!r}"
+            )
