@@ -22,7 +22,9 @@ def exposition(watches: Mapping[str, Watch]) -> str:
     for name, (kind, text, samples) in _FAMILIES.items():
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
         for source, watch in watches.items():
-            lines += [_line(name + suffix, {"source": source} | labels, v) for suffix, labels, v in samples(watch)]
+            lines += [
+                _line(name + suffix, {"source": source} | labels, float(v)) for suffix, labels, v in samples(watch)
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -67,7 +69,7 @@ def _histogram(watch: Watch, quantity: str) -> Iterator[Sample]:
     row = QUANTITIES.index(quantity)
     counts, edges = watch.histogram[row].cumsum(), upper_edges()[row]
     for place in range(watch.num_layers) if quantity == "depth" else _BUCKETS[quantity]:
-        yield "_bucket", {"le": _number(edges[place])}, counts[place]
+        yield "_bucket", {"le": _number(float(edges[place]))}, counts[place]
     yield "_bucket", {"le": "+Inf"}, counts[-1]
     yield "_sum", {}, watch.sums[row]
     yield "_count", {}, counts[-1]
@@ -113,5 +115,4 @@ def _escaped(text: str) -> str:
 
 
 def _number(value: float) -> str:
-    number = float(value)
-    return repr(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+    return repr(int(value)) if value.is_integer() else repr(value)
