@@ -51,7 +51,10 @@ class Candidate:
 
 
 def candidate_points(
-    trace: Trace, criteria: Sequence[str] = tuple(EXITS), thresholds: Sequence[float] | None = None
+    trace: Trace,
+    criteria: Sequence[str] = tuple(EXITS),
+    thresholds: Sequence[float] | None = None,
+    veto_margin: float | None = None,
 ) -> Iterator[tuple[ExitSpec, Replay]]:
     """Yield every operating point that decides differently on a trace: criteria, thresholds and patience.
 
@@ -61,13 +64,14 @@ def candidate_points(
         trace: The split on which decisions are compared.
         criteria: Names of the exits to try.
         thresholds: Values to try instead of `FINE_THRESHOLDS`, and of `THRESHOLDS` beside patience.
+        veto_margin: That of every criterion that can have one.
 
     Raises:
         ValueError: If a threshold is out of range.
     """
     seen = set()
     for name in criteria:
-        for spec in _specs(name, len(trace.head_depths), thresholds):
+        for spec in _specs(name, len(trace.head_depths), thresholds, veto_margin):
             criterion = build_exit(spec)
             if not suits(criterion, trace):
                 continue
@@ -136,10 +140,12 @@ def choose(
     )
 
 
-def _specs(name: str, num_heads: int, thresholds: Sequence[float] | None) -> tuple[ExitSpec, ...]:
+def _specs(
+    name: str, num_heads: int, thresholds: Sequence[float] | None, veto_margin: float | None
+) -> tuple[ExitSpec, ...]:
     """List a criterion's operating points: fine thresholds, or every patience with coarser ones."""
-    spec = normalised({"name": name})
     parameters = inspect.signature(EXITS[name]).parameters
+    spec = normalised({"name": name} | ({"veto_margin": veto_margin} if "veto_margin" in parameters else {}))
     if "patience" not in parameters:
         return sweep_specs(spec, num_heads, thresholds or FINE_THRESHOLDS)
     specs = [dict(spec, patience=patience) for patience in range(1, max(2, num_heads))]

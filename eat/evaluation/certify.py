@@ -29,6 +29,7 @@ from eat.evaluation.quality import measure_point
 from eat.evaluation.risk import RISKS, Risk
 from eat.evaluation.sweep import replay
 from eat.exits import EXITS, build_exit
+from eat.exits.threshold import checked_veto_margin
 from eat.models.profile import Profile, measure
 
 CERTIFICATION_SPLIT = "certification"
@@ -47,6 +48,8 @@ class CertifySettings:
         method: ``pareto_testing`` (the front over criteria, thresholds and runs), ``learn_then_test`` (the thresholds
             of one criterion) or ``conformal_risk_control`` (the same thresholds, a guarantee in expectation).
         criteria: Names of the exits that may be chosen; empty for all.
+        veto_margin: Where the best class leads by less than this, all heads must agree; see
+            `eat.exits.ThresholdExit`. None: no veto.
         runs: Folders of further runs, such as the same weights with other pruning, that answer the same splits.
     """
 
@@ -55,6 +58,7 @@ class CertifySettings:
     loss: str = "accuracy_gap"
     method: str = "pareto_testing"
     criteria: Sequence[str] = ()
+    veto_margin: int | float | None = None
     runs: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -70,6 +74,7 @@ class CertifySettings:
         for name, known in (("loss", tuple(RISKS)), ("method", METHODS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"certify.{name}: expected one of {list(known)}, got {getattr(self, name)!r}")
+        checked_veto_margin(self.veto_margin, "certify.veto_margin")
         for name in self.criteria:
             if name not in EXITS:
                 raise ValueError(f"certify.criteria: expected some of {list(EXITS)}, got {name!r}")
@@ -118,9 +123,9 @@ def make_certificate(
     first = next(iter(runs))
     criteria = list(settings.criteria) or list(EXITS)
     if settings.method == "pareto_testing":
-        chain = front_chain(runs, settings.loss, criteria, thresholds)
+        chain = front_chain(runs, settings.loss, criteria, thresholds, settings.veto_margin)
     else:
-        chain = threshold_chain(runs, settings.loss, criteria, thresholds, settings.max_drop)
+        chain = threshold_chain(runs, settings.loss, criteria, thresholds, settings.max_drop, settings.veto_margin)
     reference = runs[first][CERTIFICATION_SPLIT]
     losses = np.stack(
         [losses_of(runs[point.run][CERTIFICATION_SPLIT], reference, point.exit, settings.risk) for point in chain]

@@ -43,7 +43,9 @@ class Candidate:
         return f"{self.run} {label({key: value for key, value in self.exit.items() if key != 'threshold'})}"
 
 
-def front_chain(runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None) -> list[Candidate]:
+def front_chain(
+    runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None, veto_margin: float | None = None
+) -> list[Candidate]:
     """List full depth and the Pareto front over runs, criteria and thresholds below its cost, cautious points first.
 
     Args:
@@ -51,17 +53,23 @@ def front_chain(runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequ
         risk: Name of the loss.
         criteria: Names of the exits to try.
         thresholds: Values to try instead of the default ones.
+        veto_margin: That of every exit that can have one.
 
     Raises:
         ValueError: If nobody can leave early.
     """
-    full, *points = _candidates(runs, risk, criteria, thresholds)
+    full, *points = _candidates(runs, risk, criteria, thresholds, veto_margin)
     order = pareto_chain(*(np.array([getattr(p, field) for p in points]) for field in ("risk", "ties", "flops")))
     return [full, *(points[i] for i in order)]
 
 
 def threshold_chain(
-    runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None, max_risk: float
+    runs: Runs,
+    risk: str,
+    criteria: Sequence[str],
+    thresholds: Sequence[float] | None,
+    max_risk: float,
+    veto_margin: float | None = None,
 ) -> list[Candidate]:
     """List full depth and the thresholds of the one criterion with the cheapest point within a risk, dear ones first.
 
@@ -71,11 +79,12 @@ def threshold_chain(
         criteria: Names of the exits to choose among.
         thresholds: Values to try instead of the default ones.
         max_risk: The risk that the cheapest point may have on the threshold split.
+        veto_margin: That of every exit that can have one.
 
     Raises:
         ValueError: If nobody can leave early.
     """
-    full, *points = _candidates(runs, risk, criteria, thresholds)
+    full, *points = _candidates(runs, risk, criteria, thresholds, veto_margin)
     risks, flops = (np.array([getattr(point, field) for point in points]) for field in ("risk", "flops"))
     order = cost_chain([point.family for point in points], risks, flops, max_risk)
     return [full, *(points[i] for i in order)]
@@ -86,7 +95,9 @@ def losses_of(trace: Trace, reference: Trace, spec: ExitSpec, risk: Risk) -> Flo
     return risk.loss(replay(trace, build_exit(spec)).logits, reference.all_logits[:, -1], trace.labels)
 
 
-def _candidates(runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None) -> list[Candidate]:
+def _candidates(
+    runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None, veto_margin: float | None
+) -> list[Candidate]:
     """List full depth of the first run, then all that costs less and differs from others of the same criterion."""
     first, *_ = runs
     names = [name for name in criteria if name != FULL_DEPTH["name"]]
@@ -94,7 +105,7 @@ def _candidates(runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequ
         (run, spec, replayed)
         for run, traces in runs.items()
         for name in (FULL_DEPTH["name"], *names)
-        for spec, replayed in candidate_points(traces[THRESHOLD_SPLIT], criteria=(name,), thresholds=thresholds)
+        for spec, replayed in candidate_points(traces[THRESHOLD_SPLIT], (name,), thresholds, veto_margin)
     ]
     depths = list(runs[first][THRESHOLD_SPLIT].head_depths)
     if not any(run != first or (replayed.exit_depth < depths[-1]).any() for run, _, replayed in tried):

@@ -95,13 +95,13 @@ def checked_threshold(threshold: object, name: str = "exit.threshold") -> Thresh
     return _in_unit_interval(threshold, name)
 
 
-def checked_veto_margin(veto_margin: object) -> float | None:
+def checked_veto_margin(veto_margin: object, name: str = "exit.veto_margin") -> float | None:
     """Return the margin below which heads must agree, or None.
 
     Raises:
         ValueError: If it is neither None nor a number in [0, 1].
     """
-    return None if veto_margin is None else _in_unit_interval(veto_margin, "exit.veto_margin")
+    return None if veto_margin is None else _in_unit_interval(veto_margin, name)
 
 
 def checked_patience(patience: object) -> int:

@@ -77,6 +77,8 @@ def rows_alike(
         ValueError: If there is not one value per row.
     """
     names = [source] * batch if isinstance(source, str) else list(source)
+    if isinstance(suspicious, Tensor):
+        suspicious = suspicious.tolist()  # read once: it may be on a device
     flags = [False] * batch if suspicious is None else [bool(flag) for flag in suspicious]
     for argument, count in (("source", len(names)), ("suspicious", len(flags))):
         if count != batch:

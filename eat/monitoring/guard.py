@@ -111,7 +111,7 @@ class DriftGuard:
         source: str | Sequence[str] = DEFAULT,
         suspicious: Sequence[bool] | Bool[Tensor, " batch"] | None = None,
     ) -> AdaptiveOutput:
-        """Answer a batch and take note of the answers.
+        """Answer a batch, under ``torch.inference_mode``, and take note of the answers.
 
         Args:
             input_ids: As the model takes them.
@@ -274,7 +274,7 @@ class DriftGuard:
         if fires and watch.test is not None:
             log.warning(
                 "traffic of source %r no longer looks like the certification split: after %d answers the martingale is "
-                "%.3g (alarm at %.3g; by quantity %s). It is answered at full depth from now on",
+                "%.3g (alarm at %.3g; by quantity %s). The guard answers it at full depth from now on",
                 *(source, watch.test.examples, watch.test.martingale, watch.test.threshold, watch.test.martingales),
             )
 

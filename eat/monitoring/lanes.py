@@ -46,7 +46,7 @@ class Lanes:
         Raises:
             RuntimeError: If it has lost its certificate, or its weights were moved.
         """
-        if self._model.config.certificate != self._certificate:
+        if self._model.config.certificate is not self._certificate:
             raise RuntimeError(
                 "DriftGuard: the model is no longer certified as when the guard was made; make a new one"
             )

@@ -14,6 +14,7 @@ from eat.evaluation.certified_model import BEGIN, END, new_card, with_section
 from eat.evaluation.certify import CertifySettings, make_certificate
 from eat.evaluation.finished import FinishedRun
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.monitoring import DriftGuard
 from tests.evaluation.conftest import EXIT, write_run
 from tests.evaluation.made import make_run
 
@@ -65,6 +66,7 @@ def test_the_saved_model_runs_at_the_certified_point(run: Path, caplog: pytest.L
     assert model.config.certificate == certificate
     assert model.config.exit == certificate["exit"] and model.exit_criterion.active
     assert "no longer holds" not in caplog.text
+    assert DriftGuard(model).report()["default"]["exit"] == certificate["exit"]
 
 
 def test_certifying_again_changes_nothing(run: Path) -> None:

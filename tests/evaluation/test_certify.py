@@ -71,6 +71,28 @@ def test_what_is_tested_does_not_depend_on_the_certification_split(method: str, 
     assert make_certificate({"a": run}, settings) != make_certificate({"a": other}, settings)
 
 
+@pytest.mark.parametrize("method", ["pareto_testing", "learn_then_test"])
+def test_a_veto_is_part_of_every_point_and_of_the_certificate(method: str, run: dict[str, Trace]) -> None:
+    settings = CertifySettings(max_drop=0.03, method=method, veto_margin=0.9)
+    result = make_certificate({"a": run}, settings)
+    assert all(
+        point["exit"].get("veto_margin") == 0.9 for point in result["tested"] if point["exit"]["name"] != "never"
+    )
+    trace, certificate = run["certification"], result["certificate"]
+    free = {key: value for key, value in certificate["exit"].items() if key != "veto_margin"}
+    vetoed, unvetoed = (replay(trace, build_exit(spec)).exit_depth for spec in (certificate["exit"], free))
+    assert certificate["average_depth"] == vetoed.mean() and (vetoed >= unvetoed).all() and (vetoed > unvetoed).any()
+
+
+def test_the_certificate_says_what_certified_answers_look_like(run: dict[str, Trace]) -> None:
+    certificate = make_certificate({"a": run}, CertifySettings(max_drop=0.03))["certificate"]
+    profile = certificate["profile"]
+    shares = {str(int(place) + 1): count / 1500 for place, count in profile["counts"]["depth"].items()}
+    assert shares == certificate["exit_shares"] and profile["examples"] == 1500
+    retained = sum((int(place) + 1) / 64 * count for place, count in profile["counts"]["retention"].items()) / 1500
+    assert certificate["retention"] <= retained <= certificate["retention"] + 1 / 64
+
+
 def test_the_reported_split_does_not_matter(run: dict[str, Trace]) -> None:
     settings = CertifySettings(max_drop=0.03)
     other = run | {"validation": make_trace(500, "validation", seed=99, noise=3.0)}
@@ -169,6 +191,7 @@ def test_a_split_is_named_by_its_examples(run: dict[str, Trace]) -> None:
         ({"confidence": 1.0}, r"certify.confidence: .* got 1.0"),
         ({"loss": "accuracy"}, r"certify.loss: expected one of \['accuracy_gap', .* got 'accuracy'"),
         ({"method": "ltt"}, r"certify.method: expected one of \['pareto_testing', .* got 'ltt'"),
+        ({"veto_margin": 1.5}, r"certify.veto_margin: expected a number in \[0, 1\], got 1.5"),
         ({"criteria": ["confident"]}, r"certify.criteria: expected some of \['never', .* got 'confident'"),
     ],
 )

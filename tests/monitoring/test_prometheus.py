@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from prometheus_client.parser import text_string_to_metric_families
 
 from eat.monitoring import DriftGuard
 from tests.evaluation.conftest import make_batches
 
+parser = pytest.importorskip("prometheus_client.parser")
 ODD = 'a "quoted" \\ back\nslash'
 
 
@@ -25,7 +25,7 @@ def guard(model):
 def families(guard):
     text = guard.prometheus()
     assert text.endswith("\n")
-    return {family.name: family for family in text_string_to_metric_families(text)}
+    return {family.name: family for family in parser.text_string_to_metric_families(text)}
 
 
 def values(family, **labels):
