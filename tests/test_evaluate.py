@@ -1,5 +1,6 @@
 """The script: what is typed reaches the evaluation."""
 
+import dataclasses
 import inspect
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def test_defaults_are_those_of_the_function(asked: dict[str, Any]) -> None:
     certifying = asked.pop("certify")
     assert CertifySettings(**certifying | {"max_drop": 0.01}) == CertifySettings(max_drop=0.01, criteria=[], runs=[])
     assert certifying["max_drop"] is None
-    assert CalibrationSettings(**asked.pop("calibrate")) == CalibrationSettings()
+    assert asked.pop("calibrate") == dict.fromkeys(field.name for field in dataclasses.fields(CalibrationSettings))
     assert asked.pop("run") == "runs/sst2/x"
     assert set(asked.pop("exit").values()) == set(asked.pop("pruner").values()) == {None}
     parameters = inspect.signature(evaluate_run).parameters
@@ -56,13 +57,16 @@ def test_defaults_are_those_of_the_function(asked: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("overrides", "spec"),
     [
-        (["exit.threshold=0.7"], {"name": None, "threshold": 0.7, "patience": None}),
-        (["exit=confidence", "exit.threshold=0.7"], {"name": "confidence", "threshold": 0.7, "patience": None}),
+        (["exit.threshold=0.7"], {"name": None, "threshold": 0.7, "patience": None, "veto_margin": None}),
+        (
+            ["exit=confidence", "exit.threshold=0.7"],
+            {"name": "confidence", "threshold": 0.7, "patience": None, "veto_margin": None},
+        ),
         (
             ["exit=confidence", "exit.threshold=[0.7,0.8]"],
-            {"name": "confidence", "threshold": [0.7, 0.8], "patience": None},
+            {"name": "confidence", "threshold": [0.7, 0.8], "patience": None, "veto_margin": None},
         ),
-        (["exit=patience"], {"name": "patience", "threshold": None, "patience": 1}),
+        (["exit=patience"], {"name": "patience", "threshold": None, "patience": 1, "veto_margin": None}),
     ],
 )
 def test_exit_can_be_changed_in_part_or_whole(

@@ -35,11 +35,14 @@ def carve(
     rows whatever their order. Small tasks give less: at most a tenth of their rows for thresholds and a fifth for
     certification, but one row each. For SST-2 every phrase inside a held-out sentence leaves training as well.
 
+    A certificate's statistics count independent examples, so of each unit drawn for certification one row is kept,
+    and the split has fewer than were wanted where units have several.
+
     Args:
         task_name: The task's name: some tasks have a rule of their own.
         train: Rows with columns ``text``, for pairs ``text_pair``, and ``label``.
         threshold_examples: Rows wanted for thresholds and model selection; 0 for none.
-        certification_examples: Rows wanted for certificates; 0 for none.
+        certification_examples: Rows wanted for certificates, before one of each unit is kept; 0 for none.
         seed: Names the draw.
 
     Returns:
@@ -66,7 +69,9 @@ def carve(
             "threshold and a certification split; give more rows, or set threshold_examples and "
             "certification_examples to 0"
         )
-    carved = Carved(train.select(staying), _select(train, threshold), _select(train, certification))
+    texts = row_texts(train)
+    independent = sorted(min(unit.rows, key=lambda row: texts[row]) for unit in certification)
+    carved = Carved(train.select(staying), _select(train, threshold), train.select(independent))
     _log.info(
         "%s: of %d training rows %d are held out for thresholds, %d for certification, %d more leave with them",
         *(task_name, len(train), len(carved.threshold), len(carved.certification)),

@@ -183,6 +183,11 @@ def all_off_traces(traces: Mapping[str, Trace]) -> dict[str, Trace]:
     return {name: traces.get(f"{name}{ALL_OFF_SUFFIX}", trace) for name, trace in reported.items()}
 
 
+def reported_trace(traces: Mapping[str, Trace]) -> Trace:
+    """Return the trace of the first split whose figures are reported."""
+    return next(t for name, t in traces.items() if t.metadata["reported"] and not name.endswith(ALL_OFF_SUFFIX))
+
+
 def same_examples(argument: str, others: Mapping[str, Trace], trace: Trace, name: str) -> Trace:
     """Return another run's trace of a split, which must answer the same examples.
 

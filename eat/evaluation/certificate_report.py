@@ -52,9 +52,8 @@ def outcome(result: Mapping[str, Any]) -> str:
     certificate = result["certificate"]
     if certificate is None:
         return _refused(result)
-    depth = f"average depth {certificate['average_depth']:.2f} of {certificate['num_layers']}"
-    cost = f"{certificate['flops_ratio']:.3f} of the FLOPs of dense full depth"
-    return f"certified, {_budget(result)}: {label(certificate['exit'])} ({depth}, {cost}; run {certificate['run']})"
+    point, run = label(certificate["exit"]), certificate["run"]
+    return f"certified, {_budget(result)}: {point} ({_cost(certificate)}; run {run})"
 
 
 def certificate_markdown(result: Mapping[str, Any]) -> str:
@@ -68,11 +67,18 @@ def certificate_markdown(result: Mapping[str, Any]) -> str:
 
 def card_section(result: Mapping[str, Any]) -> str:
     """Write what the model card says of a certificate."""
+    certificate = result["certificate"]
     return (
-        f"## Certified operating point\n\n{label(result['certificate']['exit'])}: loading the model runs at it.\n\n"
+        f"## Certified operating point\n\n{label(certificate['exit'])}: loading the model runs at it. Expected: "
+        f"{_cost(certificate)}.\n\n"
         f"{statement(result)}\n\n{_comparison(result)}\n\nThe certificate is about these weights, this pruning, "
         "attention and heads. Where one of them has changed, the model says so when loaded, and runs at full depth."
     )
+
+
+def _cost(certificate: Mapping[str, Any]) -> str:
+    depth = f"average depth {certificate['average_depth']:.2f} of {certificate['num_layers']}"
+    return f"{depth}, {certificate['flops_ratio']:.3f} of the FLOPs of dense full depth"
 
 
 def statement(result: Mapping[str, Any]) -> str:
@@ -87,6 +93,7 @@ def statement(result: Mapping[str, Any]) -> str:
         f"{sure}{says}; compared with {certificate['reference']}, on texts like those of the certification split. "
         f"Method: {METHOD_NAMES[certificate['method']]}; {certificate['examples']:,} examples (fingerprint "
         f"{certificate['split']}), observed there {100 * certificate['observed']:.3f} %."
+        + (f" {certificate['caveat']}" if certificate.get("caveat") else "")
     )
 
 

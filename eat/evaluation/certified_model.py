@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from eat.evaluation.finished import FinishedRun
@@ -34,6 +35,44 @@ def store_certificate(run: FinishedRun, certificate: Mapping[str, Any], text: st
     card = folder / "README.md"
     write_text(card, with_section(card.read_text(encoding="utf-8") if card.is_file() else new_card(run.name), text))
     return stored
+
+
+def fallback(reference: FinishedRun, chosen: FinishedRun) -> dict[str, Any]:
+    """Say how the certified model falls back to the full depth that its losses were measured against.
+
+    Args:
+        reference: The run whose full depth that is.
+        chosen: The run whose model is certified.
+
+    Returns:
+        Nothing where both are one; else ``fallback``: the pruner that the same weights run with there, or None for it
+        where the weights are others.
+    """
+    if chosen.folder.resolve() == reference.folder.resolve():
+        return {}
+    same = reference.has_weights and reference.weights_digest() == chosen.weights_digest()
+    return {"fallback": {"pruner": reference.model_config()["pruner"] if same else None}}
+
+
+def caveat(run: FinishedRun) -> str | None:
+    """Say what a certificate of a retrofitted classifier rests on; None where our own training held the split out."""
+    source = run.config.get("retrofit")
+    if source is None or _held_out_alike(run, Path(source)):
+        return None
+    return (
+        f"The weights were fine-tuned elsewhere ({Path(source).name}): the certificate holds only if none of the rows "
+        "of the certification split were among what they were trained on."
+    )
+
+
+def _held_out_alike(run: FinishedRun, source: Path) -> bool:
+    """Return True where a retrofit's source is a run of ours that held out the same rows."""
+    if not (source / "config.yaml").is_file():
+        return False
+    theirs = FinishedRun(source).config
+    keys = ("threshold_examples", "certification_examples", "root")
+    held_out = [(c["task"], c["seed"], [c["data"].get(key) for key in keys]) for c in (run.config, theirs)]
+    return held_out[0] == held_out[1]
 
 
 def with_section(card: str, text: str) -> str:

@@ -1,7 +1,8 @@
 """An accuracy budget in, an operating point with a guarantee out, or an honest refusal.
 
-What is tested, and in which order, comes from the threshold split; the certification split is read once, by the test.
-The guarantee is about texts like those of the certification split.
+What is tested, and in which order, comes from the threshold split; the certification split is read by the test alone.
+The guarantee is about texts like those of the certification split. Each certificate stands for itself: certifying again
+with other settings until something passes is not covered.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from eat.evaluation.analysis import ALL_OFF_SUFFIX, THRESHOLD_SPLIT
+from eat.evaluation.analysis import THRESHOLD_SPLIT, reported_trace
 from eat.evaluation.chain import Candidate, Runs, front_chain, losses_of, threshold_chain
 from eat.evaluation.compare import compare_splits, split_fingerprint
 from eat.evaluation.control import (
@@ -74,6 +75,8 @@ class CertifySettings:
         for name, known in (("loss", tuple(RISKS)), ("method", METHODS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"certify.{name}: expected one of {list(known)}, got {getattr(self, name)!r}")
+        if isinstance(self.criteria, str):
+            raise ValueError(f"certify.criteria: expected a list, such as [confidence], got {self.criteria!r}")
         checked_veto_margin(self.veto_margin, "certify.veto_margin")
         for name in self.criteria:
             if name not in EXITS:
@@ -132,7 +135,7 @@ def make_certificate(
     )
     totals = (monotone(losses) if settings.in_expectation else losses).sum(axis=1)
     count = int(certified_prefix(settings.test.passes(totals, len(reference))))
-    reported = next(t for name, t in runs[first].items() if t.metadata["reported"] and ALL_OFF_SUFFIX not in name)
+    reported = reported_trace(runs[first])
     tested = tested_points(chain[: count + 1], totals[: count + 1], len(reference), settings)
     certified = chain[count - 1] if count > 1 else None  # the first is full depth itself
     return {

@@ -12,11 +12,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from eat.data import TextDataModule
 from eat.evaluation.analysis import ALL_OFF_SUFFIX
-from eat.evaluation.contenders import Encoded, all_off, sharing_copy
+from eat.evaluation.contenders import Encoded, all_off
 from eat.evaluation.difficulty import cue_depths, logged_pruning
 from eat.evaluation.finished import FinishedRun, with_temperatures
 from eat.evaluation.trace import Trace, read_trace, record_trace, write_trace
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import sharing_copy
 from eat.tasks import build_task, describe_rows
 
 log = logging.getLogger(__name__)

@@ -57,18 +57,19 @@ def combine(reports: Iterable[Report | str | Path], out: str | Path) -> str:
     tables = [render(headers, lines, markdown=True), seed_table(own, VARYING, markdown=True)]
     write_text(out / "combined.md", "\n\n".join([*filter(None, tables), "![combined.png](combined.png)"]) + "\n")
     draw_runs(rows, names, out / "combined.png")
-    _compare_exits(folders, names, out)
+    _compare_exits(folders, rows, out)
     table = "\n\n".join(filter(None, [render(headers, lines), seed_table(own, VARYING)]))
     log.info("\n%s\n\ncombined report: %s", table, out)
     return table
 
 
-def _compare_exits(folders: Sequence[Path], names: Mapping[str, str], out: Path) -> None:
+def _compare_exits(folders: Sequence[Path], rows: Sequence[Row], out: Path) -> None:
     """Compare criteria over runs, where there are several with early heads."""
     runs = {run.name: run for run in map(FinishedRun, dict.fromkeys(map(_run_folder, folders)))}
     tables = make_exit_tables(list(runs.values())) if len(runs) > 1 else []
     if tables:
-        write_exits(tables, names, out)
+        early = {table.run.name for table in tables}
+        write_exits(tables, _names([row for row in rows if row["run"] in early]), out)
         log.info("exits compared: %s", out / "exits.md")
 
 

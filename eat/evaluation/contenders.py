@@ -16,7 +16,7 @@ from eat.evaluation.memory import ALL_OFF_PARTS, Saved
 from eat.evaluation.onnx import export_onnx, onnx_call
 from eat.evaluation.sweep import ExitSpec, label
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.sharing import sharing_copy as sharing_copy
+from eat.models.sharing import sharing_copy
 
 PADDED = "huggingface_sdpa_padded"
 GROUPED = "huggingface_sdpa_grouped"

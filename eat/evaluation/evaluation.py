@@ -15,7 +15,7 @@ from eat.evaluation.calibration import CalibrationSettings
 from eat.evaluation.calibration import calibrate as calibrate_heads
 from eat.evaluation.calibration_report import write_calibration
 from eat.evaluation.certificate_report import card_section, write_certificate
-from eat.evaluation.certified_model import store_certificate
+from eat.evaluation.certified_model import caveat, fallback, store_certificate
 from eat.evaluation.certify import CertifySettings, make_certificate
 from eat.evaluation.collect import (
     are_current,
@@ -42,7 +42,11 @@ log = logging.getLogger(__name__)
 
 STAGES = ("calibrate", "quality", "sweep", "benchmark", "plan", "certify")
 """What an evaluation can do. Quality at full depth and at the own operating point is part of every one."""
-ON_REQUEST = {"calibrate": (), "plan": ("latency_ms", "speedup"), "certify": ("max_drop",)}
+ON_REQUEST = {
+    "calibrate": ("apply", "max_ece"),
+    "plan": ("latency_ms", "speedup"),
+    "certify": ("max_drop", "veto_margin"),
+}
 """Stages that are part of an evaluation only where they are named, or where one of these settings is given."""
 NEED_WEIGHTS = ("benchmark", "plan")
 
@@ -93,10 +97,11 @@ def evaluate_run(
         ValueError: If a stage, an exit or a setting is unknown or out of range.
     """
     settings = BenchmarkSettings(**_known("benchmark", BenchmarkSettings, benchmark or {}))
-    calibrating = CalibrationSettings(**_known("calibrate", CalibrationSettings, calibrate or {}))
+    scaled = _known("calibrate", CalibrationSettings, calibrate or {})
+    calibrating = CalibrationSettings(**scaled)
     budgeted = _known("plan", PlanSettings, plan or {})
     certified = _known("certify", CertifySettings, certify or {})
-    given = {*budgeted, *certified}
+    given = {*scaled, *budgeted, *certified}
     finished = FinishedRun(run)
     other_pruner = {key: value for key, value in (pruner or {}).items() if value is not None}
     finished = with_pruner(finished, other_pruner) if other_pruner else finished
@@ -238,8 +243,10 @@ def _certify(
     stored = False
     if result["certificate"]:
         chosen = others.get(result["certificate"]["run"], run)
+        result["certificate"] |= {"caveat": caveat(chosen)}
         stored = chosen.has_weights
         if stored:
+            result["certificate"] |= fallback(run, chosen)
             result["certificate"] = store_certificate(chosen, result["certificate"], card_section(result))
     write_certificate(folder, result, stored=stored)
 

@@ -47,13 +47,17 @@ def exits_markdown(tables: Sequence[ExitTable], names: Mapping[str, str]) -> str
     drops = ", ".join(f"{100 * drop:g}" for drop in DROPS)
     return f"""# Exits compared
 
-All figures are those of a split that chose nothing: {"; ".join(splits)}. Points lost are to the same run's full \
-depth, with a paired bootstrap 95 % interval. Half depth: the threshold that goes through {half} layers or fewer on \
-the threshold split. Certified: an accuracy gap to full depth of at most {drops} points at {CONFIDENCE:.0%} \
-confidence, by Learn-then-Test on the certification split, criterion and order from the threshold split (Pareto \
-Testing); in brackets the points lost here; a dash where nothing but full depth passes. FLOPs are executed work over \
-dense, unpadded full depth. With two classes confidence, entropy and margin rank examples alike and differ only in \
-which thresholds are tried.
+All figures but one column are those of a split that chose nothing: {"; ".join(splits)}. Points lost are to the same \
+run's full depth, with a paired bootstrap 95 % interval. Half depth: the deepest threshold whose mean depth, and one \
+standard error of it, is within {half} layers on the threshold split. Certified: an accuracy gap to full depth of at \
+most {drops} points at {CONFIDENCE:.0%} confidence, by Learn-then-Test on the certification split, criterion and \
+order from the threshold split (Pareto Testing); in brackets the points lost here; a dash where nothing but full \
+depth passes. FLOPs are executed work over dense, unpadded full depth. With two classes confidence, entropy and \
+margin rank examples alike and differ only in which thresholds are tried.
+
+To choose among runs and criteria use the column of the threshold split, which is there for that. Each certificate \
+holds by itself at its confidence; to pick one of them because it passed, or one run because it looks best here, is \
+not covered.
 
 ## Each run, at the best of all criteria
 
@@ -73,14 +77,14 @@ def _split(table: ExitTable) -> str:
 
 
 def _run_table(tables: Sequence[ExitTable], names: Mapping[str, str]) -> str:
-    headers = ["run", "full depth", "to dense [95 %]", "exit at half depth", *_headers()]
+    headers = ["run", "full depth", "to dense [95 %]", "exit at half depth", "threshold split", *_headers()]
     lines = []
     for table in tables:
         full = next(iter(table.full_depth.metrics.values()))
         line = next(line for line in table.lines if line.criterion == ALL)
         chosen = "-" if line.chosen is None else label(line.chosen.exit)
         own = [names[table.run.name], number(full, 4), _delta(table.full_depth.delta_dense), chosen]
-        lines.append([*own, *_cells(line)])
+        lines.append([*own, number(line.held_out, 4), *_cells(line)])
     return render(headers, lines, markdown=True)
 
 

@@ -1,23 +1,26 @@
 """What early exits are worth in several runs: for each criterion one chosen point, and what can be certified of it."""
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from eat.evaluation.analysis import ALL_OFF_SUFFIX, FULL_DEPTH, THRESHOLD_SPLIT
-from eat.evaluation.certify import CERTIFICATION_SPLIT, CertifySettings, make_certificate
+from eat.evaluation.analysis import FULL_DEPTH, THRESHOLD_SPLIT, reported_trace
+from eat.evaluation.certify import CertifySettings, make_certificate
 from eat.evaluation.collect import read_traces
 from eat.evaluation.comparison import criterion_specs
 from eat.evaluation.cost import Costs
 from eat.evaluation.finished import FinishedRun
-from eat.evaluation.grid import measure_grid
+from eat.evaluation.grid import exit_heads, measure_grid
 from eat.evaluation.quality import Point, measure_point
 from eat.evaluation.rows import point_rows
 from eat.evaluation.sweep import ExitSpec
 from eat.evaluation.tables import Row
 from eat.evaluation.trace import Trace
 from eat.exits import EXITS
+
+log = logging.getLogger(__name__)
 
 DROPS = (0.005, 0.01, 0.02)
 """Losses to full depth that are certified: 0.5, 1 and 2 points of accuracy."""
@@ -49,11 +52,13 @@ class ExitLine:
         criterion: Its name, or `ALL`.
         chosen: On the reported split: the point chosen on the threshold split to go through half of the layers on
             average; None where no point goes through so few.
+        held_out: The primary metric of the same point on the threshold split.
         certified: One for each of `DROPS`; None where nothing but full depth could be certified, or was not tried.
     """
 
     criterion: str
     chosen: Point | None
+    held_out: float | None
     certified: tuple[Certified | None, ...]
 
 
@@ -86,16 +91,13 @@ def make_exit_tables(runs: Sequence[FinishedRun]) -> list[ExitTable]:
     return [_exit_table(run, traces[run], dense[0] if len(dense) == 1 else None) for run in early]
 
 
-def reported_trace(traces: Mapping[str, Trace]) -> Trace:
-    """Return the trace of the first split whose figures are reported."""
-    return next(t for name, t in traces.items() if t.metadata["reported"] and not name.endswith(ALL_OFF_SUFFIX))
-
-
 def halfway_point(held_out: Trace, specs: Sequence[ExitSpec]) -> ExitSpec | None:
     """Choose on the threshold split how to go through half of the layers on average, or a little less.
 
-    Of the points that differ in their threshold alone the deepest within half stands for all, rather than the most
-    accurate: so many thresholds differ by chance. Among those the most accurate is taken, then the cheapest.
+    A point fits where its mean depth and one standard error of it are within half, so that other texts mostly stay
+    within half as well. Of the points that differ in their threshold alone the deepest that fits stands for all, rather
+    than the most accurate: so many thresholds differ by chance. Among those the most accurate is taken, then the
+    cheapest.
 
     Args:
         held_out: Trace of the threshold split.
@@ -105,10 +107,12 @@ def halfway_point(held_out: Trace, specs: Sequence[ExitSpec]) -> ExitSpec | None
         The point; None where none goes through so few layers.
     """
     grid = measure_grid(held_out, specs)
+    depths = np.asarray(held_out.head_depths)[exit_heads(held_out, specs)]
+    upper = grid.avg_depth + depths.std(axis=1) / np.sqrt(len(held_out))
     best: dict[str, tuple[float, float, int]] = {}
     for i, spec in enumerate(specs):
         family, depth = repr({**spec, "threshold": None}), float(grid.avg_depth[i])
-        if depth <= held_out.num_layers / 2 and depth > best.get(family, (0.0, 0.0, 0))[0]:
+        if upper[i] <= held_out.num_layers / 2 and depth > best.get(family, (0.0, 0.0, 0))[0]:
             best[family] = (depth, float(grid.values[i]), i)
     if not best:
         return None
@@ -128,6 +132,7 @@ def _exit_table(run: FinishedRun, traces: Mapping[str, Trace], dense: Trace | No
         ExitLine(
             name,
             None if spec is None else measure_point(reported, spec, costs, full),
+            None if spec is None else float(measure_grid(held_out, [spec]).values[0]),
             tuple(_certified(run, traces, drop, () if name == ALL else (name,)) for drop in DROPS),
         )
         for name, spec in halfway.items()
@@ -138,13 +143,12 @@ def _exit_table(run: FinishedRun, traces: Mapping[str, Trace], dense: Trace | No
 def _certified(
     run: FinishedRun, traces: Mapping[str, Trace], drop: float, criteria: tuple[str, ...]
 ) -> Certified | None:
-    if CERTIFICATION_SPLIT not in traces or traces[CERTIFICATION_SPLIT].is_regression:
-        return None
     settings = CertifySettings(max_drop=drop, confidence=CONFIDENCE, criteria=criteria)
-    least = settings.least_examples
-    if least is None or len(traces[CERTIFICATION_SPLIT]) < least:
+    try:
+        certificate = make_certificate({run.name: traces}, settings)["certificate"]
+    except ValueError as error:  # a split that is missing, too small or unfit, or nobody leaves early
+        log.info("%s, %s: %s", run.name, ", ".join(criteria) or ALL, error)
         return None
-    certificate = make_certificate({run.name: traces}, settings)["certificate"]
     if certificate is None:
         return None
     reported = reported_trace(traces)

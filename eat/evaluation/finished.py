@@ -101,9 +101,13 @@ class FinishedRun:
         kept = {key: config.get(key) for key in ("backbone", "attention", "pruner", "heads", "id2label")}
         kept["heads"] = {key: value for key, value in config["heads"].items() if key != "temperatures"}
         digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
-        with (self.folder / "model" / "model.safetensors").open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
+        digest.update(self.weights_digest())
         return digest.hexdigest()[:16]
+
+    def weights_digest(self) -> bytes:
+        """Return the SHA-256 of the weights."""
+        with (self.folder / "model" / "model.safetensors").open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").digest()
 
     def environment(self) -> dict[str, Any]:
         """Return what the run noted about its machine, commit and seed; empty where it noted nothing."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eat.evaluation.contenders import ALL_OFF, PADDED, Encoded, all_off, hugging_face_call, packed_call, sharing_copy
+from eat.evaluation.contenders import ALL_OFF, PADDED, Encoded, all_off, hugging_face_call, packed_call
 from eat.evaluation.intervals import Interval, median_interval
 from eat.evaluation.latency import LatencyModel, WorkCounter, fit_latency, take
 from eat.evaluation.sweep import ExitSpec, Replay, label, replay
@@ -19,6 +19,7 @@ from eat.evaluation.trace import Trace
 from eat.exits import build_exit
 from eat.exits.confidence import ConfidenceExit
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import sharing_copy
 
 MIXED_PROBES = 4
 """Real operating points among the probes at batch sizes above 1, where sequences part company."""

@@ -132,8 +132,14 @@ def point_label(spec: Mapping[str, Any] | None, contender: str) -> str:
 
 def is_point(row: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
     """Return True where a row is about an operating point of the adaptive encoder."""
-    values = (spec["name"], spec.get("threshold"), spec.get("patience"))
+    values = (_exit_name(spec), spec.get("threshold"), spec.get("patience"))
     return bool(row["model"] == "eat" and (row["exit"], row["threshold"], row["patience"]) == values)
+
+
+def _exit_name(spec: Mapping[str, Any]) -> str:
+    """Return what stands in the column `exit`: a veto is part of the name."""
+    margin = spec.get("veto_margin")
+    return str(spec["name"]) if margin is None else f"{spec['name']}+veto{margin:g}"
 
 
 def row_label(row: Mapping[str, Any]) -> str:
@@ -213,7 +219,7 @@ def _point_rows(run: FinishedRun, trace: Trace, point: Point) -> list[Row]:
         values: dict[str, Any] = {
             "split": trace.metadata["split"],
             "data": trace.metadata["data"],
-            "exit": point.exit["name"],
+            "exit": _exit_name(point.exit),
             "threshold": point.exit.get("threshold"),
             "patience": point.exit.get("patience"),
             "examples": len(trace),

@@ -1,5 +1,6 @@
 """The same weights with other pruning, as a run folder of its own: one trace for each pruning schedule."""
 
+import filecmp
 import json
 import os
 import re
@@ -22,8 +23,9 @@ MADE_WITH = ("environment.json", "metrics.csv")
 def with_pruner(run: FinishedRun, changes: Mapping[str, Any]) -> FinishedRun:
     """Return the same weights with other pruning: a run folder beside the run's, named after what differs.
 
-    The folder is brought up to date where it is there already; its traces are then made anew where they must be. The
-    weights are linked where the file system can, and copied elsewhere.
+    A variant is a run like any other: it can be calibrated and certified. One that is there already is brought up to
+    date where the run's weights have changed, and then begins anew, without its certificate. The weights are linked
+    where the file system can, and copied elsewhere.
 
     Args:
         run: The run, with weights.
@@ -51,17 +53,29 @@ def with_pruner(run: FinishedRun, changes: Mapping[str, Any]) -> FinishedRun:
     names = [spec["name"]] if spec["name"] != own["name"] else []
     label = "-".join([*names, *(f"{key}{_text(value)}" for key, value in differing.items())])
     folder = run.folder.resolve().with_name(f"{run.name}-{label}")
+    if _is_made(run.folder / "model", folder / "model"):
+        return FinishedRun(folder)
+    (folder / "model" / "config.json").unlink(missing_ok=True)  # until the end: half a variant is none
     _share_weights(run.folder / "model", folder / "model")
-    write_text(folder / "model" / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
     for name in MADE_WITH:
         if (run.folder / name).is_file():
             _copy(run.folder / name, folder / name)
     write_text(folder / "config.yaml", yaml.safe_dump(run.config | {"pruner": spec}, sort_keys=False))
+    write_text(folder / "model" / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
     return FinishedRun(folder)
+
+
+def _is_made(source: Path, target: Path) -> bool:
+    """Return True where a variant is complete and has the run's present weights."""
+    weights = target / WEIGHTS
+    if not (target / "config.json").is_file() or not weights.is_file():
+        return False
+    return weights.samefile(source / WEIGHTS) or filecmp.cmp(weights, source / WEIGHTS, shallow=False)
 
 
 def _share_weights(source: Path, target: Path) -> None:
     """Link the weights and copy what lies beside them, the configuration and the card left out."""
+    (target / "README.md").unlink(missing_ok=True)
     for path in source.iterdir():
         if path.name == WEIGHTS:
             _link(path, target / path.name)

@@ -6,21 +6,24 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 MAX_TEMPERATURE = 20.0
-"""Temperatures stay in [1 / 20, 20]: a head that is right on every example it is fitted on would have none."""
+"""Temperatures are looked for in [1 / 20, 20]."""
 
 
 def fit_temperature(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " examples"]) -> float:
-    """Return the temperature T for which softmax(logits / T) has the least cross-entropy.
+    """Return the temperature T for which softmax(logits / T) has the least cross-entropy, or 1 where there is none.
 
-    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599, section 4.2). The cross-entropy is convex in 1 / T, so its
-    one minimum, or the nearer end of the range, is the answer. L-BFGS looks for it in log T, in float64.
+    A head that is right on every example would be the better the surer it is, and one that knows nothing the less sure;
+    either would lose the order of its confidences to rounding. Such heads stay as they are.
+
+    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599, section 4.2). The cross-entropy is convex in 1 / T, so it
+    has one minimum. L-BFGS looks for it in log T, in float64.
 
     Args:
         logits: Finite raw logits.
         labels: Right class of each example.
 
     Returns:
-        T, in [1 / MAX_TEMPERATURE, MAX_TEMPERATURE].
+        T, between 1 / MAX_TEMPERATURE and MAX_TEMPERATURE; 1 where the minimum is not between them.
 
     Raises:
         ValueError: If there are fewer than two classes among the labels, or logits are not finite.
@@ -38,7 +41,7 @@ def fit_temperature(logits: Float[Tensor, "examples classes"], labels: Int[Tenso
     for end in (-limit, limit):  # the loss still falls where the range ends
         slope = torch.func.grad(loss)(end)
         if float(slope * end.sign()) <= 0:
-            return float(end.exp())
+            return 1.0
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
 

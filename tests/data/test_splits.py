@@ -38,8 +38,8 @@ def test_equal_texts_never_stand_on_both_sides() -> None:
     train = rows([f"Text  {i % 100}" if i % 3 else f"text {i % 100}" for i in range(400)])
     carved = carve("cola", train, threshold_examples=30, certification_examples=60, seed=0)
     assert_disjoint(carved)
-    assert sum(len(split) for split in carved) == 400
-    assert [len(split) for split in carved][1:] == [28, 60]  # units of four rows
+    assert [len(split) for split in carved] == [312, 28, 15]  # units of four rows; certificates count one of each
+    assert len(set(texts_of(carved.certification))) == 15
     assert carved.certification.column_names == ["text", "label"]
 
 
@@ -52,6 +52,8 @@ def test_pairs_are_grouped_by_both_texts_or_by_either_as_the_task_reports() -> N
         trained_on = {first for first, _ in texts_of(carved.train)}
         held_out = {first for first, _ in texts_of(carved.threshold, carved.certification)}
         assert bool(trained_on & held_out) is shares_premises
+        certified = [first for first, _ in texts_of(carved.certification)]
+        assert shares_premises or (len(certified) == len(set(certified)) == 20)  # of three hypotheses each
 
 
 def test_a_carve_depends_on_seed_and_text_only() -> None:

@@ -23,10 +23,18 @@ from eat.packed import AdaptiveOutput
 from tests.evaluation.conftest import EXIT, write_run
 
 
+@pytest.fixture
+def _fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each head a temperature, which heads that know nothing, as these, would not get."""
+    monkeypatch.setattr("eat.evaluation.calibration.fit_temperature", lambda *_: 2.5)
+
+
 @pytest.fixture(scope="module")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_run(tmp_path_factory.mktemp("calibrated") / "run")
-    evaluate_run(folder, stages=["calibrate", "quality"], device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eat.evaluation.calibration.fit_temperature", lambda *_: 2.5)
+        evaluate_run(folder, stages=["calibrate", "quality"], device="cpu")
     return folder
 
 
@@ -88,6 +96,7 @@ def test_the_saved_model_answers_what_the_traces_say(calibrated: Path) -> None:
     assert not np.array_equal(uncalibrated.exit_depth, replayed.exit_depth)  # or the temperatures do nothing here
 
 
+@pytest.mark.usefixtures("_fitted")
 def test_calibrating_twice_and_without_weights_says_the_same(calibrated: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(calibrated, copy)
@@ -113,6 +122,7 @@ def test_only_reports_where_that_is_asked_for(tmp_path: Path, capsys: pytest.Cap
     assert "not applied" in text and "AUROC" in text and (folder / "report" / "calibration.png").stat().st_size > 0
 
 
+@pytest.mark.usefixtures("_fitted")
 def test_a_certificate_does_not_outlive_a_calibration(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_run(tmp_path / "run")
     model = load(folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from eat.evaluation import evaluate_run
 from eat.evaluation.certificate_report import outcome, write_certificate
@@ -118,6 +119,10 @@ def test_the_run_with_the_cheaper_schedule_gets_the_certificate(run: Path, tmp_p
     pruned = write_run(tmp_path / "pruned", pruner={"name": "l2_norm", "depths": [1, 2], "ratio": 0.8})
     with pytest.raises(ValueError, match=r"certify.runs: the traces of .*pruned are missing .*run=.*pruned"):
         certify(run, runs=[str(pruned)])
+    other = AdaptiveForSequenceClassification.from_pretrained(pruned / "model")
+    with torch.no_grad():
+        next(other.parameters()).mul_(1.001)  # trained apart
+    other.save_pretrained(pruned / "model")
     evaluate_run(pruned, stages=["quality"])
     before = files(run / "model")
     result = certify(run, runs=[str(pruned)], max_drop=0.95, criteria=["never"])  # full depth of the one or the other
@@ -125,8 +130,28 @@ def test_the_run_with_the_cheaper_schedule_gets_the_certificate(run: Path, tmp_p
     assert result["certificate"]["run"] == "pruned" and files(run / "model") == before
     model = AdaptiveForSequenceClassification.from_pretrained(pruned / "model")
     assert model.config.certificate["reference"] == "full depth of small"
+    assert model.config.certificate["fallback"] == {"pruner": None}
     with pytest.raises(ValueError, match=r"certify.runs: expected further runs with names of their own"):
         certify(run, runs=[str(run)])
+
+
+def test_a_variant_falls_back_to_the_pruning_of_its_reference(run: Path) -> None:
+    variant = evaluate_run(run, pruner={"ratio": 0.8}, stages=["quality"]).folder.parent
+    certificate = certify(run, runs=[str(variant)], max_drop=0.95, criteria=["never"])["certificate"]
+    assert certificate["run"] == "small-ratio0.8"
+    assert certificate["fallback"] == {"pruner": FinishedRun(run).model_config()["pruner"]}
+    assert "fallback" not in certify(run)["certificate"]
+
+
+def test_a_retrofit_of_foreign_weights_says_what_its_certificate_rests_on(run: Path, tmp_path: Path) -> None:
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(f"{text}\nretrofit: some/classifier\n")
+    assert "none of the rows" in certify(run)["certificate"]["caveat"]
+    assert all("none of the rows" in (run / part).read_text() for part in ("report/certificate.md", "model/README.md"))
+    (tmp_path / "source").mkdir()
+    shutil.copytree(run, tmp_path / "source" / "small")
+    (run / "config.yaml").write_text(f"{text}\nretrofit: {tmp_path / 'source' / 'small'}\n")
+    assert certify(run)["certificate"]["caveat"] is None
 
 
 @pytest.mark.parametrize(
@@ -134,6 +159,8 @@ def test_the_run_with_the_cheaper_schedule_gets_the_certificate(run: Path, tmp_p
     [
         ({"stages": ["certify"]}, r"certify.max_drop: expected the largest loss to certify, .* got none"),
         ({"stages": ["quality"], "certify": BUDGET}, r"a budget \(certify\.\*\) is given, expected 'certify' among"),
+        ({"stages": ["quality"], "calibrate": {"max_ece": 0.1}}, r"a budget \(calibrate\.\*\) is given"),
+        ({"certify": BUDGET | {"criteria": "margin"}}, r"certify.criteria: expected a list, .*, got 'margin'"),
         ({"certify": {"max_dorp": 0.1}}, r"certify.max_dorp: expected one of .* \(did you mean 'max_drop'\?\)"),
         ({"stages": ["certify"], "certify": {"max_drop": 2}}, r"certify.max_drop: expected a number between 0 and 1"),
         ({"stages": ["certify"], "certify": {"max_drop": 0.01}}, r"has 10 examples; .* takes at least 299"),

@@ -11,7 +11,7 @@ from eat.evaluation import combine, evaluate_run
 from eat.evaluation.certify import CertifySettings, make_certificate
 from eat.evaluation.exit_table import ALL, DROPS, ExitTable, halfway_point, make_exit_tables
 from eat.evaluation.finished import FinishedRun
-from eat.evaluation.grid import measure_grid
+from eat.evaluation.grid import exit_heads, measure_grid
 from eat.evaluation.tables import read_rows
 from tests.evaluation.conftest import write_run
 from tests.evaluation.made import make_run, make_trace
@@ -49,7 +49,8 @@ def test_half_depth_is_the_deepest_point_within_half_of_the_layers() -> None:
     specs = [{"name": "confidence", "threshold": value} for value in np.linspace(0.5, 1, 101).tolist()]
     depths = measure_grid(trace, specs).avg_depth
     chosen = halfway_point(trace, specs)
-    within = [depth for depth in depths if depth <= 1.5]
+    heads = exit_heads(trace, specs) + 1
+    within = [depth for depth, at in zip(depths, heads, strict=True) if depth + at.std() / 20 <= 1.5]
     assert chosen is not None and depths[specs.index(chosen)] == max(within) > 1.4
     assert halfway_point(trace, [FULL]) is None
 
@@ -93,6 +94,20 @@ def test_full_depth_is_compared_with_the_one_dense_run(table: ExitTable, traces:
     right = (reported.all_logits[:, -1].argmax(1) == reported.labels).mean()
     delta = table.full_depth.delta_dense
     assert delta is not None and delta.points == pytest.approx(100 * (right - (1 - right)))  # the dense one says no
+
+
+def test_one_early_head_is_enough(traces: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience never leaves early there, which must not keep the other criteria out of the table."""
+    two = {
+        name: dataclasses.replace(t, all_logits=t.all_logits[:, 1:], head_depths=(2, 3)) for name, t in traces.items()
+    }
+    monkeypatch.setattr("eat.evaluation.exit_table.read_traces", lambda run: two)
+    (tmp_path / "trace").mkdir()
+    (tmp_path / "config.yaml").write_text("task: made_up\n")
+    (tmp_path / "trace" / "validation.parquet").touch()
+    (table,) = make_exit_tables([FinishedRun(tmp_path)])
+    certified = {line.criterion: line.certified for line in table.lines}
+    assert certified["patience"] == (None, None, None) and certified["confidence"][-1] is not None
 
 
 def test_files_of_a_combined_report(tmp_path: Path) -> None:

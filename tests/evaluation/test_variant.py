@@ -48,14 +48,25 @@ def test_its_traces_are_its_own(run: FinishedRun) -> None:
     assert (unpruned[:, :-1] == unpruned[:, :1]).all()
 
 
-def test_follows_the_run_where_that_changed(run: FinishedRun) -> None:
+def test_is_a_run_of_its_own_while_the_weights_stay(run: FinishedRun) -> None:
     variant = with_pruner(run, {"ratio": 0.6})
+    card, config = variant.folder / "model" / "README.md", variant.model_config()
+    card.write_text("certified")
+    own = config | {"certificate": {"exit": config["exit"], "model": "x"}}
+    (variant.folder / "model" / "config.json").write_text(json.dumps(own))
+    assert with_pruner(run, {"ratio": 0.6}).model_config() == own and card.read_text() == "certified"
+
+
+def test_begins_anew_where_the_weights_changed(run: FinishedRun) -> None:
+    variant = with_pruner(run, {"ratio": 0.6})
+    (variant.folder / "model" / "README.md").write_text("certified")
     model = load(run.folder)
     model.set_temperatures([1.0, 2.0, 3.0, 4.0])
     with torch.no_grad():
         next(model.parameters()).add_(1.0)
     model.save_pretrained(run.folder / "model")
     assert with_pruner(run, {"ratio": 0.6}).folder == variant.folder
+    assert not (variant.folder / "model" / "README.md").exists()
     other = load(variant.folder)
     assert other.temperatures == (1.0, 2.0, 3.0, 4.0)
     assert torch.equal(next(other.parameters()), next(model.parameters()))

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from transformers import BertConfig
 
-from eat.evaluation.contenders import sharing_copy
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import sharing_copy
 
 SHAPES: Mapping[str, Mapping[str, Any]] = {
     "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
