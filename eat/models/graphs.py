@@ -180,11 +180,13 @@ class SegmentGraphs:
             return self._recorded[shape].answer(input_ids, token_type_ids)
 
     def _forget_if_changed(self, encoder: AdaptiveEncoder) -> None:
-        """Drop recordings made for other parts, or for weights that lay elsewhere; new values in place are read."""
+        """Drop recordings made for other parts or temperatures, or weights elsewhere; new values in place are read."""
         weight = encoder.embeddings.words.weight
         block = encoder.blocks[0]
         parts = (encoder.pruner, encoder.pruner.scale, encoder.exit_criterion, block.attention, block.compiled)
-        made_for = (*parts, weight.data_ptr(), weight.dtype)
+        # Numbers on the host: a recording holds them as they were.
+        temperatures = (head.temperature for head in encoder.heads.values())
+        made_for = (*parts, *temperatures, weight.data_ptr(), weight.dtype)
         if made_for != self._made_for:
             self._recorded.clear()
             self._made_for = made_for

@@ -132,6 +132,7 @@ def test_other_parts_are_recorded_anew():
         lambda: model.set_pruner(name="l2_norm", depths=[1], ratio=0.5),
         lambda: model.set_pruning_scale(0.5),
         lambda: model.set_attention(name="windowed", window=4),
+        lambda: model.set_temperatures([2.0] * len(model.head_depths)),
         lambda: model.double(),
     ):
         model(*batch)
