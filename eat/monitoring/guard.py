@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections import deque
@@ -21,6 +22,7 @@ from eat.monitoring.batches import Batch, as_output, merge, remembered, rows_ali
 from eat.monitoring.lanes import Lanes, certificate_of
 from eat.monitoring.prometheus import exposition
 from eat.monitoring.sources import DEFAULT, OperatingPoint, Source, check_names, read_source
+from eat.monitoring.state import check_keys
 from eat.monitoring.watch import FALLBACK, SUSPICIOUS, Watch
 from eat.packed import AdaptiveOutput
 
@@ -205,9 +207,8 @@ class DriftGuard:
         Raises:
             ValueError: If the source is unknown.
         """
-        watches = list(self._watches.values()) if source is None else [self._watch(source)]
         with self._lock:
-            for watch in watches:
+            for watch in self._watches.values() if source is None else [self._watch(source)]:
                 if watch.test is not None:
                     watch.test.restart()
 
@@ -230,14 +231,21 @@ class DriftGuard:
         """Go on where a guard of the same model, sources and rate stopped.
 
         Raises:
-            ValueError: If the state is about another model, other operating points or another rate.
+            ValueError: If the state is about another model, other operating points or another rate, or a part of it is
+                missing or misshapen; the guard then stays as it was.
         """
         for key, value in self._identity().items():
             if state.get(key) != value:
                 raise ValueError(f"state[{key!r}]: expected this guard's {value!r}, got {state.get(key)!r}")
+        check_keys("state['watches']", state.get("watches"), self._watches)
         with self._lock:
-            for name, watch in self._watches.items():
-                watch.load_state_dict(state["watches"][name])
+            watches = copy.deepcopy(self._watches)
+            for name, watch in watches.items():
+                try:
+                    watch.load_state_dict(state["watches"][name])
+                except ValueError as error:
+                    raise ValueError(f"state['watches'][{name!r}]: {error}") from None
+            self._watches = watches
 
     def _identity(self) -> dict[str, Any]:
         """Return what a saved state must agree with."""
@@ -268,8 +276,8 @@ class DriftGuard:
             raise ValueError("output: expected logits, exit_depth and tokens_kept, got one without")
         logits = output.logits.detach().double().cpu().numpy()
         values = measure(logits, output.exit_depth.cpu().numpy(), output.tokens_kept.cpu().numpy())
-        watch = self._watches[source]
         with self._lock:
+            watch = self._watches[source]
             fires = watch.observe(values, np.isfinite(logits).all(axis=1), order)
         if fires and watch.test is not None:
             log.warning(

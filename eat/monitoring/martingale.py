@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from eat.models.profile import QUANTITIES, Profile
+from eat.monitoring.state import read_counts
 
 _SLOPES = np.array([-1.5, -0.5, 0.5, 1.5])
 # A bet multiplies its money by 1 + shift (p - 1/2) + spread (|2p - 1| - 1/2), whose mean over uniform p is 1: smaller
@@ -156,11 +157,7 @@ class DriftTest:
         Raises:
             ValueError: If the state is another version's.
         """
-        wealth = np.array(state["wealth"], dtype=np.float64)
-        if wealth.shape != self._wealth.shape or not (np.isfinite(wealth) & (wealth >= 0)).all():
-            raise ValueError(
-                f"state: expected finite money of 0 or more in the shape {self._wealth.shape}, got {wealth.shape}"
-            )
+        wealth = read_counts("wealth", state["wealth"], self._wealth.shape, np.float64)
         stream = Profile.from_dict(state["stream"])
         self._generator.bit_generator.state = state["generator"]
         self._counts, self._wealth = self.profile.counts + stream.counts, wealth

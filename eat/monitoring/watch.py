@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float64, Int64
 from eat.models.profile import BINS, QUANTITIES, bins_of, upper_edges
 from eat.monitoring.martingale import DriftTest
 from eat.monitoring.sources import OperatingPoint
+from eat.monitoring.state import check_keys, read_counts
 
 CRITERION, LAST_HEAD, BROKEN, FALLBACK, SUSPICIOUS = "criterion", "last_head", "broken", "fallback", "suspicious"
 """Why an answer came where it did: an early exit; full depth, since the criterion let it leave nowhere; NaN or infinite
@@ -121,14 +122,24 @@ class Watch:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another watch of the same point stopped."""
-        if self.test is not None:
-            self.test.load_state_dict(state["test"])
+        """Go on where another watch of the same point stopped.
+
+        Raises:
+            ValueError: If a part is missing or has another shape; the watch is then of no more use.
+        """
+        check_keys("state", state, self.state_dict())
+        quantities = len(QUANTITIES)
+        recent = read_counts("recent", state["recent"], (quantities, None))
+        if (recent >= BINS).any():
+            raise ValueError(f"recent: expected bins below {BINS}, got {recent.max()}")
+        self._recent = recent[:, -self.window :]
+        self.histogram = read_counts("histogram", state["histogram"], (quantities, BINS))
+        self.sums = read_counts("sums", state["sums"], (quantities,), np.float64)
         self.reasons = Counter({(reason, depth): count for reason, depth, count in state["reasons"]})
-        self.histogram = np.array(state["histogram"], dtype=np.int64)
-        self.sums = np.array(state["sums"], dtype=np.float64)
         self.alarms = state["alarms"]
-        self._recent = np.array(state["recent"], dtype=np.int64)[:, -self.window :]
+        if self.test is not None:
+            check_keys("test", state["test"], self.test.state_dict())
+            self.test.load_state_dict(state["test"])
 
 
 def _percentiles(counts: Int64[np.ndarray, " bins"], edges: Float64[np.ndarray, " bins"]) -> dict[str, float]:

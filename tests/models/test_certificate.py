@@ -122,8 +122,9 @@ def test_another_precision_is_another_model(certified, caplog):
         lambda model: model.train(),
         lambda model: model.load_state_dict(model.state_dict()),
         lambda model: torch.nn.ModuleList([model]).train(),
+        lambda model: torch.nn.ModuleList([model]).load_state_dict({f"0.{k}": v for k, v in model.state_dict().items()}),
     ],
-    ids=["no pruner", "ratio", "scale", "attention", "training", "weights", "training from outside"],
+    ids=["no pruner", "ratio", "scale", "attention", "training", "weights", "training from outside", "from outside"],
 )
 def test_a_change_ends_it_at_once(change, certified, caplog):
     model = load(certified)
@@ -133,6 +134,14 @@ def test_a_change_ends_it_at_once(change, certified, caplog):
     model.eval()
     model.set_exit(**POINT)  # somebody's own choice, without a guarantee
     assert model.config.exit == POINT and not has_certificate(model)
+
+
+def test_weights_loaded_into_a_submodule_are_found_when_asked(certified, caplog):
+    model = load(certified)
+    model.encoder.load_state_dict({name: value + 1 for name, value in model.encoder.state_dict().items()})
+    model.check_certificate()
+    assert not has_certificate(model) and model.config.exit == NEVER
+    assert caplog.text.count(WITHDRAWN) == 1
 
 
 def test_setting_what_is_set_already_changes_nothing(certified, caplog):

@@ -252,6 +252,41 @@ def test_a_state_of_another_guard_is_refused(model):
         DriftGuard(model).load_state_dict(state | {"model": "abc"})
 
 
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda state: state.pop("watches"), r"state\['watches'\]: expected .* \['default', 'web'\], got None"),
+        (lambda state: state["watches"].pop("web"), r"state\['watches'\]: .* \['default', 'web'\], got \['default'\]"),
+        (lambda state: state["watches"]["web"].pop("sums"), r"state\['watches'\]\['web'\]: state: .* 'sums', .*, got"),
+        (
+            lambda state: state["watches"]["web"].update(histogram=[[1]]),
+            r"\['web'\]: histogram: expected .* shape \(4, 64\), got shape \(1, 1\)",
+        ),
+        (lambda state: state["watches"]["web"].update(sums=[1.0]), r"sums: .* \(4,\), got shape \(1,\)"),
+        (
+            lambda state: state["watches"]["web"].update(recent=[1]),
+            r"recent: .* \(4, None\), got shape \(1,\)",
+        ),
+        (lambda state: state["watches"]["web"].update(recent=[[64]] * 4), r"recent: .* below 64, got 64"),
+        (lambda state: state["watches"]["default"].update(test=None), r"\['default'\]: test: expected .*, got None"),
+        (
+            lambda state: state["watches"]["default"]["test"].update(wealth=[[1.0]]),
+            r"wealth: .* shape \(4, 3, 9\), got shape \(1, 1\)",
+        ),
+    ],
+    ids=["watches", "source", "key", "histogram", "sums", "recent", "bins", "test", "wealth"],
+)
+def test_a_broken_state_is_refused_whole(model, batch, spoil, message):
+    guard, other = (DriftGuard(model, sources={"web": NEVER}) for _ in range(2))
+    guard(*padded(batch), source=["default", "web"] * 8)
+    before = copy.deepcopy(guard.state_dict())
+    state = other.state_dict()
+    spoil(state)
+    with pytest.raises(ValueError, match=message):
+        guard.load_state_dict(state)
+    assert guard.state_dict() == before
+
+
 def test_threads_lose_no_answer(model):
     guard = DriftGuard(model)
     batches = make_batches(80, 10, seed=6)

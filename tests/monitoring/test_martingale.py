@@ -162,5 +162,5 @@ def test_a_saved_test_goes_on_as_if_never_stopped():
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     second.observe(stream[:, 80:])
     assert second.martingales == whole.martingales and second.examples == 200
-    with pytest.raises(ValueError, match=r"state: expected finite money"):
+    with pytest.raises(ValueError, match=r"wealth: expected finite numbers"):
         second.load_state_dict(first.state_dict() | {"wealth": [[1.0]]})

@@ -1,0 +1,38 @@
+"""Checks of what a saved state holds, before anything of it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+
+def check_keys(where: str, state: object, keys: Iterable[str]) -> None:
+    """Check that a part of a state is a mapping with these keys and no others.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    got = sorted(state) if isinstance(state, Mapping) else state
+    if got != sorted(keys):
+        raise ValueError(f"{where}: expected a mapping with the keys {sorted(keys)}, got {got!r}")
+
+
+def read_counts(where: str, values: Any, shape: tuple[int | None, ...], dtype: type = np.int64) -> np.ndarray:
+    """Read finite numbers of 0 or more.
+
+    Args:
+        where: For messages.
+        values: Nested lists.
+        shape: What they must have; None for any length.
+        dtype: Of the result.
+
+    Raises:
+        ValueError: If they have another shape, or one of them is negative or not finite.
+    """
+    array: np.ndarray = np.array(values, dtype=dtype)
+    alike = array.ndim == len(shape) and all(n is None or n == got for n, got in zip(shape, array.shape, strict=True))
+    if not alike or not (np.isfinite(array) & (array >= 0)).all():
+        raise ValueError(f"{where}: expected finite numbers of 0 or more in the shape {shape}, got shape {array.shape}")
+    return array
