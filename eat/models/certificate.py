@@ -39,7 +39,9 @@ class CertifiedModel(PreTrainedModel):
 
     A certified model runs at the certified operating point. Where anything that answers follow from has changed, the
     certificate is withdrawn with a warning and the model runs at full depth, which needs no certificate. Checked when a
-    model is loaded, and noticed at once when a part is replaced, weights are loaded or converted, or training begins.
+    model is loaded, and noticed at once when a part is replaced, weights are loaded or converted, or training begins,
+    through this model or a module that holds it. What is done to its submodules (``encoder.load_state_dict``) or to
+    tensors in place is found by `check_certificate`: when the model is saved and loaded, or put under a `DriftGuard`.
     """
 
     config: AdaptiveConfig
@@ -102,5 +104,5 @@ class CertifiedModel(PreTrainedModel):
 
 
 def _weights_replaced(model: CertifiedModel, _: Any) -> None:
-    """Follow ``load_state_dict``, however it is reached."""
+    """Follow ``load_state_dict`` of the model, or of a module that holds it; not of its submodules alone."""
     model._withdraw_certificate("other weights were loaded")

@@ -122,7 +122,9 @@ def test_another_precision_is_another_model(certified, caplog):
         lambda model: model.train(),
         lambda model: model.load_state_dict(model.state_dict()),
         lambda model: torch.nn.ModuleList([model]).train(),
-        lambda model: torch.nn.ModuleList([model]).load_state_dict({f"0.{k}": v for k, v in model.state_dict().items()}),
+        lambda model: torch.nn.ModuleList([model]).load_state_dict(
+            {f"0.{k}": v for k, v in model.state_dict().items()}
+        ),
     ],
     ids=["no pruner", "ratio", "scale", "attention", "training", "weights", "training from outside", "from outside"],
 )
