@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.profile import Profile, measure
+from eat.models.profile import measure
 from eat.models.stream import Prediction
 from eat.monitoring.batches import Batch, as_output, merge, remembered, rows_alike
 from eat.monitoring.lanes import Lanes, certificate_of
@@ -43,10 +43,11 @@ class DriftGuard:
         >>> if guard.fired:
         ...     page_somebody(guard.report())
 
-    Once a source has fired, its later answers are at full depth, which needs no certificate; answers already under way
-    stand. There depth and retention follow from length alone and confidence is another head's, so the test stands
-    still, and counts and histograms go on. `reset` returns to the certified point and begins a new test: the rate holds
-    per start.
+    Once a source has fired, its later answers are at full depth, which needs no certificate, with the pruning that its
+    certified losses are measured against: the model's own, or the one that the certificate names (of a variant,
+    certified against another pruning of its weights). Answers already under way stand. At full depth exit depth and
+    retention follow from length alone and confidence is another head's, so the test stands still, and counts and
+    histograms go on. `reset` returns to the certified point and begins a new test: the rate holds per start.
 
     The guard never changes the model, its configuration or its certificate; fallback and sources run on copies that
     share its tensors. Calls may come from several threads: observing is locked, the model's own call is not and is
@@ -65,7 +66,7 @@ class DriftGuard:
 
     Raises:
         ValueError: If an argument is out of range; if the model has no certificate that holds, or one without a
-            profile.
+            profile or against another model's full depth.
         RuntimeError: In training mode.
     """
 
@@ -81,13 +82,12 @@ class DriftGuard:
     ) -> None:
         _check_options(false_alarm, min_retention, window)
         certificate = certificate_of(model)
-        own = OperatingPoint(dict(certificate["exit"]), Profile.from_certificate(certificate))
         check_names(sources or {})
-        points = {DEFAULT: own}
+        points = {DEFAULT: OperatingPoint.from_certificate(certificate)}
         points |= {name: read_source(name, given, certificate["model"]) for name, given in (sources or {}).items()}
         self.false_alarm = false_alarm
         self._fingerprint = certificate["model"]
-        self._lanes = Lanes(model, {name: point.exit for name, point in points.items()}, float(min_retention))
+        self._lanes = Lanes(model, points, float(min_retention))
         share = false_alarm / sum(point.profile is not None for point in points.values())
         layers = model.num_layers
         self._watches = {
@@ -268,7 +268,7 @@ class DriftGuard:
             return self._lanes.careful, SUSPICIOUS
         with self._lock:
             fired = self._watches[source].fired
-        return (self._lanes.full, FALLBACK) if fired else (self._lanes.by_source[source], None)
+        return (self._lanes.full[source], FALLBACK) if fired else (self._lanes.by_source[source], None)
 
     def _take(self, source: str, output: AdaptiveOutput, order: str | None) -> None:
         """Take note of answers; say so if they made the guard fire."""

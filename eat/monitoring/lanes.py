@@ -7,6 +7,9 @@ from typing import Any
 
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import sharing_copy
+from eat.monitoring.sources import OperatingPoint
+
+_NEVER = {"name": "never"}
 
 
 class Lanes:
@@ -14,27 +17,28 @@ class Lanes:
 
     Args:
         model: Certified.
-        exits: The exit of each source.
+        points: The operating point of each source.
         min_retention: The careful one keeps at least this part of the tokens.
 
     Attributes:
         by_source: At each source's operating point; the served model itself where that is its own.
-        full: At full depth, pruning as certified: what certified losses are measured against.
+        full: Of each source, at full depth: what its certified losses are measured against. It prunes as the served
+            model does, but where the certificate was granted to a variant of its reference: then as the reference.
         careful: At full depth, pruning less.
     """
 
     def __init__(
         self,
         model: AdaptiveForSequenceClassification,
-        exits: Mapping[str, Mapping[str, Any]],
+        points: Mapping[str, OperatingPoint],
         min_retention: float,
     ) -> None:
         self._model, self._certificate = model, model.config.certificate
         self.by_source = {
-            name: model if exit == model.config.exit else _at(model, exit) for name, exit in exits.items()
+            name: model if point.exit == model.config.exit else _at(model, point.exit) for name, point in points.items()
         }
-        self.full = _at(model, {"name": "never"})
-        self.careful = _at(model, {"name": "never"})
+        self.full = {name: _at(model, _NEVER, point.fallback) for name, point in points.items()}
+        self.careful = _at(model, _NEVER)
         pruner = dict(model.config.pruner or {})
         if model.pruner.depths:
             floor = max(min_retention, pruner.get("min_retention", 0.0))
@@ -50,7 +54,7 @@ class Lanes:
             raise RuntimeError(
                 "DriftGuard: the model is no longer certified as when the guard was made; make a new one"
             )
-        if self._model.encoder.embeddings.words.weight is not self.full.encoder.embeddings.words.weight:
+        if self._model.encoder.embeddings.words.weight is not self.careful.encoder.embeddings.words.weight:
             raise RuntimeError("DriftGuard: the model's weights were moved since the guard was made; make a new one")
 
 
@@ -74,8 +78,12 @@ def certificate_of(model: AdaptiveForSequenceClassification) -> dict[str, Any]:
     return model.config.certificate
 
 
-def _at(model: AdaptiveForSequenceClassification, exit: Mapping[str, Any]) -> AdaptiveForSequenceClassification:
+def _at(
+    model: AdaptiveForSequenceClassification, exit: Mapping[str, Any], pruner: Mapping[str, Any] | None = None
+) -> AdaptiveForSequenceClassification:
     twin = sharing_copy(model)
     twin.config.certificate = None  # it is about the served model; a copy must not warn of losing it
     twin.set_exit(**exit)
+    if pruner is not None:
+        twin.set_pruner(**pruner)
     return twin

@@ -23,10 +23,28 @@ class OperatingPoint:
     Attributes:
         exit: The exit's spec.
         profile: What certified answers look like there; None where the point has no certificate and is not watched.
+        fallback: The pruner at whose full depth the certificate's losses are measured; None for the model's own.
     """
 
     exit: dict[str, Any]
     profile: Profile | None
+    fallback: dict[str, Any] | None = None
+
+    @classmethod
+    def from_certificate(cls, certificate: Mapping[str, Any]) -> OperatingPoint:
+        """Read the certified point.
+
+        Raises:
+            ValueError: If the certificate has no profile, or its losses are measured against other weights.
+        """
+        fallback = certificate.get("fallback")
+        if fallback is not None and fallback["pruner"] is None:
+            raise ValueError(
+                "certificate.fallback: expected a pruner of the same weights to fall back to, got none: this "
+                "certificate's reference is another model; certify the model against its own full depth"
+            )
+        profile = Profile.from_certificate(certificate)
+        return cls(dict(certificate["exit"]), profile, fallback and dict(fallback["pruner"]))
 
 
 def read_source(name: str, given: Source, fingerprint: str) -> OperatingPoint:
@@ -39,7 +57,7 @@ def read_source(name: str, given: Source, fingerprint: str) -> OperatingPoint:
         fingerprint: Of the served model's weights and configuration: a certificate must be about them.
 
     Raises:
-        ValueError: If it is none of these, has no certificate or profile, or one about another model.
+        ValueError: If it is none of these, has no certificate or profile, or one about or against another model.
     """
     where = f"sources[{name!r}]"
     if isinstance(given, str | Path):
@@ -62,7 +80,7 @@ def read_source(name: str, given: Source, fingerprint: str) -> OperatingPoint:
             f"got one about {given['model']}"
         )
     try:
-        return OperatingPoint(dict(given["exit"]), Profile.from_certificate(given))
+        return OperatingPoint.from_certificate(given)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 

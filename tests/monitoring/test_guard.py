@@ -13,7 +13,7 @@ from eat.models.stream import Prediction
 from eat.monitoring import DriftGuard
 from eat.packed import AdaptiveOutput
 from tests.evaluation.conftest import make_batches
-from tests.monitoring.conftest import certificate_for, make_model
+from tests.monitoring.conftest import PRUNER, certificate_for, make_model
 
 NEVER = {"name": "never"}
 
@@ -97,6 +97,34 @@ def test_after_it_fired_answers_are_at_full_depth_and_the_model_stays_as_it_was(
     equal(guard(*padded(batch)), expected)
     assert guard.report()["default"]["alarms"] == 1
     assert guard.report()["default"]["test"]["examples"] == 16
+
+
+def test_it_falls_back_to_what_the_certificate_is_measured_against(model, batch):
+    """A variant certified against another pruning of its weights: that one's full depth is the reference."""
+    gentle = PRUNER | {"depths": [2], "ratio": 0.1}
+    variant = certificate_for(model, fallback={"pruner": gentle})
+    unpruned = certificate_for(model, fallback={"pruner": {"name": "none"}})
+    own = model.config.certificate
+    model.config.certificate = variant
+    guard = DriftGuard(model, sources={"web": unpruned, "mobile": own})
+    equal(guard(*padded(batch)), answer(model, batch))
+    for source, pruner in (("default", gentle), ("web", {"name": "none"}), ("mobile", PRUNER)):
+        fire(guard, source)
+        equal(guard(*padded(batch), source=source), answer(make_model(pruner=pruner), batch, NEVER))
+    assert model.config.pruner == PRUNER and model.config.certificate is variant
+    model.encoder.embeddings.words.weight = torch.nn.Parameter(model.encoder.embeddings.words.weight.clone())
+    with pytest.raises(RuntimeError, match=r"weights were moved"):
+        guard(*padded(batch))
+
+
+def test_a_certificate_against_another_model_has_nothing_to_fall_back_to(model):
+    against = model.config.certificate | {"fallback": {"pruner": None}}
+    message = r"certificate.fallback: .* reference is another model; certify the model against its own full depth"
+    with pytest.raises(ValueError, match=r"sources\['web'\]: " + message):
+        DriftGuard(model, sources={"web": against})
+    model.config.certificate = against
+    with pytest.raises(ValueError, match=message):
+        DriftGuard(model)
 
 
 def test_a_stream_is_answered_as_the_models(model):
