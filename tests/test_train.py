@@ -98,7 +98,8 @@ def test_a_run_folder_holds_everything(run_train, evaluated, tmp_path):
     assert json.loads((folder / "environment.json").read_text())["seed"] == 0
     assert {"best.ckpt", "last.ckpt", "tokenizer"} == {path.name for path in (folder / "checkpoints").iterdir()}
     ((run, options),) = evaluated
-    assert (run.resolve(), options["exit"]) == (folder, {"name": "confidence", "threshold": 0.9})
+    spec = {"name": "confidence", "threshold": 0.9, "veto_margin": None}
+    assert (run.resolve(), options["exit"]) == (folder, spec)
     assert options["stages"] == ["quality"]
     model = AdaptiveForSequenceClassification.from_pretrained(folder / "model")
     assert model.config.id2label == {0: "bad", 1: "good"}

@@ -236,7 +236,8 @@ def test_several_reports_become_one(evaluated: Path, tmp_path: Path) -> None:
     other = write_run(tmp_path / "unpruned", pruner={"name": "none"})
     report = evaluate_run(other, stages=["quality"])
     table = combine([evaluated, report, report.folder], tmp_path / "sweep")
-    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"combined.csv", "combined.md", "combined.png"}
+    files = {f"{name}.{kind}" for name in ("combined", "exits") for kind in ("csv", "md", "png")}
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == files
     lines = table.splitlines()
     assert len(lines) == 4
     assert "pruner l2_norm" in lines[2]
