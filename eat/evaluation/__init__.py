@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eat.evaluation.combined import combine
-    from eat.evaluation.evaluation import STAGES, evaluate_run
+    from eat.evaluation.evaluation import evaluate_run
     from eat.evaluation.report import Report
+    from eat.evaluation.stages import STAGES
 
 __all__ = ["STAGES", "Report", "combine", "evaluate_run"]
 
-_MODULES = {"STAGES": "evaluation", "Report": "report", "combine": "combined", "evaluate_run": "evaluation"}
+_MODULES = {"STAGES": "stages", "Report": "report", "combine": "combined", "evaluate_run": "evaluation"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,7 @@
 """Evaluate a finished run: `train.py` ends with this, and `evaluate.py` does nothing else."""
 
-import difflib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from eat.evaluation.plan import PlanSettings, make_plan
 from eat.evaluation.plan_report import read_latency, write_plan
 from eat.evaluation.report import Report, write_report
 from eat.evaluation.shortcut import find_shortcuts
+from eat.evaluation.stages import chosen_stages, known_settings
 from eat.evaluation.sweep import ExitSpec, label, operating_point, with_thresholds
 from eat.evaluation.texts import texts_of
 from eat.evaluation.trace import Trace
@@ -39,16 +38,6 @@ from eat.evaluation.variant import with_pruner
 from eat.models.classifier import AdaptiveForSequenceClassification
 
 log = logging.getLogger(__name__)
-
-STAGES = ("calibrate", "quality", "sweep", "benchmark", "plan", "certify")
-"""What an evaluation can do. Quality at full depth and at the own operating point is part of every one."""
-ON_REQUEST = {
-    "calibrate": ("apply", "max_ece"),
-    "plan": ("latency_ms", "speedup"),
-    "certify": ("max_drop", "veto_margin"),
-}
-"""Stages that are part of an evaluation only where they are named, or where one of these settings is given."""
-NEED_WEIGHTS = ("benchmark", "plan")
 
 
 def evaluate_run(
@@ -79,7 +68,8 @@ def evaluate_run(
             with its arguments. None, or what the run has, reports into ``report/``, another into ``report/<name>/``.
         pruner: Other pruning of the same weights, likewise; it gets a run folder of its own beside the run's, which
             ``certify.runs`` may name.
-        stages: Out of `STAGES`; None for all that the folder allows, those of `ON_REQUEST` only where asked for.
+        stages: Out of `eat.evaluation.stages.STAGES`; None for all that the folder allows,
+            those on request only where one of their settings is given.
         benchmark: Keys of `BenchmarkSettings`.
         plan: Keys of `PlanSettings`: a budget in, the most accurate operating point that fits it out.
         calibrate: Keys of `CalibrationSettings`: a temperature for heads that are too sure or not sure enough.
@@ -96,16 +86,15 @@ def evaluate_run(
         FileNotFoundError: If the folder, or a part of it that is needed, is missing; the message says how to go on.
         ValueError: If a stage, an exit or a setting is unknown or out of range.
     """
-    settings = BenchmarkSettings(**_known("benchmark", BenchmarkSettings, benchmark or {}))
-    scaled = _known("calibrate", CalibrationSettings, calibrate or {})
+    settings = BenchmarkSettings(**known_settings("benchmark", BenchmarkSettings, benchmark or {}))
+    scaled = known_settings("calibrate", CalibrationSettings, calibrate or {})
     calibrating = CalibrationSettings(**scaled)
-    budgeted = _known("plan", PlanSettings, plan or {})
-    certified = _known("certify", CertifySettings, certify or {})
-    given = {*scaled, *budgeted, *certified}
+    budgeted = known_settings("plan", PlanSettings, plan or {})
+    certified = known_settings("certify", CertifySettings, certify or {})
     finished = FinishedRun(run)
     other_pruner = {key: value for key, value in (pruner or {}).items() if value is not None}
     finished = with_pruner(finished, other_pruner) if other_pruner else finished
-    wanted = _stages(stages, finished, [stage for stage, keys in ON_REQUEST.items() if not given.isdisjoint(keys)])
+    wanted = chosen_stages(stages, finished, {*scaled, *budgeted, *certified})
     planning = PlanSettings(**budgeted) if "plan" in wanted else None
     certifying = _certify_settings(certified) if "certify" in wanted else None
     own = operating_point(finished.exit, exit or {})
@@ -251,53 +240,7 @@ def _certify(
     write_certificate(folder, result, stored=stored)
 
 
-def _known(group: str, settings: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the names of a group of settings and leave out those that are None."""
-    known = [field.name for field in fields(settings)]
-    for key in values:
-        if key not in known:
-            raise ValueError(f"{group}.{key}: expected one of {known}{_closest(key, known)}")
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _stages(stages: Sequence[str] | None, run: FinishedRun, budgeted: Sequence[str]) -> tuple[str, ...]:
-    """Check the stages; without a choice all are taken that need no weights, and the others where there are some.
-
-    Args:
-        stages: What was asked for.
-        run: The run.
-        budgeted: Those of `ON_REQUEST` whose budget is given.
-
-    Raises:
-        ValueError: If one is unknown, or a budget is given for one that is not to be made.
-        FileNotFoundError: If one was asked for that needs weights, and there are none.
-    """
-    if stages is None:
-        free = [s for s in STAGES if s not in ON_REQUEST and (run.has_weights or s not in NEED_WEIGHTS)]
-        stages = [*free, *budgeted]
-    for stage in stages:
-        if stage not in STAGES:
-            raise ValueError(f"stages: expected some of {list(STAGES)}, got {stage!r}{_closest(stage, STAGES)}")
-    for stage in budgeted:
-        if stage not in stages:
-            raise ValueError(
-                f"stages: a budget ({stage}.*) is given, expected {stage!r} among the stages, got {list(stages)}"
-            )
-    needing = [stage for stage in NEED_WEIGHTS if stage in stages]
-    if needing and not run.has_weights:
-        raise FileNotFoundError(
-            f"stages: the {needing[0]} needs weights, and {run.folder} has no model/ (results are kept without them); "
-            "train again, or use stages=[quality,sweep], which shows the times that were measured before"
-        )
-    return tuple(stages)
-
-
 def _live_exits(own: ExitSpec, settings: BenchmarkSettings) -> list[ExitSpec]:
     """List the operating points to measure live: full depth, the chosen thresholds, the own one; each once."""
     candidates = [FULL_DEPTH, *with_thresholds(own, settings.thresholds), own]
     return [spec for i, spec in enumerate(candidates) if spec not in candidates[:i]]
-
-
-def _closest(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
