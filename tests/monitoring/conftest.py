@@ -16,6 +16,7 @@ from tests.evaluation.conftest import make_model as make_random_model
 Model = AdaptiveForSequenceClassification
 # Norms of an untrained model's rows tie but for rounding: they would not tell which tokens leave in which batch.
 PRUNER = {"name": "attention_received", "depths": [1, 2], "ratio": 0.3}
+NEVER = {"name": "never"}
 
 
 def make_model(**options: Any) -> Model:
@@ -39,6 +40,40 @@ def certificate_for(model: Model, **more: Any) -> dict[str, Any]:
     return {"exit": dict(model.config.exit), "model": model_fingerprint(model), "profile": profile.to_dict()} | more
 
 
+def padded(batch):
+    rows = batch["input_ids"].split(batch["lengths"].tolist())
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    return ids, (torch.arange(ids.shape[1]) < batch["lengths"].unsqueeze(1)).long()
+
+
+def answer(model, batch, exit=None):
+    if exit is not None:
+        model = copy.deepcopy(model)
+        model.set_exit(**exit)
+    with torch.inference_mode():
+        return model(*padded(batch))
+
+
+def equal(one, other, rows=slice(None)):
+    torch.testing.assert_close(one.logits[rows], other.logits[rows], rtol=1e-9, atol=1e-9)
+    assert torch.equal(one.exit_depth[rows], other.exit_depth[rows])
+    assert torch.equal(one.tokens_kept[rows], other.tokens_kept[rows])
+
+
+def drifted(num=40):
+    """Longer texts than the certification split's."""
+    batch = make_batches(num, num, seed=9)[0]
+    lengths = torch.full((num,), 30)
+    ids = torch.randint(5, 128, (int(lengths.sum()),), generator=torch.Generator().manual_seed(1))
+    return batch | {"input_ids": ids, "lengths": lengths}
+
+
+def fire(guard, source="default"):
+    for _ in range(10):
+        guard(*padded(drifted()), source=source)
+    assert source in guard.fired
+
+
 @pytest.fixture(scope="module")
 def _model() -> Model:
     model = make_model(exit=EXIT)
@@ -49,3 +84,8 @@ def _model() -> Model:
 @pytest.fixture
 def model(_model: Model) -> Model:
     return copy.deepcopy(_model)
+
+
+@pytest.fixture
+def batch():
+    return make_batches(16, 16, seed=3)[0]

@@ -13,48 +13,7 @@ from eat.models.stream import Prediction
 from eat.monitoring import DriftGuard
 from eat.packed import AdaptiveOutput
 from tests.evaluation.conftest import make_batches
-from tests.monitoring.conftest import PRUNER, certificate_for, make_model
-
-NEVER = {"name": "never"}
-
-
-def padded(batch):
-    rows = batch["input_ids"].split(batch["lengths"].tolist())
-    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    return ids, (torch.arange(ids.shape[1]) < batch["lengths"].unsqueeze(1)).long()
-
-
-def answer(model, batch, exit=None):
-    if exit is not None:
-        model = copy.deepcopy(model)
-        model.set_exit(**exit)
-    with torch.inference_mode():
-        return model(*padded(batch))
-
-
-def equal(one, other, rows=slice(None)):
-    torch.testing.assert_close(one.logits[rows], other.logits[rows], rtol=1e-9, atol=1e-9)
-    assert torch.equal(one.exit_depth[rows], other.exit_depth[rows])
-    assert torch.equal(one.tokens_kept[rows], other.tokens_kept[rows])
-
-
-def drifted(num=40):
-    """Longer texts than the certification split's."""
-    batch = make_batches(num, num, seed=9)[0]
-    lengths = torch.full((num,), 30)
-    ids = torch.randint(5, 128, (int(lengths.sum()),), generator=torch.Generator().manual_seed(1))
-    return batch | {"input_ids": ids, "lengths": lengths}
-
-
-def fire(guard, source="default"):
-    for _ in range(10):
-        guard(*padded(drifted()), source=source)
-    assert source in guard.fired
-
-
-@pytest.fixture
-def batch():
-    return make_batches(16, 16, seed=3)[0]
+from tests.monitoring.conftest import NEVER, PRUNER, answer, certificate_for, drifted, equal, fire, make_model, padded
 
 
 def test_it_answers_bit_for_bit_as_the_model(model, batch):
@@ -250,69 +209,6 @@ def test_percentiles_are_for_people(model, batch):
     depths = answer(model, batch).exit_depth[-10:].sort().values
     assert percentiles["depth"]["recent"]["50"] == depths[4]
     assert 10 < percentiles["length"]["certified"]["50"] < 17 and percentiles["retention"]["certified"]["95"] <= 1
-
-
-def test_a_restarted_service_goes_on_with_its_test(model):
-    batches = make_batches(120, 20, seed=8)
-    whole, first = DriftGuard(model), DriftGuard(model)
-    for batch in batches:
-        whole(*padded(batch))
-    for batch in batches[:3]:
-        first(*padded(batch))
-    second = DriftGuard(model, seed=7)
-    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    for batch in batches[3:]:
-        second(*padded(batch))
-    assert second.report() == whole.report() and second.prometheus() == whole.prometheus()
-    fire(second)
-    third = DriftGuard(model)
-    third.load_state_dict(second.state_dict())
-    assert third.fired == ("default",)
-
-
-def test_a_state_of_another_guard_is_refused(model):
-    state = DriftGuard(model).state_dict()
-    with pytest.raises(ValueError, match=r"state\['false_alarm'\]: expected this guard's 0.05, got 0.01"):
-        DriftGuard(model, false_alarm=0.05).load_state_dict(state)
-    with pytest.raises(ValueError, match=r"state\['exits'\]: expected"):
-        DriftGuard(model, sources={"web": NEVER}).load_state_dict(state)
-    with pytest.raises(ValueError, match=r"state\['model'\]: expected .* got 'abc'"):
-        DriftGuard(model).load_state_dict(state | {"model": "abc"})
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda state: state.pop("watches"), r"state\['watches'\]: expected .* \['default', 'web'\], got None"),
-        (lambda state: state["watches"].pop("web"), r"state\['watches'\]: .* \['default', 'web'\], got \['default'\]"),
-        (lambda state: state["watches"]["web"].pop("sums"), r"state\['watches'\]\['web'\]: state: .* 'sums', .*, got"),
-        (
-            lambda state: state["watches"]["web"].update(histogram=[[1]]),
-            r"\['web'\]: histogram: expected .* shape \(4, 64\), got shape \(1, 1\)",
-        ),
-        (lambda state: state["watches"]["web"].update(sums=[1.0]), r"sums: .* \(4,\), got shape \(1,\)"),
-        (
-            lambda state: state["watches"]["web"].update(recent=[1]),
-            r"recent: .* \(4, None\), got shape \(1,\)",
-        ),
-        (lambda state: state["watches"]["web"].update(recent=[[64]] * 4), r"recent: .* below 64, got 64"),
-        (lambda state: state["watches"]["default"].update(test=None), r"\['default'\]: test: expected .*, got None"),
-        (
-            lambda state: state["watches"]["default"]["test"].update(wealth=[[1.0]]),
-            r"wealth: .* shape \(4, 3, 9\), got shape \(1, 1\)",
-        ),
-    ],
-    ids=["watches", "source", "key", "histogram", "sums", "recent", "bins", "test", "wealth"],
-)
-def test_a_broken_state_is_refused_whole(model, batch, spoil, message):
-    guard, other = (DriftGuard(model, sources={"web": NEVER}) for _ in range(2))
-    guard(*padded(batch), source=["default", "web"] * 8)
-    before = copy.deepcopy(guard.state_dict())
-    state = other.state_dict()
-    spoil(state)
-    with pytest.raises(ValueError, match=message):
-        guard.load_state_dict(state)
-    assert guard.state_dict() == before
 
 
 def test_threads_lose_no_answer(model):
