@@ -82,20 +82,23 @@ def _run_table(tables: Sequence[ExitTable], names: Mapping[str, str]) -> str:
     for table in tables:
         full = next(iter(table.full_depth.metrics.values()))
         line = next(line for line in table.lines if line.criterion == ALL)
-        chosen = "-" if line.chosen is None else label(line.chosen.exit)
-        own = [names[table.run.name], number(full, 4), _delta(table.full_depth.delta_dense), chosen]
+        own = [names[table.run.name], number(full, 4), _delta(table.full_depth.delta_dense), _chosen(line)]
         lines.append([*own, number(line.held_out, 4), *_cells(line)])
     return render(headers, lines, markdown=True)
 
 
 def _criterion_table(tables: Sequence[ExitTable], names: Mapping[str, str]) -> str:
     lines = [
-        [names[table.run.name], "-" if line.chosen is None else label(line.chosen.exit), *_cells(line)]
+        [names[table.run.name], line.criterion, _chosen(line), *_cells(line)]
         for table in tables
         for line in table.lines
         if line.criterion != ALL
     ]
-    return render(["run", "exit at half depth", *_headers()], lines, markdown=True)
+    return render(["run", "criterion", "exit at half depth", *_headers()], lines, markdown=True)
+
+
+def _chosen(line: ExitLine) -> str:
+    return "-" if line.chosen is None else label(line.chosen.exit)
 
 
 def _headers() -> list[str]:

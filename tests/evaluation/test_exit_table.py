@@ -117,6 +117,7 @@ def test_files_of_a_combined_report(tmp_path: Path) -> None:
     combine(folders, tmp_path / "out")
     text = (tmp_path / "out" / "exits.md").read_text()
     assert "pruner l2_norm" in text and "pruner none" in text and "2 of 4 layers" in text
+    assert text.count(" patience |") == 2  # each criterion is named, also where it has no point at half depth
     rows = read_rows(tmp_path / "out" / "exits.csv")
     assert {row["run"] for row in rows} == {"pruned", "unpruned"} and {row["split"] for row in rows} == {"validation"}
     assert {"full depth", "half of the layers on the threshold split"} <= {row["note"] for row in rows}
