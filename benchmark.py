@@ -8,8 +8,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from eat.evaluation.suite import SuiteSettings, run_suite
-from eat.training.environment import describe_environment
+from eat.runs.environment import describe_environment
+from eat.suite import SuiteSettings, run_suite
 from eat.training.throughput import training_contenders
 from train import keep_quiet, plain
 

@@ -22,16 +22,16 @@ from transformers.utils import logging as transformers_logging
 
 from eat.data import TextDataModule
 from eat.evaluation import Report, evaluate_run
+from eat.runs.environment import write_environment
+from eat.runs.folder import RunFolder, choose_run, continued_config
 from eat.tasks import Task, build_task
 from eat.tasks.metrics import build_metrics
 from eat.training.backbones import TrainingBackbone, build_classifier
 from eat.training.checkpoints import LAST, load_best
-from eat.training.environment import write_environment
 from eat.training.heads import FeatureDataModule, HeadsModule
 from eat.training.module import AdaptiveModule
 from eat.training.objectives import build_objective
 from eat.training.retrofit import build_retrofit
-from eat.training.run import RunFolder, choose_run, continued_config
 
 CONF = str(Path(__file__).parent / "conf")  # absolute, so that it is found from an import as well
 

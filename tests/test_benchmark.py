@@ -9,12 +9,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 import benchmark
-from eat.evaluation import onnx
-from eat.evaluation.contenders import ALL_OFF, ONNX_FP32, ONNX_INT8, PADDED
-from eat.evaluation.memory import Peak, measure_peak
-from eat.evaluation.suite import SuiteSettings, memory, run, workbench
-from eat.evaluation.suite.records import read_part
-from eat.evaluation.suite.settings import PART_NAMES
+from eat.benchmark.contenders import ALL_OFF, ONNX_FP32, ONNX_INT8, PADDED
+from eat.benchmark.engines import onnx
+from eat.benchmark.memory import Peak, measure_peak
+from eat.suite import SuiteSettings, memory, run, workbench
+from eat.suite.records import read_part
+from eat.suite.settings import PART_NAMES
 
 CONF = Path(benchmark.__file__).parent / "conf"
 TINY = (

@@ -12,15 +12,15 @@ from lightning.pytorch.loggers import Logger
 from transformers import BertTokenizer
 
 from eat.attention import build_attention
-from eat.evaluation.benchmark import BenchmarkSettings
-from eat.evaluation.suite import SuiteSettings
-from eat.evaluation.suite.settings import PART_NAMES
+from eat.benchmark.run import BenchmarkSettings
 from eat.exits import EXITS, build_exit
 from eat.pruners import PRUNERS, build_pruner
+from eat.runs.folder import run_name, training_overrides
+from eat.suite import SuiteSettings
+from eat.suite.settings import PART_NAMES
 from eat.tasks import TASKS, build_task
 from eat.training.backbones import TinyBackbone, TrainingBackbone, build_classifier
 from eat.training.objectives import OBJECTIVES, build_objective
-from eat.training.run import run_name, training_overrides
 from eat.training.schedule import PruningSchedule
 from train import plain
 

@@ -11,12 +11,12 @@ from hydra.errors import ConfigCompositionException
 from omegaconf.errors import MissingMandatoryValue
 
 import evaluate
+from eat.benchmark.latency.plan import PlanSettings
+from eat.benchmark.run import BenchmarkSettings
 from eat.evaluation import evaluate_run
-from eat.evaluation.benchmark import BenchmarkSettings
 from eat.evaluation.calibration import CalibrationSettings
-from eat.evaluation.certify import CertifySettings
-from eat.evaluation.plan import PlanSettings
-from tests.evaluation.conftest import write_run
+from eat.evaluation.certify.certificate import CertifySettings
+from tests.made.runs import write_run
 
 CONF = Path(evaluate.__file__).parent / "conf"
 

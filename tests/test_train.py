@@ -15,8 +15,8 @@ from transformers import AutoTokenizer
 
 import train
 from eat import AdaptiveForSequenceClassification
+from eat.runs.folder import RunFolder
 from eat.training.objectives import OBJECTIVES
-from eat.training.run import RunFolder
 
 SCORES = ("data.label=score", "data.kind=regression")
 WORDS = {"good": 1, "fine": 1, "great": 1, "bad": 0, "poor": 0, "dull": 0}

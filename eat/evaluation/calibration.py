@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from eat.evaluation.analysis import ALL_OFF_SUFFIX, THRESHOLD_SPLIT
-from eat.evaluation.collect import read_raw_traces, with_heads_temperatures
-from eat.evaluation.finished import FinishedRun
-from eat.evaluation.heads import measure_heads
-from eat.evaluation.trace import Trace, write_trace
+from eat.evaluation.findings import ALL_OFF_SUFFIX, THRESHOLD_SPLIT
 from eat.files import write_text
 from eat.models.config import AdaptiveConfig
 from eat.ops.temperature import fit_temperature
+from eat.runs.finished import FinishedRun
+from eat.traces.heads import measure_heads
+from eat.traces.record import read_raw_traces, with_heads_temperatures
+from eat.traces.trace import Trace, write_trace
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from eat.evaluation.analysis import Findings
-from eat.evaluation.cost import Costs
-from eat.evaluation.quality import predictions
-from eat.evaluation.shortcut import Shortcut
-from eat.evaluation.sweep import replay
+from eat.benchmark.shortcuts import Shortcut
+from eat.evaluation.findings import Findings
 from eat.exits import build_exit
 from eat.files import write_text
+from eat.traces.costs import Costs
+from eat.traces.quality import predictions
+from eat.traces.replay import replay
 
 log = logging.getLogger(__name__)
 

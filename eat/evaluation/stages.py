@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from eat.evaluation.finished import FinishedRun
+from eat.runs.finished import FinishedRun
 
 STAGES = ("calibrate", "quality", "sweep", "benchmark", "plan", "certify")
 """What an evaluation can do. Quality at full depth and at the own operating point is part of every one."""

@@ -16,7 +16,6 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.profile import measure
 from eat.models.stream import Prediction
 from eat.monitoring.batches import Batch, as_output, merge, remembered, rows_alike
 from eat.monitoring.lanes import Lanes, certificate_of
@@ -25,6 +24,7 @@ from eat.monitoring.sources import DEFAULT, OperatingPoint, Source, check_names,
 from eat.monitoring.state import check_keys
 from eat.monitoring.watch import FALLBACK, SUSPICIOUS, Watch
 from eat.packed import AdaptiveOutput
+from eat.traces.profile import measure
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from eat.models.profile import QUANTITIES, Profile
 from eat.monitoring.state import read_counts
+from eat.traces.profile import QUANTITIES, Profile
 
 _SLOPES = np.array([-1.5, -0.5, 0.5, 1.5])
 # A bet multiplies its money by 1 + shift (p - 1/2) + spread (|2p - 1| - 1/2), whose mean over uniform p is 1: smaller

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from eat.models.profile import BINS, QUANTITIES, upper_edges
 from eat.monitoring.watch import Watch
+from eat.traces.profile import BINS, QUANTITIES, upper_edges
 
 Sample = tuple[str, dict[str, str], float]
 """What follows the family's name (as in ``_bucket``), labels and value."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eat.models.profile import Profile
+from eat.traces.profile import Profile
 
 DEFAULT = "default"
 """Texts of no named source: they are answered at the model's own certified point."""

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from eat.models.profile import BINS, QUANTITIES, bins_of, upper_edges
 from eat.monitoring.martingale import DriftTest
 from eat.monitoring.sources import OperatingPoint
 from eat.monitoring.state import check_keys, read_counts
+from eat.traces.profile import BINS, QUANTITIES, bins_of, upper_edges
 
 CRITERION, LAST_HEAD, BROKEN, FALLBACK, SUSPICIOUS = "criterion", "last_head", "broken", "fallback", "suspicious"
 """Why an answer came where it did: an early exit; full depth, since the criterion let it leave nowhere; NaN or infinite

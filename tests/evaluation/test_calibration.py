@@ -12,15 +12,16 @@ from sklearn.metrics import roc_auc_score
 
 from eat.evaluation import evaluate_run
 from eat.evaluation.calibration import CalibrationSettings, fit_temperatures
-from eat.evaluation.collect import encoded_examples, load_data, read_raw_traces, read_traces
-from eat.evaluation.finished import FinishedRun
-from eat.evaluation.heads import measure_heads
-from eat.evaluation.sweep import replay
 from eat.exits import build_exit
 from eat.models.certificate import model_fingerprint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.packed import AdaptiveOutput
-from tests.evaluation.conftest import EXIT, write_run
+from eat.runs.finished import FinishedRun
+from eat.traces.heads import measure_heads
+from eat.traces.record import encoded_examples, load_data, read_raw_traces, read_traces
+from eat.traces.replay import replay
+from tests.made.models import EXIT
+from tests.made.runs import write_run
 
 
 @pytest.fixture

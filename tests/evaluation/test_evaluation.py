@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from eat.benchmark.contenders import ALL_OFF, GROUPED, ONNX_FP32, ONNX_INT8, PADDED
+from eat.benchmark.memory import Peak, Saved
 from eat.evaluation import combine, evaluate_run
-from eat.evaluation.contenders import ALL_OFF, GROUPED, ONNX_FP32, ONNX_INT8, PADDED
-from eat.evaluation.memory import Peak, Saved
-from eat.evaluation.tables import read_rows
-from tests.evaluation.conftest import write_run
+from eat.evaluation.report.table import read_rows
+from tests.made.runs import write_run
 
 QUICK = {"examples": 6, "rounds": 1, "warmup": 0, "batch_sizes": [1, 4], "threads": [1], "thresholds": [0.8]}
 QUICK |= {"onnx": False, "memory": False}
@@ -28,7 +28,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _no_figures(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw once, in `evaluated`; figures are most of a report's time."""
     for name in ("draw_frontier", "draw_exits", "draw_calibration", "draw_comparison"):
-        monkeypatch.setattr(f"eat.evaluation.report.{name}", lambda *_: None)
+        monkeypatch.setattr(f"eat.evaluation.report.write.{name}", lambda *_: None)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_every_contender_of_the_protocol_is_measured(
         assert sum(map(len, batches)) == 6
         return Peak(300.0, 20.0, 200.0)
 
-    monkeypatch.setattr("eat.evaluation.rounds.measure_peak", peak)
+    monkeypatch.setattr("eat.benchmark.protocol.measure_peak", peak)
     folder = tmp_path / "small"
     shutil.copytree(evaluated, folder)
     report = evaluate_run(folder, stages=["benchmark"], benchmark=QUICK | {"onnx": True, "memory": True})

@@ -1,7 +1,7 @@
 """Means over seeds, worked by hand."""
 
-from eat.evaluation.seeds import seed_table
-from eat.evaluation.tables import Row, make_row
+from eat.evaluation.between_runs.seeds import seed_table
+from eat.evaluation.report.table import Row, make_row
 
 VARYING = ("pruner", "seed")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from eat.evaluation.console import delta_text, speedup_text
-from eat.evaluation.rows import is_point, row_label
-from eat.evaluation.tables import COLUMNS, make_row, number, read_rows, render, write_rows
+from eat.evaluation.report.console import delta_text, speedup_text
+from eat.evaluation.report.rows import is_point, row_label
+from eat.evaluation.report.table import COLUMNS, make_row, number, read_rows, render, write_rows
 
 
 def test_columns_are_those_of_the_architecture() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eat.models.classifier import AdaptiveForSequenceClassification
-from tests.evaluation.conftest import make_batches, make_model
+from tests.made.models import make_batches, make_model
 
 TEMPERATURES = [0.5, 3.0, 1.25, 0.8]
 

@@ -9,9 +9,9 @@ import torch
 
 from eat.models.certificate import model_fingerprint
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.profile import Profile, measure
-from tests.evaluation.conftest import EXIT, make_batches
-from tests.evaluation.conftest import make_model as make_random_model
+from eat.traces.profile import Profile, measure
+from tests.made.models import EXIT, make_batches
+from tests.made.models import make_model as make_random_model
 
 Model = AdaptiveForSequenceClassification
 # Norms of an untrained model's rows tie but for rounding: they would not tell which tokens leave in which batch.

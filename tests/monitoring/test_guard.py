@@ -12,7 +12,7 @@ import torch
 from eat.models.stream import Prediction
 from eat.monitoring import DriftGuard
 from eat.packed import AdaptiveOutput
-from tests.evaluation.conftest import make_batches
+from tests.made.models import make_batches
 from tests.monitoring.conftest import NEVER, PRUNER, answer, certificate_for, drifted, equal, fire, make_model, padded
 
 

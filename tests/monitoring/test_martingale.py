@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eat.models.profile import BINS, QUANTITIES, Profile
 from eat.monitoring.martingale import (
     JUMP_RATES,
     SHIFT,
@@ -17,6 +16,7 @@ from eat.monitoring.martingale import (
     money_waiting,
     smoothed_p_values,
 )
+from eat.traces.profile import BINS, QUANTITIES, Profile
 
 DEPTHS = np.arange(1, 7)
 CERTIFIED = np.array([0.0, 0.5, 0.2, 0.1, 0.1, 0.1])  # mean depth 3.1

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eat.monitoring import DriftGuard
-from tests.evaluation.conftest import make_batches
+from tests.made.models import make_batches
 
 parser = pytest.importorskip("prometheus_client.parser")
 ODD = 'a "quoted" \\ back\nslash'

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from eat.monitoring import DriftGuard
-from tests.evaluation.conftest import make_batches
+from tests.made.models import make_batches
 from tests.monitoring.conftest import NEVER, fire, padded
 
 

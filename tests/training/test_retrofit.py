@@ -9,7 +9,7 @@ from transformers import AutoModel, AutoTokenizer, GPT2Config, GPT2ForSequenceCl
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.training.backbones import TinyBackbone, TrainingBackbone
 from eat.training.retrofit import ClassifierBackbone, build_retrofit
-from tests.evaluation.conftest import TASK
+from tests.made.models import TASK
 from tests.reference.tiny import MODEL_TYPES, batch_of, pad_id, tiny_hugging_face
 
 THREE = dataclasses.replace(TASK, label_names=("bad", "fair", "good"), num_labels=3)

@@ -1,0 +1,1 @@
+"""What answers a batch: one file for each engine."""

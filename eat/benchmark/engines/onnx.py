@@ -1,0 +1,124 @@
+"""ONNX Runtime as a contender: the dense Hugging Face model exported, in float32 and with int8 products.
+
+Both graphs are what ONNX Runtime runs fastest on a CPU among those tried: the fused attention operator, no batch or
+length fixed. They are measured on padded batches, like the Hugging Face model that they come from.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from transformers import PreTrainedModel
+
+from eat.benchmark.calls import Call, Encoded, padded
+
+REQUIRED = ("onnx", "onnxruntime", "onnxscript")
+OPSET = 23  # the first with an operator for attention, which is faster than its parts
+# Fusing the residual sum into the norm made whole models 15 % slower on a CPU (ONNX Runtime 1.31, AVX-512).
+SLOW_FUSIONS = ["SkipLayerNormFusion"]
+INT8_OPERATORS = ["MatMul", "Gemm", "Gather"]  # with attention among them the runtime refuses the graph
+FILES = ("dense.onnx", "dense_int8.onnx")
+
+
+def why_not(device: torch.device) -> str | None:
+    """Say why ONNX Runtime is not measured, or None where it is."""
+    missing = [name for name in REQUIRED if find_spec(name) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)} (pip install 'eat-transformers[onnx]')"
+    return None if device.type == "cpu" else f"measured on a CPU only, and this is {device.type}"
+
+
+def export_onnx(model: PreTrainedModel, folder: Path, *, token_types: bool) -> tuple[Path, Path]:
+    """Export a Hugging Face classifier, any batch size and any length.
+
+    Args:
+        model: In float32, on the CPU.
+        folder: Where both files go.
+        token_types: Whether the graph takes ``token_type_ids``.
+
+    Returns:
+        The float32 file and the one with int8 weights and dynamically quantised products.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    exact, int8 = (folder / name for name in FILES)
+    inputs = {"input_ids": torch.full((2, 8), 5), "attention_mask": torch.ones(2, 8, dtype=torch.int64)}
+    inputs |= {"token_type_ids": torch.zeros(2, 8, dtype=torch.int64)} if token_types else {}
+    free = torch.export.Dim.DYNAMIC
+    with _quiet():
+        program = torch.onnx.export(
+            model,
+            kwargs=inputs,
+            dynamo=True,
+            dynamic_shapes={name: {0: free, 1: free} for name in inputs},
+            input_names=list(inputs),
+            output_names=["logits"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+        if program is None:
+            raise RuntimeError("torch.onnx.export returned no program, though dynamo=True promises one")
+        program.save(exact)
+        graph = onnx.load(exact)
+        del graph.graph.value_info[:]  # the exporter transposes weights but leaves their old shapes here
+        quantize_dynamic(graph, int8, weight_type=QuantType.QInt8, op_types_to_quantize=INT8_OPERATORS)
+    return exact, int8
+
+
+def onnx_call(path: Path, pad_token_id: int) -> Call:
+    """Answer batches with ONNX Runtime on padded arrays, with as many threads as torch has at the time.
+
+    A session belongs to a number of threads: where that changes, the next call opens another one first.
+
+    Args:
+        path: The exported file.
+        pad_token_id: Fills shorter examples.
+    """
+    sessions: dict[int, Any] = {}
+
+    def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
+        threads = torch.get_num_threads()
+        if threads not in sessions:
+            sessions.clear()
+            sessions[threads] = _session(path, threads)
+        inputs = padded(batch, pad_token_id, torch.device("cpu"))
+        inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))  # the graph asks for it always
+        logits: np.ndarray = sessions[threads].run(["logits"], {key: ids.numpy() for key, ids in inputs.items()})[0]
+        return logits
+
+    return call
+
+
+def _session(path: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # Its threads wait busily for work; between two runs they would take the processor from the next contender.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide the exporter's and the quantiser's advice: on operators not used, on passes not needed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

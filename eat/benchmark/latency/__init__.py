@@ -1,0 +1,1 @@
+"""Predict what a call takes, and plan for a budget."""

@@ -1,0 +1,154 @@
+"""Operating points that a plan chooses among: their quality on held-out texts, their predicted cost, and the choice."""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from eat.benchmark.contenders import PADDED
+from eat.benchmark.latency.fit import Calibration
+from eat.benchmark.latency.model import take
+from eat.evaluation.findings import FULL_DEPTH
+from eat.exits import EXITS, build_exit
+from eat.traces.quality import metric_values
+from eat.traces.replay import (
+    FINE_THRESHOLDS,
+    THRESHOLDS,
+    ExitSpec,
+    Replay,
+    label,
+    normalised,
+    replay,
+    suits,
+    sweep_specs,
+    with_thresholds,
+)
+from eat.traces.trace import Trace
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """An operating point with what is known of it before it is measured.
+
+    Attributes:
+        exit: The exit's spec.
+        value: The primary metric on the threshold split.
+        latency_ms: Predicted mean time of a call.
+        latency_ms_p50: Predicted median over calls.
+        latency_ms_p95: Predicted 95th percentile over calls.
+        speedup: Predicted, over Hugging Face SDPA on padded batches of the same size.
+    """
+
+    exit: ExitSpec
+    value: float
+    latency_ms: float
+    latency_ms_p50: float
+    latency_ms_p95: float
+    speedup: float
+
+
+def candidate_points(
+    trace: Trace,
+    criteria: Sequence[str] = tuple(EXITS),
+    thresholds: Sequence[float] | None = None,
+    veto_margin: float | None = None,
+) -> Iterator[tuple[ExitSpec, Replay]]:
+    """Yield every operating point that decides differently on a trace: criteria, thresholds and patience.
+
+    Criteria that do not read what the model predicts are left out.
+
+    Args:
+        trace: The split on which decisions are compared.
+        criteria: Names of the exits to try.
+        thresholds: Values to try instead of `FINE_THRESHOLDS`, and of `THRESHOLDS` beside patience.
+        veto_margin: That of every criterion that can have one.
+
+    Raises:
+        ValueError: If a threshold is out of range.
+    """
+    seen = set()
+    for name in criteria:
+        for spec in _specs(name, len(trace.head_depths), thresholds, veto_margin):
+            criterion = build_exit(spec)
+            if not suits(criterion, trace):
+                continue
+            run = replay(trace, criterion)
+            decisions = (criterion.active, run.exit_depth.tobytes())
+            if decisions not in seen:
+                seen.add(decisions)
+                yield spec, run
+
+
+def predict_candidates(
+    trace: Trace, rows: Int[np.ndarray, " texts"], calibration: Calibration
+) -> tuple[Candidate, ...]:
+    """Say of every operating point what it is worth on a whole split, and what it will cost on some of its texts.
+
+    Args:
+        trace: The threshold split.
+        rows: The texts that calls are made of, in the order in which they are answered.
+        calibration: What was measured on the machine.
+    """
+    metric = trace.task.metrics[0]
+    candidates = []
+    for spec, run in candidate_points(trace):
+        ms = calibration.latency.predict_ms(take(run, rows), early_heads=build_exit(spec).active)
+        candidates.append(
+            Candidate(
+                exit=spec,
+                value=metric_values(trace.task, trace.labels, run.logits)[metric],
+                latency_ms=float(ms.mean()),
+                latency_ms_p50=float(np.percentile(ms, 50)),
+                latency_ms_p95=float(np.percentile(ms, 95)),
+                speedup=calibration.baseline_ms[PADDED] / float(ms.mean()),
+            )
+        )
+    return tuple(candidates)
+
+
+def choose(
+    candidates: Sequence[Candidate], *, latency_ms: int | float | None = None, speedup: int | float | None = None
+) -> Candidate:
+    """Pick the most accurate candidate that fits one budget; of equally accurate ones the fastest.
+
+    Args:
+        candidates: Full depth among them.
+        latency_ms: Longest mean time of a call.
+        speedup: Smallest speed-up over Hugging Face SDPA on padded batches.
+
+    Raises:
+        ValueError: If none fits; the message names the fastest and what it would cost.
+    """
+    fitting = [
+        c
+        for c in candidates
+        if (latency_ms is None or c.latency_ms <= latency_ms) and (speedup is None or c.speedup >= speedup)
+    ]
+    if fitting:
+        return max(fitting, key=lambda c: (-math.inf if math.isnan(c.value) else c.value, -c.latency_ms))
+    fastest = min(candidates, key=lambda c: c.latency_ms)
+    full = next(c for c in candidates if c.exit == FULL_DEPTH)
+    budget = f"plan.latency_ms={latency_ms:g}" if latency_ms is not None else f"plan.speedup={speedup:g}"
+    raise ValueError(
+        f"{budget}: no operating point is predicted to be that fast. The fastest, {label(fastest.exit)}, needs "
+        f"{fastest.latency_ms:.2f} ms per call ({fastest.speedup:.2f}x Hugging Face SDPA, padded) and costs "
+        f"{100 * (full.value - fastest.value):.2f} points on the threshold split ({fastest.value:.4f} instead of "
+        f"{full.value:.4f} at full depth); ask for no more than that, or train with an earlier head or more pruning"
+    )
+
+
+def _specs(
+    name: str, num_heads: int, thresholds: Sequence[float] | None, veto_margin: float | None
+) -> tuple[ExitSpec, ...]:
+    """List a criterion's operating points: fine thresholds, or every patience with coarser ones."""
+    parameters = inspect.signature(EXITS[name]).parameters
+    spec = normalised({"name": name} | ({"veto_margin": veto_margin} if "veto_margin" in parameters else {}))
+    if "patience" not in parameters:
+        return sweep_specs(spec, num_heads, thresholds or FINE_THRESHOLDS)
+    specs = [dict(spec, patience=patience) for patience in range(1, max(2, num_heads))]
+    without = specs if parameters["threshold"].default is None else []
+    coarse = thresholds or THRESHOLDS
+    return (*without, *(more for one in specs for more in with_thresholds(one | {"threshold": 1.0}, coarse)))

@@ -1,0 +1,156 @@
+"""The static shortcut: the first n layers and a head there, for everybody. What leaves early must beat it.
+
+A run trained with ``backbone.num_layers=n`` has a head trained for it. Without one, the early heads of the model
+itself give shortcuts of the same cost.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from eat.benchmark.contenders import all_off
+from eat.evaluation.findings import FULL_DEPTH, Findings, all_off_traces, same_examples
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.runs.finished import FinishedRun
+from eat.traces.costs import Costs
+from eat.traces.quality import measure_point
+from eat.traces.record import are_current, read_traces
+from eat.traces.trace import Trace
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shortcut:
+    """A shallower model with everything off.
+
+    Attributes:
+        name: Unique in a benchmark.
+        model: The model.
+        trace: What it answers on the main split, at its one head.
+        run: Name of the run that it was trained in; None where it is the model's own first layers.
+    """
+
+    name: str
+    model: AdaptiveForSequenceClassification
+    trace: Trace
+    run: str | None
+
+    def facts(self, findings: Findings) -> dict[str, Any]:
+        """Return what a benchmark's file keeps of it: size, quality on the main split, work; JSON values only."""
+        full = findings.traces[findings.main]
+        point = measure_point(self.trace, FULL_DEPTH, Costs(self.trace), full.all_logits[:, -1])
+        dense = float(Costs(findings.dense_traces[findings.main]).dense.mean())
+        delta = point.delta
+        return {
+            "num_layers": self.trace.num_layers,
+            "run": self.run,
+            "metrics": point.metrics,
+            "delta": None if delta is None else [delta.points, delta.low, delta.high],
+            "ece": point.ece,
+            "gflops": point.gflops,
+            "flops_ratio": point.gflops * 1e9 / dense,
+        }
+
+
+def find_shortcuts(
+    model: AdaptiveForSequenceClassification, findings: Findings, runs: Sequence[str | Path], device: str
+) -> list[Shortcut]:
+    """List the shortcuts of a model: runs that were trained shallow, then its own early heads.
+
+    Args:
+        model: The model.
+        findings: Its findings.
+        runs: Run folders, each trained with ``backbone.num_layers``.
+        device: Where to load their models.
+
+    Raises:
+        ValueError: If a run is no shortcut of this model, or two have the same number of layers.
+    """
+    trained = [trained_shortcut(FinishedRun(run), model, findings, device) for run in runs]
+    names = [shortcut.name for shortcut in trained]
+    if len(set(names)) != len(names):
+        raise ValueError(f"benchmark.shortcut_runs: expected runs of different numbers of layers, got {names}")
+    dense = findings.dense_traces[findings.main]
+    own = [
+        Shortcut(f"first_{n}_layers", truncated(model, n), truncated_trace(dense, n), None)
+        for n in model.head_depths[:-1]
+    ]
+    return trained + own
+
+
+def trained_shortcut(
+    run: FinishedRun, model: AdaptiveForSequenceClassification, findings: Findings, device: str
+) -> Shortcut:
+    """Load a run that was trained shallow.
+
+    Raises:
+        ValueError: If it is not shallower than the model, answered other examples, or its traces are not its weights'.
+    """
+    shallow = run.load_model(device)
+    if shallow.num_layers >= model.num_layers:
+        raise ValueError(
+            f"benchmark.shortcut_runs: expected runs with fewer layers than the model's {model.num_layers}, "
+            f"got {run.name} with {shallow.num_layers}; train it with backbone.num_layers=n"
+        )
+    if not are_current(run):
+        raise ValueError(
+            f"benchmark.shortcut_runs: the traces of {run.name} are not its weights'; evaluate it first: "
+            f"python evaluate.py run={run.folder} stages=[quality]"
+        )
+    trace = same_examples(
+        "benchmark.shortcut_runs", all_off_traces(read_traces(run)), findings.traces[findings.main], findings.main
+    )
+    last = truncated_trace(trace, trace.num_layers)
+    return Shortcut(f"static_{shallow.num_layers}_layers", all_off(shallow), last, run.name)
+
+
+def truncated(model: AdaptiveForSequenceClassification, depth: int) -> AdaptiveForSequenceClassification:
+    """Return the first layers of a model with the head there and everything off; weights are shared.
+
+    Args:
+        model: The model; it is not changed.
+        depth: A depth with a head.
+
+    Raises:
+        ValueError: If there is no head at that depth.
+    """
+    if depth not in model.head_depths:
+        raise ValueError(f"depth: expected one with a head, {list(model.head_depths)}, got {depth}")
+    twin = all_off(model)
+    config, encoder = twin.config, twin.encoder
+    config.backbone = {**(config.backbone or {}), "num_layers": depth}
+    config.heads = {**(config.heads or {}), "depths": [depth]}
+    config.check()
+    twin.backbone = dataclasses.replace(twin.backbone, num_layers=depth)
+    encoder.blocks = nn.ModuleList(list(encoder.blocks)[:depth])
+    encoder.heads = nn.ModuleDict({str(depth): encoder.heads[str(depth)]})
+    encoder.head_depths = (depth,)
+    return twin
+
+
+def truncated_trace(trace: Trace, depth: int) -> Trace:
+    """Return what `truncated` answers, from the trace of the encoder with everything off.
+
+    Raises:
+        ValueError: If there is no head at that depth.
+    """
+    if depth not in trace.head_depths:
+        raise ValueError(f"depth: expected one with a head, {list(trace.head_depths)}, got {depth}")
+    head = trace.head_depths.index(depth)
+    kept = np.array(trace.tokens_kept[:, : depth + 1])
+    kept[:, -1] = 0
+    config: Mapping[str, Any] = trace.metadata["config"]
+    shallow = {
+        "backbone": {**config["backbone"], "num_layers": depth},
+        "heads": {**config["heads"], "depths": [depth]},
+    }
+    return dataclasses.replace(
+        trace,
+        all_logits=trace.all_logits[:, head : head + 1],
+        tokens_kept=kept,
+        head_depths=(depth,),
+        metadata={**trace.metadata, "config": {**config, **shallow}},
+    )

@@ -1,0 +1,65 @@
+"""Tokenisation as a contender's companion: the time from texts to token ids, measured in the same rounds."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from transformers import PreTrainedTokenizerBase
+
+from eat.benchmark.calls import Call
+from eat.data import TextDataModule
+from eat.data.encoding import encode, template_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """The texts of a benchmark's examples and what makes token ids of them.
+
+    Attributes:
+        rows: The texts of each example, one or a pair.
+        call: Texts of a batch in, token ids out.
+    """
+
+    rows: Sequence[Sequence[str]]
+    call: Call
+
+
+def texts_of(data: TextDataModule, split: str, index: Sequence[int]) -> Texts:
+    """Return the texts of some examples, with the call that makes of them what the models are given."""
+    rows = data.splits[split]
+    names = [name for name in ("text", "text_pair") if name in rows.column_names]
+    texts = [tuple(rows[i][name] for name in names) for i in index]
+    return Texts(texts, tokenizer_call(data.tokenizer, len(names), data.max_length))
+
+
+def tokenizer_call(tokenizer: PreTrainedTokenizerBase, num_texts: int, max_length: int) -> Call:
+    """Make token ids of batches of texts, cut and with special tokens, on one thread.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        num_texts: Texts of an example, 1 or 2.
+        max_length: Longest example in tokens.
+    """
+    template = template_of(tokenizer, num_texts)
+
+    def call(batch: Sequence[Sequence[str]]) -> list[list[int]]:
+        with _one_thread():
+            encoded = encode(list(zip(*batch, strict=True)), tokenizer, template, max_length)
+        return [template.ids(texts) for texts in encoded]
+
+    return call
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep the tokenizers library to one thread; it takes all cores else, whatever torch was told."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before

@@ -1,0 +1,177 @@
+"""What early exits are worth in several runs: for each criterion one chosen point, and what can be certified of it."""
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from eat.evaluation.certify.certificate import CertifySettings, make_certificate
+from eat.evaluation.criteria import criterion_specs
+from eat.evaluation.findings import FULL_DEPTH, THRESHOLD_SPLIT, reported_trace
+from eat.evaluation.report.rows import point_rows
+from eat.evaluation.report.table import Row
+from eat.exits import EXITS
+from eat.runs.finished import FinishedRun
+from eat.traces.costs import Costs
+from eat.traces.grid import exit_heads, measure_grid
+from eat.traces.quality import Point, measure_point
+from eat.traces.record import read_traces
+from eat.traces.replay import ExitSpec
+from eat.traces.trace import Trace
+
+log = logging.getLogger(__name__)
+
+DROPS = (0.005, 0.01, 0.02)
+"""Losses to full depth that are certified: 0.5, 1 and 2 points of accuracy."""
+CONFIDENCE = 0.95
+ALL = "all"
+"""Stands for the choice among all criteria."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Certified:
+    """A certified operating point.
+
+    Attributes:
+        exit: The exit's spec.
+        avg_depth: Mean depth at which examples of the certification split leave.
+        point: The same point on the reported split, which neither chose nor certified it.
+    """
+
+    exit: ExitSpec
+    avg_depth: float
+    point: Point
+
+
+@dataclasses.dataclass(frozen=True)
+class ExitLine:
+    """One criterion, or the choice among all, in one run.
+
+    Attributes:
+        criterion: Its name, or `ALL`.
+        chosen: On the reported split: the point chosen on the threshold split to go through half of the layers on
+            average; None where no point goes through so few.
+        held_out: The primary metric of the same point on the threshold split.
+        certified: One for each of `DROPS`; None where nothing but full depth could be certified, or was not tried.
+    """
+
+    criterion: str
+    chosen: Point | None
+    held_out: float | None
+    certified: tuple[Certified | None, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ExitTable:
+    """All criteria in one run.
+
+    Attributes:
+        run: The run.
+        reported: Trace of the split that points are shown on.
+        full_depth: Full depth there; its ``delta_dense`` is to the dense run of the table, where there is one.
+        lines: The criteria in the order of their table, the choice among all of them last.
+    """
+
+    run: FinishedRun
+    reported: Trace
+    full_depth: Point
+    lines: tuple[ExitLine, ...]
+
+
+def make_exit_tables(runs: Sequence[FinishedRun]) -> list[ExitTable]:
+    """Compare criteria in each run that has early heads and a threshold split; empty where none has.
+
+    A run without early heads among them, if there is just one, is the dense run that the full depth of the others is
+    compared with.
+    """
+    traces = {run: read_traces(run) for run in runs}
+    early = [run for run in runs if THRESHOLD_SPLIT in traces[run] and len(reported_trace(traces[run]).head_depths) > 1]
+    dense = [reported_trace(traces[run]) for run in runs if len(reported_trace(traces[run]).head_depths) == 1]
+    return [_exit_table(run, traces[run], dense[0] if len(dense) == 1 else None) for run in early]
+
+
+def halfway_point(held_out: Trace, specs: Sequence[ExitSpec]) -> ExitSpec | None:
+    """Choose on the threshold split how to go through half of the layers on average, or a little less.
+
+    A point fits where its mean depth and one standard error of it are within half, so that other texts mostly stay
+    within half as well. Of the points that differ in their threshold alone the deepest that fits stands for all, rather
+    than the most accurate: so many thresholds differ by chance. Among those the most accurate is taken, then the
+    cheapest.
+
+    Args:
+        held_out: Trace of the threshold split.
+        specs: The operating points.
+
+    Returns:
+        The point; None where none goes through so few layers.
+    """
+    grid = measure_grid(held_out, specs)
+    depths = np.asarray(held_out.head_depths)[exit_heads(held_out, specs)]
+    upper = grid.avg_depth + depths.std(axis=1) / np.sqrt(len(held_out))
+    best: dict[str, tuple[float, float, int]] = {}
+    for i, spec in enumerate(specs):
+        family, depth = repr({**spec, "threshold": None}), float(grid.avg_depth[i])
+        if upper[i] <= held_out.num_layers / 2 and depth > best.get(family, (0.0, 0.0, 0))[0]:
+            best[family] = (depth, float(grid.values[i]), i)
+    if not best:
+        return None
+    return specs[max(best.values(), key=lambda point: (point[1], -grid.flops_ratio[point[2]]))[2]]
+
+
+def _exit_table(run: FinishedRun, traces: Mapping[str, Trace], dense: Trace | None) -> ExitTable:
+    held_out, reported = traces[THRESHOLD_SPLIT], reported_trace(traces)
+    costs, full = Costs(reported), reported.all_logits[:, -1]
+    same = dense is not None and np.array_equal(dense.labels, reported.labels)
+    dense_logits = dense.all_logits[:, -1] if dense is not None and same else None
+    specs = {name: tuple(criterion_specs(name, held_out)) for name in EXITS if name != FULL_DEPTH["name"]}
+    specs = {name: points for name, points in specs.items() if points}
+    halfway = {name: halfway_point(held_out, points) for name, points in specs.items()}
+    halfway[ALL] = halfway_point(held_out, [spec for spec in halfway.values() if spec is not None])
+    lines = [
+        ExitLine(
+            name,
+            None if spec is None else measure_point(reported, spec, costs, full),
+            None if spec is None else float(measure_grid(held_out, [spec]).values[0]),
+            tuple(_certified(run, traces, drop, () if name == ALL else (name,)) for drop in DROPS),
+        )
+        for name, spec in halfway.items()
+    ]
+    return ExitTable(run, reported, measure_point(reported, FULL_DEPTH, costs, full, dense_logits), tuple(lines))
+
+
+def _certified(
+    run: FinishedRun, traces: Mapping[str, Trace], drop: float, criteria: tuple[str, ...]
+) -> Certified | None:
+    settings = CertifySettings(max_drop=drop, confidence=CONFIDENCE, criteria=criteria)
+    try:
+        certificate = make_certificate({run.name: traces}, settings)["certificate"]
+    except ValueError as error:  # a split that is missing, too small or unfit, or nobody leaves early
+        log.info("%s, %s: %s", run.name, ", ".join(criteria) or ALL, error)
+        return None
+    if certificate is None:
+        return None
+    reported = reported_trace(traces)
+    point = measure_point(reported, certificate["exit"], Costs(reported), reported.all_logits[:, -1])
+    return Certified(certificate["exit"], certificate["average_depth"], point)
+
+
+def exit_points(table: ExitTable) -> Iterator[tuple[Point, str]]:
+    """Yield every point of a table with a note of what it is."""
+    yield table.full_depth, "full depth"
+    for line in table.lines:
+        among = "the best of all criteria, " if line.criterion == ALL else ""
+        if line.chosen is not None:
+            yield line.chosen, f"{among}half of the layers on the threshold split"
+        for drop, certified in zip(DROPS, line.certified, strict=True):
+            if certified is not None:
+                yield certified.point, f"{among}accuracy gap certified at {drop:g} with {CONFIDENCE:.0%} confidence"
+
+
+def exit_rows(tables: Sequence[ExitTable]) -> list[Row]:
+    """Return every point of the tables as a results row, on the reported split."""
+    return [
+        point_rows(table.run, table.reported, [point])[0] | {"note": note}
+        for table in tables
+        for point, note in exit_points(table)
+    ]

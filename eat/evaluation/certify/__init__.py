@@ -1,0 +1,1 @@
+"""Certify an operating point: losses, tests, sequences of points, the certificate."""

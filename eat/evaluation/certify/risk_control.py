@@ -1,0 +1,149 @@
+"""Risk control: which operating points of a sequence are certified, at a stated confidence or in expectation.
+
+The sequence, from cautious to fast, is fixed before the calibration losses are seen. Everything here is pure; leading
+axes of the totals are independent draws, so that a simulation is one call.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num
+
+from eat.evaluation.certify.p_values import (
+    ROUNDING,
+    Sizes,
+    Totals,
+    binomial_p_value,
+    binomial_upper_bound,
+    hoeffding_bentkus_p_value,
+    hoeffding_bentkus_upper_bound,
+)
+
+
+@runtime_checkable
+class RiskTest(Protocol):
+    """Decides from a sum of losses whether a risk is controlled."""
+
+    def passes(self, total: Totals, examples: Sizes) -> Bool[np.ndarray, "..."]:
+        """Return True where it is, each sum taken alone."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class BinomialTest:
+    """Exact test of losses that are 0 or 1: the mean loss exceeds ``max_risk`` with p-value <= 1 - ``confidence``.
+
+    Attributes:
+        max_risk: The bound, in (0, 1).
+        confidence: Of the certificate, in (0, 1).
+    """
+
+    max_risk: float
+    confidence: float
+
+    def p_value(self, total: Totals, examples: Sizes) -> Float[np.ndarray, "..."]:
+        """Return the p-values of sums of losses."""
+        return binomial_p_value(total, examples, self.max_risk)
+
+    def passes(self, total: Totals, examples: Sizes) -> Bool[np.ndarray, "..."]:
+        """Return True where the risk is certified to be at most the bound, each sum taken alone."""
+        return self.p_value(total, examples) <= 1 - self.confidence
+
+    def upper_bound(self, total: Totals, examples: int) -> Float[np.ndarray, "..."]:
+        """Return the smallest bounds that would pass."""
+        return binomial_upper_bound(total, examples, self.confidence)
+
+
+class HoeffdingBentkusTest(BinomialTest):
+    """The same for real-valued losses in [0, 1]."""
+
+    def p_value(self, total: Totals, examples: Sizes) -> Float[np.ndarray, "..."]:
+        """Return the p-values of sums of losses."""
+        return hoeffding_bentkus_p_value(total, examples, self.max_risk)
+
+    def upper_bound(self, total: Totals, examples: int) -> Float[np.ndarray, "..."]:
+        """Return the smallest bounds that would pass."""
+        return hoeffding_bentkus_upper_bound(total, examples, self.confidence)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpectationBound:
+    """Conformal Risk Control (Angelopoulos et al. 2022, arXiv:2208.02814, eq. 4) for losses in [0, 1].
+
+    Attributes:
+        max_risk: The bound on the expected loss of a new example, over calibration sets too.
+    """
+
+    max_risk: float
+
+    def passes(self, total: Totals, examples: Sizes) -> Bool[np.ndarray, "..."]:
+        """Return True where n / (n + 1) mean + 1 / (n + 1) <= bound; the losses must not fall along the sequence."""
+        return np.asarray((total + 1) / (np.asarray(examples) + 1) <= self.max_risk + ROUNDING)
+
+
+def certified_prefix(passes: Bool[np.ndarray, "*draws points"]) -> Int[np.ndarray, "*draws"]:
+    """Count the points before the first that does not pass.
+
+    This is fixed-sequence testing (Learn then Test, Angelopoulos et al. 2021, arXiv:2110.01052): each hypothesis is
+    tested at the full level, in an order fixed beforehand, and the first that stands ends the test; with probability at
+    least the confidence, all points counted have a risk within the bound.
+    """
+    return np.asarray(np.cumprod(passes, axis=-1).sum(axis=-1))
+
+
+def monotone(losses: Num[np.ndarray, "points examples"]) -> Num[np.ndarray, "points examples"]:
+    """Return each example's largest loss so far along a sequence from cautious to fast.
+
+    Conformal Risk Control needs losses that never fall along the sequence; this is the smallest such loss that is at
+    least the given one, so that a bound on its mean bounds the loss itself.
+    """
+    return np.maximum.accumulate(losses, axis=0)
+
+
+def pareto_chain(
+    risk: Float[np.ndarray, " points"], ties: Float[np.ndarray, " points"], cost: Float[np.ndarray, " points"]
+) -> Int[np.ndarray, " chain"]:
+    """Order the Pareto front of several knobs from the least risk to the least cost.
+
+    Pareto Testing (Laufer-Goldshtein et al. 2023, arXiv:2210.07913): front and order come from one split, and the
+    certificate from another, by fixed-sequence testing along the front. Order by risk is order by p-value there.
+    On a small split many points have the same risk, above all none; where they do, a smoother loss tells them apart,
+    so that the front keeps cautious points in between.
+
+    Args:
+        risk: Mean loss of each point on the threshold split.
+        ties: A second loss that decides between equal risks.
+        cost: What a point costs.
+
+    Returns:
+        Indices of the points that no other beats in both; along them risk rises and cost falls.
+    """
+    if len(risk) == 0:
+        return np.zeros(0, dtype=np.int64)
+    order = np.lexsort((cost, ties, np.round(risk, 12)))
+    cheapest_before = np.minimum.accumulate(np.concatenate(([np.inf], cost[order][:-1])))
+    return order[cost[order] < cheapest_before]
+
+
+def cost_chain(
+    families: Sequence[str], risk: Float[np.ndarray, " points"], cost: Float[np.ndarray, " points"], max_risk: float
+) -> Int[np.ndarray, " chain"]:
+    """Choose one family of points, whose only knob is a threshold, and order it from dear to cheap.
+
+    Args:
+        families: Name of each point's family.
+        risk: Mean loss of each point on the threshold split.
+        cost: What a point costs.
+        max_risk: The family is taken that has the cheapest point within this risk.
+
+    Returns:
+        Indices of the family's points; equally dear ones by risk.
+    """
+    if len(risk) == 0:
+        return np.zeros(0, dtype=np.int64)
+    fitting = np.flatnonzero(risk <= max_risk + ROUNDING)
+    chosen = families[fitting[np.argmin(cost[fitting])]] if len(fitting) else families[int(np.argmin(risk))]
+    members = np.flatnonzero([family == chosen for family in families])
+    return members[np.lexsort((risk[members], -cost[members]))]

@@ -1,0 +1,93 @@
+"""The certificate inside the saved model: in its configuration, where loading applies it, and on its card."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eat.files import write_text
+from eat.models.certificate import model_fingerprint
+from eat.runs.finished import FinishedRun
+
+BEGIN, END = "<!-- certificate: written by evaluate.py -->", "<!-- end of certificate -->"
+
+
+def store_certificate(run: FinishedRun, certificate: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """Write a certificate into a run's saved model, which from then on loads at the certified point.
+
+    The run's own operating point in ``config.yaml``, which its report is about, stays what it was, and so do the
+    traces: they hold for every exit. Each file is replaced whole or not at all, and writing twice changes nothing.
+
+    Args:
+        run: The run, with weights that its traces were made with.
+        certificate: What `eat.evaluation.certify.certificate.make_certificate` granted.
+        text: What the model card says of it, as Markdown.
+
+    Returns:
+        The certificate with the fingerprint of the model that it is about.
+    """
+    folder = run.folder / "model"
+    stored = {**certificate, "model": model_fingerprint(run.load_model("cpu"))}
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"exit": certificate["exit"], "certificate": stored}
+    write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")  # as Hugging Face does
+    card = folder / "README.md"
+    write_text(card, with_section(card.read_text(encoding="utf-8") if card.is_file() else new_card(run.name), text))
+    return stored
+
+
+def fallback(reference: FinishedRun, chosen: FinishedRun) -> dict[str, Any]:
+    """Say how the certified model falls back to the full depth that its losses were measured against.
+
+    Args:
+        reference: The run whose full depth that is.
+        chosen: The run whose model is certified.
+
+    Returns:
+        Nothing where both are one; else ``fallback``: the pruner that the same weights run with there, or None for it
+        where the weights are others.
+    """
+    if chosen.folder.resolve() == reference.folder.resolve():
+        return {}
+    same = reference.has_weights and reference.weights_digest() == chosen.weights_digest()
+    return {"fallback": {"pruner": reference.model_config()["pruner"] if same else None}}
+
+
+def caveat(run: FinishedRun) -> str | None:
+    """Say what a certificate of a retrofitted classifier rests on; None where our own training held the split out."""
+    source = run.config.get("retrofit")
+    if source is None or _held_out_alike(run, Path(source)):
+        return None
+    return (
+        f"The weights were fine-tuned elsewhere ({Path(source).name}): the certificate holds only if none of the rows "
+        "of the certification split were among what they were trained on."
+    )
+
+
+def _held_out_alike(run: FinishedRun, source: Path) -> bool:
+    """Return True where a retrofit's source is a run of ours that held out the same rows."""
+    if not (source / "config.yaml").is_file():
+        return False
+    theirs = FinishedRun(source).config
+    keys = ("threshold_examples", "certification_examples", "root")
+    held_out = [(c["task"], c["seed"], [c["data"].get(key) for key in keys]) for c in (run.config, theirs)]
+    return held_out[0] == held_out[1]
+
+
+def with_section(card: str, text: str) -> str:
+    """Put a certificate's section into a model card, in the place of an older one."""
+    section = f"{BEGIN}\n\n{text.strip()}\n\n{END}"
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if pattern.search(card):
+        return pattern.sub(lambda _: section, card)
+    return f"{card.rstrip()}\n\n{section}\n"
+
+
+def new_card(name: str) -> str:
+    """Begin a model card."""
+    return (
+        "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags: [eat, early-exit]\n---\n\n"
+        f"# {name}\n\nA text classifier in which tokens are pruned and sequences leave early. After `import eat`, "
+        "`AutoModelForSequenceClassification.from_pretrained` loads it.\n"
+    )

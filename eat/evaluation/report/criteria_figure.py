@@ -1,0 +1,84 @@
+"""The figure of all exit criteria: quality against executed work, and against predicted latency where it is known."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from eat.evaluation.criteria import Comparison
+from eat.evaluation.report.figures import STYLE, metric_name, save, value_range
+from eat.exits import EXITS
+from eat.traces.grid import Grid
+from eat.traces.trace import Trace
+
+LOOKS = (
+    *(("#0072B2", "-", "o"), ("#E69F00", "-", "s"), ("#D55E00", "-", "^"), ("#56B4E9", "--", "v")),
+    *(("#009E73", "-", "D"), ("#CC79A7", ":", "P"), ("#8C6D31", "-", "X"), ("#666666", "-", "<")),
+)
+"""Colour, line and marker of each criterion, in the order of the table; some criteria may decide alike."""
+
+
+Column = Callable[[Grid], Float[np.ndarray, " points"]]
+
+
+def draw_comparison(comparison: Comparison, trace: Trace, path: Path) -> None:
+    """Draw each criterion over its thresholds, a line for each patience; ring the front, chosen on the threshold split.
+
+    Args:
+        comparison: What to draw.
+        trace: Of the reported split.
+        path: The PNG to write.
+    """
+    times = comparison.latency_ms
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10.5 if times else 7.2, 4.4), layout="constrained")
+        panels = figure.subplots(1, 2 if times else 1, sharey=True, squeeze=False)[0]
+        _draw(panels[0], comparison, lambda grid: grid.flops_ratio)
+        panels[0].set(xlabel="executed FLOPs / dense, unpadded, full depth")
+        if times:
+            _draw(panels[1], comparison, times.__getitem__)
+            panels[1].set(xlabel="predicted mean time of a call, ms")
+        grids = (*comparison.criteria.values(), comparison.full_depth)
+        panels[0].set_ylim(*value_range(np.concatenate([grid.values for grid in grids]).tolist()))
+        task, split = trace.task, trace.metadata["split"]
+        panels[0].set_ylabel(f"{metric_name(task.metrics[0])}, {task.name} {split} ({len(trace):,} examples)")
+        if trace.all_logits.shape[2] == 2:
+            panels[0].set_title("with two classes confidence, entropy and margin decide alike")
+        panels[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+        save(figure, path)
+
+
+def _draw(axes: Axes, comparison: Comparison, cost: Column) -> None:
+    for name, grid in comparison.criteria.items():
+        colour, line, marker = LOOKS[list(EXITS).index(name) % len(LOOKS)]
+        label = name
+        for points in _lines(grid):
+            x, y = cost(grid)[points], grid.values[points]
+            axes.plot(x, y, line, color=colour, marker=marker, markersize=3, linewidth=0.8, alpha=0.7, label=label)
+            label = ""
+    full, front = comparison.full_depth, comparison.reported
+    axes.plot(cost(full), full.values, "*", color="black", markersize=10, linestyle="none", label="full depth")
+    axes.scatter(
+        cost(front),
+        front.values,
+        s=70.0,
+        facecolors="none",
+        edgecolors="black",
+        zorder=3.0,
+        label="Pareto front of all,\nchosen on the threshold split",
+    )
+
+
+def _lines(grid: Grid) -> Iterator[Int[np.ndarray, " points"]]:
+    """Yield the points that differ in their threshold alone: a line for each patience."""
+    patience = np.array([spec.get("patience") or 0 for spec in grid.specs])
+    thresholded = np.array(["threshold" in spec for spec in grid.specs])
+    for value in np.unique(patience):
+        for has_threshold in (False, True):
+            points = np.flatnonzero((patience == value) & (thresholded == has_threshold))
+            if len(points):
+                yield points

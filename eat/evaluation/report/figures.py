@@ -1,0 +1,242 @@
+"""Figures of a report. Colours are those of Okabe and Ito, told apart by colour-blind readers too."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from eat.benchmark.contenders import ONNX_FP32
+from eat.evaluation.findings import FULL_DEPTH, Findings
+from eat.evaluation.report.rows import LABELS, SHORTCUTS, row_label
+from eat.evaluation.report.table import Row
+from eat.exits import build_exit
+from eat.files import replacing
+from eat.ops.calibration import Reliability
+from eat.traces.quality import head_calibration
+from eat.traces.replay import label, replay, threshold_text
+from eat.traces.trace import Trace
+
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+STYLE: dict[Any, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "savefig.dpi": 160,
+}
+METRIC_NAMES = {"f1": "F1", "macro_f1": "macro F1", "matthews": "Matthews correlation"}
+
+
+def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
+    """Draw quality against measured latency at batch size 1 and against executed work, points labelled by threshold.
+
+    Args:
+        rows: Rows of `frontier.csv`.
+        split: The split to draw.
+        path: The PNG to write.
+    """
+    rows = [row for row in rows if row["split"] == split and row["value"] is not None]
+    threads = min((row["threads"] for row in rows if row["threads"] is not None), default=None)
+    timed = [row for row in rows if row["batch_size"] == 1 and row["threads"] == threads]
+    counted = _one_per_label([row for row in rows if row["flops_ratio"] is not None and row["engine"] in (None, "eat")])
+    panels = [(counted, _flops_ratio, "executed FLOPs / dense, unpadded, full depth", "counted")]
+    if timed:
+        panels.insert(0, (timed, _mean_latency, "mean latency at batch size 1, ms", f"measured, threads: {threads}"))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.75 * len(panels), 4.0), layout="constrained")
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (points, column, name, title) in zip(grid, panels, strict=True):
+            axes.set_ylim(*value_range([row["value"] for row in rows]))
+            _draw_points(axes, points, column)
+            axes.set(xlabel=name, title=title)
+        metric = metric_name(rows[0]["metric"])
+        grid[0].set_ylabel(f"{metric}, {rows[0]['task']} {split} ({rows[0]['examples']:,} examples)")
+        grid[0].legend(loc="best", fontsize=8)
+        save(figure, path)
+
+
+def draw_exits(findings: Findings, path: Path) -> None:
+    """Draw where examples leave at each swept point, and how many tokens are left against how many came in."""
+    trace = findings.traces[findings.main]
+    points = findings.points[findings.main]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        bottom = np.zeros(len(points))
+        exits = [replay(trace, build_exit(point.exit)).exit_depth for point in points]
+        shades = mpl.colormaps["viridis"](np.linspace(0.15, 0.9, len(trace.head_depths)))
+        for depth, shade in zip(trace.head_depths, shades, strict=True):
+            share = np.array([(depths == depth).mean() for depths in exits])
+            left.bar(range(len(points)), share, bottom=bottom, color=shade, width=0.85, label=f"depth {depth}")
+            bottom += share
+        names = [_short(point.exit) for point in points]
+        left.set_xticks(range(len(points)), names, rotation=90 if len(points) > 8 else 0, fontsize=7)
+        left.set(xlabel=findings.own["name"], ylabel="share of examples", ylim=(0, 1))
+        left.set_title("where examples leave")
+        left.grid(visible=False)
+        left.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+        for spec, colour in ((FULL_DEPTH, GREY), (findings.own, BLUE)):
+            name = "full depth" if spec == FULL_DEPTH else label(spec)
+            retention = replay(trace, build_exit(spec)).retention
+            right.plot(*_mean_by_length(trace.lengths, retention), "o-", color=colour, markersize=3, label=name)
+        right.set(xlabel="tokens that came in", ylabel="share in the last executed block", ylim=(0, 1.05))
+        right.set_title("retention")
+        right.legend(fontsize=8)
+        save(figure, path)
+
+
+def draw_calibration(raw: Trace, split: str, path: Path, temperatures: Sequence[float] | None = None) -> None:
+    """Draw each head's reliability, 15 bins, dots sized by examples: how often it is right against how sure it is.
+
+    Args:
+        raw: Raw logits of a split.
+        split: Its name.
+        path: The PNG to write.
+        temperatures: Of the heads; a head that has one other than 1 is drawn before and after.
+    """
+    before, after = head_calibration(raw), head_calibration(raw.divided(temperatures))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.6 * len(before) + 0.6, 3.3), layout="constrained")
+        panels = figure.subplots(1, len(before), squeeze=False, sharey=True)[0]
+        for axes, depth, temperature in zip(panels, before, temperatures or [1.0] * len(before), strict=True):
+            axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
+            if temperature == 1:
+                _draw_reliability(axes, *before[depth], BLUE, "raw")
+            else:
+                _draw_reliability(axes, *before[depth], ORANGE, "before")
+                _draw_reliability(axes, *after[depth], BLUE, f"after, T = {temperature:.2f}")
+            axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence")
+            axes.set_title(f"head {depth}")
+            axes.legend(loc="upper left", fontsize=7.5, handletextpad=0.2, borderaxespad=0.1)
+        figure.axes[0].set_ylabel(f"accuracy, {split}")
+        save(figure, path)
+
+
+def _draw_reliability(axes: Axes, error: float, bins: Reliability, colour: str, name: str) -> None:
+    counts = bins.counts.numpy()
+    there = counts > 0
+    points = bins.confidence.numpy()[there], bins.accuracy.numpy()[there]
+    axes.plot(*points, "-", color=colour, linewidth=0.8, alpha=0.5)
+    sizes = 8 + 90 * counts[there] / counts.max()
+    axes.scatter(*points, s=sizes, color=colour, alpha=0.75, linewidth=0, clip_on=False)
+    axes.plot([], [], "o", color=colour, markersize=4, label=f"{name}: ECE {100 * error:.1f} %")
+
+
+def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None:
+    """Draw several runs side by side: quality against measured latency, and against executed work; a row per task.
+
+    Args:
+        rows: Rows of their frontier.csv.
+        names: What the legend calls each run.
+        path: The PNG to write.
+    """
+    panels = list(dict.fromkeys((row["task"], row["split"]) for row in rows))
+    colours = dict(zip(names, mpl.colormaps["tab10"](np.arange(len(names)) % 10), strict=True))
+    columns = (
+        ("examples_per_s", _mean_latency, "mean latency at batch size 1, ms"),
+        ("flops_ratio", _flops_ratio, "executed FLOPs / dense, unpadded, full depth"),
+    )
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 3.6 * len(panels)), layout="constrained")
+        grid = figure.subplots(len(panels), 2, sharey="row", squeeze=False)
+        for (task, split), line in zip(panels, grid, strict=True):
+            there = [r for r in rows if (r["task"], r["split"]) == (task, split) and r["model"] == "eat"]
+            for axes, (measured, column, title) in zip(line, columns, strict=True):
+                for run in dict.fromkeys(row["run"] for row in there):
+                    own = [row for row in there if row["run"] == run and row["batch_size"] in (None, 1)]
+                    own = sorted((row for row in own if row[measured] is not None), key=column)
+                    points = [*map(column, own)], [row["value"] for row in own]
+                    axes.plot(*points, "o-", color=colours[run], markersize=4, label=names[run])
+                axes.set_xlabel(title)
+                axes.set_xlim(left=0)
+            line[0].set_ylabel(f"{metric_name(there[0]['metric'])}, {task} {split}")
+            line[1].legend(fontsize=7)
+        save(figure, path)
+
+
+def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -> None:
+    """Draw the adaptive encoder's points as a labelled line that ends at full depth, everything else as markers."""
+    ours = sorted((row for row in rows if row["model"] == "eat"), key=column)
+    axes.plot([*map(column, ours)], [row["value"] for row in ours], "-", color=BLUE, linewidth=1.2)
+    points = [row for row in ours if row["exit"] != FULL_DEPTH["name"]]
+    line = [*map(column, points)], [row["value"] for row in points]
+    axes.plot(*line, "o", color=BLUE, markersize=4.5, label="eat, leaving at the threshold shown")
+    looks = {
+        "eat, full depth": ("^", GREEN),
+        "eat, everything off": ("D", ORANGE),
+        LABELS[ONNX_FP32]: ("v", RED),
+    }  # the same in both panels
+    for row in rows:
+        if row not in points:
+            name = row_label(row)
+            shallow = (f"${row['num_layers']}$", GREY)  # a shortcut is marked by its number of layers
+            marker, colour = looks.get(name, shallow if row["model"] in SHORTCUTS else ("s", RED))
+            place = (column(row), row["value"])
+            axes.plot(*place, marker=marker, color=colour, markersize=7, linestyle="none", label=name)
+    axes.set_xlim(0, 1.06 * max(map(column, rows)))
+    _annotate(axes, points, column)
+
+
+def _annotate(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -> None:
+    """Label points by their threshold, those that were timed first; leave out labels that would cover another."""
+    placed: list[np.ndarray] = []
+    to_axes = axes.transData + axes.transAxes.inverted()
+    for row in sorted(rows, key=lambda row: row["batch_size"] is None):
+        place = to_axes.transform((column(row), row["value"]))
+        if all(np.abs(place - other)[1] > 0.045 or np.abs(place - other)[0] > 0.09 for other in placed):
+            placed.append(place)
+            text = _short({"threshold": row["threshold"], "patience": row["patience"], "name": row["exit"]})
+            where = (column(row), row["value"])
+            axes.annotate(text, where, (6, -8), textcoords="offset points", fontsize=7.5, color=BLUE)
+
+
+def _mean_latency(row: Row) -> float:
+    """Mean time per example in ms: with exits a median hides those that stay."""
+    return float(1e3 / row["examples_per_s"])
+
+
+def _flops_ratio(row: Row) -> float:
+    return float(row["flops_ratio"])
+
+
+def value_range(values: Sequence[float]) -> tuple[float, float]:
+    """Return limits around all values, at least five points apart, so that chance does not look like a slope."""
+    middle, half = (min(values) + max(values)) / 2, max(0.025, 0.58 * (max(values) - min(values)))
+    return middle - half, middle + half
+
+
+def metric_name(metric: str) -> str:
+    """Return what axes call a metric."""
+    return METRIC_NAMES.get(metric, metric)
+
+
+def _short(spec: Mapping[str, Any]) -> str:
+    if spec.get("threshold") is not None:
+        return threshold_text(spec["threshold"])
+    if spec.get("patience") is not None:
+        return f"patience {spec['patience']}"
+    return "full depth" if spec["name"] == FULL_DEPTH["name"] else str(spec["name"])
+
+
+def _one_per_label(rows: Sequence[Row]) -> list[Row]:
+    return list({row_label(row): row for row in rows}.values())
+
+
+def _mean_by_length(lengths: np.ndarray, values: np.ndarray, num_bins: int = 15) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean length and mean value of about equally filled bins of length."""
+    groups = np.array_split(np.argsort(lengths, kind="stable"), min(num_bins, len(lengths)))
+    return np.array([lengths[g].mean() for g in groups]), np.array([values[g].mean() for g in groups])
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, whole or not at all; the path's suffix names the format."""
+    with replacing(path) as new:
+        figure.savefig(new, format=path.suffix.removeprefix("."))

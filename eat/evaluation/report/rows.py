@@ -1,0 +1,237 @@
+"""Findings and measurements as rows of a results table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eat.benchmark.contenders import ALL_OFF, GROUPED, ONNX_FP32, ONNX_INT8, PADDED
+from eat.evaluation.findings import FULL_DEPTH, Findings
+from eat.evaluation.report.table import Row
+from eat.runs.finished import FinishedRun
+from eat.traces.quality import Point
+from eat.traces.replay import label, point_order, threshold_text
+from eat.traces.trace import Trace
+
+DENSE = {"attention": "full", "window": None, "pruner": "none", "depths": None, "ratio": None}
+LABELS = {
+    PADDED: "Hugging Face, padded",
+    GROUPED: "Hugging Face, by length",
+    ONNX_FP32: "ONNX Runtime, float32",
+    ONNX_INT8: "ONNX Runtime, int8",
+    ALL_OFF: "eat, everything off",
+}
+ONNX_DTYPES = {ONNX_FP32: "float32", ONNX_INT8: "int8"}
+SHORTCUTS = {"static": "static {} layers", "truncated": "first {} layers"}
+"""Values of the column ``model`` that are shallower models, trained so or cut off, and how they are shown."""
+
+
+def quality_rows(run: FinishedRun, findings: Findings) -> list[Row]:
+    """Return one row for each split, operating point and metric; deltas stand beside the primary metric only.
+
+    `delta_*` is to the dense run where one was given as baseline, else to the same model's own full depth.
+    """
+    rows = []
+    for name, trace in findings.traces.items():
+        for point in findings.points.get(name, [findings.own_points[name]]):
+            rows += _point_rows(run, trace, point)
+    return rows
+
+
+def frontier_rows(
+    run: FinishedRun, findings: Findings, benchmark: Mapping[str, Any] | None, baseline: str = PADDED
+) -> list[Row]:
+    """Return the primary metric beside the cost: baselines, full depth, swept points; times where they were measured.
+
+    Args:
+        run: The run.
+        findings: Its findings.
+        benchmark: What `run_benchmark` measured, or None.
+        baseline: The contender that speed-ups are over.
+    """
+    measured = benchmark_rows(run, findings, benchmark, baseline) if benchmark else []
+    live = {_operating_point(row) for row in measured if row["model"] == "eat"}
+    rows = list(measured)
+    for name, points in findings.points.items():
+        for point in points:
+            row = _point_rows(run, findings.traces[name], point)[0]
+            if name != findings.main or _operating_point(row) not in live:
+                rows.append(row)
+    return sorted(rows, key=_place)
+
+
+def _operating_point(row: Row) -> tuple[Any, ...]:
+    return row["exit"], str(row["threshold"]), row["patience"]
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    """Order rows: baselines, ours with everything off, shortcuts, full depth, then the swept points."""
+    if row["model"] in SHORTCUTS:
+        return (1, list(SHORTCUTS).index(row["model"]), row["num_layers"])
+    if row["model"] != "eat":
+        return (0, list(LABELS.values()).index(row_label(row)))
+    swept = row["exit"] != FULL_DEPTH["name"]
+    return (2, swept, *point_order(row))
+
+
+def benchmark_rows(
+    run: FinishedRun, findings: Findings, benchmark: Mapping[str, Any], baseline: str = PADDED
+) -> list[Row]:
+    """Return one row for each contender, batch size and thread count, with the quality of its operating point."""
+    rows = []
+    for measured in benchmark["measurements"]:
+        row = _contender_row(run, findings, benchmark, measured)
+        if measured["engine"] != "eat" and measured["batch_size"] > 1:
+            row |= {"gflops": None, "flops_ratio": None}  # padding adds work that no trace counts
+        environment = benchmark["environment"]
+        p50, p95, p99 = measured["latency_ms"]
+        rows.append(
+            row
+            | {
+                "engine": measured["engine"],
+                "batch_size": measured["batch_size"],
+                "threads": measured["threads"],
+                "device": environment["device"],
+                "dtype": ONNX_DTYPES.get(measured["engine"], environment["dtype"]),
+                "latency_ms_p50": p50,
+                "latency_ms_p95": p95,
+                "latency_ms_p99": p99,
+                "examples_per_s": measured["examples_per_s"],
+                "baseline": baseline,
+                **_interval("speedup", measured["speedup"][baseline]),
+                **_interval("speedup_tokenised", measured.get("speedup_tokenised", {}).get(baseline)),
+                "efficiency": efficiency(measured),
+                **_memory(benchmark, measured),
+            }
+        )
+    return rows
+
+
+def absent_rows(run: FinishedRun, findings: Findings, benchmark: Mapping[str, Any]) -> list[Row]:
+    """Return one row for each contender that was not measured, with the reason as its note."""
+    metadata = findings.traces[findings.main].metadata
+    values = {"split": metadata["split"], "data": metadata["data"], "device": benchmark["environment"]["device"]}
+    return [
+        run.row(metadata["config"], **values, engine=name, note=f"not measured: {reason}")
+        | DENSE
+        | {"model": "dense", "dtype": ONNX_DTYPES.get(name)}
+        for name, reason in benchmark.get("not_measured", {}).items()
+    ]
+
+
+def efficiency(measured: Mapping[str, Any]) -> float | None:
+    """Return how much of the saved work became saved time: speed-up over everything off x FLOPs ratio to it."""
+    ratio = measured["flops_ratio"]
+    return None if ratio is None else float(measured["speedup"][ALL_OFF][0] * ratio)
+
+
+def point_label(spec: Mapping[str, Any] | None, contender: str) -> str:
+    """Name a contender of a benchmark: a baseline, full depth, or an operating point."""
+    if spec is None:
+        return LABELS.get(contender, contender.replace("_", " "))
+    return "eat, full depth" if spec == FULL_DEPTH else f"eat, {label(spec)}"
+
+
+def is_point(row: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    """Return True where a row is about an operating point of the adaptive encoder."""
+    values = (_exit_name(spec), spec.get("threshold"), spec.get("patience"))
+    return bool(row["model"] == "eat" and (row["exit"], row["threshold"], row["patience"]) == values)
+
+
+def _exit_name(spec: Mapping[str, Any]) -> str:
+    """Return what stands in the column `exit`: a veto is part of the name."""
+    margin = spec.get("veto_margin")
+    return str(spec["name"]) if margin is None else f"{spec['name']}+veto{margin:g}"
+
+
+def row_label(row: Mapping[str, Any]) -> str:
+    """Name a row's contender: the engine, or the operating point."""
+    if row["engine"] in LABELS:
+        return LABELS[row["engine"]]
+    if row["model"] in SHORTCUTS:
+        return SHORTCUTS[row["model"]].format(row["num_layers"])
+    if row["model"] == "dense":
+        return LABELS[ALL_OFF]
+    if row["exit"] == FULL_DEPTH["name"]:
+        return "eat, full depth"
+    details = [threshold_text(row["threshold"]) if row["threshold"] is not None else ""]
+    details += [f"patience {row['patience']}" if row["patience"] is not None else ""]
+    return " ".join(["eat,", row["exit"], *filter(None, details)])
+
+
+def point_rows(run: FinishedRun, trace: Trace, points: Sequence[Point]) -> list[Row]:
+    """Return one row for each operating point of a split: the primary metric beside the cost."""
+    return [_point_rows(run, trace, point)[0] for point in points]
+
+
+def _contender_row(
+    run: FinishedRun, findings: Findings, benchmark: Mapping[str, Any], measured: Mapping[str, Any]
+) -> Row:
+    """Return what a contender is and how good it is on the main split."""
+    spec = measured["exit"]
+    if spec is not None:
+        return _point_rows(run, findings.traces[findings.main], findings.point(spec))[0]
+    dense = findings.dense_points[findings.main]
+    row = _point_rows(run, findings.dense_traces[findings.main], dense)[0]
+    row |= DENSE | {"model": "dense", "head_depths": [row["num_layers"]]}
+    facts = benchmark.get("shortcuts", {}).get(measured["contender"])
+    if facts is not None:
+        row |= _shortcut_values(facts, row["metric"], compared=dense.delta_dense is None)
+    if measured["engine"] == ONNX_INT8:  # other numbers: what it answers was compared on the timed examples only
+        row |= dict.fromkeys(("value", "delta_points", "delta_low", "delta_high", "ece"))
+    return row
+
+
+def _shortcut_values(facts: Mapping[str, Any], metric: str, *, compared: bool) -> Row:
+    """Return the columns in which a shortcut differs from the dense model; its difference is to our full depth."""
+    return {
+        "model": "static" if facts["run"] else "truncated",
+        "num_layers": facts["num_layers"],
+        "head_depths": [facts["num_layers"]],
+        "value": facts["metrics"][metric],
+        **_interval("delta", facts["delta"] if compared else None, first="delta_points"),
+        "ece": facts["ece"],
+        "avg_depth": float(facts["num_layers"]),
+        "gflops": facts["gflops"],
+        "flops_ratio": facts["flops_ratio"],
+        "note": f"trained in {facts['run']}" if facts["run"] else "own early head",
+    }
+
+
+def _interval(name: str, values: Sequence[float] | None, first: str | None = None) -> Row:
+    """Return a value and the ends of its interval under a column's names."""
+    columns = (first or name, f"{name}_low", f"{name}_high")
+    return dict(zip(columns, values or (None, None, None), strict=True))
+
+
+def _memory(benchmark: Mapping[str, Any], measured: Mapping[str, Any]) -> Row:
+    """Return peak memory beside the times at the batch size and thread count that it was measured with."""
+    memory = benchmark.get("memory") or {}
+    same = all(memory.get(key) == measured[key] for key in ("batch_size", "threads"))
+    peak = memory["peaks"].get(measured["contender"]) if same else None
+    if peak is None:
+        return {}
+    return {"peak_memory_mib": peak["peak_mib"], "peak_memory_over_loaded_mib": peak["over_loaded_mib"]}
+
+
+def _point_rows(run: FinishedRun, trace: Trace, point: Point) -> list[Row]:
+    delta = point.delta_dense or point.delta
+    rows: list[Row] = []
+    for metric, value in point.metrics.items():
+        values: dict[str, Any] = {
+            "split": trace.metadata["split"],
+            "data": trace.metadata["data"],
+            "exit": _exit_name(point.exit),
+            "threshold": point.exit.get("threshold"),
+            "patience": point.exit.get("patience"),
+            "examples": len(trace),
+            "metric": metric,
+            "value": value,
+            "ece": point.ece,
+            "avg_depth": point.avg_depth,
+            "retention": point.retention,
+            "gflops": point.gflops,
+            "flops_ratio": point.flops_ratio,
+        }
+        if delta is not None and not rows:
+            values |= {"delta_points": delta.points, "delta_low": delta.low, "delta_high": delta.high}
+        rows.append(run.row(trace.metadata["config"], **values))
+    return rows

@@ -1,6 +1,0 @@
-"""The standard suite behind `make benchmark`: fixed model shapes and inputs, random weights, no training."""
-
-from eat.evaluation.suite.run import run_suite
-from eat.evaluation.suite.settings import SuiteSettings
-
-__all__ = ["SuiteSettings", "run_suite"]

@@ -1,0 +1,195 @@
+"""A finished run's folder: what is there, what is missing, and what to do about it."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from transformers.utils import logging as transformers_logging
+
+from eat.evaluation.report.table import Row, make_row
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.traces.replay import normalised
+
+MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+class FinishedRun:
+    """A run folder to evaluate: ``config.yaml`` and ``model/``, or ``trace/`` alone where weights were not kept.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        FileNotFoundError: If the folder is missing, or lacks what an evaluation needs; the message says how to go on.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"run: no folder {self.folder}; {_runs_beside(self.folder)}")
+        if not (self.folder / "config.yaml").is_file():
+            raise FileNotFoundError(
+                f"run: {self.folder} has no config.yaml, so it is no run folder; {_runs_beside(self.folder / 'x')}"
+            )
+        self.config: dict[str, Any] = _read_yaml(self.folder / "config.yaml")
+        missing = [name for name in MODEL_FILES if not (self.folder / "model" / name).is_file()]
+        self.has_weights = not missing
+        if missing and (self.folder / "model").is_dir():
+            raise FileNotFoundError(
+                f"run: {self.folder}/model is half written, {' and '.join(missing)} missing; remove that folder and "
+                f"finish the training with `python train.py resume={self.folder}`"
+            )
+        if missing and not list((self.folder / "trace").glob("*.parquet")):
+            raise FileNotFoundError(
+                f"run: {self.folder} has neither model/ nor trace/: the training is not finished"
+                f"{_progress(self.folder / 'checkpoints')}; finish it with `python train.py resume={self.folder}`"
+            )
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    @property
+    def exit(self) -> dict[str, Any]:
+        """The exit that the run was configured with."""
+        return normalised(self.config["exit"])
+
+    def load_model(self, device: str) -> AdaptiveForSequenceClassification:
+        """Load the trained model, to be measured at operating points of the caller's choice: without its certificate.
+
+        Args:
+            device: A torch device, or "auto" for the first GPU where there is one.
+
+        Raises:
+            FileNotFoundError: If the weights are not there.
+        """
+        if not self.has_weights:
+            raise FileNotFoundError(
+                f"run: {self.folder} has no model/ (results are kept without weights): quality and sweep are rebuilt "
+                "from trace/, but new traces and the benchmark need weights; train again, or use stages=[quality,sweep]"
+            )
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        with no_progress_bars():
+            model = AdaptiveForSequenceClassification.from_pretrained(self.folder / "model")
+        model.config.certificate = None
+        torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types
+        return model.eval()
+
+    def model_config(self) -> dict[str, Any]:
+        """Return the saved model's configuration.
+
+        Raises:
+            FileNotFoundError: If the weights are not there.
+        """
+        config: dict[str, Any] = json.loads((self.folder / "model" / "config.json").read_text(encoding="utf-8"))
+        return config
+
+    def fingerprint(self) -> str:
+        """Name weights and configuration, the exit left out: what was measured on the same name still holds."""
+        return with_temperatures(self.raw_fingerprint(), self.model_config()["heads"].get("temperatures"))
+
+    def raw_fingerprint(self) -> str:
+        """Name what raw logits follow from: traces on disk with the same name need not be made again."""
+        config = self.model_config()
+        kept = {key: config.get(key) for key in ("backbone", "attention", "pruner", "heads", "id2label")}
+        kept["heads"] = {key: value for key, value in config["heads"].items() if key != "temperatures"}
+        digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+        digest.update(self.weights_digest())
+        return digest.hexdigest()[:16]
+
+    def weights_digest(self) -> bytes:
+        """Return the SHA-256 of the weights."""
+        with (self.folder / "model" / "model.safetensors").open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").digest()
+
+    def environment(self) -> dict[str, Any]:
+        """Return what the run noted about its machine, commit and seed; empty where it noted nothing."""
+        path = self.folder / "environment.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def row(self, model_config: Mapping[str, Any], **values: Any) -> Row:
+        """Build a results row with the columns that describe this run.
+
+        Args:
+            model_config: The model's configuration as a dict.
+            values: Further columns.
+        """
+        attention, pruner, heads = model_config["attention"], model_config["pruner"], model_config["heads"]
+        base = {
+            "experiment": _name_of(self.config.get("experiment")),
+            "run": self.name,
+            "commit": self.environment().get("commit"),
+            "task": _name_of(self.config.get("task")),
+            "budget": _name_of(self.config.get("budget")),
+            "model": "eat",
+            "backbone": _name_of(self.config.get("backbone")),
+            "num_layers": model_config["backbone"]["num_layers"],
+            "attention": attention["name"],
+            "window": attention.get("window"),
+            "pruner": pruner["name"],
+            "depths": pruner.get("depths"),
+            "ratio": pruner.get("ratio"),
+            "head_depths": heads["depths"],
+            "head_pooling": heads["pooling"],
+            "objective": _objective(self.config.get("objective") or {}),
+            "seed": self.config.get("seed"),
+        }
+        return make_row(**(base | values))
+
+
+def with_temperatures(raw_fingerprint: str, temperatures: Sequence[float] | None) -> str:
+    """Name the model that divides logits by temperatures; without any it has the name of its raw logits."""
+    if temperatures is None:
+        return raw_fingerprint
+    return hashlib.sha256(json.dumps([raw_fingerprint, *temperatures]).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Hide transformers' progress bars: one file is read or written in a moment."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    config = OmegaConf.to_container(OmegaConf.load(path))
+    if not isinstance(config, dict) or "task" not in config:
+        raise FileNotFoundError(f"run: {path} is no training's configuration: it names no task")
+    return {str(key): value for key, value in config.items()}
+
+
+def _runs_beside(folder: Path) -> str:
+    found = (path.parent for depth in ("*", "*/*", "*/*/*") for path in folder.parent.glob(f"{depth}/config.yaml"))
+    runs = sorted(str(run) for run in found if not any(part.startswith(".") for part in run.parts))[:5]
+    return f"runs near it: {', '.join(runs)}" if runs else "`python train.py task=...` makes one and prints its name"
+
+
+def _progress(checkpoints: Path) -> str:
+    names = sorted(path.name for path in checkpoints.glob("*.ckpt"))
+    return f" (checkpoints: {', '.join(names)})" if names else " and there is no checkpoint"
+
+
+def _name_of(part: Any) -> str | None:
+    return part.get("name") if isinstance(part, Mapping) else part
+
+
+def _objective(spec: Mapping[str, Any]) -> str | None:
+    """Name the objective and its terms that have a weight; runs from before objectives had names are joint ones."""
+    if not spec:
+        return None
+    terms = [spec.get("name", "joint")]
+    terms += ["self_distill"] if spec.get("self_weight") else []
+    terms += ["distill"] if spec.get("teacher") else []
+    return "+".join(terms)

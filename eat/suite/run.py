@@ -1,0 +1,153 @@
+"""Run the suite: measure the parts that are not recorded yet, write each as soon as it is there, then draw."""
+
+import hashlib
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eat.benchmark.contenders import ONNX_FP32, ONNX_INT8
+from eat.files import write_text
+from eat.machine import describe_host, gpu_clocks
+from eat.suite import timed
+from eat.suite.compare import Budget, Comparison, compare
+from eat.suite.machine import code_digest, machine_class
+from eat.suite.memory import memory_rows
+from eat.suite.pool import pool
+from eat.suite.records import Row, is_current, read_part, write_part
+from eat.suite.report import write_suite_report
+from eat.suite.settings import SuiteSettings
+from eat.suite.training import TrainingContenders, training_rows
+from eat.suite.workbench import Workbench
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT = "environment.json"
+TIMED: Mapping[str, Callable[[Workbench], Iterator[Comparison]]] = {
+    "serving": timed.serving,
+    "pruning": timed.pruning,
+    "depth": timed.depth,
+    "windowed": timed.windowed,
+    "curves": timed.curves,
+    "pool": pool,
+}
+"""Parts that are comparisons of times."""
+HEAVY = ("curves", "training", "pool")
+"""Parts that take long, and so have fewer shapes."""
+
+
+def run_suite(
+    settings: SuiteSettings,
+    *,
+    folder: str | Path,
+    environment: Mapping[str, Any],
+    training: TrainingContenders,
+    fresh: bool = False,
+) -> Path:
+    """Measure, record and draw.
+
+    A part that was recorded with this code and these settings is not measured again. Each part is written whole when it
+    is finished; one that fails leaves what was there and ends the run with its error, and the same command goes on.
+
+    Args:
+        settings: What is measured, and how long.
+        folder: Of all machines' results; this machine gets a folder in it.
+        environment: What the numbers depend on besides: versions, hardware (``cpu``), ``commit``.
+        training: Builds the contenders of the part about training.
+        fresh: Measure parts again that are recorded.
+
+    Returns:
+        The machine's folder.
+    """
+    place = Path(folder) / machine_class(settings.torch_device, str(environment["cpu"]))
+    values = settings.measured_values()
+    facts = {**environment, **_conditions(settings), "settings": values}  # the load is the others', not ours
+    stamp = {
+        "commit": environment["commit"],
+        "code": code_digest(),
+        "settings": hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8],
+    }
+    for part in settings.chosen_parts:
+        path = place / f"{part}.csv"
+        if not fresh and path.is_file() and is_current(read_part(path), stamp["code"], stamp["settings"]):
+            log.info("%s: recorded already; fresh=true measures it again", part)
+            continue
+        began = time.monotonic()
+        rows = [{"part": part, **_where(settings), **row, **stamp} for row in _measure(part, settings, training)]
+        write_part(path, rows)
+        write_text(place / ENVIRONMENT, json.dumps(facts, indent=1) + "\n")
+        log.info("%s: measured in %.1f minutes", part, (time.monotonic() - began) / 60)
+    table = write_suite_report(place)
+    log.info("\n%s\n\nresults: %s", table, place)
+    return place
+
+
+def _measure(part: str, settings: SuiteSettings, training: TrainingContenders) -> Iterator[Row]:
+    """Measure one part in every precision and shape."""
+    for dtype in settings.dtypes:
+        for shape in settings.heavy_shapes if part in HEAVY else settings.shapes:
+            facts = {"shape": shape, "dtype": str(dtype).removeprefix("torch.")}
+            for row in _rows(part, shape, dtype, settings, training):
+                yield facts | row
+
+
+def _rows(
+    part: str, shape: str, dtype: torch.dtype, settings: SuiteSettings, training: TrainingContenders
+) -> Iterator[Row]:
+    if part == "training":
+        yield from training_rows(shape, dtype, settings, training)
+        return
+    with tempfile.TemporaryDirectory(prefix="eat-suite-") as folder:
+        bench = Workbench(shape, dtype, settings, Path(folder))
+        yield from memory_rows(bench) if part == "memory" else _timed_rows(part, bench)
+        if part in ("serving", "memory") and bench.without_onnx is not None:
+            for name in (ONNX_FP32, ONNX_INT8):
+                yield {"contender": name, "engine": name, "not_measured": bench.without_onnx}
+
+
+def _timed_rows(part: str, bench: Workbench) -> Iterator[Row]:
+    """Measure the comparisons of a part, the cost curves with all cores only."""
+    settings = bench.settings
+    on_curve = part == "curves"
+    budget = Budget(settings.curve_seconds if on_curve else settings.seconds, settings.rounds, settings.warmup)
+    counts = settings.thread_counts[-1:] if on_curve else settings.thread_counts
+    for comparison in TIMED[part](bench):
+        for threads in counts:
+            rows = compare(comparison, budget, threads, settings.torch_device)
+            log.info("%s", _said(part, bench, comparison, rows))
+            yield from rows
+
+
+def _said(part: str, bench: Workbench, comparison: Comparison, rows: list[Row]) -> str:
+    """Say in a line what came out, for those who wait."""
+    over = comparison.baselines[0]
+    named = comparison.inputs if comparison.length is None else f"{comparison.length} tokens"
+    found = [
+        f"{row['contender']} {row['speedup']:.2f}x"
+        for row in rows
+        if row["baseline"] == over and row["contender"] != over
+    ]
+    where = f"{part} {bench.shape} {named} batch {comparison.batch_size} threads {rows[0]['threads']}"
+    return f"{where}: {', '.join(found)} over {over}"
+
+
+def _where(settings: SuiteSettings) -> dict[str, Any]:
+    device = settings.torch_device
+    return {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
+
+
+def _conditions(settings: SuiteSettings) -> dict[str, Any]:
+    """Return what times depend on beside versions: the host with its load, ONNX Runtime, and on a GPU its state."""
+    facts: dict[str, Any] = describe_host()
+    if find_spec("onnxruntime") is not None:
+        facts["onnxruntime"] = metadata.version("onnxruntime")
+    if settings.torch_device.type == "cuda":
+        facts |= {"tf32": torch.backends.cuda.matmul.allow_tf32, "cuda": torch.version.cuda, "clocks": gpu_clocks()}
+    return facts

@@ -1,0 +1,121 @@
+"""The parts that are comparisons of times: who meets whom on what."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from eat.benchmark.contenders import ALL_OFF, PADDED, Contender, Encoded, packed_call
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.suite.compare import Comparison, Entrant, ours
+from eat.suite.shapes import variant
+from eat.suite.workbench import EVERYBODY, PRUNER, WINDOW, Workbench
+
+WINDOWED = {"name": "windowed", "window": WINDOW}
+PRUNED, PRUNED_EXITS = "eat_pruned", "eat_pruned_half_exit"
+ALL_EXIT, STATIC = "eat_all_exit_at_a_third", "static_first_third"
+WINDOWED_NAME, WINDOWED_PRUNED = f"eat_windowed{WINDOW}", f"eat_windowed{WINDOW}_pruned"
+WINDOWED_HALF = f"{WINDOWED_NAME}_half_length"
+LONG = 64
+"""Tokens from which on batch size 1 counts as long."""
+
+
+def serving(bench: Workbench) -> Iterator[Comparison]:
+    """Ours with everything off against Hugging Face and ONNX Runtime: as a gateway, as a queue, and on long texts."""
+    padded, grouped = bench.hugging_face
+    for data_set, size in (("sst2", 1), ("sst2", 32), ("imdb", 8)):
+        yield Comparison(
+            inputs=data_set,
+            batch_size=size,
+            examples=bench.examples(data_set),
+            entrants=[
+                padded,
+                *([grouped] if size > 1 else []),
+                bench.all_off,
+                *bench.without_onednn,
+                *bench.onnx,
+            ],
+            baselines=[PADDED, ALL_OFF],
+            min_batches=16 if size == 1 else 2,
+        )
+
+
+def pruning(bench: Workbench) -> Iterator[Comparison]:
+    """The paper's pruning over everything off, without exits and where half the examples leave early."""
+    pruned = bench.pruned
+    on_gpu = bench.settings.torch_device.type == "cuda"
+    sizes = ((1, 1), (1, LONG), (8, 1), (32, 1), (128, 1)) if on_gpu else ((1, 1), (1, LONG), (32, 1))
+    for size, at_least in sizes:
+        data_set = "sst2" if at_least == 1 else "imdb"
+        examples = bench.examples(data_set, at_least)
+        yield Comparison(
+            inputs=data_set if at_least == 1 else f"{data_set} from {at_least} tokens",
+            batch_size=size,
+            examples=examples,
+            entrants=[
+                bench.all_off,
+                ours(PRUNED, pruned),
+                ours(PRUNED_EXITS, bench.half_leave(pruned, examples)),
+            ],
+            baselines=[ALL_OFF],
+            min_batches=16 if size == 1 else 2,
+        )
+
+
+def depth(bench: Workbench) -> Iterator[Comparison]:
+    """Every example leaves after a third of the layers, beside the static model of that depth."""
+    leaving = variant(bench.model, exit=EVERYBODY)
+    for size in (1, 32):
+        yield Comparison(
+            inputs="sst2",
+            batch_size=size,
+            examples=bench.examples("sst2"),
+            entrants=[bench.all_off, ours(ALL_EXIT, leaving), ours(STATIC, bench.static)],
+            baselines=[ALL_OFF],
+            min_batches=16 if size == 1 else 2,
+        )
+
+
+def windowed(bench: Workbench) -> Iterator[Comparison]:
+    """Windowed over full attention in the whole encoder, one sequence at a time, and over itself at half the length."""
+    model = variant(bench.model, attention=WINDOWED)
+    for length in bench.settings.lengths:
+        yield Comparison(
+            inputs="one length",
+            length=length,
+            batch_size=1,
+            examples=bench.examples_of(length, 4),
+            entrants=[bench.all_off, ours(WINDOWED_NAME, model), _on_first_half(model)],
+            baselines=[ALL_OFF, WINDOWED_NAME],
+        )
+
+
+def curves(bench: Workbench) -> Iterator[Comparison]:
+    """Cost over length and batch size; all examples of a batch are as long, so that nothing is padded."""
+    window = variant(bench.model, attention=WINDOWED)
+    entrants = [
+        bench.hugging_face[0],
+        bench.all_off,
+        ours(WINDOWED_NAME, window),
+        ours(WINDOWED_PRUNED, variant(window, pruner=PRUNER)),
+    ]
+    for size in bench.settings.curve_batch_sizes:
+        for length in bench.settings.curve_lengths:
+            if size * length <= bench.settings.curve_tokens:
+                examples = bench.examples_of(length, 4 * size)
+                yield Comparison(
+                    inputs="one length",
+                    length=length,
+                    batch_size=size,
+                    examples=examples,
+                    entrants=entrants,
+                    baselines=[PADDED, ALL_OFF],
+                )
+
+
+def _on_first_half(model: AdaptiveForSequenceClassification) -> Entrant:
+    """Enter a model that is given the first half of each sequence: its speed-up over itself is how cost grows."""
+    call = packed_call(model)
+
+    def on_half(batch: Sequence[Encoded]) -> Any:
+        return call([{key: tokens[: len(tokens) // 2] for key, tokens in example.items()} for example in batch])
+
+    return Entrant(Contender(WINDOWED_HALF, "eat", on_half))

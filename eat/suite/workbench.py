@@ -1,0 +1,146 @@
+"""One shape in one precision: the model, its variants, and examples for it; what the parts are made of."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from eat.benchmark.calls import with_torchs_product
+from eat.benchmark.contenders import (
+    ALL_OFF,
+    GROUPED,
+    PADDED,
+    Contender,
+    Encoded,
+    all_off,
+    hugging_face_call,
+    onnx_contenders,
+)
+from eat.benchmark.engines.onnx import why_not
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.ops.confidence import max_probability
+from eat.suite.compare import Entrant, ours
+from eat.suite.inputs import draw_lengths, random_examples, real_lengths
+from eat.suite.settings import SuiteSettings
+from eat.suite.shapes import VOCAB_SIZE, build_model, early_depth, variant
+
+PRUNER = {"name": "l2_norm", "depths": [2, 4], "ratio": 0.3}
+"""The paper's: 30 % after layers 2 and 4."""
+WINDOW = 32
+TORCHS_PRODUCT = f"{ALL_OFF}_torchs_product"
+"""Says how much of a speed-up over Hugging Face is the library's: see :mod:`eat.ops.linear`."""
+EVERYBODY = {"name": "confidence", "threshold": 0.0}
+"""An exit that every example takes at the first head."""
+
+ENOUGH = 32
+"""So many examples find the threshold at which about half leave."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Workbench:
+    """A shape with random weights; built when it is first asked for.
+
+    Attributes:
+        shape: Out of `SHAPES`.
+        dtype: Precision.
+        settings: The suite's.
+        folder: Holds what is written for other engines and processes, as long as it is measured.
+    """
+
+    shape: str
+    dtype: torch.dtype
+    settings: SuiteSettings
+    folder: Path
+
+    @cached_property
+    def model(self) -> AdaptiveForSequenceClassification:
+        """The shape with everything off; its heads are after a third of the layers and after the last."""
+        return self._build(None)
+
+    @cached_property
+    def static(self) -> AdaptiveForSequenceClassification:
+        """The static shortcut: a third of the layers."""
+        return self._build(early_depth(self.shape))
+
+    @cached_property
+    def all_off(self) -> Entrant:
+        """Ours with everything off: what efficiency is measured against."""
+        return ours(ALL_OFF, all_off(self.model))
+
+    @cached_property
+    def without_onednn(self) -> tuple[Entrant, ...]:
+        """Ours with everything off and torch's own matrix product, as Hugging Face has it; nobody on a GPU."""
+        if self.settings.torch_device.type == "cuda":
+            return ()
+        off = self.all_off
+        call = with_torchs_product(off.contender.call)
+        return (Entrant(Contender(TORCHS_PRODUCT, "eat", call), off.model),)
+
+    @cached_property
+    def hugging_face(self) -> tuple[Entrant, Entrant]:
+        """Hugging Face on padded batches, and the same on batches of like length."""
+        call = hugging_face_call(self.model.to_hugging_face(), self.model.backbone.pad_token_id)
+        return (
+            Entrant(Contender(PADDED, PADDED, call)),
+            Entrant(Contender(GROUPED, GROUPED, call, grouped=True)),
+        )
+
+    @cached_property
+    def onnx(self) -> tuple[Entrant, ...]:
+        """ONNX Runtime, float32 and int8; nobody where it cannot be measured."""
+        if self.without_onnx is not None:
+            return ()
+        return tuple(Entrant(c) for c in onnx_contenders(self.model, self.folder, token_types=True))
+
+    @property
+    def without_onnx(self) -> str | None:
+        """Why ONNX Runtime takes no part; None where it does."""
+        return why_not(self.settings.torch_device)
+
+    @property
+    def pruned(self) -> AdaptiveForSequenceClassification:
+        """The paper's pruning with full attention and no exits."""
+        return variant(self.model, pruner=PRUNER)
+
+    def half_leave(
+        self, model: AdaptiveForSequenceClassification, examples: Sequence[Encoded]
+    ) -> AdaptiveForSequenceClassification:
+        """Return the model at the operating point where about half of these examples leave at the early head."""
+        confidence = []
+        with torch.inference_mode():
+            for example in examples[:ENOUGH]:
+                ids = torch.tensor(example["input_ids"], device=self.settings.torch_device)
+                output = model(ids, lengths=torch.tensor([len(ids)]), trace=True)
+                confidence.append(float(max_probability(output.all_logits[:, 0]).item()))
+        return variant(model, exit={"name": "confidence", "threshold": float(np.median(confidence))})
+
+    def examples(self, data_set: str, at_least: int = 1, times: int = 1) -> list[Encoded]:
+        """Draw examples of real lengths.
+
+        Args:
+            data_set: Out of `DATA_SETS`.
+            at_least: Shorter ones are left out.
+            times: So many times as many as a comparison usually has.
+        """
+        count = times * self.settings.examples
+        lengths = draw_lengths(real_lengths(data_set), count, self.settings.seed, at_least)
+        return random_examples(lengths, VOCAB_SIZE, self.settings.seed)
+
+    def examples_of(self, length: int, count: int) -> list[Encoded]:
+        """Make examples that are all as long."""
+        return random_examples(np.full(count, length), VOCAB_SIZE, self.settings.seed)
+
+    def _build(self, num_layers: int | None) -> AdaptiveForSequenceClassification:
+        lengths = [*self.settings.lengths, *self.settings.curve_lengths]
+        longest = max(512, *lengths, *(length for _, length in self.settings.memory_batches))
+        return build_model(
+            self.shape,
+            max_length=longest,
+            device=self.settings.torch_device,
+            dtype=self.dtype,
+            seed=self.settings.seed,
+            num_layers=num_layers,
+        )

@@ -1,0 +1,103 @@
+"""What is known of the demo's sentences: do hard ones leave later, and does the pruner drop the word that decides?"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.packed import Packed
+from eat.pruners import Pruner
+from eat.traces.replay import Replay
+from eat.traces.trace import Trace
+
+NO_CUE = -1
+STAYS = 0
+
+
+class PruningLog:
+    """Passes a pruner's decisions on and notes after which depth each token left.
+
+    Attributes:
+        dropped: (example in the batch, position, depth) of every token that left, since the last `clear`.
+    """
+
+    def __init__(self, pruner: Pruner) -> None:
+        self.pruner = pruner
+        self.depths = pruner.depths
+        self.scale = pruner.scale
+        self.dropped: list[tuple[int, int, int]] = []
+
+    def needs(self, depth: int) -> bool:
+        """Ask the pruner."""
+        return self.pruner.needs(depth)
+
+    def lengths_after(self, state: Packed, depth: int) -> tuple[int, ...] | None:
+        """Ask the pruner."""
+        return self.pruner.lengths_after(state, depth)
+
+    def __call__(self, state: Packed, depth: int) -> Bool[Tensor, " tokens"]:
+        """Ask the pruner and write down what leaves."""
+        keep = self.pruner(state, depth)
+        leaves = (~keep).nonzero().squeeze(1)
+        sequences, positions = state.sequence[leaves].tolist(), state.positions[leaves].tolist()
+        self.dropped += [(state.example[s], p, depth) for s, p in zip(sequences, positions, strict=True)]
+        return keep
+
+
+@contextmanager
+def logged_pruning(model: AdaptiveForSequenceClassification) -> Iterator[PruningLog]:
+    """Let a log listen to a model's pruner for a while."""
+    pruner = model.encoder.pruner
+    log = PruningLog(pruner)
+    model.encoder.pruner = log
+    try:
+        yield log
+    finally:
+        model.encoder.pruner = pruner
+
+
+def cue_depths(dropped: Sequence[tuple[int, int, int]], cues: Sequence[Sequence[int]]) -> Int[np.ndarray, " examples"]:
+    """Say after which depth the last token of each example's cue left.
+
+    Args:
+        dropped: (example, position, depth) of every token that left.
+        cues: Positions of each example's cue tokens; empty where it has none.
+
+    Returns:
+        The depth, `STAYS` where a token of the cue is alive to the end, `NO_CUE` where there is no cue.
+    """
+    left_at = {(example, position): depth for example, position, depth in dropped}
+    depths = np.full(len(cues), NO_CUE)
+    for example, positions in enumerate(cues):
+        if positions:
+            left = [left_at.get((example, position), STAYS) for position in positions]
+            depths[example] = STAYS if STAYS in left else max(left)
+    return depths
+
+
+def difficulty_rows(trace: Trace, run: Replay) -> list[tuple[str, int, float, float, float | None]]:
+    """Tabulate an operating point by difficulty.
+
+    Args:
+        trace: A split with a ``difficulty`` column and, where it was logged, ``cue_depth``.
+        run: The operating point on it.
+
+    Returns:
+        (difficulty, examples, accuracy, mean exit depth, share of cues dropped before the exit or None), easiest first.
+    """
+    difficulty = trace.columns["difficulty"].astype(str)
+    right = run.logits.argmax(axis=1) == trace.labels
+    cue = trace.columns.get("cue_depth")
+    rows = []
+    for name in dict.fromkeys(difficulty[np.argsort(run.exit_depth, kind="stable")].tolist()):
+        there = difficulty == name
+        dropped = None
+        if cue is not None and (cue[there] != NO_CUE).any():
+            has_cue = there & (cue != NO_CUE)
+            gone = (cue[has_cue] != STAYS) & (cue[has_cue] < run.exit_depth[has_cue])
+            dropped = float(gone.mean())
+        rows.append((name, int(there.sum()), float(right[there].mean()), float(run.exit_depth[there].mean()), dropped))
+    return sorted(rows, key=lambda row: row[3])

@@ -1,0 +1,115 @@
+"""Thousands of operating points of a trace at once: who leaves where, what they are worth and what they cost."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int8
+
+from eat.exits import ThresholdExit, build_exit, check_exit
+from eat.exits.threshold import Threshold, bounds_of
+from eat.tasks.metrics import METRICS
+from eat.traces.costs import Costs
+from eat.traces.replay import ExitSpec, exit_head
+from eat.traces.trace import Trace
+
+MAX_COMPARISONS = 2**22
+"""Scores compared with thresholds at once: bounds memory on long splits."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+    """What operating points are worth on a split, in the order of their specs.
+
+    Attributes:
+        specs: The operating points.
+        values: The task's primary metric.
+        avg_depth: Mean depth at which examples leave.
+        flops_ratio: Executed work / that of the unpadded dense encoder at full depth, summed over the split.
+    """
+
+    specs: tuple[ExitSpec, ...]
+    values: Float64[np.ndarray, " points"]
+    avg_depth: Float64[np.ndarray, " points"]
+    flops_ratio: Float64[np.ndarray, " points"]
+
+
+def measure_grid(trace: Trace, specs: Sequence[ExitSpec], costs: Costs | None = None) -> Grid:
+    """Replay and measure operating points; those that decide alike are measured once.
+
+    Args:
+        trace: The traced split; its task names the metric.
+        specs: The operating points.
+        costs: The trace's costs, where they are known.
+
+    Raises:
+        ValueError: If an exit cannot be built, or does not suit what the model predicts.
+    """
+    costs = costs or Costs(trace)
+    metric = METRICS[trace.task.metrics[0]].value
+    said = trace.all_logits[:, :, 0] if trace.is_regression else trace.all_logits.argmax(axis=2)
+    depths, rows, dense = np.asarray(trace.head_depths), np.arange(len(trace)), costs.dense.sum()
+    known: dict[tuple[bool, bytes], tuple[float, float, float]] = {}
+    measured = np.empty((3, len(specs)))
+    active = [build_exit(spec).active for spec in specs]
+    for point, heads in enumerate(exit_heads(trace, specs)):
+        key = active[point], heads.tobytes()
+        if key not in known:
+            executed = costs.by_head[rows, heads] if active[point] else costs.without_early_heads
+            value = float(metric(said[rows, heads], trace.labels, trace.task))
+            known[key] = value, float(depths[heads].mean()), float(executed.sum() / dense)
+        measured[:, point] = known[key]
+    return Grid(tuple(specs), *measured)
+
+
+def exit_heads(trace: Trace, specs: Sequence[ExitSpec]) -> Int8[np.ndarray, "points examples"]:
+    """Return at which head (0 for the first) each example leaves, at each of many operating points.
+
+    Points that differ in nothing but their threshold share one pass over the scores.
+
+    Args:
+        trace: The traced split.
+        specs: The operating points.
+
+    Raises:
+        ValueError: If an exit cannot be built, or does not suit what the model predicts.
+    """
+    heads = np.empty((len(specs), len(trace)), dtype=np.int8)
+    families: dict[str, list[int]] = {}
+    for point, spec in enumerate(specs):
+        families.setdefault(repr(sorted({**spec, "threshold": None}.items())), []).append(point)
+    for points in families.values():
+        criteria = [build_exit(specs[point]) for point in points]
+        for criterion in criteria:
+            check_exit(criterion, trace.all_logits.shape[2])
+        thresholded = [criterion for criterion in criteria if isinstance(criterion, ThresholdExit)]
+        heads[points] = _family_heads(trace, thresholded) if thresholded else exit_head(trace, criteria[0])
+    return heads
+
+
+def _family_heads(trace: Trace, criteria: Sequence[ThresholdExit]) -> Int8[np.ndarray, "points examples"]:
+    """Score each head once and compare the scores with the thresholds of all criteria, as each would live."""
+    history = torch.from_numpy(trace.all_logits).transpose(0, 1)
+    early = range(len(history) - 1)
+    scores = [criteria[0].score(history[: head + 1]) for head in early]
+    predicted = history.argmax(-1)
+    bounds = _matrix([criterion.bound(history.shape[2]) for criterion in criteria])
+    heads = np.full((len(criteria), len(trace)), len(early), dtype=np.int8)
+    size = max(1, MAX_COMPARISONS // len(trace))
+    for start in range(0, len(criteria), size):
+        chunk = heads[start : start + size]
+        for head in reversed(early):  # the earliest head that lets an example go wins
+            score, bound = scores[head], bounds[start : start + size].to(scores[head].dtype)
+            if bound.shape[1] > 1:
+                bound = bounds_of(bound, predicted[head])
+            leaves = criteria[0].passes(score.expand(len(chunk), -1), bound)
+            np.copyto(chunk, np.int8(head), where=leaves.numpy())
+    return heads
+
+
+def _matrix(bounds: Sequence[Threshold]) -> Float64[torch.Tensor, "points classes"]:
+    """Stack bounds, one column where all are single numbers, else one per class."""
+    classes = max(len(bound) if isinstance(bound, tuple) else 1 for bound in bounds)
+    lines = [bound if isinstance(bound, tuple) else (bound,) * classes for bound in bounds]
+    return torch.tensor(lines, dtype=torch.float64)

@@ -1,0 +1,158 @@
+"""What one operating point is worth on one split, and what it costs."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Num
+
+from eat.exits import build_exit
+from eat.ops.calibration import Reliability, expected_calibration_error, reliability
+from eat.ops.confidence import max_probability
+from eat.tasks.metrics import METRICS
+from eat.traces.costs import Costs
+from eat.traces.replay import replay
+from eat.traces.statistics import Interval, mcnemar, paired_difference_interval, wilson_interval
+from eat.traces.trace import RecordedTask, Trace
+
+
+@dataclasses.dataclass(frozen=True)
+class Delta:
+    """Difference of the primary metric to a reference on the same examples, in points (hundredths).
+
+    Attributes:
+        points: This one minus the reference; below 0 where quality was lost.
+        low: Lower end of the paired bootstrap 95 % interval.
+        high: Upper end.
+        gained: Examples that only this one has right; None in regression.
+        lost: Examples that only the reference has right; None in regression.
+        p_value: Exact McNemar test; None in regression.
+    """
+
+    points: float
+    low: float
+    high: float
+    gained: int | None = None
+    lost: int | None = None
+    p_value: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One operating point on one split.
+
+    Attributes:
+        exit: The exit's spec.
+        metrics: The task's metrics, the primary one first.
+        interval: Wilson 95 % interval where the primary metric is accuracy.
+        ece: Expected calibration error (15 bins) of the exits taken, in [0, 1]; None in regression.
+        avg_depth: Mean depth at which examples leave.
+        retention: Mean over examples of tokens in the last executed block / tokens that came in.
+        gflops: Mean executed work per example, in 10^9 floating-point operations.
+        flops_ratio: Executed work / that of the unpadded dense encoder at full depth, summed over the split.
+        delta: To what was given as reference: this model's own full depth.
+        delta_dense: To a dense run, where one was given.
+    """
+
+    exit: dict[str, Any]
+    metrics: dict[str, float]
+    interval: Interval | None
+    ece: float | None
+    avg_depth: float
+    retention: float
+    gflops: float
+    flops_ratio: float
+    delta: Delta | None = None
+    delta_dense: Delta | None = None
+
+
+def predictions(logits: Float[np.ndarray, "examples classes"]) -> Num[np.ndarray, " examples"]:
+    """Return the most probable class of each example, or its score where the model has one output."""
+    return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
+
+
+def metric_values(
+    task: RecordedTask, labels: Num[np.ndarray, " n"], logits: Float[np.ndarray, "n classes"]
+) -> dict[str, float]:
+    """Compute the metrics of a task, the primary one first."""
+    said = predictions(logits)
+    return {name: METRICS[name].value(said, labels, task) for name in task.metrics}
+
+
+def measure_point(
+    trace: Trace,
+    spec: Mapping[str, Any],
+    costs: Costs,
+    reference: Float[np.ndarray, "n classes"] | None = None,
+    dense: Float[np.ndarray, "n classes"] | None = None,
+) -> Point:
+    """Replay an operating point and measure it.
+
+    Args:
+        trace: The traced split; its task names the metrics.
+        spec: The exit, ``{"name": ..., **arguments}``.
+        costs: The model's cost function.
+        reference: Logits, for the same examples, of what quality is compared with: full depth.
+        dense: The same of a dense run.
+
+    Raises:
+        ValueError: If the exit cannot be built, or cannot be used with this task.
+    """
+    criterion = build_exit(spec)
+    run = replay(trace, criterion)
+    values = metric_values(trace.task, trace.labels, run.logits)
+    right = predictions(run.logits) == trace.labels
+    executed = costs.executed(run, criterion)
+    return Point(
+        exit=dict(spec),
+        metrics=values,
+        interval=wilson_interval(int(right.sum()), len(trace)) if next(iter(values)) == "accuracy" else None,
+        ece=None if trace.is_regression else expected_calibration_error(*_confidence(run.logits, trace.labels)),
+        avg_depth=float(run.exit_depth.mean()),
+        retention=float(run.retention.mean()),
+        gflops=float(executed.mean()) / 1e9,
+        flops_ratio=float(executed.sum() / costs.dense.sum()),
+        delta=None if reference is None else difference(trace, run.logits, reference),
+        delta_dense=None if dense is None else difference(trace, run.logits, dense),
+    )
+
+
+def difference(
+    trace: Trace, logits: Float[np.ndarray, "n classes"], reference: Float[np.ndarray, "n classes"]
+) -> Delta:
+    """Compare two sets of answers to a trace's examples on the task's primary metric."""
+    name = trace.task.metrics[0]
+
+    def metric(said: np.ndarray, labels: np.ndarray) -> float:
+        return METRICS[name].value(said, labels, trace.task)
+
+    ours, theirs = predictions(logits), predictions(reference)
+    low, high = paired_difference_interval(metric, trace.labels, ours, theirs)
+    points = 100 * (metric(ours, trace.labels) - metric(theirs, trace.labels))
+    if trace.is_regression:
+        return Delta(points, 100 * low, 100 * high)
+    gained, lost, p_value = mcnemar(ours == trace.labels, theirs == trace.labels)
+    return Delta(points, 100 * low, 100 * high, gained, lost, p_value)
+
+
+def head_calibration(trace: Trace, num_bins: int = 15) -> dict[int, tuple[float, Reliability]]:
+    """Return each head's expected calibration error and reliability bins over the whole split, by depth.
+
+    Raises:
+        ValueError: If the model predicts a score: there is no probability to calibrate.
+    """
+    if trace.is_regression:
+        raise ValueError("calibration needs class probabilities; a regression model has none")
+    result = {}
+    for head, depth in enumerate(trace.head_depths):
+        sure, right = _confidence(trace.all_logits[:, head], trace.labels)
+        result[depth] = (expected_calibration_error(sure, right, num_bins), reliability(sure, right, num_bins))
+    return result
+
+
+def _confidence(
+    logits: Float[np.ndarray, "n classes"], labels: Num[np.ndarray, " n"]
+) -> tuple[Float[torch.Tensor, " n"], Bool[torch.Tensor, " n"]]:
+    return max_probability(torch.from_numpy(logits)), torch.from_numpy(predictions(logits) == labels)

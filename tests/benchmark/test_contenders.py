@@ -1,0 +1,180 @@
+"""All contenders answer the same question: same weights, same logits, whatever the batch."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import DataCollatorWithPadding
+
+from eat.benchmark.calls import packed_call, padded, with_torchs_product
+from eat.benchmark.contenders import (
+    ALL_OFF,
+    GROUPED,
+    ONNX_FP32,
+    ONNX_INT8,
+    PADDED,
+    all_off,
+    build_contenders,
+    sharing_copy,
+)
+from eat.benchmark.run import BenchmarkSettings, draw_examples, run_benchmark
+from eat.benchmark.tokenizing import Texts
+from eat.data.tokenizer import train_tokenizer
+from tests.made.models import make_model
+
+QUICK: dict[str, Any] = {"warmup": 0, "threads": (1,), "onnx": False, "memory": False}
+EXITS: list[dict[str, Any]] = [{"name": "never"}, {"name": "confidence", "threshold": 0.7}]
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[dict[str, list[int]]]:
+    generator = np.random.default_rng(0)
+    return [{"input_ids": generator.integers(5, 128, size=n).tolist()} for n in generator.integers(3, 25, size=12)]
+
+
+def test_baselines_answer_alike(examples: list[dict[str, list[int]]]) -> None:
+    contenders = {c.name: c.call for c in build_contenders(make_model(torch.float32), EXITS)}
+    with torch.inference_mode():
+        answers = {name: contenders[name](examples) for name in (PADDED, GROUPED, ALL_OFF)}
+    np.testing.assert_allclose(answers[ALL_OFF], answers[PADDED], atol=1e-4)
+    np.testing.assert_allclose(answers[GROUPED], answers[PADDED], atol=1e-6)
+
+
+def test_torchs_product_is_used_inside_the_call_alone() -> None:
+    seen = []
+
+    def call(batch: list[Any]) -> None:
+        seen.append(torch.backends.mkldnn.enabled)
+        if not batch:
+            raise ValueError("nothing to answer")
+
+    with_torchs_product(call)([{"input_ids": [5]}])
+    with pytest.raises(ValueError, match="nothing"):
+        with_torchs_product(call)([])
+    assert seen == [False, False]
+    assert torch.backends.mkldnn.enabled is True
+
+
+def test_contenders_leave_the_model_alone_and_share_its_weights() -> None:
+    model = make_model(torch.float32)
+    before = model.config.to_dict()
+    twin = all_off(model)
+    assert model.config.to_dict() == before
+    assert (twin.config.attention, twin.config.pruner, twin.config.exit) == (
+        {"name": "full"},
+        {"name": "none"},
+        {"name": "never"},
+    )
+    pairs = zip(model.parameters(), sharing_copy(model).parameters(), strict=True)
+    assert all(ours.data_ptr() == theirs.data_ptr() for ours, theirs in pairs)
+
+
+def test_operating_points_are_the_models(examples: list[dict[str, list[int]]]) -> None:
+    model = make_model(torch.float32)
+    contender = build_contenders(model, EXITS)[-1]
+    model.set_exit(**EXITS[-1])
+    with torch.inference_mode():
+        np.testing.assert_array_equal(contender.call(examples), packed_call(model)(examples))
+
+
+def test_padding_is_the_data_collators() -> None:
+    tokenizer = train_tokenizer(["some words", "and some more words here"], 60)
+    encoded = [dict(tokenizer(text)) for text in ("some words", "and some more words here")]
+    ours = padded([{k: e[k] for k in ("input_ids", "token_type_ids")} for e in encoded], 0, torch.device("cpu"))
+    theirs = DataCollatorWithPadding(tokenizer)(encoded)
+    assert sorted(ours) == sorted(theirs)
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_no_mask_where_nothing_is_padded() -> None:
+    batch = [{"input_ids": [1, 2, 3]}, {"input_ids": [4, 5, 6]}]
+    assert list(padded(batch, 0, torch.device("cpu"))) == ["input_ids"]
+
+
+def test_benchmark_measures_every_contender(examples: list[dict[str, list[int]]]) -> None:
+    settings = BenchmarkSettings(**QUICK, examples=12, rounds=2, batch_sizes=(1, 4))
+    measured = run_benchmark(make_model(torch.float32), examples, EXITS, settings)
+    names = {size: [m["contender"] for m in measured["measurements"] if m["batch_size"] == size] for size in (1, 4)}
+    points = ["never", "confidence threshold=0.7"]
+    assert names == {1: [PADDED, ALL_OFF, *points], 4: [PADDED, GROUPED, ALL_OFF, *points]}
+    assert measured["measurements"][0]["speedup"][PADDED] == [1.0, 1.0, 1.0]
+    assert all(m["examples"] == 12 and m["threads"] == 1 for m in measured["measurements"])
+    assert {len(answers) for answers in measured["answers"].values()} == {12}
+    assert (measured["environment"]["device"], measured["environment"]["dtype"]) == ("cpu", "float32")
+
+
+def test_the_second_line_adds_the_same_tokenising_to_both(examples: list[dict[str, list[int]]]) -> None:
+    texts = Texts([("a text",)] * len(examples), lambda batch: time.sleep(0.02))
+    settings = BenchmarkSettings(**QUICK, rounds=2, batch_sizes=(4,))
+    measured = run_benchmark(make_model(torch.float32), examples, [], settings, texts=texts)["measurements"]
+    assert len({m["tokenising_ms"] for m in measured}) == 1
+    assert measured[0]["tokenising_ms"] >= 20
+    for one in measured:
+        seconds = 12 / one["examples_per_s"]
+        bound = (12 / measured[0]["examples_per_s"] + 0.06) / (seconds + 0.06)
+        assert one["speedup_tokenised"][PADDED][0] == pytest.approx(bound, rel=0.5)
+    assert measured[0]["speedup_tokenised"][PADDED] == [1.0, 1.0, 1.0]
+
+
+def test_who_was_left_out_is_named(examples: list[dict[str, list[int]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, settings = make_model(torch.float32), {**QUICK, "rounds": 1, "batch_sizes": (4,)}
+    assert run_benchmark(model, examples, [], BenchmarkSettings(**settings))["not_measured"] == dict.fromkeys(
+        (ONNX_FP32, ONNX_INT8), "left out with benchmark.onnx=false"
+    )
+    monkeypatch.setattr("eat.benchmark.engines.onnx.find_spec", lambda name: None)
+    measured = run_benchmark(model, examples, [], BenchmarkSettings(**settings | {"onnx": True}))
+    assert "not installed: onnx, onnxruntime, onnxscript" in measured["not_measured"][ONNX_FP32]
+
+
+def test_both_sides_get_the_precision_wanted(examples: list[dict[str, list[int]]]) -> None:
+    model = make_model(torch.float32)
+    settings = BenchmarkSettings(**QUICK, rounds=1, batch_sizes=(4,), dtype="bfloat16")
+    measured = run_benchmark(model, examples, EXITS, settings)
+    assert measured["environment"]["dtype"] == "bfloat16"
+    assert next(model.parameters()).dtype == torch.float32
+    exact = run_benchmark(model, examples, EXITS, BenchmarkSettings(**QUICK, rounds=1, batch_sizes=(4,)))["answers"]
+    for name in (PADDED, ALL_OFF):
+        rounded = np.asarray(measured["answers"][name])
+        np.testing.assert_allclose(rounded, exact[name], atol=0.1 * np.abs(exact[name]).max())
+        assert not np.allclose(rounded, exact[name], atol=1e-6)
+    with pytest.raises(ValueError, match=r"benchmark.dtype: float16 is for GPUs"):
+        run_benchmark(model, examples, [], BenchmarkSettings(**QUICK, dtype="float16"))
+
+
+def test_a_slow_model_is_measured_on_fewer_examples() -> None:
+    many = [{"input_ids": [1, 2, 3]}] * 40
+    settings = BenchmarkSettings(**QUICK | {"warmup": 1}, examples=40, rounds=1, batch_sizes=(8,), seconds=1e-9)
+    measured = run_benchmark(make_model(torch.float32), many, [], settings)
+    assert {m["examples"] for m in measured["measurements"]} == {32}
+
+
+def test_no_examples() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        run_benchmark(make_model(torch.float32), [], [], BenchmarkSettings())
+
+
+def test_drawn_examples_are_repeatable_and_not_repeated() -> None:
+    settings = BenchmarkSettings(examples=5)
+    drawn = draw_examples(20, settings)
+    assert len(set(drawn.tolist())) == 5
+    assert drawn.tolist() == draw_examples(20, settings).tolist()
+    assert len(draw_examples(3, settings)) == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("examples", 0),
+        ("rounds", 0),
+        ("seconds", 0.0),
+        ("warmup", -1),
+        ("batch_sizes", (0,)),
+        ("threads", (0,)),
+        ("dtype", "int4"),
+    ],
+)
+def test_settings_out_of_range_are_named(option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"benchmark\.{option} must"):
+        BenchmarkSettings(**{option: value})

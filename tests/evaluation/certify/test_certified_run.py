@@ -1,0 +1,204 @@
+"""From a run folder to a certified model: what is written, what loading does with it, what is left alone."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from eat.evaluation import evaluate_run
+from eat.evaluation.certify.certificate import CertifySettings, make_certificate
+from eat.evaluation.certify.store import BEGIN, END, new_card, with_section
+from eat.evaluation.report.certificate import outcome, write_certificate
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.monitoring import DriftGuard
+from eat.runs.finished import FinishedRun
+from tests.made.models import EXIT
+from tests.made.runs import write_run
+from tests.made.traces import make_run
+
+# Ten examples certify little: with the losses of a random model at most 4 of them may be lost.
+BUDGET = {"max_drop": 0.6, "confidence": 0.8}
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("draw_frontier", "draw_exits", "draw_calibration"):
+        monkeypatch.setattr(f"eat.evaluation.report.write.{name}", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_run(tmp_path_factory.mktemp("runs") / "small")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("draw_frontier", "draw_exits", "draw_calibration"):
+            patch.setattr(f"eat.evaluation.report.write.{name}", lambda *_: None)
+        evaluate_run(folder, stages=["quality"])
+    return folder
+
+
+@pytest.fixture
+def run(traced: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(traced, tmp_path / "small"))
+
+
+def certify(folder: Path, **more: Any) -> dict[str, Any]:
+    evaluate_run(folder, stages=["certify"], certify=BUDGET | more)
+    result: dict[str, Any] = json.loads((folder / "report" / "certificate.json").read_text())
+    return result
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_saved_model_runs_at_the_certified_point(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = files(run / "model")
+    certificate = certify(run)["certificate"]
+    config = json.loads((run / "model" / "config.json").read_text())
+    assert config["certificate"] == certificate and config["exit"] == certificate["exit"] != EXIT
+    assert config | {"exit": EXIT, "certificate": None} == json.loads(before["config.json"]) | {"certificate": None}
+    assert {name for name, text in files(run / "model").items() if before.get(name) != text} == {
+        *("config.json", "README.md")
+    }
+    model = AdaptiveForSequenceClassification.from_pretrained(run / "model")
+    assert model.config.certificate == certificate
+    assert model.config.exit == certificate["exit"] and model.exit_criterion.active
+    assert "no longer holds" not in caplog.text
+    assert DriftGuard(model).report()["default"]["exit"] == certificate["exit"]
+
+
+def test_certifying_again_changes_nothing(run: Path) -> None:
+    certify(run)
+    once = files(run / "model") | files(run / "report")
+    certify(run)
+    assert files(run / "model") | files(run / "report") == once
+
+
+def test_the_runs_own_point_and_its_traces_stay(run: Path) -> None:
+    traces, fingerprint = files(run / "trace"), FinishedRun(run).fingerprint()
+    certify(run)
+    assert FinishedRun(run).exit == EXIT
+    assert FinishedRun(run).fingerprint() == fingerprint
+    report = evaluate_run(run, stages=["quality"])
+    assert report.folder == run / "report" and files(run / "trace") == traces
+    assert json.loads((run / "report" / "operating_point.json").read_text())["exit"] == EXIT
+    evaluate_run(run, stages=["quality"], fresh=True)
+    assert AdaptiveForSequenceClassification.from_pretrained(run / "model").config.certificate
+
+
+def test_another_budget_takes_the_place_of_the_first(run: Path) -> None:
+    first = certify(run)["certificate"]
+    second = certify(run, method="conformal_risk_control")["certificate"]
+    config = json.loads((run / "model" / "config.json").read_text())
+    assert config["certificate"]["method"] == second["method"] != first["method"]
+    assert (run / "model" / "README.md").read_text().count(BEGIN) == 1
+
+
+def test_a_refusal_leaves_the_model_alone(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = files(run / "model")
+    caplog.set_level("INFO")
+    result = certify(run, max_drop=0.3, criteria=["patience"], method="learn_then_test")
+    assert result["certificate"] is None and files(run / "model") == before
+    assert "not certified, accuracy_gap at most 30 %, 80 % confidence" in caplog.text
+
+
+def test_without_weights_the_certificate_is_in_the_report_alone(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bare = Path(shutil.copytree(run, tmp_path / "bare" / "small", ignore=shutil.ignore_patterns("model")))
+    caplog.set_level("INFO")
+    certificate = certify(bare)["certificate"]
+    assert "No weights here" in caplog.text and not (bare / "model").exists()
+    assert certificate == {key: value for key, value in certify(run)["certificate"].items() if key != "model"}
+
+
+def test_the_run_with_the_cheaper_schedule_gets_the_certificate(run: Path, tmp_path: Path) -> None:
+    pruned = write_run(tmp_path / "pruned", pruner={"name": "l2_norm", "depths": [1, 2], "ratio": 0.8})
+    with pytest.raises(ValueError, match=r"certify.runs: the traces of .*pruned are missing .*run=.*pruned"):
+        certify(run, runs=[str(pruned)])
+    other = AdaptiveForSequenceClassification.from_pretrained(pruned / "model")
+    with torch.no_grad():
+        next(other.parameters()).mul_(1.001)  # trained apart
+    other.save_pretrained(pruned / "model")
+    evaluate_run(pruned, stages=["quality"])
+    before = files(run / "model")
+    result = certify(run, runs=[str(pruned)], max_drop=0.95, criteria=["never"])  # full depth of the one or the other
+    assert result["settings"]["runs"] == ["small", "pruned"]
+    assert result["certificate"]["run"] == "pruned" and files(run / "model") == before
+    model = AdaptiveForSequenceClassification.from_pretrained(pruned / "model")
+    assert model.config.certificate["reference"] == "full depth of small"
+    assert model.config.certificate["fallback"] == {"pruner": None}
+    with pytest.raises(ValueError, match=r"certify.runs: expected further runs with names of their own"):
+        certify(run, runs=[str(run)])
+
+
+def test_a_variant_falls_back_to_the_pruning_of_its_reference(run: Path) -> None:
+    variant = evaluate_run(run, pruner={"ratio": 0.8}, stages=["quality"]).folder.parent
+    certificate = certify(run, runs=[str(variant)], max_drop=0.95, criteria=["never"])["certificate"]
+    assert certificate["run"] == "small-ratio0.8"
+    assert certificate["fallback"] == {"pruner": FinishedRun(run).model_config()["pruner"]}
+    assert "fallback" not in certify(run)["certificate"]
+
+
+def test_a_retrofit_of_foreign_weights_says_what_its_certificate_rests_on(run: Path, tmp_path: Path) -> None:
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(f"{text}\nretrofit: some/classifier\n")
+    assert "none of the rows" in certify(run)["certificate"]["caveat"]
+    assert all("none of the rows" in (run / part).read_text() for part in ("report/certificate.md", "model/README.md"))
+    (tmp_path / "source").mkdir()
+    shutil.copytree(run, tmp_path / "source" / "small")
+    (run / "config.yaml").write_text(f"{text}\nretrofit: {tmp_path / 'source' / 'small'}\n")
+    assert certify(run)["certificate"]["caveat"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stages": ["certify"]}, r"certify.max_drop: expected the largest loss to certify, .* got none"),
+        ({"stages": ["quality"], "certify": BUDGET}, r"a budget \(certify\.\*\) is given, expected 'certify' among"),
+        ({"stages": ["quality"], "calibrate": {"max_ece": 0.1}}, r"a budget \(calibrate\.\*\) is given"),
+        ({"certify": BUDGET | {"criteria": "margin"}}, r"certify.criteria: expected a list, .*, got 'margin'"),
+        ({"certify": {"max_dorp": 0.1}}, r"certify.max_dorp: expected one of .* \(did you mean 'max_drop'\?\)"),
+        ({"stages": ["certify"], "certify": {"max_drop": 2}}, r"certify.max_drop: expected a number between 0 and 1"),
+        ({"stages": ["certify"], "certify": {"max_drop": 0.01}}, r"has 10 examples; .* takes at least 299"),
+        ({"stages": ["certify"], "certify": BUDGET, "thresholds": [1.5]}, r"exit.threshold: expected a number in"),
+    ],
+)
+def test_bad_options_are_named(run: Path, options: dict[str, Any], message: str) -> None:
+    before = files(run / "model")
+    with pytest.raises(ValueError, match=message):
+        evaluate_run(run, **options)
+    assert files(run / "model") == before
+
+
+def test_a_card_keeps_what_others_wrote() -> None:
+    card = with_section(new_card("small") + "\nBy hand.\n", "first")
+    assert card.startswith("---\nlibrary_name: transformers") and "By hand." in card
+    again = with_section(card + "\nBelow.\n", "second \\1")
+    assert "first" not in again and "second \\1" in again and again.endswith("\nBelow.\n")
+    assert again.count(BEGIN) == again.count(END) == 1
+
+
+def test_a_split_that_differs_is_said_beside_the_certificate(tmp_path: Path) -> None:
+    traces = make_run()
+    longer = traces["validation"].tokens_kept.copy()
+    longer[:, 0] += 2
+    settings = CertifySettings(max_drop=0.03)
+    same, other = (
+        make_certificate(
+            {"a": traces | {"validation": dataclasses.replace(traces["validation"], tokens_kept=kept)}}, settings
+        )
+        for kept in (traces["validation"].tokens_kept, longer)
+    )
+    assert "CAUTION" not in write_certificate(tmp_path, same, stored=True)
+    assert "No difference seen" in (tmp_path / "certificate.md").read_text()
+    assert "CAUTION: the certification split differs from the reported one in length" in write_certificate(
+        tmp_path, other, stored=True
+    )
+    text = (tmp_path / "certificate.md").read_text()
+    assert "differs in length: the certificate need not hold" in text
+    assert "so accuracy is lower by no more than that" in text and outcome(other) in text

@@ -1,0 +1,59 @@
+"""A finished run's folder, as a training would leave it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from eat.data.tokenizer import train_tokenizer
+from tests.made.models import EXIT, make_model
+
+WORDS = ("good", "fine", "great", "bad", "poor", "awful", "soup", "film", "the", "was", "very", "not")
+
+
+def write_run(
+    folder: Path,
+    *,
+    pruner: dict[str, Any] | None = None,
+    exit: dict[str, Any] | None = None,
+    regression: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Write a run folder as a training would leave it, with a random tiny model on a made-up CSV file."""
+    pruner, exit = pruner or {"name": "l2_norm", "depths": [1, 2], "ratio": 0.3}, exit or EXIT
+    generator = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    rows = [" ".join(generator.choice(WORDS, size=generator.integers(2, 12))) for _ in range(120)]
+    files = {"train": rows[:80], "validation": rows[80:]}
+    label = (lambda text: text.count("good")) if regression else (lambda text: "yes" if "good" in text else "no")
+    for name, texts in files.items():
+        lines = [f"{text},{label(text)}" for text in dict.fromkeys(texts)]
+        (folder / f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    tokenizer = train_tokenizer(rows, 100)
+    options = {"num_labels": 1, "problem_type": "regression"} if regression else {}
+    model = make_model(torch.float32, pruner=pruner, exit=exit, **options)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    config = {
+        "task": {"name": "file", **{split: str(folder / f"{split}.csv") for split in files}},
+        "backbone": {"name": "tiny", "max_length": 32},
+        "budget": {"name": "smoke"},
+        "exit": exit,
+        "objective": {"early_weight": 0.3, "self_weight": 0.0, "teacher": None},
+        "experiment": None,
+        "seed": 0,
+        "data": {
+            "max_length": 32,
+            "threshold_examples": 8,
+            "certification_examples": 10,
+            "cache_dir": str(folder.parent),
+        },
+    }
+    config["task"] |= {"label": "label", "kind": "regression" if regression else "classification"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    environment = {"commit": "abc1234", "threads": 1, "packages": {"torch": "2"}}
+    (folder / "environment.json").write_text(json.dumps(environment))
+    return folder

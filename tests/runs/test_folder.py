@@ -1,0 +1,73 @@
+"""Run folders: names, states, locks."""
+
+import sys
+
+import pytest
+
+from eat.runs.folder import RunFolder, fingerprint, run_name, training_overrides
+
+CONFIG = {"seed": 0, "exit": {"name": "confidence"}, "data": {"root": "a", "batch_size": 32}, "logger": {}}
+
+
+def test_the_fingerprint_names_the_training_not_its_evaluation():
+    same = {"logger": {"csv": 1}, "data": {"batch_size": 32, "root": "b"}, "exit": {"name": "never"}, "seed": 0}
+    assert fingerprint(CONFIG) == fingerprint(same)
+    assert fingerprint(CONFIG) != fingerprint(CONFIG | {"seed": 1})
+    assert fingerprint(CONFIG) != fingerprint(CONFIG | {"data": {"root": "a", "batch_size": 16}})
+    assert len(fingerprint(CONFIG)) == 8
+
+
+def test_setting_aside_loses_nothing(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    assert run.set_aside() is None
+    for content in ("one", "two"):
+        run.path.mkdir()
+        (run.path / "file").write_text(content)
+        run.set_aside()
+    assert (tmp_path / "run.old-1" / "file").read_text() == "one"
+    assert (tmp_path / "run.old-2" / "file").read_text() == "two"
+    assert not run.path.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
+def test_two_trainings_cannot_share_a_folder(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with run.locked(), pytest.raises(RuntimeError, match="another process is training in"), run.locked():
+        pass
+    with run.locked():
+        pass  # released with the block
+
+
+@pytest.mark.parametrize(
+    ("changes", "heads"),
+    [
+        ({}, ""),
+        ({"head_pooling": "cls"}, "cls-"),
+        ({"objective": {"name": "joint", "self_weight": 0.5, "teacher": "runs/x"}}, "self_distill-distill-"),
+        ({"objective": {"name": "two_stage", "stage": 0.5}, "head_pooling": "cls"}, "two_stage-cls-"),
+    ],
+)
+def test_the_name_says_what_it_is(changes, heads):
+    config = CONFIG | {
+        "backbone": {"name": "minilm", "head_pooling": "mean"},
+        "attention": {"name": "windowed", "window": 32},
+        "pruner": {"name": "none"},
+        "objective": {"name": "joint", "self_weight": 0.0, "teacher": None},
+        "head_pooling": "mean",
+        "budget": {"name": "laptop"},
+    }
+    config |= changes
+    assert run_name(config) == f"minilm-windowed32-unpruned-{heads}laptop-seed0-{fingerprint(config)}"
+
+
+def test_overrides_that_make_another_training_are_told_from_those_that_do_not():
+    typed = [
+        "exit=patience",
+        "+exit.threshold=0.8",
+        "resume=runs/x",
+        "logger=none",
+        "task=rte",
+        "++optimizer.lr=1",
+        "~seed",
+    ]
+    assert training_overrides(typed) == ["task=rte", "++optimizer.lr=1", "~seed"]
