@@ -91,7 +91,7 @@ class TextDataModule(LightningDataModule):
         loaded = self.task.load(root=self.root, cache_dir=self.cache_dir / "datasets")
         self._loaded_train_rows = len(loaded["train"])
         carved = carve(
-            self.task.name,
+            self.task,
             loaded["train"],
             threshold_examples=self.threshold_examples,
             certification_examples=self.certification_examples,

@@ -12,13 +12,14 @@ from eat.tasks.demo import DemoTask
 from eat.tasks.file import FileTask
 from eat.tasks.glue import cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb
 from eat.tasks.imdb import imdb
+from eat.tasks.leakage import LeakageRule
 
-__all__ = ["TASKS", "Task", "build_task", "describe_rows"]
+__all__ = ["TASKS", "Task", "TaskFacts", "build_task", "describe_rows"]
 
 
 @runtime_checkable
-class Task(Protocol):
-    """Labelled text under one set of column names."""
+class TaskFacts(Protocol):
+    """What is known of a task without its rows: enough for metrics, and what a trace remembers."""
 
     @property
     def name(self) -> str:
@@ -58,6 +59,21 @@ class Task(Protocol):
     @property
     def official_rows(self) -> Mapping[str, int]:
         """Official size of each split, where there is one: so that a subset is recognised and called a subset."""
+        ...
+
+
+@runtime_checkable
+class Task(TaskFacts, Protocol):
+    """Labelled text under one set of column names."""
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The text columns as the source calls them, for messages."""
+        ...
+
+    @property
+    def group_by(self) -> LeakageRule | None:
+        """Which training rows a held-out split takes together; None: those with equal texts, for want of a rule."""
         ...
 
     def load(self, root: str | Path | None = None, cache_dir: str | Path | None = None) -> dict[str, Dataset]:

@@ -35,6 +35,8 @@ class DemoTask:
 
     name = "demo"
     text_fields: tuple[str, ...] = ("text",)
+    source_columns = text_fields
+    group_by = None
     label_field = "label"
     kind: Literal["classification", "regression"] = "classification"
     label_names: tuple[str, ...] = ("negative", "positive")

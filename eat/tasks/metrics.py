@@ -23,7 +23,7 @@ from torchmetrics.classification import (
 )
 from torchmetrics.wrappers import LambdaInputTransformer
 
-from eat.tasks import Task
+from eat.tasks import TaskFacts
 from eat.tasks.clinc150 import OUT_OF_SCOPE
 
 
@@ -36,11 +36,11 @@ class TaskMetric:
         value: ``(predicted, labels, task) -> value``; predicted are classes, or scores for regression.
     """
 
-    running: Callable[[Task], Metric]
-    value: Callable[[np.ndarray, np.ndarray, Task], float]
+    running: Callable[[TaskFacts], Metric]
+    value: Callable[[np.ndarray, np.ndarray, TaskFacts], float]
 
 
-def build_metrics(task: Task) -> MetricCollection:
+def build_metrics(task: TaskFacts) -> MetricCollection:
     """Build the task's running metrics, by name, in torchmetrics's own order; ``update(logits, labels)``."""
     metrics = {name: METRICS[name].running(task) for name in task.metrics}
     # Groups of metrics with equal states would be formed from wrappers, which have none.
@@ -48,7 +48,9 @@ def build_metrics(task: Task) -> MetricCollection:
 
 
 def compute_metrics(
-    task: Task, logits: Float[np.ndarray | Tensor, "examples outputs"], labels: Shaped[np.ndarray | Tensor, " examples"]
+    task: TaskFacts,
+    logits: Float[np.ndarray | Tensor, "examples outputs"],
+    labels: Shaped[np.ndarray | Tensor, " examples"],
 ) -> dict[str, float]:
     """Compute the task's metrics, the primary one first.
 
@@ -110,16 +112,18 @@ def spearman(predicted: Shaped[np.ndarray, " n"], labels: Shaped[np.ndarray, " n
     return pearson(rankdata(predicted), rankdata(labels))
 
 
-def _value(function: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[np.ndarray, np.ndarray, Task], float]:
+def _value(
+    function: Callable[[np.ndarray, np.ndarray], float],
+) -> Callable[[np.ndarray, np.ndarray, TaskFacts], float]:
     return lambda predicted, labels, task: function(predicted, labels)
 
 
-def _in_scope_accuracy(predicted: np.ndarray, labels: np.ndarray, task: Task) -> float:
+def _in_scope_accuracy(predicted: np.ndarray, labels: np.ndarray, task: TaskFacts) -> float:
     in_scope = labels != task.label_names.index(OUT_OF_SCOPE)
     return accuracy(predicted[in_scope], labels[in_scope])
 
 
-def _oos_recall(predicted: np.ndarray, labels: np.ndarray, task: Task) -> float:
+def _oos_recall(predicted: np.ndarray, labels: np.ndarray, task: TaskFacts) -> float:
     out_of_scope = labels == task.label_names.index(OUT_OF_SCOPE)
     return accuracy(predicted[out_of_scope], labels[out_of_scope])
 
@@ -140,18 +144,18 @@ def _score(logits: Tensor) -> Tensor:
     return logits.squeeze(-1).double()
 
 
-def _running_f1(task: Task) -> Metric:
+def _running_f1(task: TaskFacts) -> Metric:
     if task.num_labels != 2:
         raise ValueError(f"f1 is that of the second of two classes, {task.name} has {task.num_labels}: use macro_f1")
     return LambdaInputTransformer(BinaryF1Score(), _predicted)
 
 
-def _running_oos_recall(task: Task) -> Metric:
+def _running_oos_recall(task: TaskFacts) -> Metric:
     oos = task.label_names.index(OUT_OF_SCOPE)
     return LambdaInputTransformer(BinaryRecall(), partial(_predicted_is, label=oos), partial(_label_is, label=oos))
 
 
-def _running_in_scope_accuracy(task: Task) -> Metric:
+def _running_in_scope_accuracy(task: TaskFacts) -> Metric:
     oos = task.label_names.index(OUT_OF_SCOPE)
     return MulticlassAccuracy(task.num_labels, average="micro", ignore_index=oos)
 

@@ -9,6 +9,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 from jaxtyping import Float, Int
 
+from eat.tasks.leakage import LeakageRule
 from eat.tasks.sources import Source, read_label_names, read_splits
 
 TEXT_FIELDS = ("text", "text_pair")
@@ -27,6 +28,7 @@ class PublicTask:
         label_names: Class names in label order; empty for regression.
         metrics: Names of its metrics, the primary one first.
         official_rows: Official size of each labelled split; these are the splits that are loaded, ``train`` first.
+        group_by: Which rows of train enter a held-out split together; None: those with equal texts, for want of a rule.
     """
 
     name: str
@@ -36,6 +38,7 @@ class PublicTask:
     label_names: tuple[str, ...]
     metrics: tuple[str, ...]
     official_rows: Mapping[str, int]
+    group_by: LeakageRule | None = None
 
     @property
     def text_fields(self) -> tuple[str, ...]:

@@ -14,12 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from datasets import Dataset
 from jaxtyping import Float, Int, Num
 
 from eat.files import replacing
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.tasks import Task
+from eat.tasks import TaskFacts
 
 FORMAT = 1
 _METADATA_KEY = b"eat"
@@ -48,7 +47,7 @@ class RecordedTask:
     label_field: str = "label"
 
     @classmethod
-    def of(cls, task: Task) -> "RecordedTask":
+    def of(cls, task: TaskFacts) -> "RecordedTask":
         """Remember a task."""
         return cls(**{field.name: getattr(task, field.name) for field in dataclasses.fields(cls)})
 
@@ -57,14 +56,6 @@ class RecordedTask:
         """Read back what `dataclasses.asdict` gave, after JSON has turned tuples into lists."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
         return cls(**values)
-
-    def load(self, root: str | Path | None = None, cache_dir: str | Path | None = None) -> dict[str, Dataset]:
-        """Refuse: a trace keeps answers and labels.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError(f"the trace of task {self.name!r} keeps answers and labels, not the text")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,7 +145,7 @@ class Trace:
 def record_trace(
     model: AdaptiveForSequenceClassification,
     batches: Iterable[Mapping[str, Any]],
-    task: Task,
+    task: TaskFacts,
     *,
     metadata: Mapping[str, Any] | None = None,
     columns: Mapping[str, np.ndarray] | None = None,
