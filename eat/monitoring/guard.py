@@ -20,7 +20,7 @@ from eat.models.stream import Prediction
 from eat.monitoring.batches import Batch, as_output, merge, remembered, rows_alike
 from eat.monitoring.lanes import Lanes, certificate_of
 from eat.monitoring.prometheus import exposition
-from eat.monitoring.sources import DEFAULT, OperatingPoint, Source, check_names, read_source
+from eat.monitoring.sources import DEFAULT, Source, SourcePoint, check_names, read_source
 from eat.monitoring.state import check_keys
 from eat.monitoring.watch import FALLBACK, SUSPICIOUS, Watch
 from eat.packed import AdaptiveOutput
@@ -83,7 +83,7 @@ class DriftGuard:
         _check_options(false_alarm, min_retention, window)
         certificate = certificate_of(model)
         check_names(sources or {})
-        points = {DEFAULT: OperatingPoint.from_certificate(certificate)}
+        points = {DEFAULT: SourcePoint.from_certificate(certificate)}
         points |= {name: read_source(name, given, certificate["model"]) for name, given in (sources or {}).items()}
         self.false_alarm = false_alarm
         self._fingerprint = certificate["model"]
@@ -218,7 +218,11 @@ class DriftGuard:
             return {name: watch.report() for name, watch in self._watches.items()}
 
     def prometheus(self) -> str:
-        """Return all counts, histograms and tests in Prometheus' text format 0.0.4."""
+        """Return all counts, histograms and tests in Prometheus' text format 0.0.4.
+
+        Raises:
+            ImportError: If ``prometheus_client`` is not installed (the extra ``monitoring``).
+        """
         with self._lock:
             return exposition(self._watches)
 

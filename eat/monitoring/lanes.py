@@ -7,7 +7,7 @@ from typing import Any
 
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import sharing_copy
-from eat.monitoring.sources import OperatingPoint
+from eat.monitoring.sources import SourcePoint
 
 _NEVER = {"name": "never"}
 
@@ -30,7 +30,7 @@ class Lanes:
     def __init__(
         self,
         model: AdaptiveForSequenceClassification,
-        points: Mapping[str, OperatingPoint],
+        points: Mapping[str, SourcePoint],
         min_retention: float,
     ) -> None:
         self._model, self._certificate = model, model.config.certificate

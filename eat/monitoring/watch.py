@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from eat.monitoring.martingale import DriftTest
-from eat.monitoring.sources import OperatingPoint
+from eat.monitoring.sources import SourcePoint
 from eat.monitoring.state import check_keys, read_counts
 from eat.traces.profile import BINS, QUANTITIES, bins_of, upper_edges
 
@@ -35,7 +35,7 @@ class Watch:
         seed: Of the test's draws.
     """
 
-    def __init__(self, point: OperatingPoint, *, num_layers: int, false_alarm: float, window: int, seed: int) -> None:
+    def __init__(self, point: SourcePoint, *, num_layers: int, false_alarm: float, window: int, seed: int) -> None:
         self.point = point
         self.num_layers = num_layers
         self.window = window
