@@ -1,4 +1,4 @@
-"""Packed batches: the tokens of some examples end to end, no padding."""
+"""Collate packed batches: the tokens of some examples end to end, no padding."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from eat.data.tokenized import TokenizedSplit
 
 
 class PackingCollator:
-    """Puts examples, given by their numbers, end to end.
+    """Collate examples, given by their numbers, into a packed batch.
 
     Args:
         split: The tokenised examples.

@@ -1,4 +1,4 @@
-"""Held-out splits, carved from train before anything is fitted: one for thresholds, one for certificates.
+"""Held-out splits, carved from train without leakage before anything is fitted: for thresholds, for certificates.
 
 Neither the reported split nor anything trained on ever chooses a threshold, a checkpoint or a certificate.
 """

@@ -1,4 +1,4 @@
-"""The models behind a guard: one set of weights at the certified points, at full depth, and at full depth with care."""
+"""Serve one set of weights at several operating points: certified, at full depth, and at full depth pruning less."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sequential test of drift that may be looked at after every example: conformal test martingales.
+"""Conformal test martingales: a sequential test of drift that may be looked at after every example.
 
 Each example gets a conformal p-value among the certified examples and all earlier ones of the stream. As long as all of
 them are exchangeable, p-values are independent and uniform, exactly, whatever the distribution and however small the
@@ -84,7 +84,7 @@ def bet(
 
 
 class DriftTest:
-    """One martingale per quantity and their average, itself a martingale, which fires.
+    """Drift test: one conformal martingale per quantity and their average, itself a martingale, which fires.
 
     It stands still once it has fired: what it shows then is why. Its numbers need no logarithms: money that waits keeps
     it above 0, and standing still bounds it.

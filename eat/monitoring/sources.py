@@ -1,4 +1,4 @@
-"""Where texts come from, and the operating point of each source."""
+"""Sources of traffic, and the operating point at which each is answered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Source = Mapping[str, Any] | str | Path
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SourcePoint:
-    """How a source's texts are answered.
+    """Operating point of a source: how its texts are answered.
 
     Attributes:
         exit: The exit's spec.

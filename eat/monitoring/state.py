@@ -1,4 +1,4 @@
-"""Checks of what a saved state holds, before anything of it is used."""
+"""Check what a saved state holds, before anything of it is used."""
 
 from __future__ import annotations
 

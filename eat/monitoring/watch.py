@@ -1,4 +1,4 @@
-"""What is known of one source's answers: counts, histograms, recent percentiles, and the test of drift."""
+"""Watch one source's answers: counts, histograms, recent percentiles, and the test of drift."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PERCENTILES = (5, 25, 50, 75, 95)
 
 
 class Watch:
-    """Counts the answers of one source and tests those at its operating point.
+    """Count the answers of one source and test those at its operating point for drift.
 
     Histograms and reasons are of all answers, and never start again. Answers at full depth by order (fallback,
     suspicious) say nothing of the operating point: test and recent percentiles leave them out.

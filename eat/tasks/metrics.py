@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int, Shaped
 from scipy.stats import rankdata
 from torch import Tensor
@@ -118,26 +119,13 @@ def _value(
     return lambda predicted, labels, task: function(predicted, labels)
 
 
-def _in_scope_accuracy(predicted: np.ndarray, labels: np.ndarray, task: TaskFacts) -> float:
-    in_scope = labels != task.label_names.index(OUT_OF_SCOPE)
-    return accuracy(predicted[in_scope], labels[in_scope])
-
-
-def _oos_recall(predicted: np.ndarray, labels: np.ndarray, task: TaskFacts) -> float:
-    out_of_scope = labels == task.label_names.index(OUT_OF_SCOPE)
-    return accuracy(predicted[out_of_scope], labels[out_of_scope])
-
-
-def _predicted(logits: Tensor) -> Tensor:
-    return logits.argmax(dim=-1)
+def _accuracy_where(predicted: np.ndarray, labels: np.ndarray, task: TaskFacts, in_scope: bool) -> float:
+    chosen = (labels != task.label_names.index(OUT_OF_SCOPE)) == in_scope
+    return accuracy(predicted[chosen], labels[chosen])
 
 
 def _predicted_is(logits: Tensor, label: int) -> Tensor:
     return logits.argmax(dim=-1) == label
-
-
-def _label_is(labels: Tensor, label: int) -> Tensor:
-    return labels == label
 
 
 def _score(logits: Tensor) -> Tensor:
@@ -147,12 +135,12 @@ def _score(logits: Tensor) -> Tensor:
 def _running_f1(task: TaskFacts) -> Metric:
     if task.num_labels != 2:
         raise ValueError(f"f1 is that of the second of two classes, {task.name} has {task.num_labels}: use macro_f1")
-    return LambdaInputTransformer(BinaryF1Score(), _predicted)
+    return LambdaInputTransformer(BinaryF1Score(), partial(torch.argmax, dim=-1))
 
 
 def _running_oos_recall(task: TaskFacts) -> Metric:
     oos = task.label_names.index(OUT_OF_SCOPE)
-    return LambdaInputTransformer(BinaryRecall(), partial(_predicted_is, label=oos), partial(_label_is, label=oos))
+    return LambdaInputTransformer(BinaryRecall(), partial(_predicted_is, label=oos), partial(torch.eq, other=oos))
 
 
 def _running_in_scope_accuracy(task: TaskFacts) -> Metric:
@@ -167,6 +155,6 @@ METRICS: Mapping[str, TaskMetric] = {
     "matthews": TaskMetric(lambda task: MulticlassMatthewsCorrCoef(task.num_labels), _value(matthews)),
     "pearson": TaskMetric(lambda task: LambdaInputTransformer(PearsonCorrCoef(), _score), _value(pearson)),
     "spearman": TaskMetric(lambda task: LambdaInputTransformer(SpearmanCorrCoef(), _score), _value(spearman)),
-    "in_scope_accuracy": TaskMetric(_running_in_scope_accuracy, _in_scope_accuracy),
-    "oos_recall": TaskMetric(_running_oos_recall, _oos_recall),
+    "in_scope_accuracy": TaskMetric(_running_in_scope_accuracy, partial(_accuracy_where, in_scope=True)),
+    "oos_recall": TaskMetric(_running_oos_recall, partial(_accuracy_where, in_scope=False)),
 }
