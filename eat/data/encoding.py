@@ -19,7 +19,7 @@ MARGIN = 128
 
 @dataclass(frozen=True)
 class Template:
-    """Where special tokens stand around one text or a pair.
+    """Template of a tokenizer: where special tokens stand around one text or a pair.
 
     Attributes:
         special_ids: Special tokens before each text, and after the last.
@@ -99,7 +99,7 @@ def encode(
 
 
 def kept_lengths(lengths: Sequence[int], room: int) -> list[int]:
-    """Say how many tokens stay of one text, or of each of two where the longer is cut first (``longest_first``).
+    """Truncate ``longest_first``: return how many tokens stay of one text, or of each of two.
 
     >>> kept_lengths([3, 9], room=7)
     [3, 4]
@@ -114,7 +114,7 @@ def kept_lengths(lengths: Sequence[int], room: int) -> list[int]:
 
 
 def _start(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
-    """Cut a very long text behind the tokens that are kept, where a look at its start shows that they are all there."""
+    """Truncate a very long text behind the tokens that are kept, where its start is seen to hold them all."""
     start = text[: CHARACTERS_PER_TOKEN * (max_length + MARGIN)]
     if len(start) < len(text) and len(_ids([start], tokenizer)[0]) >= max_length + MARGIN:
         return start

@@ -38,14 +38,7 @@ def epoch_batches(
 
 
 class EpochBatchSampler(Sampler[list[int]]):
-    """Batch sampler that yields one epoch after another and can resume in the middle of one.
-
-    Args:
-        lengths: Tokens of each example.
-        batch_size: Examples in a batch.
-        seed: The run's seed.
-        group_by_length: As in :func:`epoch_batches`.
-    """
+    """Batch sampler over :func:`epoch_batches`, one epoch after another; can resume in the middle of one."""
 
     def __init__(
         self, lengths: Int[np.ndarray, " examples"], batch_size: int, *, seed: int = 0, group_by_length: bool = True

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Carved(NamedTuple):
-    """What is trained on, and the two splits that are not."""
+    """Training rows and the two held-out splits."""
 
     train: Dataset
     threshold: Dataset
@@ -76,7 +76,8 @@ def carve(
         )
     texts = row_texts(train)
     independent = sorted(min(unit.rows, key=lambda row: texts[row]) for unit in certification)
-    carved = Carved(train.select(staying), _select(train, threshold), train.select(independent))
+    whole = sorted(row for unit in threshold for row in unit.rows)
+    carved = Carved(train.select(staying), train.select(whole), train.select(independent))
     _log.info(
         "%s: of %d training rows %d are held out for thresholds, %d for certification, %d more leave with them",
         *(task.name, len(train), len(carved.threshold), len(carved.certification)),
@@ -103,7 +104,3 @@ def summarise_splits(splits: Mapping[str, Dataset]) -> dict[str, dict[str, int |
 
 def _draw(units: list[Unit], wanted: int, share: float, total: int, salt: str) -> list[Unit]:
     return draw_units(units, min(wanted, max(1, int(share * total))), salt=salt) if wanted and units else []
-
-
-def _select(train: Dataset, units: list[Unit]) -> Dataset:
-    return train.select(sorted(row for unit in units for row in unit.rows))

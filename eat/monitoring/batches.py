@@ -44,11 +44,7 @@ class Batch:
 
 
 def merge(answers: Sequence[tuple[Sequence[int], AdaptiveOutput]]) -> AdaptiveOutput:
-    """Put the answers to parts of a batch together.
-
-    Args:
-        answers: Rows and their answers; together each row once.
-    """
+    """Merge the answers to parts of a batch, given with their rows, which are together each row once."""
     if len(answers) == 1:
         return answers[0][1]
     order = torch.tensor([row for rows, _ in answers for row in rows]).argsort()
@@ -63,12 +59,7 @@ def merge(answers: Sequence[tuple[Sequence[int], AdaptiveOutput]]) -> AdaptiveOu
 def rows_alike(
     batch: int, source: str | Sequence[str], suspicious: Sequence[bool] | Tensor | None
 ) -> dict[tuple[str, bool], list[int]]:
-    """Return the rows of each source, suspicious and not.
-
-    Args:
-        batch: Rows.
-        source: One for all rows, or one per row.
-        suspicious: One per row; None where no row is.
+    """Return the rows of each source (one for all rows, or one per row), suspicious and not (None where no row is).
 
     Raises:
         ValueError: If there is not one value per row.
@@ -87,7 +78,7 @@ def rows_alike(
 
 
 def remembered(items: Iterator[T], waiting: deque[T]) -> Iterator[T]:
-    """Pass items on, and keep them at hand."""
+    """Pass items on, and keep them in ``waiting``."""
     for item in items:
         waiting.append(item)
         yield item

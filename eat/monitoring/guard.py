@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from eat.checks import number, whole_number
+from eat.checks import number, one_of, whole_number
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.stream import Prediction
 from eat.monitoring.batches import Batch, as_output, merge, remembered, rows_alike
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class DriftGuard:
-    """Answers as a certified model does, watches every answer, and falls back to full depth when traffic has drifted.
+    """Drift guard: answers as a certified model does, watches its answers, and goes to full depth when traffic drifts.
 
     Exit depth, confidence, retention and length of the answers are tested against what the certification split showed
     (`eat.monitoring.martingale.DriftTest`). While traffic is exchangeable with it, the probability that the guard EVER
@@ -177,10 +177,6 @@ class DriftGuard:
     def observe(self, output: AdaptiveOutput, *, source: str = DEFAULT) -> bool:
         """Take note of answers that the caller got from the model at the source's operating point.
 
-        Args:
-            output: The model's.
-            source: Where the texts come from.
-
         Returns:
             Whether the source has fired: it is then for the caller to fall back.
 
@@ -192,10 +188,7 @@ class DriftGuard:
         return source in self.fired
 
     def reset(self, source: str | None = None) -> None:
-        """Return to the certified point and begin a new test, with its own chance of a false alarm.
-
-        Args:
-            source: The only one to reset; default all.
+        """Return to the certified point and begin a new drift test: of one source, or of all where None is named.
 
         Raises:
             ValueError: If the source is unknown.
@@ -255,9 +248,7 @@ class DriftGuard:
         }
 
     def _watch(self, source: str) -> Watch:
-        if source not in self._watches:
-            raise ValueError(f"source: expected one of {sorted(self._watches)}, got {source!r}")
-        return self._watches[source]
+        return self._watches[one_of("source", source, self._watches)]
 
     def _route(self, source: str, suspicious: bool) -> tuple[AdaptiveForSequenceClassification, str | None]:
         """Return who answers, and by which order at full depth."""

@@ -13,7 +13,7 @@ _NEVER = {"name": "never"}
 
 
 class Lanes:
-    """Models that answer in different ways; all share the tensors of the one that is served, which stays as it is.
+    """Copies of the served model at other operating points; they share its tensors, and it stays as it is.
 
     Args:
         model: Certified.
@@ -28,10 +28,7 @@ class Lanes:
     """
 
     def __init__(
-        self,
-        model: AdaptiveForSequenceClassification,
-        points: Mapping[str, SourcePoint],
-        min_retention: float,
+        self, model: AdaptiveForSequenceClassification, points: Mapping[str, SourcePoint], min_retention: float
     ) -> None:
         self._model, self._certificate = model, model.config.certificate
         self.by_source = {

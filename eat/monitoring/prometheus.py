@@ -1,4 +1,4 @@
-"""What a drift guard knows, in Prometheus' text format 0.0.4 (by ``prometheus_client``, an extra)."""
+"""Export a drift guard's counts in Prometheus' text format 0.0.4 (by ``prometheus_client``, an extra)."""
 
 from __future__ import annotations
 
@@ -33,9 +33,6 @@ _BUCKETS = {"confidence": range(3, BINS - 1, 4), "retention": range(3, BINS, 4),
 
 def exposition(watches: Mapping[str, Watch]) -> str:
     """Write counters, gauges and histograms of each source.
-
-    Args:
-        watches: By source.
 
     Raises:
         ImportError: If ``prometheus_client`` is not installed.

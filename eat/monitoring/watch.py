@@ -84,11 +84,9 @@ class Watch:
         recent = np.stack([np.bincount(row, minlength=BINS) for row in self._recent])
         certified = np.zeros_like(recent) if self.point.profile is None else self.point.profile.counts
         edges = upper_edges()
+        both = {"certified": certified, "recent": recent}
         return {
-            name: {
-                "certified": _percentiles(certified[row], edges[row]),
-                "recent": _percentiles(recent[row], edges[row]),
-            }
+            name: {answers: _percentiles(counts[row], edges[row]) for answers, counts in both.items()}
             for row, name in enumerate(QUANTITIES)
         }
 

@@ -111,11 +111,6 @@ def describe_rows(task: Task, split: str, num_rows: int) -> str:
     """Say whether a split is whole: ``"complete"``, or ``"subset 8,403 of 40,430"``; a user's own file is complete.
 
     A split with more rows than the official one is called what it is, too: ``"70,000 rows, official 67,349"``.
-
-    Args:
-        task: Knows the official sizes.
-        split: The split's name.
-        num_rows: Rows that the source gave.
     """
     official = task.official_rows.get(split, num_rows)
     if num_rows > official:

@@ -1,4 +1,4 @@
-"""The words and sentence frames of the demo corpus, read from ``demo_words.yaml``."""
+"""Words and sentence frames of the demo corpus, read from ``demo_words.yaml``."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,15 +10,7 @@ import yaml
 
 @dataclasses.dataclass(frozen=True)
 class Lexicon:
-    """What the sentences of one split are made of.
-
-    Attributes:
-        words: Slot -> words to choose from.
-        places: Where one goes -> what is judged there.
-        frames: Difficulty -> sentences with slots.
-        openers: Neutral phrases that may stand before a sentence.
-        closers: Neutral phrases that may stand after one.
-    """
+    """What the sentences of one split are made of; ``demo_words.yaml`` says what each part is."""
 
     words: Mapping[str, tuple[str, ...]]
     places: Mapping[str, tuple[str, ...]]

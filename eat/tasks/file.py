@@ -1,4 +1,4 @@
-"""A user's own text: a CSV, TSV, JSONL or Parquet file with a text column and a label column."""
+"""File task, a user's own text: a CSV, TSV, JSONL or Parquet file with a text column and a label column."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Labels of a user's file: names of classes, or scores, each checked with the place where it stands."""
+"""Read the labels of a user's file: names of classes, or scores, each checked with the place where it stands."""
 
 import math
 from collections.abc import Iterable, Sequence

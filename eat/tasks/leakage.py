@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @runtime_checkable
 class LeakageRule(Protocol):
-    """Groups rows into units that a split takes whole."""
+    """Leakage rule: groups rows into units that a split takes whole."""
 
     def units(self, train: Dataset) -> list[Unit]:
         """Group the rows that may be held out into units."""
@@ -73,7 +73,7 @@ class WholeSentences:
     """
 
     def units(self, train: Dataset) -> list[Unit]:
-        """Rebuild the sentences."""
+        """Rebuild the sentences, one unit each."""
         rows_of: dict[str, list[int]] = defaultdict(list)
         for row, (text,) in enumerate(row_texts(train)):
             rows_of[text].append(row)
@@ -94,10 +94,7 @@ EITHER_TEXT = SharedColumns(("text", "text_pair"))
 def warn_of_shared_texts(task_name: str, columns: Sequence[str], train: Dataset) -> None:
     """Warn where one text of a pair repeats across rows beside other partners, and no rule keeps such rows together.
 
-    Args:
-        task_name: For the message.
-        columns: The text columns as the source calls them.
-        train: Rows with columns ``text`` and, for pairs, ``text_pair``.
+    ``columns`` are the text columns of train as the source calls them, for the message.
     """
     rows = row_texts(train)
     shared = {}
@@ -131,7 +128,7 @@ def maximal_phrases(phrases: Iterable[str]) -> list[str]:
 
 
 class PhraseIndex:
-    """Sentences in which a phrase, as whole words in a row, is found through its rarest word."""
+    """Index of sentences that finds a phrase, as whole words in a row, through its rarest word."""
 
     def __init__(self, sentences: Sequence[str] = ()) -> None:
         self._sentences: list[str] = []

@@ -1,7 +1,8 @@
 """Metrics of a task: running ones for training (torchmetrics), and plain functions of arrays for replayed logits.
 
-Both take logits (examples, classes), for regression (examples, 1), and labels; the plain ones agree with scikit-learn
-and SciPy. A share that has nothing to count is 0, a correlation with a constant is NaN.
+Running ones take logits (examples, classes), for regression (examples, 1); plain ones, which agree with scikit-learn
+and SciPy, what was predicted. Both take labels. A share that has nothing to count is 0, a correlation with a constant
+is NaN.
 """
 
 import math
@@ -11,7 +12,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from scipy.stats import rankdata
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
@@ -46,30 +47,6 @@ def build_metrics(task: TaskFacts) -> MetricCollection:
     metrics = {name: METRICS[name].running(task) for name in task.metrics}
     # Groups of metrics with equal states would be formed from wrappers, which have none.
     return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
-
-
-def compute_metrics(
-    task: TaskFacts,
-    logits: Float[np.ndarray | Tensor, "examples outputs"],
-    labels: Shaped[np.ndarray | Tensor, " examples"],
-) -> dict[str, float]:
-    """Compute the task's metrics, the primary one first.
-
-    Args:
-        task: Names the metrics.
-        logits: One row per example; a task's ``num_labels`` outputs.
-        labels: Class numbers, or scores for regression.
-
-    Raises:
-        ValueError: If there is no example, the number of outputs is not the task's, or a logit is NaN.
-    """
-    scores, truth = np.asarray(logits), np.asarray(labels)
-    if scores.shape != (len(truth), task.num_labels) or not len(truth):
-        raise ValueError(f"logits: expected (examples, {task.num_labels}) with examples > 0, got {scores.shape}")
-    if np.isnan(scores).any():
-        raise ValueError(f"logits: {int(np.isnan(scores).any(axis=1).sum())} of {len(truth)} examples have NaN")
-    predicted = scores[:, 0].astype(np.float64) if task.kind == "regression" else scores.argmax(axis=1)
-    return {name: METRICS[name].value(predicted, truth, task) for name in task.metrics}
 
 
 def accuracy(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
@@ -144,8 +121,7 @@ def _running_oos_recall(task: TaskFacts) -> Metric:
 
 
 def _running_in_scope_accuracy(task: TaskFacts) -> Metric:
-    oos = task.label_names.index(OUT_OF_SCOPE)
-    return MulticlassAccuracy(task.num_labels, average="micro", ignore_index=oos)
+    return MulticlassAccuracy(task.num_labels, average="micro", ignore_index=task.label_names.index(OUT_OF_SCOPE))
 
 
 METRICS: Mapping[str, TaskMetric] = {

@@ -1,4 +1,4 @@
-"""A user's own file, read strictly: CSV, TSV, JSONL or Parquet into columns, each row knowing its line."""
+"""Read a user's own file strictly: CSV, TSV, JSONL or Parquet into columns, each row with its line."""
 
 import csv
 import difflib
@@ -16,7 +16,7 @@ from pyarrow import ArrowException
 
 @dataclass(frozen=True)
 class Table:
-    """The columns asked for.
+    """Columns of a file.
 
     Attributes:
         path: The file.

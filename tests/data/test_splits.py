@@ -21,7 +21,7 @@ def named(_name: str, **changes: object) -> PublicTask:
     return dataclasses.replace(task, **changes)
 
 
-# Tasks that nobody gave a rule, of single texts and of pairs.
+# Tasks without a rule, of single texts and of pairs.
 FILE = named("cola", name="file", group_by=None)
 PAIRS = named("qqp", name="mine", source_columns=("premise", "hypothesis"), group_by=None)
 
