@@ -25,6 +25,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests import checked
+
+checked.install()
+
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.traces.trace import Trace, record_trace
 from tests.made.models import TASK, make_batches, make_model
