@@ -25,6 +25,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests import checked
+
+checked.install()
+
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.traces.record import record_trace
 from eat.traces.trace import Trace

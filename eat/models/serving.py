@@ -39,9 +39,9 @@ class Serving(nn.Module):
         were alone, and answers come in the examples' order. They are read as answers are taken, at most
         ``max_in_flight`` ahead, so the stream may be infinite; do not change the model's parts meanwhile.
 
-            >>> encoded = (tokenizer(line, truncation=True) for line in open("reviews.txt"))
-            >>> for prediction in model.predict_stream(encoded):
-            ...     print(int(prediction.logits.argmax()), prediction.exit_depth)
+            encoded = (tokenizer(line, truncation=True) for line in open("reviews.txt"))
+            for prediction in model.predict_stream(encoded):
+                print(int(prediction.logits.argmax()), prediction.exit_depth)
 
         Args:
             examples: Mappings with ``input_ids`` (tokens,) and optionally ``token_type_ids`` (tokens,), as lists or 1-D

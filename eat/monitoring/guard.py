@@ -39,10 +39,10 @@ class DriftGuard:
     answered well: the test says that the certificate's condition no longer holds, not that answers are wrong; nor can
     it see a drift that leaves all four quantities as they were, such as labels that mean something else.
 
-        >>> guard = DriftGuard(model, false_alarm=0.01)
-        >>> output = guard(input_ids=ids, attention_mask=mask)  # as the model answers
-        >>> if guard.fired:
-        ...     page_somebody(guard.report())
+        guard = DriftGuard(model, false_alarm=0.01)
+        output = guard(input_ids=ids, attention_mask=mask)  # as the model answers
+        if guard.fired:
+            page_somebody(guard.report())
 
     Once a source has fired, its later answers are at full depth, which needs no certificate, with the pruning that its
     certified losses are measured against: the model's own, or the one that the certificate names (of a variant,

@@ -12,8 +12,8 @@ import torch
 from eat.models.stream import Prediction
 from eat.monitoring import DriftGuard
 from eat.packed import AdaptiveOutput
+from tests.made.guarded import NEVER, PRUNER, answer, certificate_for, drifted, equal, fire, make_model, padded
 from tests.made.models import make_batches
-from tests.monitoring.conftest import NEVER, PRUNER, answer, certificate_for, drifted, equal, fire, make_model, padded
 
 
 def test_it_answers_bit_for_bit_as_the_model(model, batch):
