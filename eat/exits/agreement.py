@@ -1,15 +1,17 @@
 """Leave when enough heads vote for one class, later ones with more weight."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import max_probability
 
 
+@dataclasses.dataclass(eq=False)
 class AgreementExit(ThresholdExit):
     """Leave when the weighted confidence of the heads that agree is high, in the manner of BEEM (arXiv:2502.00745).
 
@@ -23,9 +25,8 @@ class AgreementExit(ThresholdExit):
         veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(self, threshold: float | Sequence[float] = 0.8, veto_margin: float | None = None) -> None:
-        self.threshold = checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    threshold: float | Sequence[float] = 0.8
+    veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the part of the votes so far that the predicted class has."""

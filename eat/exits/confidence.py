@@ -1,14 +1,16 @@
 """Leave when the most probable class is probable enough."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import max_probability
 
 
+@dataclasses.dataclass(eq=False)
 class ConfidenceExit(ThresholdExit):
     """Leave when max_c P(y = c) >= threshold (EAT, arXiv:2510.12856; tau in 0.80 to 0.95).
 
@@ -17,9 +19,8 @@ class ConfidenceExit(ThresholdExit):
         veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(self, threshold: float | Sequence[float] = 0.9, veto_margin: float | None = None) -> None:
-        self.threshold = checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    threshold: float | Sequence[float] = 0.9
+    veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the last head's confidence."""

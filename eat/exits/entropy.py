@@ -1,14 +1,16 @@
 """Leave when the distribution over classes is narrow enough."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import normalised_entropy
 
 
+@dataclasses.dataclass(eq=False)
 class EntropyExit(ThresholdExit):
     """Leave when the normalised entropy is <= threshold (FastBERT, Liu et al. 2020; DeeBERT without the normalisation).
 
@@ -18,9 +20,8 @@ class EntropyExit(ThresholdExit):
         veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(self, threshold: float | Sequence[float] = 0.3, veto_margin: float | None = None) -> None:
-        self.threshold = checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    threshold: float | Sequence[float] = 0.3
+    veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the last head's entropy."""

@@ -1,5 +1,6 @@
 """Leave when the next head would hardly be surer."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -7,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import normalised_entropy
 
 
+@dataclasses.dataclass(eq=False)
 class EntropyReductionExit(ThresholdExit):
     """Leave when (H_before - H_last) / H_before < threshold (BEExformer, Ansar et al. 2024, arXiv:2412.05225).
 
@@ -24,9 +26,8 @@ class EntropyReductionExit(ThresholdExit):
         veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(self, threshold: float | Sequence[float] = 0.05, veto_margin: float | None = None) -> None:
-        self.threshold = checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    threshold: float | Sequence[float] = 0.05
+    veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the fractional reduction; NaN after the first head."""

@@ -1,14 +1,16 @@
 """Leave when the best class is well ahead of the second."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import margin
 
 
+@dataclasses.dataclass(eq=False)
 class MarginExit(ThresholdExit):
     """Leave when the best class's probability minus the second's is >= threshold.
 
@@ -17,9 +19,8 @@ class MarginExit(ThresholdExit):
         veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(self, threshold: float | Sequence[float] = 0.8, veto_margin: float | None = None) -> None:
-        self.threshold = checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    threshold: float | Sequence[float] = 0.8
+    veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the last head's margin."""

@@ -1,15 +1,17 @@
 """Leave when consecutive heads agree."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_patience, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import agreeing_heads, max_probability
 
 
+@dataclasses.dataclass(eq=False)
 class PatienceExit(ThresholdExit):
     """Leave when the last ``patience`` + 1 heads predict the same class (PABEE, Zhou et al. 2020).
 
@@ -22,12 +24,9 @@ class PatienceExit(ThresholdExit):
         veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(
-        self, patience: int = 1, threshold: float | Sequence[float] | None = None, veto_margin: float | None = None
-    ) -> None:
-        self.patience = checked_patience(patience)
-        self.threshold = None if threshold is None else checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    patience: int = 1
+    threshold: float | Sequence[float] | None = None
+    veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the last head's confidence where enough heads agree."""

@@ -1,5 +1,6 @@
 """Leave when consecutive heads are confident."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -7,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_patience, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import max_probability
 
 
+@dataclasses.dataclass(eq=False)
 class PatienceConfidenceExit(ThresholdExit):
     """Leave when the last ``patience`` heads are all confident (PCEE-BERT, Zhang et al. 2022).
 
@@ -25,12 +27,9 @@ class PatienceConfidenceExit(ThresholdExit):
         veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(
-        self, patience: int = 2, threshold: float | Sequence[float] = 0.8, veto_margin: float | None = None
-    ) -> None:
-        self.patience = checked_patience(patience)
-        self.threshold = checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    patience: int = 2
+    threshold: float | Sequence[float] = 0.8
+    veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the least confidence of the last heads; NaN while there are too few."""

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eat.ops.precision import at_least_float32
+
 
 def max_probability(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
     """Return max_c P(y = c), in [1 / classes, 1] (EAT's exit score)."""
@@ -20,7 +22,7 @@ def margin(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
 
 def normalised_entropy(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
     """Return the entropy of P divided by log(classes), in [0, 1] (FastBERT, Liu et al. 2020, eq. 5)."""
-    log_p = torch.log_softmax(_at_least_float32(logits), dim=-1)
+    log_p = torch.log_softmax(at_least_float32(logits), dim=-1)
     return -(log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])
 
 
@@ -36,8 +38,4 @@ def agreeing_heads(history: Float[Tensor, "heads batch classes"]) -> Int[Tensor,
 
 
 def _probabilities(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch classes"]:
-    return torch.softmax(_at_least_float32(logits), dim=-1)
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    return torch.softmax(at_least_float32(logits), dim=-1)

@@ -110,6 +110,6 @@ def _family_heads(trace: Trace, criteria: Sequence[ThresholdExit]) -> Int8[np.nd
 
 def _matrix(bounds: Sequence[Threshold]) -> Float64[torch.Tensor, "points classes"]:
     """Stack bounds, one column where all are single numbers, else one per class."""
-    classes = max(len(bound) if isinstance(bound, tuple) else 1 for bound in bounds)
-    lines = [bound if isinstance(bound, tuple) else (bound,) * classes for bound in bounds]
+    classes = max(len(bound) if isinstance(bound, Sequence) else 1 for bound in bounds)
+    lines = [bound if isinstance(bound, Sequence) else (bound,) * classes for bound in bounds]
     return torch.tensor(lines, dtype=torch.float64)

@@ -37,7 +37,7 @@ BAD_OPTIONS = [
     ({"exit": {"name": "margin", "threshold": [0.5] * 3}}, r"exit\.threshold: .* one for each of the 2 classes, got 3"),
     (
         {"exit": {"name": "margin", "threshold": [0.5, 1.5]}},
-        r"exit\.threshold: expected a number in \[0, 1\], got 1\.5",
+        r"exit\.threshold\[1\]: expected a number in \[0, 1\], got 1\.5",
     ),
     ({"exit": {"name": "difference"}}, r"exit\.name: 'difference' needs one predicted number .*num_labels=2"),
     ({"exit": {"name": "patience", "patience": 0}}, r"exit\.patience: expected an integer of 1 or more, got 0"),
