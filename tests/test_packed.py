@@ -101,9 +101,10 @@ def test_to_padded():
 
 def test_what_is_cached_goes_when_rows_leave():
     state = packed()
-    assert state.cached("x", lambda: 1) == 1 and state.cached("x", lambda: 2) == 1
-    assert state.with_rows(state.rows).cached("x", lambda: 2) == 1, "shared by blocks over the same rows"
-    assert state.keep_sequences(torch.tensor([True, False, True])).cached("x", lambda: 2) == 2
+    assert state.cached(None, "x", lambda: 1) == 1 and state.cached(None, "x", lambda: 2) == 1
+    assert state.with_rows(state.rows).cached(None, "x", lambda: 2) == 1, "shared by blocks over the same rows"
+    assert state.cached("another part", "x", lambda: 3) == 3
+    assert state.keep_sequences(torch.tensor([True, False, True])).cached(None, "x", lambda: 2) == 2
 
 
 def test_retention():

@@ -9,6 +9,7 @@ from torch import Tensor
 from eat.attention.paths import Path, choose_path, device_support
 from eat.ops.flex import compiled_flex, flex_windowed, window_block_mask
 from eat.ops.grouping import Grouping
+from eat.ops.precision import at_least_float32
 from eat.ops.varlen import sequence_offsets, varlen_attention
 from eat.packed import Packed
 
@@ -47,13 +48,13 @@ class GroupedAttention:
     ) -> tuple[Float[Tensor, "tokens dim"], Float[Tensor, " tokens"] | None]:
         """Return the mixed rows and, where asked, the attention that each row received."""
         # Only the grouped path can drop attention weights or say who received them.
-        path = Path.GROUPED if received or dropout else state.cached("path", lambda: self._path(qkv, state))
+        path = Path.GROUPED if received or dropout else state.cached(self, "path", lambda: self._path(qkv, state))
         if path is Path.VARLEN:
-            offsets = state.cached("offsets", lambda: sequence_offsets(state.lengths))
+            offsets = state.cached(self, "offsets", lambda: sequence_offsets(state.lengths))
             return varlen_attention(qkv, offsets, max(state.host_lengths)), None
         if path is Path.FLEX and (reach := self.reach(state)) is not None:
             block_mask = state.cached(
-                "block mask", lambda: window_block_mask(state.positions, state.sequence, state.protected, reach)
+                self, "block mask", lambda: window_block_mask(state.positions, state.sequence, state.protected, reach)
             )
             return flex_windowed(qkv, block_mask, compiled_flex()), None
         return self._grouped(qkv, state, dropout=dropout, received=received)
@@ -70,7 +71,7 @@ class GroupedAttention:
     def _grouped(
         self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed, *, dropout: float, received: bool
     ) -> tuple[Float[Tensor, "tokens dim"], Float[Tensor, " tokens"] | None]:
-        grouping, layouts = state.cached("attention", lambda: self.prepare(state))
+        grouping, layouts = state.cached(self, "groups", lambda: self.prepare(state))
         padded = qkv if grouping.gather is None else qkv.index_select(0, grouping.gather)
         mixed, scores = [], []
         for group, layout in zip(grouping.groups, layouts, strict=True):
@@ -80,14 +81,10 @@ class GroupedAttention:
             if received:
                 # Autocast would lower the products again.
                 with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
-                    scores.append(layout.received(_at_least_float32(q), _at_least_float32(k)).flatten())
+                    scores.append(layout.received(at_least_float32(q), at_least_float32(k)).flatten())
         return _unpad(mixed, grouping), _unpad(scores, grouping) if received else None
 
 
 def _unpad(parts: list[Tensor], grouping: Grouping) -> Tensor:
     rows = parts[0] if len(parts) == 1 else torch.cat(parts)
     return rows if grouping.scatter is None else rows.index_select(0, grouping.scatter)
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
 
 from eat.attention import build_attention
 from eat.backbones import build_backbone
+from eat.checks import number
 from eat.exits import build_exit, check_exit
 from eat.modules.heads import POOLINGS
 from eat.pruners import build_pruner
@@ -24,8 +24,8 @@ class AdaptiveConfig(PreTrainedConfig):
     Attributes:
         backbone: Model type and shape.
         attention: ``full`` or ``windowed``.
-        pruner: Which tokens leave.
-        exit: Who leaves early.
+        pruner: Which tokens are pruned.
+        exit: Which sequences exit early.
         heads: ``{"depths": [...], "pooling": "cls" | "mean"}``; the last depth is always among them, and its head may
             have a pooling of its own, ``final_pooling``. ``temperatures``, where heads were calibrated, are what
             divides the logits of each head, by ascending depth.
@@ -45,6 +45,36 @@ class AdaptiveConfig(PreTrainedConfig):
     exit: dict[str, Any] | None = None
     heads: dict[str, Any] | None = None
     certificate: dict[str, Any] | None = None
+
+    @classmethod
+    def for_backbone(
+        cls,
+        backbone: dict[str, Any],
+        labels: Mapping[str, Any],
+        *,
+        attention: Mapping[str, Any] | None,
+        pruner: Mapping[str, Any] | None,
+        exit: Mapping[str, Any] | None,
+        head_depths: Sequence[int] | str | None,
+        head_pooling: str,
+        final_head_pooling: str | None,
+    ) -> AdaptiveConfig:
+        """Build a configuration from the options of ``AdaptiveForSequenceClassification.from_backbone``."""
+        exit = dict(exit or {"name": "never"})
+        last = backbone["num_layers"]
+        if head_depths == "all" or (head_depths is None and build_exit(exit).active):
+            head_depths = range(1, last + 1)
+        if isinstance(head_depths, str):
+            raise ValueError(f"head_depths: expected 'all' or a list of depths, got {head_depths!r}")
+        final = {} if final_head_pooling is None else {"final_pooling": final_head_pooling}
+        return cls(
+            backbone=backbone,
+            attention=dict(attention or {"name": "full"}),
+            pruner=dict(pruner or {"name": "none"}),
+            exit=exit,
+            heads={"depths": sorted({*(head_depths or ()), last}), "pooling": head_pooling, **final},
+            **labels,
+        )
 
     @property
     def initializer_range(self) -> float:
@@ -81,6 +111,21 @@ class AdaptiveConfig(PreTrainedConfig):
         heads = self.heads or {}
         pooling: str = heads["pooling"]
         return heads.get("final_pooling", pooling) if depth == max(heads["depths"]) else pooling
+
+    def change(self, key: str, spec: dict[str, Any]) -> Any:
+        """Set a key and return what it was.
+
+        Raises:
+            ValueError: If the configuration would not pass `check`; it then stays as it was.
+        """
+        before = getattr(self, key)
+        setattr(self, key, spec)
+        try:
+            self.check()
+        except ValueError:
+            setattr(self, key, before)
+            raise
+        return before
 
     def check(self) -> None:
         """Check every key by building its part.
@@ -145,8 +190,7 @@ def _check_temperatures(heads: Mapping[str, Any], num_outputs: int) -> None:
             f"temperatures: expected a list of {len(heads['depths'])} numbers, one per head, got {temperatures!r}"
         )
     for value in temperatures:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ValueError(f"temperatures: expected finite numbers above 0, got {value!r}")
+        number("temperatures", value, above=0)
 
 
 def _check_certificate(certificate: Any) -> None:

@@ -1,6 +1,8 @@
-"""From what a caller gives, padded or packed, to embedded rows."""
+"""Pack a batch, padded or packed by its caller, into embedded rows."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -58,6 +60,19 @@ def pack_inputs(
             f"got ids from {int(tokens.min())} to {int(tokens.max())}; does the tokenizer belong to this model?"
         ) from None
     return Packed.start(rows, tokens, positions, host_lengths, contiguous=contiguous, protected_id=protected_id)
+
+
+def refuse(**arguments: Any) -> None:
+    """Refuse arguments of Hugging Face's that rows which leave the encoder make impossible.
+
+    Raises:
+        ValueError: If one is given and not False.
+    """
+    for name, value in arguments.items():
+        if value is not None and value is not False:
+            raise ValueError(
+                f"{name}: not supported, since rows leave the encoder while it runs; expected input_ids and no {name}"
+            )
 
 
 _Parts = tuple[Tensor, Tensor | None, Tensor, Tensor, list[int], bool]

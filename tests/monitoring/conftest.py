@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from eat.models.certificate import model_fingerprint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.fingerprint import model_fingerprint
 from eat.traces.profile import Profile, measure
 from tests.made.models import EXIT, make_batches
 from tests.made.models import make_model as make_random_model
