@@ -1,4 +1,4 @@
-"""Every token sees every live token of its sequence."""
+"""Full attention: every token sees every live token of its sequence."""
 
 from eat.attention.grouped import GroupedAttention, Layout
 from eat.ops.attention import DenseLayout, additive

@@ -1,30 +1,20 @@
-"""What the attention parts share: packed rows through the path that fits, by default in groups of like length."""
-
-from typing import Protocol, runtime_checkable
+"""Attention over packed rows through the path that fits, by default in groups of like length."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from eat.attention.paths import Path, choose_path, device_support
+from eat.ops.attention import DenseLayout
+from eat.ops.band import BandLayout
 from eat.ops.flex import compiled_flex, flex_windowed, window_block_mask
 from eat.ops.grouping import Grouping
 from eat.ops.precision import at_least_float32
 from eat.ops.varlen import sequence_offsets, varlen_attention
 from eat.packed import Packed
 
-
-@runtime_checkable
-class Layout(Protocol):
-    """How one group of sequences attends."""
-
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Float[Tensor, "batch width heads head_dim"]:
-        """Return the mixed rows of q, k, v (batch, width, heads, head_dim)."""
-        ...
-
-    def received(self, q: Tensor, k: Tensor) -> Float[Tensor, "batch width"]:
-        """Return the attention that each key receives: mean over heads, sum over live queries."""
-        ...
+Layout = DenseLayout | BandLayout
+"""How one group of sequences attends."""
 
 
 class GroupedAttention:

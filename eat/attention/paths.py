@@ -1,4 +1,4 @@
-"""The one place that chooses how attention runs."""
+"""Choose the attention kernel: grouped dense products, variable-length flash attention or FlexAttention."""
 
 import enum
 import functools

@@ -1,4 +1,4 @@
-"""Each token sees its neighbours and [CLS]; [CLS] sees and is seen by all."""
+"""Windowed attention with global tokens: a token sees its neighbours and [CLS]; [CLS] sees and is seen by all."""
 
 from collections.abc import Sequence
 

@@ -20,9 +20,8 @@ class AgreementExit(ThresholdExit):
     proportion to the head's place, w_i = i. We divide S_i by w_1 + ... + w_i, so that a threshold in [0, 1] means the
     same after any head: 1 is reached where all heads agree and are certain.
 
-    Args:
+    Attributes:
         threshold: Smallest part of the votes, in [0, 1]; or one per class, applied to the predicted one.
-        veto_margin: See `ThresholdExit`.
     """
 
     threshold: float | Sequence[float] = 0.8

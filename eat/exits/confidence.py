@@ -14,9 +14,8 @@ from eat.ops.confidence import max_probability
 class ConfidenceExit(ThresholdExit):
     """Leave when max_c P(y = c) >= threshold (EAT, arXiv:2510.12856; tau in 0.80 to 0.95).
 
-    Args:
+    Attributes:
         threshold: tau, in [0, 1]; or one per class, applied to the predicted one.
-        veto_margin: See `ThresholdExit`.
     """
 
     threshold: float | Sequence[float] = 0.9

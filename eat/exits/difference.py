@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
+import operator
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from eat.checks import number
@@ -16,7 +17,7 @@ from eat.ops.precision import at_least_float32
 class DifferenceExit(ThresholdExit):
     """Leave when |y_i - y_(i-1)| < threshold for the last ``patience`` heads i (PABEE's regression, Zhou et al. 2020).
 
-    Args:
+    Attributes:
         patience: How many heads in a row must be near the one before them, 1 or more.
         threshold: What counts as near, on the scale of the label, 0 or more.
     """
@@ -26,6 +27,7 @@ class DifferenceExit(ThresholdExit):
 
     needs_classes = False  # unannotated: no field
     needs_score = True
+    compare = staticmethod(operator.lt)
 
     def checked_threshold(self) -> float:
         """Return the threshold: no probability, so of any size."""
@@ -43,9 +45,3 @@ class DifferenceExit(ThresholdExit):
         if len(values) <= self.patience:
             return torch.full_like(values[-1], math.nan)
         return values.diff(dim=0).abs().amax(0)
-
-    def passes(
-        self, score: Float[Tensor, "*points batch"], bound: Float[Tensor, "*#points #batch"] | float
-    ) -> Bool[Tensor, "*points batch"]:
-        """A small difference leaves."""
-        return score < bound

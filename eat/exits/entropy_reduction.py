@@ -2,10 +2,11 @@
 
 import dataclasses
 import math
+import operator
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from eat.exits.threshold import ThresholdExit
@@ -20,14 +21,15 @@ class EntropyReductionExit(ThresholdExit):
     before it, so nobody leaves there. Entropy that grew is a reduction below 0, and that of a head which was already
     certain (H = 0, and still is) is 0: both leave.
 
-    Args:
+    Attributes:
         threshold: Part of the entropy that a head must remove to go on, in [0, 1]; or one per class, applied to the
             predicted one.
-        veto_margin: See `ThresholdExit`.
     """
 
     threshold: float | Sequence[float] = 0.05
     veto_margin: float | None = None
+
+    compare = staticmethod(operator.lt)
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the fractional reduction; NaN after the first head."""
@@ -36,9 +38,3 @@ class EntropyReductionExit(ThresholdExit):
             return torch.full_like(entropy[-1], math.nan)
         before, last = entropy
         return ((before - last) / before).masked_fill((before == 0) & (last == 0), 0.0)
-
-    def passes(
-        self, score: Float[Tensor, "*points batch"], bound: Float[Tensor, "*#points #batch"] | float
-    ) -> Bool[Tensor, "*points batch"]:
-        """A small reduction leaves."""
-        return score < bound

@@ -14,9 +14,8 @@ from eat.ops.confidence import margin
 class MarginExit(ThresholdExit):
     """Leave when the best class's probability minus the second's is >= threshold.
 
-    Args:
+    Attributes:
         threshold: Smallest margin that may leave, in [0, 1]; or one per class, applied to the predicted one.
-        veto_margin: See `ThresholdExit`.
     """
 
     threshold: float | Sequence[float] = 0.8

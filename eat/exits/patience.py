@@ -17,11 +17,10 @@ class PatienceExit(ThresholdExit):
 
     With a threshold the last head must be confident as well: EAT's variant (heads 3, 4 and last, patience 1).
 
-    Args:
+    Attributes:
         patience: How many heads in a row must agree with the one before them, 1 or more.
         threshold: tau in [0, 1] that the last head's confidence must reach, or one per class; None asks for agreement
             alone.
-        veto_margin: See `ThresholdExit`.
     """
 
     patience: int = 1

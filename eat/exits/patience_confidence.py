@@ -21,10 +21,9 @@ class PatienceConfidenceExit(ThresholdExit):
     confidences is >= threshold. It measures confidence by entropy, we by max_c P(y = c), as the other criteria do.
     With patience 1 this is `ConfidenceExit`.
 
-    Args:
+    Attributes:
         patience: How many heads in a row must be confident, 1 or more.
         threshold: Smallest confidence, in [0, 1]; or one per class, that of the class which the last head predicts.
-        veto_margin: See `ThresholdExit`.
     """
 
     patience: int = 2

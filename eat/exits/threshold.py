@@ -2,7 +2,9 @@
 
 import abc
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -29,6 +31,7 @@ class ThresholdExit(abc.ABC):
             example exits only if all heads so far, at least two, agree (EAT's ensemble veto at low margin, against
             texts made to look easy). None: no veto.
         patience: How many heads in a row must fulfil the criterion, where it counts them.
+        compare: How a score that exits compares with the threshold.
     """
 
     active = True
@@ -37,6 +40,7 @@ class ThresholdExit(abc.ABC):
     threshold: Threshold | None
     veto_margin: float | None = None
     patience: int = 1
+    compare: ClassVar[Callable[..., Tensor]] = staticmethod(operator.ge)
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -74,7 +78,7 @@ class ThresholdExit(abc.ABC):
         self, score: Float[Tensor, "*points batch"], bound: Float[Tensor, "*#points #batch"] | float
     ) -> Bool[Tensor, "*points batch"]:
         """Compare scores with bounds; False where a score is NaN."""
-        return score >= bound
+        return self.compare(score, bound)
 
     def __call__(self, history: Float[Tensor, "heads batch classes"]) -> Bool[Tensor, " batch"]:
         """Return True where the score passes the threshold."""

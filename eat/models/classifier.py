@@ -19,7 +19,7 @@ from eat.backbones import build_backbone
 from eat.backbones.loading import load_backbone, to_hugging_face
 from eat.exits import ExitCriterion, build_exit
 from eat.models import certificate
-from eat.models.config import AdaptiveConfig
+from eat.models.config import AdaptiveConfig, head_options
 from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
 from eat.models.graphs import SegmentGraphs
@@ -111,15 +111,14 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
             ValueError: If the checkpoint is no known encoder, or an option is out of range.
         """
         source = load_backbone(backbone, num_layers=num_layers, max_length=max_length, sep_token_id=sep_token_id)
-        config = AdaptiveConfig.for_backbone(
-            source.spec,
-            source.labels(num_labels, id2label, problem_type),
-            attention=attention,
-            pruner=pruner,
+        exit, last = dict(exit or {"name": "never"}), source.backbone.num_layers
+        config = AdaptiveConfig(
+            backbone=source.spec,
+            attention=dict(attention or {"name": "full"}),
+            pruner=dict(pruner or {"name": "none"}),
             exit=exit,
-            head_depths=head_depths,
-            head_pooling=head_pooling,
-            final_head_pooling=final_head_pooling,
+            heads=head_options(head_depths, last, build_exit(exit).active, head_pooling, final_head_pooling),
+            **source.labels(num_labels, id2label, problem_type),
         )
         with torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:

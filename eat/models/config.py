@@ -46,36 +46,6 @@ class AdaptiveConfig(PreTrainedConfig):
     heads: dict[str, Any] | None = None
     certificate: dict[str, Any] | None = None
 
-    @classmethod
-    def for_backbone(
-        cls,
-        backbone: dict[str, Any],
-        labels: Mapping[str, Any],
-        *,
-        attention: Mapping[str, Any] | None,
-        pruner: Mapping[str, Any] | None,
-        exit: Mapping[str, Any] | None,
-        head_depths: Sequence[int] | str | None,
-        head_pooling: str,
-        final_head_pooling: str | None,
-    ) -> AdaptiveConfig:
-        """Build a configuration from the options of ``AdaptiveForSequenceClassification.from_backbone``."""
-        exit = dict(exit or {"name": "never"})
-        last = backbone["num_layers"]
-        if head_depths == "all" or (head_depths is None and build_exit(exit).active):
-            head_depths = range(1, last + 1)
-        if isinstance(head_depths, str):
-            raise ValueError(f"head_depths: expected 'all' or a list of depths, got {head_depths!r}")
-        final = {} if final_head_pooling is None else {"final_pooling": final_head_pooling}
-        return cls(
-            backbone=backbone,
-            attention=dict(attention or {"name": "full"}),
-            pruner=dict(pruner or {"name": "none"}),
-            exit=exit,
-            heads={"depths": sorted({*(head_depths or ()), last}), "pooling": head_pooling, **final},
-            **labels,
-        )
-
     @property
     def initializer_range(self) -> float:
         """Standard deviation of random weights, as the backbone says."""
@@ -160,6 +130,18 @@ class AdaptiveConfig(PreTrainedConfig):
                 f"got {self.problem_type!r}"
             )
         check_exit(criterion, self.num_outputs)
+
+
+def head_options(
+    depths: Sequence[int] | str | None, last: int, exits: bool, pooling: str, final_pooling: str | None
+) -> dict[str, Any]:
+    """Return ``heads`` for the options of ``from_backbone``; without depths every depth has one where some can exit."""
+    if depths == "all" or (depths is None and exits):
+        depths = range(1, last + 1)
+    if isinstance(depths, str):
+        raise ValueError(f"head_depths: expected 'all' or a list of depths, got {depths!r}")
+    heads: dict[str, Any] = {"depths": sorted({*(depths or ()), last}), "pooling": pooling}
+    return heads if final_pooling is None else heads | {"final_pooling": final_pooling}
 
 
 def _check_heads(heads: Mapping[str, Any], layers: int) -> None:

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+PerHead = Float[Tensor, "batch width heads head_dim"]
+
 # Queries that `received` scores at once: bounds its memory at heads x QUERY_CHUNK x width per sequence.
 QUERY_CHUNK = 256
 
@@ -26,20 +28,12 @@ class DenseLayout:
     mask: Float[Tensor, "batch 1 queries width"] | None
     valid: Bool[Tensor, "batch width"] | None
 
-    def mix(
-        self,
-        q: Float[Tensor, "batch width heads head_dim"],
-        k: Float[Tensor, "batch width heads head_dim"],
-        v: Float[Tensor, "batch width heads head_dim"],
-        dropout: float,
-    ) -> Float[Tensor, "batch width heads head_dim"]:
+    def mix(self, q: PerHead, k: PerHead, v: PerHead, dropout: float) -> PerHead:
         """Return softmax(Q K^T / sqrt(head_dim)) V."""
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=like(self.mask, q), dropout_p=dropout).transpose(1, 2)
 
-    def received(
-        self, q: Float[Tensor, "batch width heads head_dim"], k: Float[Tensor, "batch width heads head_dim"]
-    ) -> Float[Tensor, "batch width"]:
+    def received(self, q: PerHead, k: PerHead) -> Float[Tensor, "batch width"]:
         """Return the attention that each key receives: mean over heads, sum over live queries."""
         q, k = q.transpose(1, 2), k.transpose(1, 2)
         total = q.new_zeros(q.shape[0], q.shape[2])

@@ -13,8 +13,8 @@ from tests.reference.tiny import batch_of, tiny_adaptive, tiny_hugging_face
 build = AdaptiveForSequenceClassification.from_backbone
 
 BAD_OPTIONS = [
-    ({"pruner": {"name": "l2_norm", "ratio": 1.0}}, r"pruner\.ratio: expected numbers in \[0, 1\), got 1\.0"),
-    ({"pruner": {"name": "l2_norm", "ratio": -0.1}}, r"pruner\.ratio: expected numbers in \[0, 1\), got -0\.1"),
+    ({"pruner": {"name": "l2_norm", "ratio": 1.0}}, r"pruner\.ratio: expected a number in \[0, 1\), got 1\.0"),
+    ({"pruner": {"name": "l2_norm", "ratio": -0.1}}, r"pruner\.ratio: expected a number in \[0, 1\), got -0\.1"),
     (
         {"pruner": {"name": "l2_norm", "depths": [1, 2], "ratio": [0.3]}},
         r"pruner\.ratio: expected one number or one",
