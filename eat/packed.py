@@ -101,11 +101,6 @@ class Packed:
         return state
 
     @property
-    def is_empty(self) -> bool:
-        """True when no sequence is left."""
-        return not self.host_lengths
-
-    @property
     def lengths(self) -> Int[Tensor, " batch"]:
         """Live tokens of each sequence, on the device."""
         return self.cached(Packed, "lengths", self._lengths_on_device)
@@ -139,8 +134,8 @@ class Packed:
         """Return what ``make`` made for this set of rows: made once, and shared by all blocks until a row is pruned.
 
         Args:
-            part: Who makes it; blocks whose parts differ, as two windows do, each have their own.
-            name: Which of the part's things it is.
+            part: The part that makes it; blocks whose parts differ, as two windows do, each have their own.
+            name: Its name within the part.
             make: Makes it.
         """
         key = (part, name)
@@ -234,17 +229,6 @@ class Packed:
         changed = object.__new__(type(self))
         changed.__dict__.update(self.__dict__, **changes)
         return changed
-
-    def to_padded(
-        self, width: int | None = None
-    ) -> tuple[Float[Tensor, "batch width dim"], Bool[Tensor, "batch width"]]:
-        """Put each row back at its own column: hidden states (0 where no row is live) and the mask of live rows."""
-        width = width or int(self.positions.max()) + 1
-        padded = self.rows.new_zeros(len(self.host_lengths), width, self.rows.shape[1])
-        live = torch.zeros(padded.shape[:2], dtype=torch.bool, device=self.rows.device)
-        padded[self.sequence, self.positions] = self.rows
-        live[self.sequence, self.positions] = True
-        return padded, live
 
 
 def count_per_sequence(mask: Bool[Tensor, " tokens"], sequence: Int[Tensor, " tokens"], batch: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""One function that builds a named part of a family, for saved configs and for YAML alike."""
+"""Build a named part of a family, for saved configs and for YAML alike."""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -26,7 +26,7 @@ class GroupedAttention:
     global_tokens: tuple[str, ...] = ("cls",)
 
     def prepare(self, state: Packed) -> tuple[Grouping, list[Layout]]:
-        """Return the groups of a batch and how each attends; called once until a row leaves."""
+        """Return the groups of a batch and how each attends; called once until a row is pruned."""
         raise NotImplementedError
 
     def reach(self, state: Packed) -> int | None:
@@ -37,7 +37,7 @@ class GroupedAttention:
         self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed, *, dropout: float, received: bool
     ) -> tuple[Float[Tensor, "tokens dim"], Float[Tensor, " tokens"] | None]:
         """Return the mixed rows and, where asked, the attention that each row received."""
-        # Only the grouped path can drop attention weights or say who received them.
+        # Only the grouped path can drop attention weights or report those received.
         path = Path.GROUPED if received or dropout else state.cached(self, "path", lambda: self._path(qkv, state))
         if path is Path.VARLEN:
             offsets = state.cached(self, "offsets", lambda: sequence_offsets(state.lengths))

@@ -1,4 +1,4 @@
-"""Leave when enough heads vote for one class, later ones with more weight."""
+"""Exit when the weighted confidence of agreeing heads is high (BEEM)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from eat.ops.confidence import max_probability
 
 @dataclasses.dataclass(eq=False)
 class AgreementExit(ThresholdExit):
-    """Leave when the weighted confidence of the heads that agree is high, in the manner of BEEM (arXiv:2502.00745).
+    """Exit when the weighted confidence of the heads that agree is high, in the manner of BEEM (arXiv:2502.00745).
 
     BEEM (Bajpai and Hanawal 2025) takes heads as experts: S_i = w_i C_i + S_(i-1) where head i predicts what head i - 1
-    predicted, else S_i = w_i C_i; leave when S_i >= threshold. C_i is head i's confidence; its weights by cost grow in
+    predicted, else S_i = w_i C_i; exit when S_i >= threshold. C_i is head i's confidence; its weights by cost grow in
     proportion to the head's place, w_i = i. We divide S_i by w_1 + ... + w_i, so that a threshold in [0, 1] means the
     same after any head: 1 is reached where all heads agree and are certain.
 

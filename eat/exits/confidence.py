@@ -1,4 +1,4 @@
-"""Leave when the most probable class is probable enough."""
+"""Exit when the most probable class reaches a confidence (EAT)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from eat.ops.confidence import max_probability
 
 @dataclasses.dataclass(eq=False)
 class ConfidenceExit(ThresholdExit):
-    """Leave when max_c P(y = c) >= threshold (EAT, arXiv:2510.12856; tau in 0.80 to 0.95).
+    """Exit when max_c P(y = c) >= threshold (EAT, arXiv:2510.12856; tau in 0.80 to 0.95).
 
     Attributes:
         threshold: tau, in [0, 1]; or one per class, applied to the predicted one.

@@ -1,4 +1,4 @@
-"""Leave when consecutive heads say almost the same number: patience for regression."""
+"""Exit when consecutive heads predict almost the same number: patience for regression."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from eat.ops.precision import at_least_float32
 
 @dataclasses.dataclass(eq=False)
 class DifferenceExit(ThresholdExit):
-    """Leave when |y_i - y_(i-1)| < threshold for the last ``patience`` heads i (PABEE's regression, Zhou et al. 2020).
+    """Exit when |y_i - y_(i-1)| < threshold for the last ``patience`` heads i (PABEE's regression, Zhou et al. 2020).
 
     Attributes:
         patience: How many heads in a row must be near the one before them, 1 or more.

@@ -1,4 +1,4 @@
-"""Leave when the distribution over classes is narrow enough."""
+"""Exit when the entropy of the class distribution is low (FastBERT, DeeBERT)."""
 
 import dataclasses
 import operator
@@ -13,10 +13,10 @@ from eat.ops.confidence import normalised_entropy
 
 @dataclasses.dataclass(eq=False)
 class EntropyExit(ThresholdExit):
-    """Leave when the normalised entropy is <= threshold (FastBERT, Liu et al. 2020; DeeBERT without the normalisation).
+    """Exit when the normalised entropy is <= threshold (FastBERT, Liu et al. 2020; DeeBERT without the normalisation).
 
     Attributes:
-        threshold: Highest entropy, divided by log(classes), that may leave, in [0, 1]; or one per class, applied to the
+        threshold: Highest entropy, divided by log(classes), that may exit, in [0, 1]; or one per class, applied to the
             predicted one.
     """
 

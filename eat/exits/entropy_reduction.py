@@ -1,4 +1,4 @@
-"""Leave when the next head would hardly be surer."""
+"""Exit when a head hardly reduced the entropy (BEExformer)."""
 
 import dataclasses
 import math
@@ -15,11 +15,11 @@ from eat.ops.confidence import normalised_entropy
 
 @dataclasses.dataclass(eq=False)
 class EntropyReductionExit(ThresholdExit):
-    """Leave when (H_before - H_last) / H_before < threshold (BEExformer, Ansar et al. 2024, arXiv:2412.05225).
+    """Exit when (H_before - H_last) / H_before < threshold (BEExformer, Ansar et al. 2024, arXiv:2412.05225).
 
     H is the entropy of a head's distribution over classes; its normalisation cancels out. The first head has none
-    before it, so nobody leaves there. Entropy that grew is a reduction below 0, and that of a head which was already
-    certain (H = 0, and still is) is 0: both leave.
+    before it, so no sequence exits there. Entropy that grew is a reduction below 0, and that of a head which was
+    certain already (H = 0, and still is) is 0: both exit.
 
     Attributes:
         threshold: Part of the entropy that a head must remove to go on, in [0, 1]; or one per class, applied to the

@@ -1,4 +1,4 @@
-"""Leave when the best class is well ahead of the second."""
+"""Exit when the margin between the two most probable classes is large."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from eat.ops.confidence import margin
 
 @dataclasses.dataclass(eq=False)
 class MarginExit(ThresholdExit):
-    """Leave when the best class's probability minus the second's is >= threshold.
+    """Exit when the best class's probability minus the second's is >= threshold.
 
     Attributes:
-        threshold: Smallest margin that may leave, in [0, 1]; or one per class, applied to the predicted one.
+        threshold: Smallest margin that may exit, in [0, 1]; or one per class, applied to the predicted one.
     """
 
     threshold: float | Sequence[float] = 0.8

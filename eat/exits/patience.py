@@ -1,4 +1,4 @@
-"""Leave when consecutive heads agree."""
+"""Exit when consecutive heads agree: patience (PABEE)."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from eat.ops.confidence import agreeing_heads, max_probability
 
 @dataclasses.dataclass(eq=False)
 class PatienceExit(ThresholdExit):
-    """Leave when the last ``patience`` + 1 heads predict the same class (PABEE, Zhou et al. 2020).
+    """Exit when the last ``patience`` + 1 heads predict the same class (PABEE, Zhou et al. 2020).
 
     With a threshold the last head must be confident as well: EAT's variant (heads 3, 4 and last, patience 1).
 

@@ -1,4 +1,4 @@
-"""Leave when consecutive heads are confident."""
+"""Exit when consecutive heads are all confident (PCEE-BERT)."""
 
 import dataclasses
 import math
@@ -14,10 +14,10 @@ from eat.ops.confidence import max_probability
 
 @dataclasses.dataclass(eq=False)
 class PatienceConfidenceExit(ThresholdExit):
-    """Leave when the last ``patience`` heads are all confident (PCEE-BERT, Zhang et al. 2022).
+    """Exit when the last ``patience`` heads are all confident (PCEE-BERT, Zhang et al. 2022).
 
     PCEE-BERT counts heads in a row whose confidence reaches a bound, starts again at one that is not confident, and
-    leaves when the count reaches the patience; heads need not agree. That is: the least of the last ``patience``
+    exits when the count reaches the patience; heads need not agree. That is: the least of the last ``patience``
     confidences is >= threshold. It measures confidence by entropy, we by max_c P(y = c), as the other criteria do.
     With patience 1 this is `ConfidenceExit`.
 

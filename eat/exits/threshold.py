@@ -1,4 +1,4 @@
-"""What thresholded criteria share: one score for each example, compared with one threshold or with one per class."""
+"""Exit by a threshold: one score for each example, compared with one threshold or with one per class."""
 
 import abc
 import math
@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from eat.checks import number, whole_number
@@ -65,7 +65,7 @@ class ThresholdExit(abc.ABC):
 
     @abc.abstractmethod
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
-        """Score each example after the last head of the history, whatever a veto says."""
+        """Score each example after the last head of the history, before any veto."""
 
     def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the scores that decide: NaN where the veto keeps an example."""
@@ -85,7 +85,7 @@ class ThresholdExit(abc.ABC):
         score, bound = self.score(history), self.bound(history.shape[2])
         if isinstance(bound, float):
             return self.passes(score, bound)
-        return self.passes(score, bounds_of(score.new_tensor([bound]), history[-1].argmax(-1))[0])
+        return self.passes(score, score.new_tensor(bound)[history[-1].argmax(-1)])
 
     def bound(self, num_outputs: int) -> Threshold:
         """Return what the score is compared with.
@@ -105,10 +105,3 @@ def vetoed(history: Float[Tensor, "heads batch classes"], veto_margin: float) ->
     """Return True where the last head's margin is below ``veto_margin`` and heads differ, or there is but one."""
     low = margin(history[-1]) < veto_margin
     return low if len(history) == 1 else low & (agreeing_heads(history) < len(history) - 1)
-
-
-def bounds_of(
-    thresholds: Float[Tensor, "points classes"], predicted: Int[Tensor, " batch"]
-) -> Float[Tensor, "points batch"]:
-    """Return the threshold of each example's predicted class, for each of several operating points."""
-    return thresholds[:, predicted]

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def check(model: PreTrainedModel) -> None:
     """Compare the certificate with the model as it is; withdraw one that does not hold.
 
-    An operating point that is not the certified one was somebody's choice: it stays, without the certificate.
+    An operating point that is not the certified one was chosen on purpose: it stays, without the certificate.
     """
     certificate = model.config.certificate
     if certificate is None:

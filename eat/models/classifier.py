@@ -23,7 +23,7 @@ from eat.models.config import AdaptiveConfig, head_options
 from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
 from eat.models.graphs import SegmentGraphs
-from eat.models.inputs import pack_inputs, refuse
+from eat.models.inputs import Inputs, pack_inputs, refuse
 from eat.models.stream import Prediction, SurvivorPools
 from eat.modules.block import Block
 from eat.modules.heads import Head
@@ -184,12 +184,12 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
         )
         traced = None if head_depths is None else self.encoder.checked_depths(head_depths)
         trace = trace or self.training or traced is not None
-        inputs = input_ids, attention_mask, token_type_ids, lengths
+        inputs = Inputs(input_ids, attention_mask, token_type_ids, lengths)
         output: AdaptiveOutput | None = None
         if self._graphs is not None and not trace and self._protected_id is None:
-            output = self._graphs(self.backbone, self.encoder, *inputs)
+            output = self._graphs(self.backbone, self.encoder, inputs)
         if output is None:
-            state = pack_inputs(self.backbone, self.encoder.embeddings, *inputs, protected_id=self._protected_id)
+            state = pack_inputs(self.backbone, self.encoder.embeddings, inputs, protected_id=self._protected_id)
             output = cast(AdaptiveOutput, self.encoder(state, trace=trace, head_depths=traced))
         if labels is not None:
             loss = self._loss(output, labels, traced or self.head_depths)

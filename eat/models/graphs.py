@@ -1,4 +1,4 @@
-"""CUDA graphs for one sequence at a time: at batch 1 a GPU waits for launches, and a recording is one launch.
+"""Record and replay CUDA graphs for single sequences: at batch 1 a GPU waits for launches, a recording is one.
 
 What the encoder does between two heads depends on a sequence's length alone (keep counts follow from lengths), so each
 segment is recorded once per exact length, without padding, and replayed on new tokens. The host reads one bit per early
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from eat.backbones.base import Backbone
 from eat.models.encoder import AdaptiveEncoder, SegmentEnd, SegmentStart
-from eat.models.inputs import pack_inputs
+from eat.models.inputs import Inputs, pack_inputs
 from eat.packed import AdaptiveOutput
 
 T = TypeVar("T")
@@ -106,8 +106,8 @@ class RecordedShape:
         encoder = self._encoder
         heads = encoder.running_heads(trace=False)
         if before is None:
-            ids, types = self._ids, self._types
-            state = pack_inputs(self._backbone, encoder.embeddings, ids, None, types, self._lengths, protected_id=None)
+            inputs = Inputs(self._ids, None, self._types, self._lengths)
+            state = pack_inputs(self._backbone, encoder.embeddings, inputs, protected_id=None)
             here = encoder.to_head(SegmentStart(state), heads)
         else:
             # A mask left over from another run would hold that run's positions.
@@ -146,12 +146,7 @@ class SegmentGraphs:
     def prepare(
         cls, backbone: Backbone, encoder: AdaptiveEncoder, protected_id: int | None, max_length: int
     ) -> SegmentGraphs:
-        """Check that a model's segments can be recorded; nothing is recorded yet.
-
-        Raises:
-            ValueError: If the encoder is not on a CUDA device, ``max_length`` is out of range, or a token besides [CLS]
-                is protected.
-        """
+        """Check that a model's segments can be recorded, as ``capture_graphs`` says; nothing is recorded yet."""
         device = encoder.embeddings.words.weight.device
         if device.type != "cuda":
             raise ValueError(f"capture_graphs: expected the model on a CUDA device, got {device}")
@@ -165,25 +160,18 @@ class SegmentGraphs:
         """Copy and pickle without the recordings, which read the weights of the model that they were made for."""
         return SegmentGraphs, (self.max_length,)
 
-    def __call__(
-        self,
-        backbone: Backbone,
-        encoder: AdaptiveEncoder,
-        input_ids: Int[Tensor, ...] | None,
-        attention_mask: Tensor | None,
-        token_type_ids: Int[Tensor, ...] | None,
-        lengths: Int[Tensor, " batch"] | None,
-    ) -> AdaptiveOutput | None:
+    def __call__(self, backbone: Backbone, encoder: AdaptiveEncoder, inputs: Inputs) -> AdaptiveOutput | None:
         """Answer a single unpadded sequence, in inference on CUDA.
 
         Returns:
             The answer; None for any other input, what is wrong included: it is left to the encoder itself.
         """
+        input_ids = inputs.input_ids
         if (
             input_ids is None
             or not 1 <= input_ids.numel() <= self.max_length
             or not can_replay(encoder, input_ids.device)
-            or not is_single(input_ids, attention_mask, token_type_ids, lengths)
+            or not is_single(inputs)
         ):
             return None
         # Tensors made in inference mode could not be written to outside of it.
@@ -196,7 +184,7 @@ class SegmentGraphs:
                 if len(self._recorded) > SHAPES_HELD:
                     self._recorded.popitem(last=False)
             self._recorded.move_to_end(shape)
-            return self._recorded[shape].answer(input_ids, token_type_ids)
+            return self._recorded[shape].answer(input_ids, inputs.token_type_ids)
 
     def _forget_if_changed(self, encoder: AdaptiveEncoder) -> None:
         """Drop recordings made for other parts or temperatures, or weights elsewhere; new values in place are read."""
@@ -218,13 +206,11 @@ def can_replay(encoder: AdaptiveEncoder, device: torch.device) -> bool:
     return recordable and not (encoder.training or torch.is_grad_enabled() or torch.is_autocast_enabled("cuda"))
 
 
-def is_single(
-    input_ids: Int[Tensor, ...],
-    attention_mask: Tensor | None,
-    token_type_ids: Int[Tensor, ...] | None,
-    lengths: Int[Tensor, " batch"] | None,
-) -> bool:
+def is_single(inputs: Inputs) -> bool:
     """Return whether the input is one sequence without padding, looking at the device only where a mask is given."""
+    input_ids, attention_mask, token_type_ids, lengths = inputs
+    if input_ids is None:
+        return False
     if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
         return False
     if lengths is not None:

@@ -20,7 +20,7 @@ from eat.backbones.base import Backbone
 from eat.checks import whole_number
 from eat.models.encoder import AdaptiveEncoder, SegmentExit, SegmentStart
 from eat.models.examples import Example, end_to_end, read_example
-from eat.models.inputs import pack_inputs
+from eat.models.inputs import Inputs, pack_inputs
 from eat.packed import Packed
 
 # What a stream may hold by default, in batches per segment: enough to fill late pools while the first example waits.
@@ -46,13 +46,8 @@ class Prediction:
 class SurvivorPools:
     """Run a stream through the encoder's segments, each on a full batch wherever enough sequences wait for it.
 
-    Args:
-        backbone: Gives position ids and limits.
-        encoder: In evaluation mode.
-        protected_id: Token id that is protected besides [CLS].
-        batch_size: Sequences of a full batch.
-        max_in_flight: Most examples that have been read and whose answers have not been handed out; None for
-            ``BATCHES_IN_FLIGHT`` batches per segment.
+    Args are those of ``AdaptiveForSequenceClassification.predict_stream``, and ``protected_id``, the id of the tokens
+    that are protected besides [CLS].
     """
 
     def __init__(
@@ -89,7 +84,7 @@ class SurvivorPools:
                 return
             self._step()
             while handed_out in self._answered:
-                # Counted before it goes out: who takes it may never come back.
+                # Counted before it goes out: the caller may never come back.
                 handed_out += 1
                 yield self._answered.pop(handed_out - 1)
 
@@ -114,7 +109,9 @@ class SurvivorPools:
         indices, examples = zip(*arrivals, strict=True)
         embeddings = self.encoder.embeddings
         ids, types, lengths = end_to_end(examples, embeddings.words.weight.device)
-        state = pack_inputs(self.backbone, embeddings, ids, None, types, lengths, protected_id=self.protected_id)
+        state = pack_inputs(
+            self.backbone, embeddings, Inputs(ids, None, types, lengths), protected_id=self.protected_id
+        )
         return dataclasses.replace(state, example=indices)
 
     def _collect(self, ended: SegmentExit) -> None:

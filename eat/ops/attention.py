@@ -64,6 +64,13 @@ def additive(visible: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tenso
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, -torch.inf)
 
 
+def padding_mask(
+    valid: Bool[Tensor, "batch width"] | None, dtype: torch.dtype
+) -> Float[Tensor, "batch 1 1 width"] | None:
+    """Return what hides padding as keys; None where no row is padding."""
+    return None if valid is None else additive(valid, dtype)[:, None, None]
+
+
 def like(mask: Float[Tensor, "*shape"] | None, q: Tensor) -> Float[Tensor, "*shape"] | None:
     """Return the mask in the queries' dtype, which autocast may have lowered."""
     return None if mask is None else mask.to(q.dtype)
@@ -75,10 +82,10 @@ def band_visible(
     valid: Bool[Tensor, "batch width"] | None,
     window: int,
 ) -> Bool[Tensor, "batch width width"]:
-    """Return who sees whom in a window with global tokens (Longformer, Beltagy et al. 2020; EAT).
+    """Return which key each query sees in a window with global tokens (Longformer, Beltagy et al. 2020; EAT).
 
     A query sees the keys at most ``window`` / 2 positions away and the global ones; a global query sees every key.
-    Padding is seen by nobody; since [CLS] is global, each row of the mask has at least one True.
+    Padding is never seen; since [CLS] is global, each row of the mask has at least one True.
     """
     near = (positions.unsqueeze(2) - positions.unsqueeze(1)).abs() <= window // 2
     visible = near | is_global.unsqueeze(1) | is_global.unsqueeze(2)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eat.ops.attention import PerHead, additive, attention_probabilities, like
+from eat.ops.attention import PerHead, additive, attention_probabilities, like, padding_mask
 
 BLOCK = 64
 
@@ -63,7 +63,7 @@ class BandLayout:
         return cls(
             reach=reach,
             block_mask=additive(visible, dtype),
-            key_mask=None if valid is None else additive(valid, dtype)[:, None, None],
+            key_mask=padding_mask(valid, dtype),
             global_columns=columns,
             local_query=live & ~is_global,
         )

@@ -1,4 +1,4 @@
-"""How sure a head is, from its logits alone, per example. Computed in float32 or better."""
+"""Confidence, margin and entropy of a head's logits, per example; computed in float32 or better."""
 
 import math
 
@@ -30,7 +30,7 @@ def agreeing_heads(history: Float[Tensor, "heads batch classes"]) -> Int[Tensor,
     """Count how many heads before the last one, without a gap, predict the class that the last one predicts.
 
     This is PABEE's counter (Zhou et al. 2020, eq. 4): 0 after the first head or a change of mind, then one more with
-    each head that agrees with the one before it. A head that says NaN agrees with nobody.
+    each head that agrees with the one before it. A head whose logits are NaN agrees with none.
     """
     predictions = history.argmax(-1).masked_fill(history.isnan().any(-1), -1)
     agrees = predictions.flip(0).eq(predictions[-1]) & (predictions[-1] >= 0)

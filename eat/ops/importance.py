@@ -1,4 +1,4 @@
-"""Scores that say how much a token matters; higher is kept first. Computed in float32 or better."""
+"""Importance scores of tokens; higher is kept first. Computed in float32 or better."""
 
 import torch
 from jaxtyping import Float, Int

@@ -51,7 +51,7 @@ def depth_weights(head_depths: Sequence[int]) -> tuple[float, ...]:
 
 
 def routing_weights(all_logits: Float[Tensor, "batch heads classes"]) -> Float[Tensor, "batch heads"]:
-    """Return how likely each example is to leave at each head: r_l = (1 - H_l) prod_{j<l} H_j.
+    """Return how likely each example is to exit at each head: r_l = (1 - H_l) prod_{j<l} H_j.
 
     BEExformer (Ansar et al. 2024, arXiv:2412.05225) weighs the heads' losses by a soft routing of the examples; this is
     ours: the normalised entropy H_l is taken as the probability of staying after head l, and the last head takes the
@@ -86,9 +86,7 @@ def routed_cross_entropy(
 
 
 def distillation(
-    logits: Float[Tensor, "batch classes"],
-    teacher_logits: Float[Tensor, "batch classes"],
-    temperature: float = 2.0,
+    logits: Float[Tensor, "batch classes"], teacher_logits: Float[Tensor, "batch classes"], temperature: float = 2.0
 ) -> Float[Tensor, ""]:
     """Pull softened predictions towards a teacher's, EAT eq. 2 without mu: T^2 KL(P_teacher^T || P^T).
 

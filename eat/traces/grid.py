@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64, Int8
 
 from eat.exits import ThresholdExit, build_exit, check_exit
-from eat.exits.threshold import Threshold, bounds_of
+from eat.exits.threshold import Threshold
 from eat.tasks.metrics import METRICS
 from eat.traces.costs import Costs
 from eat.traces.replay import ExitSpec, exit_head
@@ -102,7 +102,7 @@ def _family_heads(trace: Trace, criteria: Sequence[ThresholdExit]) -> Int8[np.nd
         for head in reversed(early):  # the earliest head that lets an example go wins
             score, bound = scores[head], bounds[start : start + size].to(scores[head].dtype)
             if bound.shape[1] > 1:
-                bound = bounds_of(bound, predicted[head])
+                bound = bound[:, predicted[head]]
             leaves = criteria[0].passes(score.expand(len(chunk), -1), bound)
             np.copyto(chunk, np.int8(head), where=leaves.numpy())
     return heads
