@@ -1,9 +1,9 @@
-"""Each token sees its neighbours and [CLS]; [CLS] sees and is seen by all."""
+"""Windowed attention with global tokens: a token sees its neighbours and [CLS]; [CLS] sees and is seen by all."""
 
 from collections.abc import Sequence
 
 from eat.attention.grouped import GroupedAttention, Layout
-from eat.ops.attention import DenseLayout, additive, band_visible
+from eat.ops.attention import DenseLayout, additive, band_visible, padding_mask
 from eat.ops.band import BLOCK, BandLayout, computed_pairs
 from eat.ops.grouping import Grouping, group_sequences
 from eat.packed import Packed
@@ -74,8 +74,7 @@ class WindowedAttention(GroupedAttention):
                 )
                 layouts.append(DenseLayout(additive(visible, dtype).unsqueeze(1), group.valid))
             else:
-                mask = None if group.valid is None else additive(group.valid, dtype)[:, None, None]
-                layouts.append(DenseLayout(mask, group.valid))
+                layouts.append(DenseLayout(padding_mask(group.valid, dtype), group.valid))
         return grouping, layouts
 
     def pairs(self, length: int, extent: int, num_global: int) -> int:

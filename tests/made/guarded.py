@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from eat.models.certificate import model_fingerprint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.fingerprint import model_fingerprint
 from eat.traces.profile import Profile, measure
 from tests.made.models import Batch, make_batches
 from tests.made.models import make_model as make_random_model

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from eat.models.graphs import SegmentGraphs, is_single
+from eat.models.inputs import Inputs
 from tests.reference.tiny import MODEL_TYPES, batch_of, configure, pack, tiny_adaptive, types_for
 
 
@@ -170,13 +171,13 @@ def test_a_copy_records_for_itself():
 def test_what_counts_as_one_sequence():
     ids, mask, types = batch_of([9])
     length = torch.tensor([9])
-    assert is_single(ids, None, None, None) and is_single(ids, mask, types, None)
-    assert is_single(ids[0], None, types[0], length)
-    assert not is_single(ids, mask.index_fill(1, torch.tensor([8]), 0), None, None)
-    assert not is_single(ids.expand(2, 9), None, None, None)
-    assert not is_single(ids[0], None, None, torch.tensor([4, 5]))
-    assert not is_single(ids[0], None, None, torch.tensor([8]))
-    assert not is_single(ids[0], None, types, length)
+    assert is_single(Inputs(ids, None, None, None)) and is_single(Inputs(ids, mask, types, None))
+    assert is_single(Inputs(ids[0], None, types[0], length))
+    assert not is_single(Inputs(ids, mask.index_fill(1, torch.tensor([8]), 0), None, None))
+    assert not is_single(Inputs(ids.expand(2, 9), None, None, None))
+    assert not is_single(Inputs(ids[0], None, None, torch.tensor([4, 5])))
+    assert not is_single(Inputs(ids[0], None, None, torch.tensor([8])))
+    assert not is_single(Inputs(ids[0], None, types, length))
 
 
 def test_graphs_need_a_gpu():

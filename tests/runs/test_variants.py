@@ -84,7 +84,7 @@ def test_a_certificate_stays_with_its_own_pruning(run: FinishedRun) -> None:
 
 
 def test_bad_input_leaves_nothing_behind(run: FinishedRun) -> None:
-    with pytest.raises(ValueError, match=r"pruner\.ratio: expected numbers in \[0, 1\), got 2"):
+    with pytest.raises(ValueError, match=r"pruner\.ratio: expected a number in \[0, 1\), got 2"):
         with_pruner(run, {"ratio": 2})
     with pytest.raises(ValueError, match="l2_norn"):
         with_pruner(run, {"name": "l2_norn"})

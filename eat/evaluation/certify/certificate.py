@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from eat.checks import number
 from eat.evaluation.certify.losses import RISKS, Risk
 from eat.evaluation.certify.p_values import examples_needed
 from eat.evaluation.certify.risk_control import (
@@ -25,7 +26,6 @@ from eat.evaluation.certify.risk_control import (
 )
 from eat.evaluation.certify.sequence import Candidate, Runs, front_chain, losses_of, threshold_chain
 from eat.exits import EXITS
-from eat.exits.threshold import checked_veto_margin
 from eat.traces.profile import Profile, measure
 from eat.traces.quality import measure_point
 from eat.traces.replay import replay
@@ -77,7 +77,8 @@ class CertifySettings:
                 raise ValueError(f"certify.{name}: expected one of {list(known)}, got {getattr(self, name)!r}")
         if isinstance(self.criteria, str):
             raise ValueError(f"certify.criteria: expected a list, such as [confidence], got {self.criteria!r}")
-        checked_veto_margin(self.veto_margin, "certify.veto_margin")
+        if self.veto_margin is not None:
+            number("certify.veto_margin", self.veto_margin, at_least=0, at_most=1)
         for name in self.criteria:
             if name not in EXITS:
                 raise ValueError(f"certify.criteria: expected some of {list(EXITS)}, got {name!r}")
