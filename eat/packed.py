@@ -183,15 +183,9 @@ class Packed:
         if all(stays):
             return self
         kept = [index for index, stay in enumerate(stays) if stay]
-        host_lengths = tuple(self.host_lengths[index] for index in kept)
-        rows = _true_indices(mask.index_select(0, self.sequence), sum(host_lengths))
-        return self._select_rows(
-            rows,
-            example=tuple(self.example[index] for index in kept),
-            host_lengths=host_lengths,
-            extents=tuple(self.extents[index] for index in kept),
-            num_protected=tuple(self.num_protected[index] for index in kept),
-        )
+        per_sequence = {name: tuple(getattr(self, name)[index] for index in kept) for name in _PER_SEQUENCE}
+        rows = _true_indices(mask.index_select(0, self.sequence), sum(per_sequence["host_lengths"]))
+        return self._select_rows(rows, **per_sequence)
 
     def split(self) -> list[Packed]:
         """Return each sequence as a record of its own; its rows are copied, so that one does not keep all in memory."""

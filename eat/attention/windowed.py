@@ -54,27 +54,17 @@ class WindowedAttention(GroupedAttention):
         layouts: list[Layout] = []
         dtype = state.rows.dtype
         for group in grouping.groups:
-            rows = slice(group.start, group.start + group.num_rows)
-            shape = (len(group.sequences), group.width)
             mode, *global_count = kinds[group.sequences[0]]
-            if mode == _BLOCKED:
-                layouts.append(
-                    BandLayout.build(
-                        positions[rows].view(shape),
-                        is_global[rows].view(shape),
-                        group.valid,
-                        window=self.window,
-                        num_global=global_count[0],
-                        dtype=dtype,
-                    )
-                )
-            elif mode == _DENSE:
-                visible = band_visible(
-                    positions[rows].view(shape), is_global[rows].view(shape), group.valid, self.window
-                )
-                layouts.append(DenseLayout(additive(visible, dtype).unsqueeze(1), group.valid))
-            else:
+            if mode == _ALL:
                 layouts.append(DenseLayout(padding_mask(group.valid, dtype), group.valid))
+                continue
+            rows, shape = slice(group.start, group.start + group.num_rows), (len(group.sequences), group.width)
+            seen = positions[rows].view(shape), is_global[rows].view(shape), group.valid
+            if mode == _BLOCKED:
+                layouts.append(BandLayout.build(*seen, window=self.window, num_global=global_count[0], dtype=dtype))
+            else:
+                visible = band_visible(*seen, self.window)
+                layouts.append(DenseLayout(additive(visible, dtype).unsqueeze(1), group.valid))
         return grouping, layouts
 
     def pairs(self, length: int, extent: int, num_global: int) -> int:

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 
+from eat.attention import build_attention
 from eat.models.graphs import SegmentGraphs, is_single
 from eat.models.inputs import Inputs
 from tests.reference.tiny import MODEL_TYPES, batch_of, configure, pack, tiny_adaptive, types_for
@@ -133,6 +134,7 @@ def test_other_parts_are_recorded_anew():
         lambda: model.set_pruner(name="l2_norm", depths=[1], ratio=0.5),
         lambda: model.set_pruning_scale(0.5),
         lambda: model.set_attention(name="windowed", window=4),
+        lambda: setattr(model.encoder.blocks[1], "attention", build_attention({"name": "full"})),
         lambda: model.set_temperatures([2.0] * len(model.head_depths)),
         lambda: model.double(),
     ):
