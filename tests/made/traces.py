@@ -28,3 +28,19 @@ def make_trace(n: int, split: str, seed: int, noise: float = 0.8, kept: int = 10
 def make_run(certification: int = 1500, **options: Any) -> dict[str, Trace]:
     sizes = {"threshold": 400, "certification": certification, "validation": 500}
     return {split: make_trace(n, split, seed, **options) for seed, (split, n) in enumerate(sizes.items())}
+
+
+def trace_of(all_logits: Any, labels: Any, head_depths: tuple[int, ...], tokens_kept: Any = None, **more: Any) -> Trace:
+    """Build a trace from given logits, as if a model had said them."""
+    logits = np.asarray(all_logits, dtype=np.float64)
+    if tokens_kept is None:
+        tokens_kept = np.full((len(logits), head_depths[-1] + 1), 10)
+        tokens_kept[:, -1] = 0
+    return Trace(
+        labels=np.asarray(labels),
+        all_logits=logits,
+        tokens_kept=np.asarray(tokens_kept),
+        head_depths=head_depths,
+        task=more.pop("task", TASK),
+        **more,
+    )
