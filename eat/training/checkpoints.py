@@ -71,7 +71,7 @@ class RunCheckpoints(Checkpoint):
         every_n_steps: Optimiser steps between two writings of the last state.
     """
 
-    def __init__(self, every_n_steps: int = 200) -> None:
+    def __init__(self, every_n_steps: int) -> None:
         if every_n_steps < 1:
             raise ValueError(f"callbacks.checkpoints.every_n_steps: expected at least 1, got {every_n_steps}")
         self.every_n_steps = every_n_steps
@@ -160,7 +160,7 @@ class AnnealedEarlyStopping(EarlyStopping):
         min_delta: Least improvement that counts.
     """
 
-    def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
+    def __init__(self, patience: int, min_delta: float) -> None:
         # A correlation with constant predictions is not a number, and no reason to stop.
         super().__init__(
             "val/primary", min_delta, patience, mode="max", check_finite=False, check_on_train_epoch_end=False

@@ -1,9 +1,8 @@
-"""What frozen weights make of a data set, computed once: pooled rows at every early head, and the final answer."""
+"""Features of frozen weights, computed once and cached: what every early head reads, and the final logits."""
 
 import hashlib
 import json
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -118,16 +117,6 @@ def cache_features(
     return CachedFeatures(chunks)
 
 
-def discard_features(folder: Path) -> None:
-    """Delete the features: nothing reads them once the heads are trained.
-
-    Args:
-        folder: The folder that ``features_folder`` was asked for.
-    """
-    for features in folder.glob("features-*"):
-        shutil.rmtree(features)
-
-
 @contextmanager
 def pooled_rows(model: AdaptiveForSequenceClassification) -> Iterator[list[Float[Tensor, "batch dim"]]]:
     """Collect, in the order of depths, what the heads of one forward pass read."""
@@ -148,7 +137,6 @@ def pooled_rows(model: AdaptiveForSequenceClassification) -> Iterator[list[Float
 def _compute(
     model: AdaptiveForSequenceClassification, split: TokenizedSplit, numbers: range, batch_size: int
 ) -> np.ndarray:
-    """Run the encoder over some examples in evaluation mode."""
     model.eval()
     records = np.empty(len(numbers), feature_type(model))
     collate, device = PackingCollator(split), next(model.parameters()).device
@@ -165,7 +153,6 @@ def _compute(
 
 
 def _read(path: Path, length: int, kind: np.dtype) -> np.ndarray | None:
-    """Map a file of features; None where there is none, or not of this kind."""
     if not path.is_file():
         return None
     try:

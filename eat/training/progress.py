@@ -17,7 +17,7 @@ class ProgressLines(ProgressBar):
         every_s: Least seconds between two lines.
     """
 
-    def __init__(self, every_s: float = 20.0) -> None:
+    def __init__(self, every_s: float) -> None:
         super().__init__()
         self.every_s = every_s
         self._last_time = 0.0
@@ -60,7 +60,7 @@ def _epoch(trainer: Trainer) -> str:
     return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
 
 
-def progress_bar(every_s: float = 20.0) -> ProgressBar:
+def progress_bar(every_s: float) -> ProgressBar:
     """Build a bar where somebody watches, else lines.
 
     Args:

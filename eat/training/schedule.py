@@ -19,8 +19,8 @@ class PruningSchedule:
         anneal_epochs: Epochs over which the ratio grows from 0 to its final value; 0 jumps there.
     """
 
-    warmup_epochs: float = 1.0
-    anneal_epochs: float = 2.0
+    warmup_epochs: float
+    anneal_epochs: float
 
     def __post_init__(self) -> None:
         for name in ("warmup_epochs", "anneal_epochs"):
@@ -67,7 +67,7 @@ class PruningSchedule:
 
 
 def linear_warmup_decay(
-    optimizer: Optimizer, total_steps: int, warmup_ratio: float = 0.06, restarts: Sequence[int] = ()
+    optimizer: Optimizer, total_steps: int, warmup_ratio: float, restarts: Sequence[int] = ()
 ) -> LambdaLR:
     """Raise the learning rate linearly from 0 to its value, then lower it linearly to 0 at the last step.
 

@@ -8,9 +8,7 @@ from lightning import Trainer
 from eat.training.checkpoints import AtomicCheckpointIO
 
 
-def build_trainer(
-    *, accelerator: str = "auto", precision: str = "auto", threads: int | None = None, **options: Any
-) -> Trainer:
+def build_trainer(*, accelerator: str, precision: str, threads: int | None, **options: Any) -> Trainer:
     """Build a trainer whose checkpoints are whole or not there.
 
     Args:

@@ -27,6 +27,6 @@ def test_it_can_be_silenced(tmp_path, capsys):
 
 def test_somebody_at_a_terminal_sees_a_bar(monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert isinstance(progress_bar(), TQDMProgressBar)
+    assert isinstance(progress_bar(every_s=1.0), TQDMProgressBar)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
-    assert isinstance(progress_bar(), ProgressLines)
+    assert isinstance(progress_bar(every_s=1.0), ProgressLines)

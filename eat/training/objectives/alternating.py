@@ -14,7 +14,7 @@ class AlternatingObjective(WeightedObjective):
         early_weight: lambda, 1 in the paper.
     """
 
-    early_weight: float = 1.0
+    early_weight: float
 
     def __post_init__(self) -> None:
         if not self.early_weight > 0:

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from eat.training.objectives import terms
 from eat.training.objectives.phase import Batch, Phase
+from eat.training.objectives.weighted import WeightedObjective
 
 
 @dataclasses.dataclass(frozen=True)
-class JointObjective:
+class JointObjective(WeightedObjective):
     """EAT's eq. 3 (arXiv:2510.12856), L = sum_l lambda_l L_l + mu L_distill, with optional self-distillation.
 
     Attributes:
@@ -24,14 +25,12 @@ class JointObjective:
         temperature: T of both kinds of advice.
     """
 
-    early_weight: float = 0.3
-    final_weight: float = 1.0
-    self_weight: float = 0.0
-    teacher: Callable[[Batch], Tensor] | None = None
-    teacher_weight: float = 0.5
-    temperature: float = 2.0
-
-    needs_classes = False  # unannotated: no field
+    early_weight: float
+    final_weight: float
+    self_weight: float
+    teacher: Callable[[Batch], Tensor] | None
+    teacher_weight: float
+    temperature: float
 
     def __post_init__(self) -> None:
         for name in ("early_weight", "final_weight", "self_weight", "teacher_weight"):
@@ -39,10 +38,6 @@ class JointObjective:
                 raise ValueError(f"objective.{name}: expected a weight of at least 0, got {getattr(self, name)}")
         if not self.temperature > 0:
             raise ValueError(f"objective.temperature: expected a number above 0, got {self.temperature}")
-
-    def restarts(self, total_steps: int) -> tuple[int, ...]:
-        """Return no step: there is one stage."""
-        return ()
 
     def phase(self, step: int, total_steps: int, head_depths: tuple[int, ...]) -> Phase:
         """Return the same for every step: the heads that some weight is about.

@@ -17,7 +17,7 @@ class TwoStageObjective(WeightedObjective):
         stage: The first stage's part of all steps, between 0 and 1.
     """
 
-    stage: float = 0.5
+    stage: float
 
     def __post_init__(self) -> None:
         if not 0 < self.stage < 1:

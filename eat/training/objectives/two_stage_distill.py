@@ -21,7 +21,7 @@ class TwoStageDistillObjective(TwoStageObjective):
         temperature: T; the paper has none, which is 1.
     """
 
-    temperature: float = 1.0
+    temperature: float
 
     def __post_init__(self) -> None:
         super().__post_init__()
