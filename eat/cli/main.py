@@ -1,10 +1,10 @@
 """The command `eat`: which of its commands is meant."""
 
-import difflib
 import sys
 from importlib import import_module
 
 from eat import __version__
+from eat.checks import closest
 
 COMMANDS = {
     "train": "train an adaptive classifier and evaluate it: eat train task=sst2",
@@ -33,6 +33,5 @@ def main() -> None:
         sys.argv = [f"{sys.argv[0]} {name}", *rest]
         import_module(f"eat.cli.{name}").main()
     else:
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        meant = f" (did you mean {close[0]!r}?)" if close else ""
-        sys.exit(f"eat: expected one of {', '.join(COMMANDS)}, got {name!r}{meant}; eat --help says more")
+        known = ", ".join(COMMANDS)
+        sys.exit(f"eat: expected one of {known}, got {name!r}{closest(name, COMMANDS)}; eat --help says more")

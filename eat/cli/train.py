@@ -3,7 +3,6 @@
 import logging
 import signal
 from collections.abc import Iterator
-from typing import Any
 
 import hydra
 from hydra import compose
@@ -71,7 +70,10 @@ def train(config: DictConfig, run: RunFolder) -> None:
     )
     data.setup()
     for split, facts in data.summary().items():
-        log.info("%s: %s", split, ", ".join(f"{name} {_shown(value)}" for name, value in facts.items()))
+        shown = (
+            f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
+        )
+        log.info("%s: %s", split, ", ".join(shown))
     module = backbone.module(
         backbone.build(
             tokenizer,
@@ -135,7 +137,3 @@ def _training_texts(task: Task, config: DictConfig) -> Iterator[str]:
     rows = task.load(root=config.data.root)["train"]
     for field in task.text_fields:
         yield from rows[field][:]
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else str(value)

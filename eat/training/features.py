@@ -21,10 +21,8 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 
 log = logging.getLogger(__name__)
 
-# Examples in a file: what a kill can cost.
-CHUNK = 1024
-# Least seconds between two lines about progress.
-SAY_EVERY = 20.0
+CHUNK = 1024  # examples in a file: what a kill can cost
+SAY_EVERY = 20.0  # least seconds between two lines about progress
 
 
 def feature_type(model: AdaptiveForSequenceClassification) -> np.dtype:
@@ -33,13 +31,9 @@ def feature_type(model: AdaptiveForSequenceClassification) -> np.dtype:
     ``pooled`` (early heads, dim): what each early head reads; ``final_logits`` (classes,); ``tokens_kept``
     (depths + 1,), as in :class:`~eat.packed.AdaptiveOutput`.
     """
-    return np.dtype(
-        [
-            ("pooled", np.float32, (len(model.head_depths) - 1, model.backbone.dim)),
-            ("final_logits", np.float32, (model.config.num_outputs,)),
-            ("tokens_kept", np.int32, (model.num_layers + 1,)),
-        ]
-    )
+    pooled = ("pooled", np.float32, (len(model.head_depths) - 1, model.backbone.dim))
+    final_logits = ("final_logits", np.float32, (model.config.num_outputs,))
+    return np.dtype([pooled, final_logits, ("tokens_kept", np.int32, (model.num_layers + 1,))])
 
 
 def fingerprint(model: AdaptiveForSequenceClassification, splits: Sequence[TokenizedSplit]) -> str:

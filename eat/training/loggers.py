@@ -1,4 +1,4 @@
-"""Where the logged numbers go: a CSV file that outlives interruptions, and Weights & Biases where it is wanted."""
+"""Loggers: a CSV file that outlives interruptions, TensorBoard, and Weights & Biases."""
 
 import csv
 import io

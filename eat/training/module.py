@@ -1,4 +1,4 @@
-"""One training step, one validation step: the encoder's one loop under Lightning."""
+"""Training and validation steps of an adaptive classifier under Lightning."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -161,7 +161,7 @@ class AdaptiveModule(LightningModule):
         self.model.set_pruning_scale(1.0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure every head on a packed batch; nobody exits."""
+        """Measure every head on a packed batch, without exits."""
         output, labels = self._forward(batch, self.model.head_depths), batch["labels"]
         assert output.all_logits is not None
         loss = supervised(output.all_logits[:, -1:], labels, [1.0])  # the same in all objectives

@@ -1,4 +1,4 @@
-"""Progress for eyes at a terminal and for log files."""
+"""Progress bars at a terminal, lines in log files."""
 
 import sys
 import time
@@ -39,7 +39,8 @@ class ProgressLines(ProgressBar):
         if now - self._last_time < self.every_s or self.every_s == float("inf"):
             return
         rate = (trainer.global_step - self._last_step) / (now - self._last_time)
-        values = " ".join(f"{name.removeprefix('train/')} {self._value(trainer, name)}" for name in _SHOWN)
+        measured = ((name.removeprefix("train/"), trainer.callback_metrics.get(name)) for name in _SHOWN)
+        values = " ".join(f"{name} {'-' if value is None else f'{float(value):.3f}'}" for name, value in measured)
         place = f"{_epoch(trainer)} batch {batch_idx + 1}/{trainer.num_training_batches}"
         print(f"{place} {values} ({rate:.1f} steps/s)", flush=True)
         self._last_time, self._last_step = now, trainer.global_step
@@ -49,11 +50,6 @@ class ProgressLines(ProgressBar):
         found = [f"{name} {float(v):.4f}" for name, v in trainer.callback_metrics.items() if name.startswith("val/")]
         if self.every_s != float("inf"):
             print(f"{_epoch(trainer)} {' '.join(found)}", flush=True)
-
-    @staticmethod
-    def _value(trainer: Trainer, name: str) -> str:
-        value = trainer.callback_metrics.get(name)
-        return "-" if value is None else f"{float(value):.3f}"
 
 
 def _epoch(trainer: Trainer) -> str:

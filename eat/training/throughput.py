@@ -6,6 +6,7 @@ The Trainer takes part twice: with its own random batches, and with the batches 
 which are better grouped than its own would be on so few examples.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -72,26 +73,28 @@ def training_contenders(
     theirs, rows = model.to_hugging_face(), _rows(split)
     batches = epoch_batches(split.lengths, batch_size, seed=seed, epoch=0, group_by_length=True)
     grouped = [rows[number] for batch in batches for number in batch]
-    common: dict[str, Any] = {"batch_size": batch_size, "bf16": bf16, "device": device, "seed": seed}
+    how = _How(batch_size, bf16, device, seed)
     return {
-        TRAINER: partial(_their_epoch, theirs, rows, sampling="random", **common),
-        f"{TRAINER}_grouped": partial(_their_epoch, theirs, grouped, sampling="sequential", **common),
-        "eat": partial(_our_epoch, model, split, **common),
+        TRAINER: partial(_their_epoch, theirs, rows, how=how, sampling="random"),
+        f"{TRAINER}_grouped": partial(_their_epoch, theirs, grouped, how=how, sampling="sequential"),
+        "eat": partial(_our_epoch, model, split, how=how),
     }
 
 
-def _our_epoch(
-    model: AdaptiveForSequenceClassification,
-    split: TokenizedSplit,
-    *,
-    batch_size: int,
-    bf16: bool,
-    device: torch.device,
-    seed: int,
-) -> float:
+@dataclasses.dataclass(frozen=True)
+class _How:
+    """What the contenders have in common."""
+
+    batch_size: int
+    bf16: bool
+    device: torch.device
+    seed: int
+
+
+def _our_epoch(model: AdaptiveForSequenceClassification, split: TokenizedSplit, *, how: _How) -> float:
     loader: DataLoader[Any] = DataLoader(
         range(len(split)),  # type: ignore[arg-type]  # the collator turns numbers into tokens
-        batch_sampler=EpochBatchSampler(split.lengths, batch_size, seed=seed),
+        batch_sampler=EpochBatchSampler(split.lengths, how.batch_size, seed=how.seed),
         collate_fn=PackingCollator(split),
     )
     module = AdaptiveModule(
@@ -102,12 +105,12 @@ def _our_epoch(
         schedule=PruningSchedule(0.0, 0.0),
         metrics=MetricCollection({"accuracy": MulticlassAccuracy(2, average="micro")}),
         primary="accuracy",
-        seed=seed,
+        seed=how.seed,
     )
-    clock = _LightningClock(device)
+    clock = _LightningClock(how.device)
     trainer = build_trainer(
-        accelerator=device.type,
-        precision="bf16-mixed" if bf16 else "32-true",
+        accelerator=how.device.type,
+        precision="bf16-mixed" if how.bf16 else "32-true",
         threads=None,
         devices=1,
         max_epochs=1,
@@ -123,35 +126,26 @@ def _our_epoch(
     return clock.seconds
 
 
-def _their_epoch(
-    model: PreTrainedModel,
-    rows: list[dict[str, Any]],
-    *,
-    batch_size: int,
-    sampling: str,
-    bf16: bool,
-    device: torch.device,
-    seed: int,
-) -> float:
-    clock = _TrainerClock(device)
+def _their_epoch(model: PreTrainedModel, rows: list[dict[str, Any]], *, how: _How, sampling: str) -> float:
+    clock = _TrainerClock(how.device)
     with TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
             num_train_epochs=1,
-            per_device_train_batch_size=batch_size,
+            per_device_train_batch_size=how.batch_size,
             train_sampling_strategy=sampling,
             learning_rate=LR,
             weight_decay=WEIGHT_DECAY,
             max_grad_norm=CLIP,
             optim="adamw_torch_fused",
-            bf16=bf16,
-            use_cpu=device.type == "cpu",
-            dataloader_pin_memory=device.type != "cpu",
+            bf16=how.bf16,
+            use_cpu=how.device.type == "cpu",
+            dataloader_pin_memory=how.device.type != "cpu",
             logging_strategy="no",
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            seed=seed,
+            seed=how.seed,
         )
         # A tokenizer that knows how BERT pads; the collator asks nothing else of it.
         words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

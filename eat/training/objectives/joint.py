@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eat.checks import number
 from eat.training.objectives import terms
 from eat.training.objectives.phase import Batch, Phase
 from eat.training.objectives.weighted import WeightedObjective
@@ -34,10 +35,8 @@ class JointObjective(WeightedObjective):
 
     def __post_init__(self) -> None:
         for name in ("early_weight", "final_weight", "self_weight", "teacher_weight"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"objective.{name}: expected a weight of at least 0, got {getattr(self, name)}")
-        if not self.temperature > 0:
-            raise ValueError(f"objective.temperature: expected a number above 0, got {self.temperature}")
+            number(f"objective.{name}", getattr(self, name), at_least=0)
+        number("objective.temperature", self.temperature, above=0)
 
     def phase(self, step: int, total_steps: int, head_depths: tuple[int, ...]) -> Phase:
         """Return the same for every step: the heads that some weight is about.

@@ -5,6 +5,7 @@ import dataclasses
 from jaxtyping import Float
 from torch import Tensor
 
+from eat.checks import number
 from eat.training.objectives import terms
 from eat.training.objectives.phase import Batch, Phase
 from eat.training.objectives.two_stage import TwoStageObjective
@@ -25,8 +26,7 @@ class TwoStageDistillObjective(TwoStageObjective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.temperature > 0:
-            raise ValueError(f"objective.temperature: expected a number above 0, got {self.temperature}")
+        number("objective.temperature", self.temperature, above=0)
 
     def frozen_phase(self, head_depths: tuple[int, ...]) -> Phase:
         """Return the second stage: all heads, the final one as the teacher."""
