@@ -1,5 +1,6 @@
 """Train an adaptive classifier and evaluate it, or add early heads to a fine-tuned one (``retrofit=``)."""
 
+import inspect
 import logging
 import signal
 from collections.abc import Iterator
@@ -53,21 +54,9 @@ def train(config: DictConfig, run: RunFolder) -> None:
     task = build_task(plain(config.task))
     backbone: TrainingBackbone = instantiate(config.backbone)
     tokenizer = backbone.tokenizer(lambda: _training_texts(task, config), run.checkpoints / "tokenizer")
-    data = TextDataModule(
-        task,
-        tokenizer,
-        max_length=backbone.max_length,
-        batch_size=config.data.batch_size,
-        eval_batch_size=config.data.eval_batch_size,
-        seed=config.seed,
-        train_examples=config.data.train_examples,
-        threshold_examples=config.data.threshold_examples,
-        certification_examples=config.data.certification_examples,
-        group_by_length=config.data.group_by_length,
-        root=config.data.root,
-        cache_dir=config.data.cache_dir,
-        num_workers=config.data.num_workers,
-    )
+    known = inspect.signature(TextDataModule).parameters  # the other keys are the task's
+    chosen = {key: value for key, value in plain(config.data).items() if key in known}
+    data = TextDataModule(task, tokenizer, **chosen | {"max_length": backbone.max_length, "seed": config.seed})
     data.setup()
     for split, facts in data.summary().items():
         shown = (

@@ -1,4 +1,4 @@
-"""A training's run folder: what lies where, whether it is finished, and that nobody else writes there."""
+"""A training's run folder: what lies where, whether it is finished, and a lock against a second training there."""
 
 import logging
 import os

@@ -117,13 +117,10 @@ class PretrainedBackbone(_WholeEncoder):
 
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
         """Load the checkpoint's tokenizer."""
-        return AutoTokenizer.from_pretrained(self._weights())
+        return AutoTokenizer.from_pretrained(self.source())
 
-    def source(self, tokenizer: PreTrainedTokenizerBase) -> str:
+    def source(self, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
         """Return the checkpoint's folder or hub name."""
-        return self._weights()
-
-    def _weights(self) -> str:
         return resolve_weights(self.name, path=self.path, hub=self.hub)
 
 
@@ -163,15 +160,8 @@ class TinyBackbone(_WholeEncoder):
 
     def source(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
         """Return the encoder's config, with the tokenizer's vocabulary."""
-        config = tiny_config(
-            self.model_type,
-            vocab_size=len(tokenizer),
-            dim=self.dim,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            intermediate_size=self.intermediate_size,
-            max_length=self.max_length,
-            dropout=self.dropout,
-        )
+        names = ("dim", "num_layers", "num_heads", "intermediate_size", "max_length", "dropout")
+        shape = {name: getattr(self, name) for name in names}
+        config = tiny_config(self.model_type, vocab_size=len(tokenizer), **shape)
         config.initializer_range = self.initializer_range
         return config

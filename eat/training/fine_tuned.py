@@ -18,11 +18,7 @@ def model_path(folder: str | Path) -> str:
 
 
 def load_tokenizer(setting: str, path: str) -> PreTrainedTokenizerBase:
-    """Load a classifier's tokenizer.
-
-    Args:
-        setting: Who asks, for messages: ``"retrofit"``.
-        path: The classifier's folder or hub name.
+    """Load a classifier's tokenizer; ``setting`` says who asks.
 
     Raises:
         ValueError: If there is none.
@@ -54,7 +50,7 @@ def class_order(
     task's order, and gets the task's names.
 
     Args:
-        setting: Who asks, for messages: ``"retrofit"``.
+        setting: Who asks, for messages.
         path: The classifier's folder or hub name.
         id2label: The classifier's own names.
         label_names: The task's classes in order; empty for regression, whose one output needs no name.

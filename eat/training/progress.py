@@ -57,7 +57,7 @@ def _epoch(trainer: Trainer) -> str:
 
 
 def progress_bar(every_s: float) -> ProgressBar:
-    """Build a bar where somebody watches, else lines.
+    """Build a bar for a terminal, else lines.
 
     Args:
         every_s: Least seconds between two lines.

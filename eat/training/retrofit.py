@@ -63,11 +63,7 @@ class ClassifierBackbone:
     ) -> AdaptiveForSequenceClassification:
         """Build the classifier with its own final head and random early ones; classes stand in the task's order.
 
-        Args:
-            tokenizer: The classifier's.
-            task: Gives the classes.
-            options: Those of ``from_backbone``: attention, pruner, exit, head_depths, head_pooling (of the early
-                heads), seed (of their weights).
+        Arguments are those of ``TrainingBackbone``; ``head_pooling`` and ``seed`` are those of the early heads.
 
         Raises:
             ValueError: If there is no classifier, it does not fit the task, the tokenizer or ``max_length``, or an

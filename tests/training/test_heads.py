@@ -140,7 +140,7 @@ def test_a_training_killed_again_and_again_ends_as_one_left_alone_without_the_en
     assert (tmp_path / "killed" / "metrics.csv").read_text() == (tmp_path / "alone" / "metrics.csv").read_text()
 
 
-def test_a_teacher_would_have_nobody_to_teach():
+def test_a_teacher_is_refused():
     with pytest.raises(ValueError, match=r"objective.teacher: expected null with retrofit"):
         make_module(make_objective("joint", teacher=lambda batch: torch.zeros(1)))
 

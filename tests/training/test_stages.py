@@ -1,4 +1,4 @@
-"""What objectives with phases do to a training: who runs, who learns, who stands still to the last bit."""
+"""What objectives with phases do to a training: what runs, what learns, what is frozen to the last bit."""
 
 import itertools
 from collections import Counter
