@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -12,11 +13,11 @@ from eat.benchmark.calls import Encoded as Encoded
 from eat.benchmark.calls import hugging_face_call as hugging_face_call
 from eat.benchmark.calls import packed_call as packed_call
 from eat.benchmark.engines.onnx import export_onnx, onnx_call
-from eat.benchmark.memory import ALL_OFF_PARTS, Saved
+from eat.benchmark.memory import Saved
+from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.sharing import sharing_copy
+from eat.models.sharing import ALL_OFF_PARTS, all_off, sharing_copy
 from eat.runs.finished import no_progress_bars
-from eat.traces.replay import ExitSpec, label
 
 PADDED = "huggingface_sdpa_padded"
 GROUPED = "huggingface_sdpa_grouped"
@@ -43,14 +44,14 @@ class Contender:
     name: str
     engine: str
     call: Call
-    exit: ExitSpec | None = None
+    exit: OperatingPoint | None = None
     grouped: bool = False
     saved: Saved | None = None
 
 
 def build_contenders(
     model: AdaptiveForSequenceClassification,
-    exits: Sequence[ExitSpec],
+    exits: Sequence[OperatingPoint],
     *,
     shortcuts: Mapping[str, AdaptiveForSequenceClassification] = MappingProxyType({}),
     folder: Path | None = None,
@@ -76,11 +77,11 @@ def build_contenders(
         shallow = all_off(shortcut)
         saved = _saved(shallow, "eat", folder and folder / name, pad)
         contenders.append(Contender(name, "eat", packed_call(shallow), saved=saved))
-    for spec in exits:
+    for point in exits:
         variant = sharing_copy(model)
-        variant.set_exit(**spec)
-        saved = _with_parts(files, {"exit": dict(spec)})
-        contenders.append(Contender(label(spec), "eat", packed_call(variant), exit=dict(spec), saved=saved))
+        variant.set_exit(**point.spec)
+        saved = _with_parts(files, {"exit": point.spec})
+        contenders.append(Contender(point.label, "eat", packed_call(variant), exit=point, saved=saved))
     return tuple(contenders)
 
 
@@ -102,15 +103,6 @@ def onnx_contenders(
     )
 
 
-def all_off(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
-    """Return our encoder with the same weights and everything off: full attention, no pruning, full depth."""
-    twin = sharing_copy(model)
-    twin.set_attention(**ALL_OFF_PARTS["attention"])
-    twin.set_pruner(**ALL_OFF_PARTS["pruner"])
-    twin.set_exit(**ALL_OFF_PARTS["exit"])
-    return twin
-
-
 def _saved(model: PreTrainedModel, engine: str, folder: Path | None, pad_token_id: int) -> Saved | None:
     """Write a model for another process, in a folder named for its engine."""
     if folder is None:
@@ -128,5 +120,5 @@ def _saved(model: PreTrainedModel, engine: str, folder: Path | None, pad_token_i
     )
 
 
-def _with_parts(saved: Saved | None, parts: Mapping[str, ExitSpec]) -> Saved | None:
+def _with_parts(saved: Saved | None, parts: Mapping[str, Mapping[str, Any]]) -> Saved | None:
     return saved and dataclasses.replace(saved, parts=dict(parts))

@@ -22,12 +22,8 @@ from transformers.utils import logging as transformers_logging
 from eat.benchmark.calls import Call, Encoded, hugging_face_call, packed_call
 from eat.benchmark.engines.onnx import onnx_call
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import ALL_OFF_PARTS
 
-ALL_OFF_PARTS: dict[str, dict[str, Any]] = {
-    "attention": {"name": "full"},
-    "pruner": {"name": "none"},
-    "exit": {"name": "never"},
-}
 ENGINES = ("huggingface", "eat", "onnxruntime")
 MIB = 2**20
 

@@ -108,7 +108,7 @@ def _measurements(
         name: {
             "contender": name,
             "engine": contender.engine,
-            "exit": contender.exit,
+            "exit": None if contender.exit is None else contender.exit.spec,
             "examples": examples,
             "latency_ms": list(versus[PADDED][name].latency_ms),
             "examples_per_s": versus[PADDED][name].examples_per_s,

@@ -32,9 +32,9 @@ from eat.benchmark.protocol import measure_memory, measure_times
 from eat.benchmark.settings import MIN_EXAMPLES as MIN_EXAMPLES
 from eat.benchmark.settings import BenchmarkSettings as BenchmarkSettings
 from eat.benchmark.tokenizing import Texts
+from eat.exits.points import OperatingPoint
 from eat.machine import describe_host, gpu_clocks
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.traces.replay import ExitSpec
 
 
 def draw_examples(total: int, settings: BenchmarkSettings) -> Int[np.ndarray, " drawn"]:
@@ -46,7 +46,7 @@ def draw_examples(total: int, settings: BenchmarkSettings) -> Int[np.ndarray, " 
 def run_benchmark(
     model: AdaptiveForSequenceClassification,
     examples: Sequence[Encoded],
-    exits: Sequence[ExitSpec],
+    exits: Sequence[OperatingPoint],
     settings: BenchmarkSettings,
     *,
     shortcuts: Mapping[str, AdaptiveForSequenceClassification] = MappingProxyType({}),
@@ -120,7 +120,7 @@ def describe_machine(model: AdaptiveForSequenceClassification) -> dict[str, Any]
 
 def _line_up(
     model: AdaptiveForSequenceClassification,
-    exits: Sequence[ExitSpec],
+    exits: Sequence[OperatingPoint],
     shortcuts: Mapping[str, AdaptiveForSequenceClassification],
     settings: BenchmarkSettings,
     folder: Path,

@@ -5,20 +5,19 @@ itself give shortcuts of the same cost.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from eat.benchmark.contenders import all_off
-from eat.evaluation.findings import FULL_DEPTH, Findings, all_off_traces, same_examples
+from eat.exits.points import FULL_DEPTH
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import all_off
 from eat.runs.finished import FinishedRun
-from eat.traces.costs import Costs
 from eat.traces.quality import measure_point
-from eat.traces.record import are_current, read_traces
+from eat.traces.run_traces import RunTraces, need_current
 from eat.traces.trace import Trace
 
 
@@ -38,11 +37,10 @@ class Shortcut:
     trace: Trace
     run: str | None
 
-    def facts(self, findings: Findings) -> dict[str, Any]:
+    def facts(self, traces: RunTraces) -> dict[str, Any]:
         """Return what a benchmark's file keeps of it: size, quality on the main split, work; JSON values only."""
-        full = findings.traces[findings.main]
-        point = measure_point(self.trace, FULL_DEPTH, Costs(self.trace), full.all_logits[:, -1])
-        dense = float(Costs(findings.dense_traces[findings.main]).dense.mean())
+        point = measure_point(self.trace, FULL_DEPTH, traces.reported.full_depth)
+        dense = float(traces.all_off[traces.main].costs.dense.mean())
         delta = point.delta
         return {
             "num_layers": self.trace.num_layers,
@@ -56,24 +54,24 @@ class Shortcut:
 
 
 def find_shortcuts(
-    model: AdaptiveForSequenceClassification, findings: Findings, runs: Sequence[str | Path], device: str
+    model: AdaptiveForSequenceClassification, traces: RunTraces, runs: Sequence[str | Path], device: str
 ) -> list[Shortcut]:
     """List the shortcuts of a model: runs that were trained shallow, then its own early heads.
 
     Args:
         model: The model.
-        findings: Its findings.
+        traces: Its traces.
         runs: Run folders, each trained with ``backbone.num_layers``.
         device: Where to load their models.
 
     Raises:
         ValueError: If a run is no shortcut of this model, or two have the same number of layers.
     """
-    trained = [trained_shortcut(FinishedRun(run), model, findings, device) for run in runs]
+    trained = [trained_shortcut(FinishedRun(run), model, traces, device) for run in runs]
     names = [shortcut.name for shortcut in trained]
     if len(set(names)) != len(names):
         raise ValueError(f"benchmark.shortcut_runs: expected runs of different numbers of layers, got {names}")
-    dense = findings.dense_traces[findings.main]
+    dense = traces.all_off[traces.main]
     own = [
         Shortcut(f"first_{n}_layers", truncated(model, n), truncated_trace(dense, n), None)
         for n in model.head_depths[:-1]
@@ -82,7 +80,7 @@ def find_shortcuts(
 
 
 def trained_shortcut(
-    run: FinishedRun, model: AdaptiveForSequenceClassification, findings: Findings, device: str
+    run: FinishedRun, model: AdaptiveForSequenceClassification, traces: RunTraces, device: str
 ) -> Shortcut:
     """Load a run that was trained shallow.
 
@@ -95,14 +93,8 @@ def trained_shortcut(
             f"benchmark.shortcut_runs: expected runs with fewer layers than the model's {model.num_layers}, "
             f"got {run.name} with {shallow.num_layers}; train it with backbone.num_layers=n"
         )
-    if not are_current(run):
-        raise ValueError(
-            f"benchmark.shortcut_runs: the traces of {run.name} are not its weights'; evaluate it first: "
-            f"python evaluate.py run={run.folder} stages=[quality]"
-        )
-    trace = same_examples(
-        "benchmark.shortcut_runs", all_off_traces(read_traces(run)), findings.traces[findings.main], findings.main
-    )
+    argument = "benchmark.shortcut_runs"
+    trace = need_current(run, argument).same_examples(traces.main, traces.reported, argument, all_off=True)
     last = truncated_trace(trace, trace.num_layers)
     return Shortcut(f"static_{shallow.num_layers}_layers", all_off(shallow), last, run.name)
 
@@ -142,7 +134,7 @@ def truncated_trace(trace: Trace, depth: int) -> Trace:
     head = trace.head_depths.index(depth)
     kept = np.array(trace.tokens_kept[:, : depth + 1])
     kept[:, -1] = 0
-    config: Mapping[str, Any] = trace.metadata["config"]
+    config = trace.config
     shallow = {
         "backbone": {**config["backbone"], "num_layers": depth},
         "heads": {**config["heads"], "depths": [depth]},

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from transformers import PreTrainedTokenizerBase
 
-from eat.benchmark.calls import Call
+from eat.benchmark.calls import Call, Encoded
 from eat.data import TextDataModule
 from eat.data.encoding import encode, template_of
 
@@ -23,6 +23,20 @@ class Texts:
 
     rows: Sequence[Sequence[str]]
     call: Call
+
+
+def encoded_examples(data: TextDataModule, split: str, index: Sequence[int]) -> list[Encoded]:
+    """Return the token ids of some examples as lists: what every contender of a benchmark starts from."""
+    tokens = data.tokenized[split]
+    columns = {"input_ids": tokens.input_ids, "token_type_ids": tokens.token_type_ids}
+    return [
+        {
+            name: ids[tokens.offsets[i] : tokens.offsets[i + 1]].tolist()
+            for name, ids in columns.items()
+            if ids is not None
+        }
+        for i in index
+    ]
 
 
 def texts_of(data: TextDataModule, split: str, index: Sequence[int]) -> Texts:

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from eat.evaluation.findings import ALL_OFF_SUFFIX, THRESHOLD_SPLIT
 from eat.files import write_text
 from eat.models.config import AdaptiveConfig
 from eat.ops.temperature import fit_temperature
 from eat.runs.finished import FinishedRun
 from eat.traces.heads import measure_heads
-from eat.traces.record import read_raw_traces, with_heads_temperatures
-from eat.traces.trace import Trace, write_trace
+from eat.traces.run_traces import RunTraces, read_raw_traces, trace_path, with_heads_temperatures
+from eat.traces.storage import write_trace
+from eat.traces.trace import Trace
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,13 @@ def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
     )
 
 
-def calibrate(run: FinishedRun, settings: CalibrationSettings) -> dict[str, Any]:
+def calibrate(run: FinishedRun, traces: RunTraces, settings: CalibrationSettings) -> dict[str, Any]:
     """Fit temperatures on the threshold split; write them into the saved model where that is there and wanted.
+
+    Args:
+        run: The run.
+        traces: Its traces.
+        settings: When a head gets a temperature, and whether the model gets them.
 
     Returns:
         What `calibration.json` holds: the temperatures, and every head on every split before and after.
@@ -75,14 +80,9 @@ def calibrate(run: FinishedRun, settings: CalibrationSettings) -> dict[str, Any]
     Raises:
         ValueError: If there is no threshold split, or it does not allow a fit.
     """
-    traces = read_raw_traces(run)
-    if THRESHOLD_SPLIT not in traces:
-        raise ValueError(
-            f"calibrate: expected a split held out for thresholds, {run.folder} has {sorted(traces)}; train with "
-            "data.threshold_examples above 0"
-        )
-    temperatures = fit_temperatures(traces[THRESHOLD_SPLIT], settings.max_ece)
-    shown = {name: trace for name, trace in traces.items() if _is_shown(name, trace)}
+    held_out = traces.need("threshold", "calibrate").raw
+    temperatures = fit_temperatures(held_out, settings.max_ece)
+    shown = {held_out.split: held_out} | {name: traces.splits[name].raw for name in traces.all_off}
     applied = settings.apply and run.has_weights
     if applied:
         apply_temperatures(run, None if set(temperatures) == {1.0} else temperatures)
@@ -90,9 +90,9 @@ def calibrate(run: FinishedRun, settings: CalibrationSettings) -> dict[str, Any]
         log.info("calibrate: %s has no model/ to write the temperatures to; they are only reported", run.folder)
     return {
         "run": run.name,
-        "fitted_on": THRESHOLD_SPLIT,
+        "fitted_on": held_out.split,
         "max_ece": settings.max_ece,
-        "head_depths": list(traces[THRESHOLD_SPLIT].head_depths),
+        "head_depths": list(held_out.head_depths),
         "temperatures": list(temperatures),
         "applied": applied,
         "splits": {
@@ -122,9 +122,4 @@ def apply_temperatures(run: FinishedRun, temperatures: Sequence[float] | None) -
     for name, trace in read_raw_traces(run).items():
         known: Mapping[str, Any] = trace.metadata["config"]
         metadata = trace.metadata | {"config": with_heads_temperatures(known, temperatures)}
-        write_trace(dataclasses.replace(trace, metadata=metadata), run.folder / "trace" / f"{name}.parquet")
-
-
-def _is_shown(name: str, trace: Trace) -> bool:
-    """Return True for the split that temperatures are fitted on and for those that are reported."""
-    return name == THRESHOLD_SPLIT or (trace.metadata["reported"] and not name.endswith(ALL_OFF_SUFFIX))
+        write_trace(dataclasses.replace(trace, metadata=metadata), trace_path(run, name))

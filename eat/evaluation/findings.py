@@ -3,21 +3,16 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 
-from eat.traces.costs import Costs
+from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.traces.quality import Point, measure_point, metric_values, predictions
-from eat.traces.replay import FINE_THRESHOLDS, ExitSpec, distinct, point_order, sweep_specs
+from eat.traces.run_traces import RunTraces
 from eat.traces.statistics import Interval, mean_interval, wilson_interval
+from eat.traces.sweeps import FINE_THRESHOLDS, distinct, sweep
 from eat.traces.trace import Trace
 
-ALL_OFF_SUFFIX = ".all_off"
-"""Ends the name of a trace made with the same weights, full attention and no pruning: what dense baselines answer."""
-
-THRESHOLD_SPLIT = "threshold"
-FULL_DEPTH: ExitSpec = {"name": "never"}
 MAX_DROPS = (0.0, 0.5, 1.0, 2.0)
 """Points of the primary metric that a chosen threshold may lose on the threshold split."""
 
@@ -70,7 +65,7 @@ class Choice:
     """
 
     max_drop: float
-    exit: ExitSpec
+    exit: OperatingPoint
     drop: float
     reported: Point
 
@@ -94,123 +89,95 @@ class Findings:
     traces: Mapping[str, Trace]
     dense_traces: Mapping[str, Trace]
     main: str
-    own: ExitSpec
+    own: OperatingPoint
     splits: Sequence[SplitFacts]
     points: Mapping[str, Sequence[Point]]
     own_points: Mapping[str, Point]
     dense_points: Mapping[str, Point]
     choices: Sequence[Choice]
 
-    def point(self, spec: Mapping[str, Any]) -> Point:
+    def point(self, wanted: OperatingPoint) -> Point:
         """Return an operating point on the main split.
 
         Raises:
             KeyError: If it was not swept.
         """
         for point in (*self.points[self.main], self.own_points[self.main]):
-            if point.exit == dict(spec):
+            if point.exit == wanted:
                 return point
-        raise KeyError(f"operating point {dict(spec)} was not swept")
+        raise KeyError(f"operating point {wanted.label} was not swept")
 
 
 def analyse(
-    traces: Mapping[str, Trace],
-    own: Mapping[str, Any],
+    traces: RunTraces,
+    own: OperatingPoint,
     *,
-    baseline: Mapping[str, Trace] | None = None,
+    baseline: RunTraces | None = None,
     thresholds: Sequence[float] | None = None,
-    always: Sequence[ExitSpec] = (),
-    sweep: bool = True,
+    always: Sequence[OperatingPoint] = (),
+    swept: bool = True,
 ) -> Findings:
     """Measure every operating point of a run.
 
     Args:
-        traces: All traces of the run, by name.
+        traces: What the run's model answers.
         own: The exit that the report is about.
         baseline: The traces of a dense run on the same data, which quality is compared with as well.
         thresholds: Values to sweep instead of the default ones.
         always: Operating points to measure even where a neighbour decides the same.
-        sweep: False measures full depth, the own operating point and ``always`` only.
+        swept: False measures full depth, the own operating point and ``always`` only.
 
     Raises:
         ValueError: If the baseline answered other examples, or the exit does not suit the task.
     """
-    dense_traces = all_off_traces(traces)
-    traces = {name: trace for name, trace in traces.items() if not name.endswith(ALL_OFF_SUFFIX)}
-    reported = list(dense_traces)
-    costs = {name: Costs(trace) for name, trace in traces.items()}
-    answers = {name: same_examples("baseline_run", baseline, traces[name], name) for name in reported if baseline}
-    dense_run = {name: trace.all_logits[:, -1] for name, trace in answers.items()}
-    main = reported[0]
+    main = traces.main
+    dense_run = (
+        {}
+        if baseline is None
+        else {
+            name: baseline.same_examples(name, traces.splits[name], "baseline_run").full_depth
+            for name in traces.all_off
+        }
+    )
 
-    def measure(name: str, spec: Mapping[str, Any]) -> Point:
-        return measure_point(traces[name], spec, costs[name], traces[name].all_logits[:, -1], dense_run.get(name))
+    def measure(name: str, point: OperatingPoint) -> Point:
+        trace = traces.splits[name]
+        return measure_point(trace, point, trace.full_depth, dense_run.get(name))
 
-    kept = _merged([], _without_full_depth([*always, dict(own)]))
-    swept: Sequence[ExitSpec] = [FULL_DEPTH, *kept]
-    chosen: Sequence[tuple[float, ExitSpec, float]] = ()
-    if sweep:
-        num_heads = len(traces[main].head_depths)
-        if THRESHOLD_SPLIT in traces and sweep_specs(own, num_heads) != (FULL_DEPTH,):
-            chosen = _choose(traces[THRESHOLD_SPLIT], [FULL_DEPTH, *sweep_specs(own, num_heads, FINE_THRESHOLDS)])
-        kept = _merged(kept, _without_full_depth([spec for _, spec, _ in chosen]))
-        specs = _without_full_depth(sweep_specs(own, num_heads, thresholds))
-        swept = [FULL_DEPTH, *distinct(traces[main], _merged(specs, kept), kept)]
-    points = {name: [measure(name, spec) for spec in swept] for name in reported}
+    kept = _merged([], _without_full_depth([*always, own]))
+    shown: Sequence[OperatingPoint] = [FULL_DEPTH, *kept]
+    chosen: Sequence[tuple[float, OperatingPoint, float]] = ()
+    if swept:
+        num_heads = len(traces.reported.head_depths)
+        held_out = traces.get("threshold")
+        if held_out is not None and sweep(own, num_heads) != [FULL_DEPTH]:
+            chosen = _choose(held_out, [FULL_DEPTH, *sweep(own, num_heads, FINE_THRESHOLDS)])
+        kept = _merged(kept, _without_full_depth([point for _, point, _ in chosen]))
+        points = _without_full_depth(sweep(own, num_heads, thresholds))
+        shown = [FULL_DEPTH, *distinct(traces.reported, _merged(points, kept), kept)]
+    measured = {name: [measure(name, point) for point in shown] for name in traces.all_off}
     return Findings(
-        traces=traces,
-        dense_traces=dense_traces,
+        traces=traces.splits,
+        dense_traces=traces.all_off,
         main=main,
-        own=dict(own),
-        splits=[split_facts(name, trace) for name, trace in traces.items()],
-        points=points,
-        own_points={name: measure(name, own) for name in traces},
+        own=own,
+        splits=[split_facts(name, trace) for name, trace in traces.splits.items()],
+        points=measured,
+        own_points={name: measure(name, own) for name in traces.splits},
         dense_points={
-            name: measure_point(trace, FULL_DEPTH, Costs(trace), traces[name].all_logits[:, -1], dense_run.get(name))
-            for name, trace in dense_traces.items()
+            name: measure_point(trace, FULL_DEPTH, traces.splits[name].full_depth, dense_run.get(name))
+            for name, trace in traces.all_off.items()
         },
         choices=[
-            Choice(max_drop, spec, drop, next(point for point in points[main] if point.exit == spec))
-            for max_drop, spec, drop in chosen
+            Choice(max_drop, point, drop, next(found for found in measured[main] if found.exit == point))
+            for max_drop, point, drop in chosen
         ],
     )
 
 
-def all_off_traces(traces: Mapping[str, Trace]) -> dict[str, Trace]:
-    """Return, for each reported split, what the encoder with everything off answered; where nothing is on, the run."""
-    own = {name: trace for name, trace in traces.items() if not name.endswith(ALL_OFF_SUFFIX)}
-    reported = {name: trace for name, trace in own.items() if trace.metadata["reported"]}
-    return {name: traces.get(f"{name}{ALL_OFF_SUFFIX}", trace) for name, trace in reported.items()}
-
-
-def reported_trace(traces: Mapping[str, Trace]) -> Trace:
-    """Return the trace of the first split whose figures are reported."""
-    return next(t for name, t in traces.items() if t.metadata["reported"] and not name.endswith(ALL_OFF_SUFFIX))
-
-
-def same_examples(argument: str, others: Mapping[str, Trace], trace: Trace, name: str) -> Trace:
-    """Return another run's trace of a split, which must answer the same examples.
-
-    Args:
-        argument: What an error calls the other run.
-        others: Its traces.
-        trace: This run's trace of the split.
-        name: The split.
-
-    Raises:
-        ValueError: If there is none, or its examples are others.
-    """
-    if name not in others or not np.array_equal(others[name].labels, trace.labels):
-        raise ValueError(
-            f"{argument}: its trace must answer the same {len(trace)} examples of {name!r}, in order; it has "
-            + (f"{len(others[name])} examples" if name in others else f"the splits {sorted(others)}")
-        )
-    return others[name]
-
-
 def split_facts(name: str, trace: Trace) -> SplitFacts:
     """Describe a split by its lengths and by the model's answers at full depth."""
-    logits = trace.all_logits[:, -1]
+    logits = trace.full_depth
     values = metric_values(trace.task, trace.labels, logits)
     right = int((predictions(logits) == trace.labels).sum())
     return SplitFacts(
@@ -226,12 +193,11 @@ def split_facts(name: str, trace: Trace) -> SplitFacts:
     )
 
 
-def _choose(held_out: Trace, candidates: Sequence[ExitSpec]) -> list[tuple[float, ExitSpec, float]]:
+def _choose(held_out: Trace, candidates: Sequence[OperatingPoint]) -> list[tuple[float, OperatingPoint, float]]:
     """Pick, for each budget, the cheapest candidate that keeps to it on the threshold split, and say what it loses."""
-    costs = Costs(held_out)
-    points = [measure_point(held_out, spec, costs) for spec in candidates]
+    points = [measure_point(held_out, point) for point in candidates]
     metric = held_out.task.metrics[0]
-    full = metric_values(held_out.task, held_out.labels, held_out.all_logits[:, -1])[metric]
+    full = metric_values(held_out.task, held_out.labels, held_out.full_depth)[metric]
     drops = [(point.flops_ratio, 100 * (full - point.metrics[metric]), point.exit) for point in points]
     choices = []
     for max_drop in MAX_DROPS:
@@ -242,15 +208,13 @@ def _choose(held_out: Trace, candidates: Sequence[ExitSpec]) -> list[tuple[float
     return choices
 
 
-def _without_full_depth(specs: Sequence[ExitSpec]) -> list[ExitSpec]:
-    return [spec for spec in specs if spec != FULL_DEPTH]
+def _without_full_depth(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    return [point for point in points if point != FULL_DEPTH]
 
 
-def _merged(specs: Sequence[ExitSpec], more: Sequence[ExitSpec]) -> list[ExitSpec]:
+def _merged(points: Sequence[OperatingPoint], more: Sequence[OperatingPoint]) -> list[OperatingPoint]:
     """Put further operating points in their place among swept ones."""
-    missing = [spec for spec in more if spec not in specs]
-    both = [*specs, *(spec for i, spec in enumerate(missing) if spec not in missing[:i])]
-    return sorted(both, key=point_order)
+    return sorted(dict.fromkeys([*points, *more]), key=lambda point: point.order)
 
 
 def _apart(one: Interval, other: Interval) -> bool:

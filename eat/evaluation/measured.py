@@ -10,12 +10,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eat.benchmark.shortcuts import Shortcut
-from eat.evaluation.findings import Findings
-from eat.exits import build_exit
+from eat.exits.points import OperatingPoint
 from eat.files import write_text
-from eat.traces.costs import Costs
 from eat.traces.quality import predictions
 from eat.traces.replay import replay
+from eat.traces.run_traces import RunTraces
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ FILE = "benchmark.json"
 
 def compare_with_replay(
     measured: Mapping[str, Any],
-    findings: Findings,
+    traces: RunTraces,
     index: Int[np.ndarray, " drawn"],
     shortcuts: Sequence[Shortcut] = (),
 ) -> dict[str, Any]:
@@ -32,7 +31,7 @@ def compare_with_replay(
 
     Args:
         measured: What `run_benchmark` returned.
-        findings: The run's findings.
+        traces: The run's traces.
         index: Rows of the main split that were drawn, in order.
         shortcuts: The static shortcuts among the contenders.
 
@@ -40,7 +39,7 @@ def compare_with_replay(
         The same without ``answers``; with ``agreement`` (contender -> [equal predictions, examples]), ``shortcuts``
         (name -> its facts) and, in each measurement of ours, ``flops_ratio`` to the encoder with everything off.
     """
-    expected = _Expected(findings, shortcuts)
+    expected = _Expected(traces, shortcuts)
     exits = {m["contender"]: m["exit"] for m in measured["measurements"]}
     agreement = {}
     for name, answers in measured["answers"].items():
@@ -55,32 +54,30 @@ def compare_with_replay(
         ratio = None if executed is None else float(executed[rows].sum() / expected.dense[rows].sum())
         measurements.append(measurement | {"flops_ratio": ratio})
     kept = {key: value for key, value in measured.items() if key != "answers"}
-    facts = {shortcut.name: shortcut.facts(findings) for shortcut in shortcuts}
+    facts = {shortcut.name: shortcut.facts(traces) for shortcut in shortcuts}
     return kept | {"measurements": measurements, "agreement": agreement, "shortcuts": facts}
 
 
 class _Expected:
     """What each contender should answer to the main split, and the work that ours should do, from traces alone."""
 
-    def __init__(self, findings: Findings, shortcuts: Sequence[Shortcut]) -> None:
-        self._trace, self._dense_trace = findings.traces[findings.main], findings.dense_traces[findings.main]
+    def __init__(self, traces: RunTraces, shortcuts: Sequence[Shortcut]) -> None:
+        self._trace, self._dense_trace = traces.reported, traces.all_off[traces.main]
         self._shortcuts = {shortcut.name: shortcut.trace for shortcut in shortcuts}
-        self._costs = Costs(self._trace)
-        self.dense = Costs(self._dense_trace).dense
+        self.dense = self._dense_trace.costs.dense
         self.is_regression = self._trace.is_regression
 
     def logits(self, name: str, spec: Mapping[str, Any] | None) -> Float[np.ndarray, "examples classes"]:
         """Return the logits of an operating point, of a shortcut, else of the encoder with everything off."""
         if spec is not None:
-            return replay(self._trace, build_exit(spec)).logits
-        return self._shortcuts.get(name, self._dense_trace).all_logits[:, -1]
+            return replay(self._trace, OperatingPoint.of(spec)).logits
+        return self._shortcuts.get(name, self._dense_trace).full_depth
 
     def executed(self, name: str, spec: Mapping[str, Any] | None) -> Float[np.ndarray, " examples"] | None:
         """Return the FLOPs of each example; None for what is not ours or does all the work."""
         if spec is not None:
-            criterion = build_exit(spec)
-            return self._costs.executed(replay(self._trace, criterion), criterion)
-        return Costs(self._shortcuts[name]).dense if name in self._shortcuts else None
+            return self._trace.costs.executed(replay(self._trace, OperatingPoint.of(spec)))
+        return self._shortcuts[name].costs.dense if name in self._shortcuts else None
 
 
 def write_benchmark(folder: Path, measured: Mapping[str, Any], fingerprint: str) -> None:
@@ -116,7 +113,7 @@ def read_benchmark(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     return measured
 
 
-def timed_exits(measured: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def timed_exits(measured: Mapping[str, Any] | None) -> list[OperatingPoint]:
     """List the operating points that were measured, each once."""
     exits = [m["exit"] for m in (measured or {}).get("measurements", []) if m["exit"] is not None]
-    return [spec for i, spec in enumerate(exits) if spec not in exits[:i]]
+    return list(dict.fromkeys(map(OperatingPoint.of, exits)))

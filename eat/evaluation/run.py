@@ -9,33 +9,27 @@ from typing import Any
 from eat.benchmark.latency.plan import PlanSettings, make_plan
 from eat.benchmark.run import BenchmarkSettings, draw_examples, run_benchmark
 from eat.benchmark.shortcuts import find_shortcuts
-from eat.benchmark.tokenizing import texts_of
+from eat.benchmark.tokenizing import encoded_examples, texts_of
 from eat.data import TextDataModule
 from eat.evaluation.calibration import CalibrationSettings
 from eat.evaluation.calibration import calibrate as calibrate_heads
 from eat.evaluation.certify.certificate import CertifySettings, make_certificate
 from eat.evaluation.certify.store import caveat, fallback, store_certificate
 from eat.evaluation.criteria import Comparison, compare_criteria
-from eat.evaluation.findings import FULL_DEPTH, THRESHOLD_SPLIT, Findings, analyse
+from eat.evaluation.findings import Findings, analyse
 from eat.evaluation.measured import compare_with_replay, read_benchmark, timed_exits, write_benchmark
 from eat.evaluation.report.calibration import write_calibration
 from eat.evaluation.report.certificate import card_section, write_certificate
 from eat.evaluation.report.plan import read_latency, write_plan
 from eat.evaluation.report.write import Report, write_report
 from eat.evaluation.stages import chosen_stages, known_settings
+from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.runs.data import load_data
 from eat.runs.finished import FinishedRun
 from eat.runs.variants import with_pruner
-from eat.traces.record import (
-    are_current,
-    encoded_examples,
-    load_data,
-    read_raw_traces,
-    read_traces,
-    record_traces,
-)
-from eat.traces.replay import ExitSpec, label, operating_point, with_thresholds
-from eat.traces.trace import Trace
+from eat.traces.record import record_traces
+from eat.traces.run_traces import RunTraces, need_current, read_current, read_traces
 
 log = logging.getLogger(__name__)
 
@@ -97,43 +91,47 @@ def evaluate_run(
     wanted = chosen_stages(stages, finished, {*scaled, *budgeted, *certified})
     planning = PlanSettings(**budgeted) if "plan" in wanted else None
     certifying = _certify_settings(certified) if "certify" in wanted else None
-    own = operating_point(finished.exit, exit or {})
+    own = finished.exit.changed(exit or {})
     data: TextDataModule | None = None
-    if fresh or not are_current(finished):
+    current = None if fresh else read_current(finished)
+    if current is None:
         model, data = finished.load_model(device), load_data(finished, data_root)
         record_traces(finished, model, data)
-    calibration = calibrate_heads(finished, calibrating) if "calibrate" in wanted else None
-    traces = read_traces(finished)
+    traces = current or read_traces(finished)
+    calibration = None
+    if "calibrate" in wanted:
+        calibration = calibrate_heads(finished, traces, calibrating)
+        traces = read_traces(finished)
     folder = finished.folder / "report"
     if own != finished.exit:
-        folder = folder / label(own).replace(" ", "-").replace("=", "-")
+        folder = folder / own.slug
     if "benchmark" in wanted:
         timed = _live_exits(own, settings)
     else:
-        timed = timed_exits(read_benchmark(folder, next(iter(traces.values())).metadata["fingerprint"]))
+        timed = timed_exits(read_benchmark(folder, traces.fingerprint))
     findings = analyse(
         traces,
         own,
         baseline=None if baseline_run is None else read_traces(FinishedRun(baseline_run)),
         thresholds=thresholds,
         always=timed,
-        sweep="sweep" in wanted,
+        swept="sweep" in wanted,
     )
     if "benchmark" in wanted:
         data = data or load_data(finished, data_root)
-        _benchmark(finished, _timed_model(finished, device, compile), findings, timed, settings, data, folder)
+        _benchmark(finished, _timed_model(finished, device, compile), traces, findings, timed, settings, data, folder)
     report = write_report(
         finished,
         findings,
         folder,
         baseline=None if baseline_run is None else Path(baseline_run).name,
-        comparison=_compare(findings, folder) if "sweep" in wanted else None,
+        comparison=_compare(traces, folder) if "sweep" in wanted else None,
     )
     if calibration is not None:
-        write_calibration(folder, calibration, read_raw_traces(finished)[findings.main])
+        write_calibration(folder, calibration, traces.reported.raw)
     if planning is not None:
         data = data or load_data(finished, data_root)
-        _plan(finished, _timed_model(finished, device, compile), findings, planning, data, folder)
+        _plan(finished, _timed_model(finished, device, compile), traces, planning, data, folder)
     if certifying is not None:
         _certify(finished, traces, certifying, thresholds, folder)
     return report
@@ -149,8 +147,9 @@ def _timed_model(run: FinishedRun, device: str, compile: bool) -> AdaptiveForSeq
 def _benchmark(
     run: FinishedRun,
     model: AdaptiveForSequenceClassification,
+    traces: RunTraces,
     findings: Findings,
-    exits: Sequence[ExitSpec],
+    exits: Sequence[OperatingPoint],
     settings: BenchmarkSettings,
     data: TextDataModule,
     folder: Path,
@@ -158,7 +157,7 @@ def _benchmark(
     """Measure on a random part of the main split and write what came out."""
     index = draw_examples(len(findings.traces[findings.main]), settings)
     log.info("benchmark: at most %d examples of %s, %d rounds", len(index), findings.main, settings.rounds)
-    shortcuts = find_shortcuts(model, findings, settings.shortcut_runs, str(model.device))
+    shortcuts = find_shortcuts(model, traces, settings.shortcut_runs, str(model.device))
     measured = run_benchmark(
         model,
         encoded_examples(data, findings.main, index.tolist()),
@@ -167,38 +166,34 @@ def _benchmark(
         shortcuts={shortcut.name: shortcut.model for shortcut in shortcuts},
         texts=texts_of(data, findings.main, index.tolist()),
     )
-    write_benchmark(folder, compare_with_replay(measured, findings, index, shortcuts), run.fingerprint())
+    write_benchmark(folder, compare_with_replay(measured, traces, index, shortcuts), run.fingerprint())
 
 
-def _compare(findings: Findings, folder: Path) -> Comparison | None:
+def _compare(traces: RunTraces, folder: Path) -> Comparison | None:
     """Set all criteria side by side; with predicted latency where a plan was made before."""
-    if THRESHOLD_SPLIT not in findings.traces:
+    held_out = traces.get("threshold")
+    if held_out is None:
         log.info("sweep: no threshold split to choose on, so criteria are not compared (data.threshold_examples)")
         return None
-    reported = findings.traces[findings.main]
-    return compare_criteria(findings.traces[THRESHOLD_SPLIT], reported, read_latency(folder, reported))
+    return compare_criteria(held_out, traces.reported, read_latency(folder, traces.reported))
 
 
 def _plan(
     run: FinishedRun,
     model: AdaptiveForSequenceClassification,
-    findings: Findings,
+    traces: RunTraces,
     settings: PlanSettings,
     data: TextDataModule,
     folder: Path,
 ) -> None:
     """Choose on the threshold split, measure live, and write what came out."""
-    if THRESHOLD_SPLIT not in findings.traces:
-        raise ValueError(
-            f"plan: expected a split held out for thresholds, {run.folder} has {sorted(findings.traces)}; train with "
-            "data.threshold_examples above 0"
-        )
+    held_out = traces.need("threshold", "plan")
     log.info("plan: calibrating at batch size %d on texts of the threshold split", settings.batch_size)
     plan = make_plan(
         model,
-        findings.traces[THRESHOLD_SPLIT],
-        findings.traces[findings.main],
-        partial(encoded_examples, data, THRESHOLD_SPLIT),
+        held_out,
+        traces.reported,
+        partial(encoded_examples, data, held_out.split),
         settings,
     )
     write_plan(folder, {"run": run.name, "fingerprint": run.fingerprint(), **plan})
@@ -212,7 +207,7 @@ def _certify_settings(values: Mapping[str, Any]) -> CertifySettings:
 
 def _certify(
     run: FinishedRun,
-    traces: Mapping[str, Trace],
+    traces: RunTraces,
     settings: CertifySettings,
     thresholds: Sequence[float] | None,
     folder: Path,
@@ -221,13 +216,7 @@ def _certify(
     others = {other.name: other for other in map(FinishedRun, settings.runs)}
     if len({run.name, *others}) != 1 + len(settings.runs):
         raise ValueError(f"certify.runs: expected further runs with names of their own, got {list(settings.runs)}")
-    for other in others.values():
-        if not are_current(other):
-            raise ValueError(
-                f"certify.runs: the traces of {other.folder} are missing or of other weights; "
-                f"make them first with `python evaluate.py run={other.folder} stages=[quality]`"
-            )
-    all_traces = {run.name: traces} | {name: read_traces(other) for name, other in others.items()}
+    all_traces = {run.name: traces} | {name: need_current(other, "certify.runs") for name, other in others.items()}
     result = make_certificate(all_traces, settings, thresholds)
     stored = False
     if result["certificate"]:
@@ -240,7 +229,7 @@ def _certify(
     write_certificate(folder, result, stored=stored)
 
 
-def _live_exits(own: ExitSpec, settings: BenchmarkSettings) -> list[ExitSpec]:
+def _live_exits(own: OperatingPoint, settings: BenchmarkSettings) -> list[OperatingPoint]:
     """List the operating points to measure live: full depth, the chosen thresholds, the own one; each once."""
-    candidates = [FULL_DEPTH, *with_thresholds(own, settings.thresholds), own]
-    return [spec for i, spec in enumerate(candidates) if spec not in candidates[:i]]
+    swept = () if own.threshold is None else own.at(settings.thresholds)
+    return list(dict.fromkeys([FULL_DEPTH, *swept, own]))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import torch
 from omegaconf import OmegaConf
 from transformers.utils import logging as transformers_logging
 
-from eat.evaluation.report.table import Row, make_row
+from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.traces.replay import normalised
+from eat.models.fingerprint import encode, raw_facts
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
@@ -56,9 +56,9 @@ class FinishedRun:
         return self.folder.resolve().name
 
     @property
-    def exit(self) -> dict[str, Any]:
-        """The exit that the run was configured with."""
-        return normalised(self.config["exit"])
+    def exit(self) -> OperatingPoint:
+        """The operating point that the run was configured with."""
+        return OperatingPoint.of(self.config["exit"])
 
     def load_model(self, device: str) -> AdaptiveForSequenceClassification:
         """Load the trained model, to be measured at operating points of the caller's choice: without its certificate.
@@ -97,10 +97,7 @@ class FinishedRun:
 
     def raw_fingerprint(self) -> str:
         """Name what raw logits follow from: traces on disk with the same name need not be made again."""
-        config = self.model_config()
-        kept = {key: config.get(key) for key in ("backbone", "attention", "pruner", "heads", "id2label")}
-        kept["heads"] = {key: value for key, value in config["heads"].items() if key != "temperatures"}
-        digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+        digest = hashlib.sha256(encode(raw_facts(self.model_config())))
         digest.update(self.weights_digest())
         return digest.hexdigest()[:16]
 
@@ -113,35 +110,6 @@ class FinishedRun:
         """Return what the run noted about its machine, commit and seed; empty where it noted nothing."""
         path = self.folder / "environment.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-    def row(self, model_config: Mapping[str, Any], **values: Any) -> Row:
-        """Build a results row with the columns that describe this run.
-
-        Args:
-            model_config: The model's configuration as a dict.
-            values: Further columns.
-        """
-        attention, pruner, heads = model_config["attention"], model_config["pruner"], model_config["heads"]
-        base = {
-            "experiment": _name_of(self.config.get("experiment")),
-            "run": self.name,
-            "commit": self.environment().get("commit"),
-            "task": _name_of(self.config.get("task")),
-            "budget": _name_of(self.config.get("budget")),
-            "model": "eat",
-            "backbone": _name_of(self.config.get("backbone")),
-            "num_layers": model_config["backbone"]["num_layers"],
-            "attention": attention["name"],
-            "window": attention.get("window"),
-            "pruner": pruner["name"],
-            "depths": pruner.get("depths"),
-            "ratio": pruner.get("ratio"),
-            "head_depths": heads["depths"],
-            "head_pooling": heads["pooling"],
-            "objective": _objective(self.config.get("objective") or {}),
-            "seed": self.config.get("seed"),
-        }
-        return make_row(**(base | values))
 
 
 def with_temperatures(raw_fingerprint: str, temperatures: Sequence[float] | None) -> str:
@@ -179,17 +147,3 @@ def _runs_beside(folder: Path) -> str:
 def _progress(checkpoints: Path) -> str:
     names = sorted(path.name for path in checkpoints.glob("*.ckpt"))
     return f" (checkpoints: {', '.join(names)})" if names else " and there is no checkpoint"
-
-
-def _name_of(part: Any) -> str | None:
-    return part.get("name") if isinstance(part, Mapping) else part
-
-
-def _objective(spec: Mapping[str, Any]) -> str | None:
-    """Name the objective and its terms that have a weight; runs from before objectives had names are joint ones."""
-    if not spec:
-        return None
-    terms = [spec.get("name", "joint")]
-    terms += ["self_distill"] if spec.get("self_weight") else []
-    terms += ["distill"] if spec.get("teacher") else []
-    return "+".join(terms)

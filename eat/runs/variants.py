@@ -45,7 +45,7 @@ def with_pruner(run: FinishedRun, changes: Mapping[str, Any]) -> FinishedRun:
     config = run.model_config()
     own = config["pruner"]
     spec = {**own, **changes} if changes.get("name", own["name"]) == own["name"] else dict(changes)
-    config = config | {"pruner": spec, "certificate": None, "exit": run.exit}
+    config = config | {"pruner": spec, "certificate": None, "exit": run.exit.spec}
     AdaptiveConfig.from_dict(config).check()
     if spec == own:
         return run

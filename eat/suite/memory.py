@@ -5,7 +5,8 @@ import logging
 from collections.abc import Iterator
 
 from eat.benchmark.contenders import GROUPED, PADDED, Contender, build_contenders
-from eat.benchmark.memory import ALL_OFF_PARTS, Saved, measure_peak
+from eat.benchmark.memory import Saved, measure_peak
+from eat.models.sharing import ALL_OFF_PARTS
 from eat.suite.records import Row
 from eat.suite.timed import WINDOWED, WINDOWED_NAME
 from eat.suite.workbench import Workbench

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from eat.benchmark.clock import Call
-from eat.benchmark.contenders import ALL_OFF, Contender, Encoded, all_off, packed_call
+from eat.benchmark.contenders import ALL_OFF, Contender, Encoded, packed_call
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import all_off
 from eat.suite.compare import Comparison, Entrant
 from eat.suite.workbench import Workbench
 

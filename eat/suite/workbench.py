@@ -15,12 +15,12 @@ from eat.benchmark.contenders import (
     PADDED,
     Contender,
     Encoded,
-    all_off,
     hugging_face_call,
     onnx_contenders,
 )
 from eat.benchmark.engines.onnx import why_not
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import all_off
 from eat.ops.confidence import max_probability
 from eat.suite.compare import Entrant, ours
 from eat.suite.inputs import draw_lengths, random_examples, real_lengths

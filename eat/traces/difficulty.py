@@ -6,7 +6,9 @@ from contextlib import contextmanager
 import numpy as np
 from jaxtyping import Bool, Int
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
+from eat.data import TextDataModule
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.packed import Packed
 from eat.pruners import Pruner
@@ -101,3 +103,22 @@ def difficulty_rows(trace: Trace, run: Replay) -> list[tuple[str, int, float, fl
             dropped = float(gone.mean())
         rows.append((name, int(there.sum()), float(right[there].mean()), float(run.exit_depth[there].mean()), dropped))
     return sorted(rows, key=lambda row: row[3])
+
+
+def cue_positions(data: TextDataModule, split: str) -> list[list[int]]:
+    """Find the tokens of the cue in each sentence of the demo; an empty list for other data."""
+    rows = data.splits[split]
+    if "cue_start" not in rows.column_names:
+        return []
+    return [
+        token_positions(data.tokenizer, text, start, len(cue))
+        for text, start, cue in zip(rows["text"], rows["cue_start"], rows["cue"], strict=True)
+    ]
+
+
+def token_positions(tokenizer: PreTrainedTokenizerBase, text: str, start: int, length: int) -> list[int]:
+    """Return the positions of the tokens that overlap ``text[start : start + length]``; none where start is below 0."""
+    if start < 0:
+        return []
+    offsets: Sequence[tuple[int, int]] = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    return [i for i, (low, high) in enumerate(offsets) if low < start + length and high > start and high > low]

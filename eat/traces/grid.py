@@ -2,16 +2,17 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float64, Int8
 
-from eat.exits import ThresholdExit, build_exit, check_exit
-from eat.exits.threshold import Threshold, bounds_of
+from eat.exits import ThresholdExit, check_exit
+from eat.exits.points import OperatingPoint
+from eat.exits.threshold import Threshold
 from eat.tasks.metrics import METRICS
-from eat.traces.costs import Costs
-from eat.traces.replay import ExitSpec, exit_head
+from eat.traces.replay import exit_head
 from eat.traces.trace import Trace
 
 MAX_COMPARISONS = 2**22
@@ -20,71 +21,70 @@ MAX_COMPARISONS = 2**22
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grid:
-    """What operating points are worth on a split, in the order of their specs.
+    """What operating points are worth on a split, in their order.
 
     Attributes:
-        specs: The operating points.
+        points: The operating points.
         values: The task's primary metric.
         avg_depth: Mean depth at which examples leave.
         flops_ratio: Executed work / that of the unpadded dense encoder at full depth, summed over the split.
     """
 
-    specs: tuple[ExitSpec, ...]
+    points: tuple[OperatingPoint, ...]
     values: Float64[np.ndarray, " points"]
     avg_depth: Float64[np.ndarray, " points"]
     flops_ratio: Float64[np.ndarray, " points"]
 
 
-def measure_grid(trace: Trace, specs: Sequence[ExitSpec], costs: Costs | None = None) -> Grid:
+def measure_grid(trace: Trace, points: Sequence[OperatingPoint]) -> Grid:
     """Replay and measure operating points; those that decide alike are measured once.
 
     Args:
         trace: The traced split; its task names the metric.
-        specs: The operating points.
-        costs: The trace's costs, where they are known.
+        points: The operating points.
 
     Raises:
-        ValueError: If an exit cannot be built, or does not suit what the model predicts.
+        ValueError: If an exit does not suit what the model predicts.
     """
-    costs = costs or Costs(trace)
+    costs = trace.costs
     metric = METRICS[trace.task.metrics[0]].value
     said = trace.all_logits[:, :, 0] if trace.is_regression else trace.all_logits.argmax(axis=2)
     depths, rows, dense = np.asarray(trace.head_depths), np.arange(len(trace)), costs.dense.sum()
     known: dict[tuple[bool, bytes], tuple[float, float, float]] = {}
-    measured = np.empty((3, len(specs)))
-    active = [build_exit(spec).active for spec in specs]
-    for point, heads in enumerate(exit_heads(trace, specs)):
-        key = active[point], heads.tobytes()
+    measured = np.empty((3, len(points)))
+    active = [point.build().active for point in points]
+    for index, heads in enumerate(exit_heads(trace, points)):
+        key = active[index], heads.tobytes()
         if key not in known:
-            executed = costs.by_head[rows, heads] if active[point] else costs.without_early_heads
+            executed = costs.by_head[rows, heads] if active[index] else costs.without_early_heads
             value = float(metric(said[rows, heads], trace.labels, trace.task))
             known[key] = value, float(depths[heads].mean()), float(executed.sum() / dense)
-        measured[:, point] = known[key]
-    return Grid(tuple(specs), *measured)
+        measured[:, index] = known[key]
+    return Grid(tuple(points), *measured)
 
 
-def exit_heads(trace: Trace, specs: Sequence[ExitSpec]) -> Int8[np.ndarray, "points examples"]:
+def exit_heads(trace: Trace, points: Sequence[OperatingPoint]) -> Int8[np.ndarray, "points examples"]:
     """Return at which head (0 for the first) each example leaves, at each of many operating points.
 
     Points that differ in nothing but their threshold share one pass over the scores.
 
     Args:
         trace: The traced split.
-        specs: The operating points.
+        points: The operating points.
 
     Raises:
-        ValueError: If an exit cannot be built, or does not suit what the model predicts.
+        ValueError: If an exit does not suit what the model predicts.
     """
-    heads = np.empty((len(specs), len(trace)), dtype=np.int8)
-    families: dict[str, list[int]] = {}
-    for point, spec in enumerate(specs):
-        families.setdefault(repr(sorted({**spec, "threshold": None}.items())), []).append(point)
-    for points in families.values():
-        criteria = [build_exit(specs[point]) for point in points]
+    heads = np.empty((len(points), len(trace)), dtype=np.int8)
+    families: dict[tuple[Any, ...], list[int]] = {}
+    for index, point in enumerate(points):
+        families.setdefault(point.family, []).append(index)
+    for members in families.values():
+        criteria = [points[index].build() for index in members]
         for criterion in criteria:
             check_exit(criterion, trace.all_logits.shape[2])
         thresholded = [criterion for criterion in criteria if isinstance(criterion, ThresholdExit)]
-        heads[points] = _family_heads(trace, thresholded) if thresholded else exit_head(trace, criteria[0])
+        heads[members] = _family_heads(trace, thresholded) if thresholded else exit_head(trace, criteria[0])
     return heads
 
 
@@ -102,7 +102,7 @@ def _family_heads(trace: Trace, criteria: Sequence[ThresholdExit]) -> Int8[np.nd
         for head in reversed(early):  # the earliest head that lets an example go wins
             score, bound = scores[head], bounds[start : start + size].to(scores[head].dtype)
             if bound.shape[1] > 1:
-                bound = bounds_of(bound, predicted[head])
+                bound = bound[:, predicted[head]]
             leaves = criteria[0].passes(score.expand(len(chunk), -1), bound)
             np.copyto(chunk, np.int8(head), where=leaves.numpy())
     return heads
@@ -110,6 +110,6 @@ def _family_heads(trace: Trace, criteria: Sequence[ThresholdExit]) -> Int8[np.nd
 
 def _matrix(bounds: Sequence[Threshold]) -> Float64[torch.Tensor, "points classes"]:
     """Stack bounds, one column where all are single numbers, else one per class."""
-    classes = max(len(bound) if isinstance(bound, tuple) else 1 for bound in bounds)
-    lines = [bound if isinstance(bound, tuple) else (bound,) * classes for bound in bounds]
+    classes = max(len(bound) if isinstance(bound, Sequence) else 1 for bound in bounds)
+    lines = [bound if isinstance(bound, Sequence) else (bound,) * classes for bound in bounds]
     return torch.tensor(lines, dtype=torch.float64)

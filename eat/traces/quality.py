@@ -1,18 +1,15 @@
 """What one operating point is worth on one split, and what it costs."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Num
 
-from eat.exits import build_exit
+from eat.exits.points import OperatingPoint
 from eat.ops.calibration import Reliability, expected_calibration_error, reliability
 from eat.ops.confidence import max_probability
 from eat.tasks.metrics import METRICS
-from eat.traces.costs import Costs
 from eat.traces.replay import replay
 from eat.traces.statistics import Interval, mcnemar, paired_difference_interval, wilson_interval
 from eat.traces.trace import RecordedTask, Trace
@@ -44,7 +41,7 @@ class Point:
     """One operating point on one split.
 
     Attributes:
-        exit: The exit's spec.
+        exit: The point itself.
         metrics: The task's metrics, the primary one first.
         interval: Wilson 95 % interval where the primary metric is accuracy.
         ece: Expected calibration error (15 bins) of the exits taken, in [0, 1]; None in regression.
@@ -56,7 +53,7 @@ class Point:
         delta_dense: To a dense run, where one was given.
     """
 
-    exit: dict[str, Any]
+    exit: OperatingPoint
     metrics: dict[str, float]
     interval: Interval | None
     ece: float | None
@@ -83,8 +80,7 @@ def metric_values(
 
 def measure_point(
     trace: Trace,
-    spec: Mapping[str, Any],
-    costs: Costs,
+    point: OperatingPoint,
     reference: Float[np.ndarray, "n classes"] | None = None,
     dense: Float[np.ndarray, "n classes"] | None = None,
 ) -> Point:
@@ -92,28 +88,26 @@ def measure_point(
 
     Args:
         trace: The traced split; its task names the metrics.
-        spec: The exit, ``{"name": ..., **arguments}``.
-        costs: The model's cost function.
+        point: The operating point.
         reference: Logits, for the same examples, of what quality is compared with: full depth.
         dense: The same of a dense run.
 
     Raises:
-        ValueError: If the exit cannot be built, or cannot be used with this task.
+        ValueError: If the exit cannot be used with this task.
     """
-    criterion = build_exit(spec)
-    run = replay(trace, criterion)
+    run = replay(trace, point)
     values = metric_values(trace.task, trace.labels, run.logits)
     right = predictions(run.logits) == trace.labels
-    executed = costs.executed(run, criterion)
+    executed = trace.costs.executed(run)
     return Point(
-        exit=dict(spec),
+        exit=point,
         metrics=values,
         interval=wilson_interval(int(right.sum()), len(trace)) if next(iter(values)) == "accuracy" else None,
         ece=None if trace.is_regression else expected_calibration_error(*_confidence(run.logits, trace.labels)),
         avg_depth=float(run.exit_depth.mean()),
         retention=float(run.retention.mean()),
         gflops=float(executed.mean()) / 1e9,
-        flops_ratio=float(executed.sum() / costs.dense.sum()),
+        flops_ratio=float(executed.sum() / trace.costs.dense.sum()),
         delta=None if reference is None else difference(trace, run.logits, reference),
         delta_dense=None if dense is None else difference(trace, run.logits, dense),
     )

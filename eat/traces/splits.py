@@ -15,7 +15,7 @@ SIGNIFICANT = 0.05
 
 def split_fingerprint(trace: Trace) -> str:
     """Name the examples of a split by their labels and lengths, in order: the same in every run that holds them out."""
-    digest = hashlib.sha256(trace.metadata["split"].encode())
+    digest = hashlib.sha256(trace.split.encode())
     digest.update(np.ascontiguousarray(trace.labels.astype("<f8")).tobytes())
     digest.update(np.ascontiguousarray(trace.lengths.astype("<i8")).tobytes())
     return digest.hexdigest()[:16]
@@ -45,9 +45,9 @@ def compare_splits(ours: Trace, reported: Trace) -> dict[str, Any]:
 
 
 def _facts(trace: Trace) -> dict[str, Any]:
-    right = int((predictions(trace.all_logits[:, -1]) == trace.labels).sum())
+    right = int((predictions(trace.full_depth) == trace.labels).sum())
     return {
-        "name": trace.metadata["split"],
+        "name": trace.split,
         "examples": len(trace),
         "mean_length": float(trace.lengths.mean()),
         "length_percentiles": {str(q): float(np.percentile(trace.lengths, q)) for q in (5, 50, 95)},

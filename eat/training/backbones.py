@@ -15,7 +15,7 @@ from eat.backbones.weights import resolve_weights
 from eat.data import TextDataModule
 from eat.data.tokenizer import train_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.tasks import Task
+from eat.tasks import TaskFacts
 from eat.training.module import AdaptiveModule
 
 TextSource = Callable[[], Iterable[str]]
@@ -42,7 +42,7 @@ class TrainingBackbone(Protocol):
         ...
 
     def build(
-        self, tokenizer: PreTrainedTokenizerBase, task: Task, **options: Any
+        self, tokenizer: PreTrainedTokenizerBase, task: TaskFacts, **options: Any
     ) -> AdaptiveForSequenceClassification:
         """Build the classifier that a training starts from.
 
@@ -75,7 +75,7 @@ class _WholeEncoder(abc.ABC):
         """Return what ``from_backbone`` starts from."""
 
     def build(
-        self, tokenizer: PreTrainedTokenizerBase, task: Task, **options: Any
+        self, tokenizer: PreTrainedTokenizerBase, task: TaskFacts, **options: Any
     ) -> AdaptiveForSequenceClassification:
         """See ``TrainingBackbone``; without ``head_depths`` there is the last head alone."""
         options["head_depths"] = options["head_depths"] or []

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from eat.backbones import BACKBONES
 from eat.data import TextDataModule
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.tasks import Task
+from eat.tasks import TaskFacts
 from eat.training.backbones import TextSource
 from eat.training.fine_tuned import class_order, load_tokenizer, model_path
 from eat.training.heads import FeatureDataModule, HeadsModule
@@ -59,7 +59,7 @@ class ClassifierBackbone:
         return load_tokenizer("retrofit", self.path)
 
     def build(
-        self, tokenizer: PreTrainedTokenizerBase, task: Task, **options: Any
+        self, tokenizer: PreTrainedTokenizerBase, task: TaskFacts, **options: Any
     ) -> AdaptiveForSequenceClassification:
         """Build the classifier with its own final head and random early ones; classes stand in the task's order.
 

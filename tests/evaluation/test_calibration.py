@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 from eat.evaluation import evaluate_run
 from eat.evaluation.calibration import CalibrationSettings, fit_temperatures
 from eat.exits import build_exit
-from eat.models.certificate import model_fingerprint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.fingerprint import model_fingerprint
 from eat.packed import AdaptiveOutput
 from eat.runs.finished import FinishedRun
 from eat.traces.heads import measure_heads

@@ -14,7 +14,8 @@ from eat.evaluation.report.plan import read_latency
 from eat.exits import EXITS
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.traces.grid import Grid, measure_grid
-from eat.traces.trace import RecordedTask, Trace, record_trace
+from eat.traces.record import record_trace
+from eat.traces.trace import RecordedTask, Trace
 from tests.made.models import TASK, make_batches, make_model
 
 SCORE = RecordedTask("made_up", "regression", (), ("pearson",), 1)

@@ -1,31 +1,17 @@
 """Operating points that a plan chooses among: their quality on held-out texts, their predicted cost, and the choice."""
 
 import dataclasses
-import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
 
 from eat.benchmark.contenders import PADDED
 from eat.benchmark.latency.fit import Calibration
-from eat.benchmark.latency.model import take
-from eat.evaluation.findings import FULL_DEPTH
-from eat.exits import EXITS, build_exit
+from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.traces.quality import metric_values
-from eat.traces.replay import (
-    FINE_THRESHOLDS,
-    THRESHOLDS,
-    ExitSpec,
-    Replay,
-    label,
-    normalised,
-    replay,
-    suits,
-    sweep_specs,
-    with_thresholds,
-)
+from eat.traces.sweeps import candidate_points
 from eat.traces.trace import Trace
 
 
@@ -34,7 +20,7 @@ class Candidate:
     """An operating point with what is known of it before it is measured.
 
     Attributes:
-        exit: The exit's spec.
+        exit: The point itself.
         value: The primary metric on the threshold split.
         latency_ms: Predicted mean time of a call.
         latency_ms_p50: Predicted median over calls.
@@ -42,44 +28,12 @@ class Candidate:
         speedup: Predicted, over Hugging Face SDPA on padded batches of the same size.
     """
 
-    exit: ExitSpec
+    exit: OperatingPoint
     value: float
     latency_ms: float
     latency_ms_p50: float
     latency_ms_p95: float
     speedup: float
-
-
-def candidate_points(
-    trace: Trace,
-    criteria: Sequence[str] = tuple(EXITS),
-    thresholds: Sequence[float] | None = None,
-    veto_margin: float | None = None,
-) -> Iterator[tuple[ExitSpec, Replay]]:
-    """Yield every operating point that decides differently on a trace: criteria, thresholds and patience.
-
-    Criteria that do not read what the model predicts are left out.
-
-    Args:
-        trace: The split on which decisions are compared.
-        criteria: Names of the exits to try.
-        thresholds: Values to try instead of `FINE_THRESHOLDS`, and of `THRESHOLDS` beside patience.
-        veto_margin: That of every criterion that can have one.
-
-    Raises:
-        ValueError: If a threshold is out of range.
-    """
-    seen = set()
-    for name in criteria:
-        for spec in _specs(name, len(trace.head_depths), thresholds, veto_margin):
-            criterion = build_exit(spec)
-            if not suits(criterion, trace):
-                continue
-            run = replay(trace, criterion)
-            decisions = (criterion.active, run.exit_depth.tobytes())
-            if decisions not in seen:
-                seen.add(decisions)
-                yield spec, run
 
 
 def predict_candidates(
@@ -94,11 +48,11 @@ def predict_candidates(
     """
     metric = trace.task.metrics[0]
     candidates = []
-    for spec, run in candidate_points(trace):
-        ms = calibration.latency.predict_ms(take(run, rows), early_heads=build_exit(spec).active)
+    for point, run in candidate_points(trace):
+        ms = calibration.latency.predict_ms(run.take(rows))
         candidates.append(
             Candidate(
-                exit=spec,
+                exit=point,
                 value=metric_values(trace.task, trace.labels, run.logits)[metric],
                 latency_ms=float(ms.mean()),
                 latency_ms_p50=float(np.percentile(ms, 50)),
@@ -133,22 +87,8 @@ def choose(
     full = next(c for c in candidates if c.exit == FULL_DEPTH)
     budget = f"plan.latency_ms={latency_ms:g}" if latency_ms is not None else f"plan.speedup={speedup:g}"
     raise ValueError(
-        f"{budget}: no operating point is predicted to be that fast. The fastest, {label(fastest.exit)}, needs "
+        f"{budget}: no operating point is predicted to be that fast. The fastest, {fastest.exit.label}, needs "
         f"{fastest.latency_ms:.2f} ms per call ({fastest.speedup:.2f}x Hugging Face SDPA, padded) and costs "
         f"{100 * (full.value - fastest.value):.2f} points on the threshold split ({fastest.value:.4f} instead of "
         f"{full.value:.4f} at full depth); ask for no more than that, or train with an earlier head or more pruning"
     )
-
-
-def _specs(
-    name: str, num_heads: int, thresholds: Sequence[float] | None, veto_margin: float | None
-) -> tuple[ExitSpec, ...]:
-    """List a criterion's operating points: fine thresholds, or every patience with coarser ones."""
-    parameters = inspect.signature(EXITS[name]).parameters
-    spec = normalised({"name": name} | ({"veto_margin": veto_margin} if "veto_margin" in parameters else {}))
-    if "patience" not in parameters:
-        return sweep_specs(spec, num_heads, thresholds or FINE_THRESHOLDS)
-    specs = [dict(spec, patience=patience) for patience in range(1, max(2, num_heads))]
-    without = specs if parameters["threshold"].default is None else []
-    coarse = thresholds or THRESHOLDS
-    return (*without, *(more for one in specs for more in with_thresholds(one | {"threshold": 1.0}, coarse)))

@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from eat.benchmark.clock import Call, time_rounds
-from eat.benchmark.contenders import ALL_OFF, PADDED, Encoded, all_off, hugging_face_call, packed_call
-from eat.benchmark.latency.model import LatencyModel, WorkCounter, fit_latency, take
-from eat.exits import build_exit
+from eat.benchmark.contenders import ALL_OFF, PADDED, Encoded, hugging_face_call, packed_call
+from eat.benchmark.latency.model import LatencyModel, WorkCounter, fit_latency
 from eat.exits.confidence import ConfidenceExit
+from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.sharing import sharing_copy
-from eat.traces.replay import ExitSpec, Replay, label, replay
+from eat.models.sharing import all_off, sharing_copy
+from eat.traces.replay import Replay, replay
 from eat.traces.statistics import Interval, median_interval
 from eat.traces.trace import Trace
 
@@ -52,13 +52,11 @@ class Probe:
     Attributes:
         call: Batch in, logits out.
         run: Who leaves where, for the texts in order.
-        early_heads: Whether early heads run.
         depth: Where everybody leaves, if that is forced.
     """
 
     call: Call
     run: Replay
-    early_heads: bool
     depth: int | None = None
 
 
@@ -103,16 +101,17 @@ def build_probes(
         rows: The texts, in the order in which they are answered.
         batch_size: Of each call.
     """
-    full = take(replay(trace, build_exit({"name": "never"})), rows)
-    probes = {"never": _probe(model, full, {"name": "never"})}
+    full = replay(trace, FULL_DEPTH).take(rows)
+    probes = {"never": Probe(operating_point_call(model, FULL_DEPTH), full)}
     if trace.is_regression:
         return probes
     for heads, depth in enumerate(trace.head_depths, start=1):
         variant = sharing_copy(model)
         variant.encoder.exit_criterion = ForcedExit(heads)
-        probes[f"all leave at depth {depth}"] = Probe(packed_call(variant), _all_leave(full, depth), True, depth)
+        probes[f"all leave at depth {depth}"] = Probe(packed_call(variant), _all_leave(full, depth), depth)
     if batch_size > 1:
-        probes |= {label(spec): _probe(model, run, spec) for spec, run in _mixed(trace, rows)}
+        mixed = _mixed(trace, rows)
+        probes |= {point.label: Probe(operating_point_call(model, point), run) for point, run in mixed}
     return probes
 
 
@@ -122,10 +121,10 @@ def baseline_calls(model: AdaptiveForSequenceClassification) -> dict[str, Call]:
     return {PADDED: theirs, ALL_OFF: packed_call(all_off(model))}
 
 
-def operating_point_call(model: AdaptiveForSequenceClassification, spec: ExitSpec) -> Call:
+def operating_point_call(model: AdaptiveForSequenceClassification, point: OperatingPoint) -> Call:
     """Answer batches at an operating point; the model itself is not changed."""
     variant = sharing_copy(model)
-    variant.set_exit(**spec)
+    variant.set_exit(**point.spec)
     return packed_call(variant)
 
 
@@ -155,10 +154,7 @@ def calibrate(
         calls, dict.fromkeys(calls, batches), rounds=rounds, block=max(1, 16 // batch_size), clock=clock
     )
     texts = np.arange(sum(len(batch) for batch in batches))
-    work = {
-        name: counter.count(take(probe.run, texts), batch_size, early_heads=probe.early_heads)
-        for name, probe in probes.items()
-    }
+    work = {name: counter.count(probe.run.take(texts), batch_size) for name, probe in probes.items()}
     seconds = {name: np.median(measured[name], axis=0) for name in probes}
     latency = fit_latency(
         counter, batch_size, np.concatenate(list(work.values())), np.concatenate(list(seconds.values()))
@@ -177,21 +173,18 @@ def calibrate(
     )
 
 
-def _probe(model: AdaptiveForSequenceClassification, run: Replay, spec: ExitSpec) -> Probe:
-    return Probe(operating_point_call(model, spec), run, build_exit(spec).active)
-
-
 def _all_leave(full: Replay, depth: int) -> Replay:
     """Return what happens when everybody leaves at a depth; the logits, which nothing here reads, stay."""
     columns = np.arange(full.tokens_kept.shape[1])
-    return Replay(full.logits, np.full_like(full.exit_depth, depth), np.where(columns < depth, full.tokens_kept, 0))
+    kept = np.where(columns < depth, full.tokens_kept, 0)
+    return Replay(full.logits, np.full_like(full.exit_depth, depth), kept, early_heads=True)
 
 
-def _mixed(trace: Trace, rows: Int[np.ndarray, " texts"]) -> list[tuple[ExitSpec, Replay]]:
+def _mixed(trace: Trace, rows: Int[np.ndarray, " texts"]) -> list[tuple[OperatingPoint, Replay]]:
     """Pick thresholds whose mean depths lie evenly between the first head and the last."""
-    specs: list[ExitSpec] = [{"name": "confidence", "threshold": float(t)} for t in 1 - np.geomspace(0.5, 1e-4, 60)]
-    runs = [take(replay(trace, build_exit(spec)), rows) for spec in specs]
+    points = OperatingPoint.of({"name": "confidence"}).at((1 - np.geomspace(0.5, 1e-4, 60)).tolist())
+    runs = [replay(trace, point).take(rows) for point in points]
     means = np.array([run.exit_depth.mean() for run in runs])
     wanted = np.linspace(trace.head_depths[0], trace.head_depths[-1], MIXED_PROBES + 2)[1:-1]
     chosen = sorted({int(np.abs(means - depth).argmin()) for depth in wanted})
-    return [(specs[i], runs[i]) for i in chosen]
+    return [(points[i], runs[i]) for i in chosen]

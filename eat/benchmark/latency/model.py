@@ -6,7 +6,7 @@ makes the time of any operating point as cheap to know as its quality.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
@@ -43,13 +43,12 @@ class WorkCounter:
         self._pruner_depths = cost.pruner.depths
         self._head_depths = cost.head_depths
 
-    def count(self, run: Replay, batch_size: int, *, early_heads: bool) -> Float64[np.ndarray, "calls work"]:
+    def count(self, run: Replay, batch_size: int) -> Float64[np.ndarray, "calls work"]:
         """Count the work of each call, in the order of `WORK`.
 
         Args:
             run: The examples in the order in which they are answered.
             batch_size: So many of them in a call; the last call may have fewer.
-            early_heads: Whether early heads run: they do where the exit criterion is active.
         """
         starts = np.arange(0, len(run.exit_depth), batch_size)
 
@@ -70,7 +69,7 @@ class WorkCounter:
             work["blocks"] += any_in_call(alive)
             work["block_tokens"] += in_call(tokens)
             work["block_pairs"] += in_call(pairs[:, depth - 1])
-            if depth in self._head_depths and (early_heads or depth == last):
+            if depth in self._head_depths and (run.early_heads or depth == last):
                 work["heads"] += any_in_call(alive)
                 work["head_sequences"] += in_call(alive)
                 parted = any_in_call(alive & ~stays) * any_in_call(stays)
@@ -106,14 +105,13 @@ class LatencyModel:
     seconds: Mapping[str, float]
     error: float
 
-    def predict_ms(self, run: Replay, *, early_heads: bool) -> Float64[np.ndarray, " calls"]:
+    def predict_ms(self, run: Replay) -> Float64[np.ndarray, " calls"]:
         """Predict the time of each call of an operating point, in ms.
 
         Args:
             run: The examples in the order in which they are answered, ``batch_size`` in a call.
-            early_heads: Whether early heads run: they do where the exit criterion is active.
         """
-        return self.of_work(self.counter.count(run, self.batch_size, early_heads=early_heads))
+        return self.of_work(self.counter.count(run, self.batch_size))
 
     def of_work(self, work: Float64[np.ndarray, "calls work"]) -> Float64[np.ndarray, " calls"]:
         """Predict the time of calls whose work was counted, in ms."""
@@ -148,8 +146,3 @@ def fit_latency(
         weight = np.maximum(work @ coefficients, np.finfo(float).tiny)
     error = float(np.median(np.abs(work @ coefficients / seconds - 1)))
     return LatencyModel(counter, batch_size, dict(zip(WORK, coefficients.tolist(), strict=True)), error)
-
-
-def take(run: Replay, rows: Sequence[int] | Int[np.ndarray, " rows"]) -> Replay:
-    """Return some examples of a replay, in the order given."""
-    return Replay(run.logits[rows], run.exit_depth[rows], run.tokens_kept[rows])

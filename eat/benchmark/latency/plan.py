@@ -17,13 +17,12 @@ from eat.benchmark.clock import Call, num_threads, summarise, time_rounds, warm_
 from eat.benchmark.contenders import Encoded
 from eat.benchmark.latency.candidates import Candidate, choose, predict_candidates
 from eat.benchmark.latency.fit import Calibration, baseline_calls, build_probes, calibrate, operating_point_call
-from eat.benchmark.latency.model import WorkCounter, take
+from eat.benchmark.latency.model import WorkCounter
 from eat.benchmark.run import MIN_EXAMPLES, describe_machine
-from eat.exits import build_exit
+from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.traces.costs import Costs
 from eat.traces.quality import measure_point, predictions
-from eat.traces.replay import ExitSpec, label, replay
+from eat.traces.replay import replay
 from eat.traces.trace import Trace
 
 MIN_CALLS = 4
@@ -114,9 +113,9 @@ def make_plan(
         rows, batches = rows[: calls * size], batches[:calls]
         candidates = predict_candidates(held_out, rows, calibration)
         chosen = choose(candidates, latency_ms=settings.latency_ms, speedup=settings.speedup)
-        point = {label(chosen.exit): operating_point_call(model, chosen.exit)}
+        point = {chosen.exit.label: operating_point_call(model, chosen.exit)}
         measured, answers = measure_live(baseline_calls(model) | point, batches, settings)
-    replayed = take(replay(held_out, build_exit(chosen.exit)), rows)
+    replayed = replay(held_out, chosen.exit).take(rows)
     return {
         "budget": settings.budget,
         "batch_size": size,
@@ -124,14 +123,16 @@ def make_plan(
         "texts": len(rows),
         "mean_length": float(held_out.lengths[rows].mean()),
         "machine": describe_machine(model),
-        "exit": chosen.exit,
+        "exit": chosen.exit.spec,
         "predicted": predicted_values(chosen, calibration, size),
         "measured": measured,
         "metric": held_out.task.metrics[0],
-        "quality": {trace.metadata["split"]: quality(trace, chosen.exit) for trace in (held_out, reported)},
+        "quality": {trace.split: quality(trace, chosen.exit) for trace in (held_out, reported)},
         "agreement": [_equal_answers(answers, replayed.logits), len(rows)],
         "calibration": {"rounds": settings.rounds, **calibration.as_json()},
-        "candidates": [dataclasses.asdict(c) | {"value": None if math.isnan(c.value) else c.value} for c in candidates],
+        "candidates": [
+            {**vars(c), "exit": c.exit.spec, "value": None if math.isnan(c.value) else c.value} for c in candidates
+        ],
     }
 
 
@@ -216,15 +217,14 @@ def predicted_values(chosen: Candidate, calibration: Calibration, batch_size: in
     }
 
 
-def quality(trace: Trace, spec: ExitSpec) -> dict[str, Any]:
+def quality(trace: Trace, point: OperatingPoint) -> dict[str, Any]:
     """Return the primary metric on a split with its interval, and what is lost to full depth, in points."""
-    point = measure_point(trace, spec, Costs(trace), trace.all_logits[:, -1])
-    value = point.metrics[trace.task.metrics[0]]
-    delta = point.delta
+    measured = measure_point(trace, point, trace.full_depth)
+    value, delta = measured.metrics[trace.task.metrics[0]], measured.delta
     lost = None if delta is None else [delta.points, delta.low, delta.high]
     return {
         "value": None if math.isnan(value) else value,
-        "interval": None if point.interval is None else list(point.interval),
+        "interval": None if measured.interval is None else list(measured.interval),
         "points_to_full_depth": lost,
         "examples": len(trace),
     }

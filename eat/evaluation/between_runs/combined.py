@@ -13,9 +13,9 @@ from eat.evaluation.report.figures import draw_runs
 from eat.evaluation.report.rows import is_point
 from eat.evaluation.report.table import Row, number, read_rows, render, write_rows
 from eat.evaluation.report.write import OPERATING_POINT, Report
+from eat.exits.points import OperatingPoint, threshold_text
 from eat.files import write_text
 from eat.runs.finished import FinishedRun
-from eat.traces.replay import threshold_text
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,8 @@ def _report_folder(folder: Path) -> Path:
 def _own_rows(folder: Path, frontier: Sequence[Row]) -> dict[int | None, Row]:
     """Return a report's rows at its own operating point, by batch size."""
     own = json.loads((folder / OPERATING_POINT).read_text(encoding="utf-8"))
-    return {row["batch_size"]: row for row in frontier if row["split"] == own["split"] and is_point(row, own["exit"])}
+    point = OperatingPoint.of(own["exit"])
+    return {row["batch_size"]: row for row in frontier if row["split"] == own["split"] and is_point(row, point)}
 
 
 def _line(by_size: Mapping[int | None, Row], names: Mapping[str, str]) -> list[str]:

@@ -2,22 +2,20 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from eat.evaluation.certify.certificate import CertifySettings, make_certificate
-from eat.evaluation.criteria import criterion_specs
-from eat.evaluation.findings import FULL_DEPTH, THRESHOLD_SPLIT, reported_trace
+from eat.evaluation.criteria import early_exit_points
 from eat.evaluation.report.rows import point_rows
 from eat.evaluation.report.table import Row
-from eat.exits import EXITS
+from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.runs.finished import FinishedRun
-from eat.traces.costs import Costs
 from eat.traces.grid import exit_heads, measure_grid
 from eat.traces.quality import Point, measure_point
-from eat.traces.record import read_traces
-from eat.traces.replay import ExitSpec
+from eat.traces.run_traces import RunTraces, read_traces
 from eat.traces.trace import Trace
 
 log = logging.getLogger(__name__)
@@ -39,7 +37,7 @@ class Certified:
         point: The same point on the reported split, which neither chose nor certified it.
     """
 
-    exit: ExitSpec
+    exit: OperatingPoint
     avg_depth: float
     point: Point
 
@@ -86,12 +84,12 @@ def make_exit_tables(runs: Sequence[FinishedRun]) -> list[ExitTable]:
     compared with.
     """
     traces = {run: read_traces(run) for run in runs}
-    early = [run for run in runs if THRESHOLD_SPLIT in traces[run] and len(reported_trace(traces[run]).head_depths) > 1]
-    dense = [reported_trace(traces[run]) for run in runs if len(reported_trace(traces[run]).head_depths) == 1]
+    early = [run for run in runs if traces[run].get("threshold") is not None and traces[run].has_early_heads]
+    dense = [traces[run].reported for run in runs if not traces[run].has_early_heads]
     return [_exit_table(run, traces[run], dense[0] if len(dense) == 1 else None) for run in early]
 
 
-def halfway_point(held_out: Trace, specs: Sequence[ExitSpec]) -> ExitSpec | None:
+def halfway_point(held_out: Trace, points: Sequence[OperatingPoint]) -> OperatingPoint | None:
     """Choose on the threshold split how to go through half of the layers on average, or a little less.
 
     A point fits where its mean depth and one standard error of it are within half, so that other texts mostly stay
@@ -101,48 +99,44 @@ def halfway_point(held_out: Trace, specs: Sequence[ExitSpec]) -> ExitSpec | None
 
     Args:
         held_out: Trace of the threshold split.
-        specs: The operating points.
+        points: The operating points.
 
     Returns:
         The point; None where none goes through so few layers.
     """
-    grid = measure_grid(held_out, specs)
-    depths = np.asarray(held_out.head_depths)[exit_heads(held_out, specs)]
+    grid = measure_grid(held_out, points)
+    depths = np.asarray(held_out.head_depths)[exit_heads(held_out, points)]
     upper = grid.avg_depth + depths.std(axis=1) / np.sqrt(len(held_out))
-    best: dict[str, tuple[float, float, int]] = {}
-    for i, spec in enumerate(specs):
-        family, depth = repr({**spec, "threshold": None}), float(grid.avg_depth[i])
+    best: dict[tuple[Any, ...], tuple[float, float, int]] = {}
+    for i, point in enumerate(points):
+        family, depth = (*point.family, point.threshold is None), float(grid.avg_depth[i])
         if upper[i] <= held_out.num_layers / 2 and depth > best.get(family, (0.0, 0.0, 0))[0]:
             best[family] = (depth, float(grid.values[i]), i)
     if not best:
         return None
-    return specs[max(best.values(), key=lambda point: (point[1], -grid.flops_ratio[point[2]]))[2]]
+    return points[max(best.values(), key=lambda found: (found[1], -grid.flops_ratio[found[2]]))[2]]
 
 
-def _exit_table(run: FinishedRun, traces: Mapping[str, Trace], dense: Trace | None) -> ExitTable:
-    held_out, reported = traces[THRESHOLD_SPLIT], reported_trace(traces)
-    costs, full = Costs(reported), reported.all_logits[:, -1]
+def _exit_table(run: FinishedRun, traces: RunTraces, dense: Trace | None) -> ExitTable:
+    held_out, reported = traces.need("threshold", "exits"), traces.reported
+    full = reported.full_depth
     same = dense is not None and np.array_equal(dense.labels, reported.labels)
-    dense_logits = dense.all_logits[:, -1] if dense is not None and same else None
-    specs = {name: tuple(criterion_specs(name, held_out)) for name in EXITS if name != FULL_DEPTH["name"]}
-    specs = {name: points for name, points in specs.items() if points}
-    halfway = {name: halfway_point(held_out, points) for name, points in specs.items()}
-    halfway[ALL] = halfway_point(held_out, [spec for spec in halfway.values() if spec is not None])
+    dense_logits = dense.full_depth if dense is not None and same else None
+    halfway = {name: halfway_point(held_out, points) for name, points in early_exit_points(held_out).items()}
+    halfway[ALL] = halfway_point(held_out, [point for point in halfway.values() if point is not None])
     lines = [
         ExitLine(
             name,
-            None if spec is None else measure_point(reported, spec, costs, full),
-            None if spec is None else float(measure_grid(held_out, [spec]).values[0]),
+            None if point is None else measure_point(reported, point, full),
+            None if point is None else float(measure_grid(held_out, [point]).values[0]),
             tuple(_certified(run, traces, drop, () if name == ALL else (name,)) for drop in DROPS),
         )
-        for name, spec in halfway.items()
+        for name, point in halfway.items()
     ]
-    return ExitTable(run, reported, measure_point(reported, FULL_DEPTH, costs, full, dense_logits), tuple(lines))
+    return ExitTable(run, reported, measure_point(reported, FULL_DEPTH, full, dense_logits), tuple(lines))
 
 
-def _certified(
-    run: FinishedRun, traces: Mapping[str, Trace], drop: float, criteria: tuple[str, ...]
-) -> Certified | None:
+def _certified(run: FinishedRun, traces: RunTraces, drop: float, criteria: tuple[str, ...]) -> Certified | None:
     settings = CertifySettings(max_drop=drop, confidence=CONFIDENCE, criteria=criteria)
     try:
         certificate = make_certificate({run.name: traces}, settings)["certificate"]
@@ -151,9 +145,9 @@ def _certified(
         return None
     if certificate is None:
         return None
-    reported = reported_trace(traces)
-    point = measure_point(reported, certificate["exit"], Costs(reported), reported.all_logits[:, -1])
-    return Certified(certificate["exit"], certificate["average_depth"], point)
+    exit = OperatingPoint.of(certificate["exit"])
+    point = measure_point(traces.reported, exit, traces.reported.full_depth)
+    return Certified(exit, certificate["average_depth"], point)
 
 
 def exit_points(table: ExitTable) -> Iterator[tuple[Point, str]]:

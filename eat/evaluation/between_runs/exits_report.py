@@ -9,14 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from eat.evaluation.between_runs.exits import ALL, CONFIDENCE, DROPS, Certified, ExitLine, ExitTable, exit_rows
-from eat.evaluation.criteria import criterion_specs
 from eat.evaluation.report.console import delta_text
 from eat.evaluation.report.figures import STYLE, save
 from eat.evaluation.report.table import number, render, write_rows
 from eat.files import write_text
 from eat.traces.grid import measure_grid
 from eat.traces.quality import Delta
-from eat.traces.replay import label
+from eat.traces.sweeps import criterion_points, score_quantiles
 
 SHOWN = "confidence"
 """The criterion of the figure, which compares runs; exits of one run are compared in its own criteria.png."""
@@ -73,7 +72,7 @@ not covered.
 
 def _split(table: ExitTable) -> str:
     trace = table.reported
-    return f"{trace.task.name} {trace.metadata['split']} ({len(trace):,} examples; {trace.metadata['data']})"
+    return f"{trace.task.name} {trace.split} ({len(trace):,} examples; {trace.metadata['data']})"
 
 
 def _run_table(tables: Sequence[ExitTable], names: Mapping[str, str]) -> str:
@@ -98,7 +97,7 @@ def _criterion_table(tables: Sequence[ExitTable], names: Mapping[str, str]) -> s
 
 
 def _chosen(line: ExitLine) -> str:
-    return "-" if line.chosen is None else label(line.chosen.exit)
+    return "-" if line.chosen is None else line.chosen.exit.label
 
 
 def _headers() -> list[str]:
@@ -130,16 +129,16 @@ def _draw(tables: Sequence[ExitTable], names: Mapping[str, str], path: Path) -> 
     """Draw what each run loses to its own full depth, over the thresholds of one criterion; a panel per pooling."""
     panels: dict[str, list[ExitTable]] = defaultdict(list)
     for table in tables:
-        panels[table.reported.metadata["config"]["heads"]["pooling"]].append(table)
+        panels[table.reported.config["heads"]["pooling"]].append(table)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.6 * len(panels) + 2.4, 4.2), layout="constrained")
         axes_of = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (pooling, shown) in zip(axes_of, panels.items(), strict=True):
             for table, colour in zip(shown, COLOURS * len(shown), strict=False):
-                specs = tuple(criterion_specs(SHOWN, table.reported))
-                if not specs:
+                points = tuple(criterion_points(SHOWN, table.reported, score_quantiles(table.reported)))
+                if not points:
                     continue
-                grid = measure_grid(table.reported, specs)
+                grid = measure_grid(table.reported, points)
                 full = next(iter(table.full_depth.metrics.values()))
                 order = np.argsort(grid.avg_depth)
                 lost = 100 * (grid.values[order] - full)
@@ -148,7 +147,5 @@ def _draw(tables: Sequence[ExitTable], names: Mapping[str, str], path: Path) -> 
             axes.axhline(0, color="#666666", linewidth=0.8, linestyle="--")
             axes.set(xlabel=f"average depth, exit by {SHOWN}", title=f"heads on {pooling}")
             axes.legend(fontsize=7.5, loc="lower right", title="run (full depth)", title_fontsize=7.5)
-        axes_of[0].set_ylabel(
-            "points to own full depth, " + ", ".join(dict.fromkeys(t.reported.metadata["split"] for t in tables))
-        )
+        axes_of[0].set_ylabel("points to own full depth, " + ", ".join(dict.fromkeys(t.reported.split for t in tables)))
         save(figure, path)

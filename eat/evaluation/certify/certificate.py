@@ -7,12 +7,13 @@ with other settings until something passes is not covered.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from eat.checks import number
 from eat.evaluation.certify.losses import RISKS, Risk
 from eat.evaluation.certify.p_values import examples_needed
 from eat.evaluation.certify.risk_control import (
@@ -24,16 +25,15 @@ from eat.evaluation.certify.risk_control import (
     monotone,
 )
 from eat.evaluation.certify.sequence import Candidate, Runs, front_chain, losses_of, threshold_chain
-from eat.evaluation.findings import THRESHOLD_SPLIT, reported_trace
-from eat.exits import EXITS, build_exit
-from eat.exits.threshold import checked_veto_margin
-from eat.traces.costs import Costs
+from eat.exits import EXITS
 from eat.traces.profile import Profile, measure
 from eat.traces.quality import measure_point
 from eat.traces.replay import replay
+from eat.traces.run_traces import Role
 from eat.traces.splits import compare_splits, split_fingerprint
+from eat.traces.trace import Trace
 
-CERTIFICATION_SPLIT = "certification"
+HELD_OUT: tuple[Role, ...] = ("threshold", "certification")
 METHODS = ("pareto_testing", "learn_then_test", "conformal_risk_control")
 
 
@@ -77,7 +77,8 @@ class CertifySettings:
                 raise ValueError(f"certify.{name}: expected one of {list(known)}, got {getattr(self, name)!r}")
         if isinstance(self.criteria, str):
             raise ValueError(f"certify.criteria: expected a list, such as [confidence], got {self.criteria!r}")
-        checked_veto_margin(self.veto_margin, "certify.veto_margin")
+        if self.veto_margin is not None:
+            number("certify.veto_margin", self.veto_margin, at_least=0, at_most=1)
         for name in self.criteria:
             if name not in EXITS:
                 raise ValueError(f"certify.criteria: expected some of {list(EXITS)}, got {name!r}")
@@ -129,27 +130,26 @@ def make_certificate(
         chain = front_chain(runs, settings.loss, criteria, thresholds, settings.veto_margin)
     else:
         chain = threshold_chain(runs, settings.loss, criteria, thresholds, settings.max_drop, settings.veto_margin)
-    reference = runs[first][CERTIFICATION_SPLIT]
-    losses = np.stack(
-        [losses_of(runs[point.run][CERTIFICATION_SPLIT], reference, point.exit, settings.risk) for point in chain]
-    )
+    splits = {run: traces.need("certification", "certify") for run, traces in runs.items()}
+    reference = splits[first]
+    losses = np.stack([losses_of(splits[point.run], reference, point.exit, settings.risk) for point in chain])
     totals = (monotone(losses) if settings.in_expectation else losses).sum(axis=1)
     count = int(certified_prefix(settings.test.passes(totals, len(reference))))
-    reported = reported_trace(runs[first])
+    reported = runs[first].reported
     tested = tested_points(chain[: count + 1], totals[: count + 1], len(reference), settings)
     certified = chain[count - 1] if count > 1 else None  # the first is full depth itself
     return {
         "settings": dataclasses.asdict(settings) | {"criteria": criteria, "runs": list(runs)},
         "split": {
-            "name": CERTIFICATION_SPLIT,
+            "name": reference.split,
             "examples": len(reference),
             "fingerprint": split_fingerprint(reference),
         },
         "comparison": compare_splits(reference, reported),
         "sequence": len(chain),
         "tested": tested,
-        "certificate": certified and _certificate(runs, certified, tested[count - 1], settings),
-        "reported": certified and _on_reported(runs, certified, reported.metadata["split"], settings),
+        "certificate": certified and _certificate(splits, certified, tested[count - 1], settings),
+        "reported": certified and _on_reported(runs, certified, settings),
         "refusal": None if certified else _refusal(tested, len(reference), settings),
     }
 
@@ -163,20 +163,11 @@ def check_splits(runs: Runs, settings: CertifySettings) -> None:
     """
     first = next(iter(runs))
     for run, traces in runs.items():
-        for split in (THRESHOLD_SPLIT, CERTIFICATION_SPLIT):
-            if split not in traces:
-                raise ValueError(
-                    f"certify: {run} has no {split} split, only {sorted(traces)}; train with data.{split}_examples "
-                    "above 0"
-                )
-            if not np.array_equal(traces[split].labels, runs[first][split].labels):
-                raise ValueError(
-                    f"certify.runs: {run} must answer the same {len(runs[first][split])} examples of the {split} split "
-                    f"as {first}, in order; it has {len(traces[split])} examples or other labels"
-                )
-        if traces[CERTIFICATION_SPLIT].is_regression:
+        for role in HELD_OUT:
+            traces.same_examples(role, runs[first].need(role, "certify"), f"certify.runs: {run}")
+        if traces.reported.is_regression:
             raise ValueError(f"certify: its losses are about classes, and {run} predicts a score (regression)")
-    calibration = runs[first][CERTIFICATION_SPLIT]
+    calibration = runs[first].need("certification", "certify")
     classes = np.unique(calibration.labels)
     if settings.risk.needs_labels and len(classes) < 2:
         raise ValueError(
@@ -206,22 +197,23 @@ def tested_points(
     if isinstance(test, BinomialTest):
         columns |= {"p_value": test.p_value(totals, examples), "upper_bound": test.upper_bound(totals, examples)}
     return [
-        dataclasses.asdict(point) | {name: values[i].item() for name, values in columns.items()}
+        {**vars(point), "exit": point.exit.spec} | {name: values[i].item() for name, values in columns.items()}
         for i, point in enumerate(chain)
     ]
 
 
-def _certificate(runs: Runs, chosen: Candidate, tested: dict[str, Any], settings: CertifySettings) -> dict[str, Any]:
+def _certificate(
+    splits: Mapping[str, Trace], chosen: Candidate, tested: dict[str, Any], settings: CertifySettings
+) -> dict[str, Any]:
     """Return what the model itself will carry; depth and cost are those on the certification split."""
-    trace = runs[chosen.run][CERTIFICATION_SPLIT]
-    reference = runs[next(iter(runs))][CERTIFICATION_SPLIT]
-    criterion = build_exit(chosen.exit)
-    replayed = replay(trace, criterion)
-    flops = Costs(trace).executed(replayed, criterion)
+    first = next(iter(splits))
+    trace, reference = splits[chosen.run], splits[first]
+    replayed = replay(trace, chosen.exit)
+    flops = trace.costs.executed(replayed)
     depths, counts = np.unique(replayed.exit_depth, return_counts=True)
     return {
         "run": chosen.run,
-        "exit": chosen.exit,
+        "exit": chosen.exit.spec,
         "loss": settings.loss,
         "bound": settings.max_drop,
         "confidence": None if settings.in_expectation else settings.confidence,
@@ -229,24 +221,25 @@ def _certificate(runs: Runs, chosen: Candidate, tested: dict[str, Any], settings
         "examples": len(trace),
         "observed": tested["mean"],
         "split": split_fingerprint(reference),
-        "reference": f"full depth of {next(iter(runs))}",
+        "reference": f"full depth of {first}",
         "num_layers": trace.num_layers,
         "average_depth": float(replayed.exit_depth.mean()),
         "exit_shares": {str(d): float(c) / len(trace) for d, c in zip(depths, counts, strict=True)},
         "retention": float(replayed.retention.mean()),
         "gflops": float(flops.mean()) / 1e9,
-        "flops_ratio": float(flops.sum() / Costs(reference).dense.sum()),
+        "flops_ratio": float(flops.sum() / reference.costs.dense.sum()),
         "profile": Profile.of(measure(replayed.logits, replayed.exit_depth, replayed.tokens_kept)).to_dict(),
     }
 
 
-def _on_reported(runs: Runs, chosen: Candidate, split: str, settings: CertifySettings) -> dict[str, Any]:
+def _on_reported(runs: Runs, chosen: Candidate, settings: CertifySettings) -> dict[str, Any]:
     """Measure the certified point on the reported split, which neither chose nor certified it."""
-    trace, reference = runs[chosen.run][split], runs[next(iter(runs))][split]
-    point = measure_point(trace, chosen.exit, Costs(trace), reference.all_logits[:, -1])
+    reference = next(iter(runs.values())).reported
+    trace = runs[chosen.run].splits[reference.split]
+    point = measure_point(trace, chosen.exit, reference.full_depth)
     delta, value = point.delta, point.metrics[trace.task.metrics[0]]
     return {
-        "split": split,
+        "split": trace.split,
         "examples": len(trace),
         "loss": float(losses_of(trace, reference, chosen.exit, settings.risk).mean()),
         "metric": trace.task.metrics[0],

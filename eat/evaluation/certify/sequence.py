@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from eat.benchmark.latency.candidates import candidate_points
 from eat.evaluation.certify.losses import RISKS, Risk
 from eat.evaluation.certify.risk_control import cost_chain, pareto_chain
-from eat.evaluation.findings import FULL_DEPTH, THRESHOLD_SPLIT
-from eat.exits import EXITS, build_exit
-from eat.traces.costs import Costs
-from eat.traces.replay import ExitSpec, label, replay
+from eat.exits import EXITS
+from eat.exits.points import FULL_DEPTH, OperatingPoint
+from eat.traces.replay import replay
+from eat.traces.run_traces import RunTraces
+from eat.traces.sweeps import candidate_points
 from eat.traces.trace import Trace
 
-Runs = Mapping[str, Mapping[str, Trace]]
-"""Traces by run, then by split; losses are measured against the full depth of the first run."""
+Runs = Mapping[str, RunTraces]
+"""Traces by run; losses are measured against the full depth of the first run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Candidate:
 
     Attributes:
         run: The run whose traces it is replayed on.
-        exit: The exit's spec.
+        exit: The point itself.
         risk: Mean loss.
         ties: A second mean loss, which decides between equal risks.
         flops: Mean executed work per example.
     """
 
     run: str
-    exit: ExitSpec
+    exit: OperatingPoint
     risk: float
     ties: float
     flops: float
@@ -40,7 +40,7 @@ class Candidate:
     @property
     def family(self) -> str:
         """What it shares with the points that differ in the threshold alone."""
-        return f"{self.run} {label({key: value for key, value in self.exit.items() if key != 'threshold'})}"
+        return f"{self.run} {self.exit.family_label}"
 
 
 def front_chain(
@@ -90,9 +90,9 @@ def threshold_chain(
     return [full, *(points[i] for i in order)]
 
 
-def losses_of(trace: Trace, reference: Trace, spec: ExitSpec, risk: Risk) -> Float[np.ndarray, " examples"]:
+def losses_of(trace: Trace, reference: Trace, point: OperatingPoint, risk: Risk) -> Float[np.ndarray, " examples"]:
     """Return each example's loss at an operating point, against the full depth of a reference on the same examples."""
-    return risk.loss(replay(trace, build_exit(spec)).logits, reference.all_logits[:, -1], trace.labels)
+    return risk.loss(replay(trace, point).logits, reference.full_depth, trace.labels)
 
 
 def _candidates(
@@ -100,32 +100,31 @@ def _candidates(
 ) -> list[Candidate]:
     """List full depth of the first run, then all that costs less and differs from others of the same criterion."""
     first, *_ = runs
-    names = [name for name in criteria if name != FULL_DEPTH["name"]]
+    names = [name for name in criteria if name != FULL_DEPTH.name]
     tried = [
-        (run, spec, replayed)
+        (run, point, replayed)
         for run, traces in runs.items()
-        for name in (FULL_DEPTH["name"], *names)
-        for spec, replayed in candidate_points(traces[THRESHOLD_SPLIT], (name,), thresholds, veto_margin)
+        for name in (FULL_DEPTH.name, *names)
+        for point, replayed in candidate_points(traces.need("threshold", "certify"), (name,), thresholds, veto_margin)
     ]
-    depths = list(runs[first][THRESHOLD_SPLIT].head_depths)
+    reference = runs[first].need("threshold", "certify")
+    depths = list(reference.head_depths)
     if not any(run != first or (replayed.exit_depth < depths[-1]).any() for run, _, replayed in tried):
         raise ValueError(
             f"certify.criteria: with heads at depths {depths} none of {names or list(EXITS)} lets anybody leave early; "
             "nothing to certify: train with earlier heads (backbone.head_depths=...) or name other criteria"
         )
-    costs = {run: Costs(traces[THRESHOLD_SPLIT]) for run, traces in runs.items()}
-    reference = runs[first][THRESHOLD_SPLIT]
     second = RISKS["inconsistency" if risk == "brier_gap" else "brier_gap"]
     points = []
-    for run, spec, replayed in tried:
-        answers = replayed.logits, reference.all_logits[:, -1], reference.labels
+    for run, point, replayed in tried:
+        answers = replayed.logits, reference.full_depth, reference.labels
         points.append(
             Candidate(
                 run=run,
-                exit=spec,
+                exit=point,
                 risk=float(RISKS[risk].loss(*answers).mean()),
                 ties=float(second.loss(*answers).mean()),
-                flops=float(costs[run].executed(replayed, build_exit(spec)).mean()),
+                flops=float(runs[run].need("threshold", "certify").costs.executed(replayed).mean()),
             )
         )
     full, *others = points

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eat.files import write_text
-from eat.models.certificate import model_fingerprint
+from eat.models.fingerprint import model_fingerprint
 from eat.runs.finished import FinishedRun
 
 BEGIN, END = "<!-- certificate: written by evaluate.py -->", "<!-- end of certificate -->"

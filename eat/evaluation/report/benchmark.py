@@ -7,6 +7,7 @@ from eat.benchmark.contenders import ALL_OFF, ONNX_INT8, PADDED
 from eat.evaluation.report.console import ratio_text
 from eat.evaluation.report.rows import efficiency, point_label
 from eat.evaluation.report.table import number, render
+from eat.exits.points import OperatingPoint
 
 EFFICIENCY = (
     "FLOPs: executed on these examples / those of our encoder with everything off. Efficiency: speed-up over that "
@@ -76,7 +77,11 @@ def _times(benchmark: Mapping[str, Any]) -> str:
     headers += ["over everything off [95 %]", "FLOPs", "efficiency"]
     lines = []
     for measured in benchmark["measurements"]:
-        line = [point_label(measured["exit"], measured["contender"]), measured["batch_size"], measured["threads"]]
+        line = [
+            point_label(_point(measured["exit"]), measured["contender"]),
+            measured["batch_size"],
+            measured["threads"],
+        ]
         line += [*(number(ms, 2) for ms in measured["latency_ms"]), number(measured["examples_per_s"], 0)]
         line.append(ratio_text(measured["speedup"][PADDED]))
         line += [ratio_text(measured.get("speedup_tokenised", {}).get(PADDED))] if tokenised else []
@@ -100,7 +105,7 @@ def _memory(benchmark: Mapping[str, Any]) -> str:
     headers = [title, "peak MiB", "over loaded", "libraries"]
     lines = [
         [
-            point_label(exits.get(name), name),
+            point_label(_point(exits.get(name)), name),
             *(number(peak[key], 1) for key in ("peak_mib", "over_loaded_mib", "libraries_mib")),
         ]
         for name, peak in memory["peaks"].items()
@@ -113,5 +118,9 @@ def _agreement(benchmark: Mapping[str, Any]) -> str:
     lines = ["Answers at batch size 1 that equal the replayed ones:"]
     for name, (same, total) in benchmark["agreement"].items():
         of_what = " (of the float32 model)" if name == ONNX_INT8 else ""
-        lines.append(f"- {point_label(exits.get(name), name)}: {same} of {total}{of_what}")
+        lines.append(f"- {point_label(_point(exits.get(name)), name)}: {same} of {total}{of_what}")
     return "\n".join(lines)
+
+
+def _point(spec: Mapping[str, Any] | None) -> OperatingPoint | None:
+    return None if spec is None else OperatingPoint.of(spec)

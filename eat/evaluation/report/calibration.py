@@ -27,7 +27,7 @@ def write_calibration(folder: Path, calibration: Mapping[str, Any], raw: Trace) 
     """
     write_text(folder / "calibration.json", json.dumps(calibration, indent=1) + "\n")
     write_text(folder / "calibration.md", calibration_markdown(calibration))
-    draw_calibration(raw, raw.metadata["split"], folder / "calibration.png", calibration["temperatures"])
+    draw_calibration(raw, raw.split, folder / "calibration.png", calibration["temperatures"])
     log.info("\n%s\n\n%s\n\ncalibration: %s", calibration_table(calibration), _about(calibration), folder)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from eat.evaluation.certify.losses import RISKS
 from eat.evaluation.report.table import number, render
+from eat.exits.points import OperatingPoint
 from eat.files import write_text
-from eat.traces.replay import label
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def outcome(result: Mapping[str, Any]) -> str:
     certificate = result["certificate"]
     if certificate is None:
         return _refused(result)
-    point, run = label(certificate["exit"]), certificate["run"]
+    point, run = OperatingPoint.of(certificate["exit"]).label, certificate["run"]
     return f"certified, {_budget(result)}: {point} ({_cost(certificate)}; run {run})"
 
 
@@ -68,8 +68,9 @@ def certificate_markdown(result: Mapping[str, Any]) -> str:
 def card_section(result: Mapping[str, Any]) -> str:
     """Write what the model card says of a certificate."""
     certificate = result["certificate"]
+    point = OperatingPoint.of(certificate["exit"]).label
     return (
-        f"## Certified operating point\n\n{label(certificate['exit'])}: loading the model runs at it. Expected: "
+        f"## Certified operating point\n\n{point}: loading the model runs at it. Expected: "
         f"{_cost(certificate)}.\n\n"
         f"{statement(result)}\n\n{_comparison(result)}\n\nThe certificate is about these weights, this pruning, "
         "attention and heads. Where one of them has changed, the model says so when loaded, and runs at full depth."
@@ -102,7 +103,8 @@ def _refused(result: Mapping[str, Any]) -> str:
     text = f"not certified, {_budget(result)}: {refusal['reason']}"
     if refusal["exit"] is None:
         return text
-    text += f". {label(refusal['exit'])} costs {100 * refusal['mean']:.3f} % of {refusal['examples']:,} examples"
+    point = OperatingPoint.of(refusal["exit"]).label
+    text += f". {point} costs {100 * refusal['mean']:.3f} % of {refusal['examples']:,} examples"
     if refusal["examples_needed"]:
         text += f"; certifying that takes {refusal['examples_needed']:,}"
     return text
@@ -166,7 +168,7 @@ def _tested(result: Mapping[str, Any]) -> str:
     headers = ["operating point", "threshold split", "lost", "mean", "p-value", "upper bound", "passes"]
     lines = [
         [
-            label(point["exit"]) + (f", {point['run']}" if len(names) > 1 else ""),
+            OperatingPoint.of(point["exit"]).label + (f", {point['run']}" if len(names) > 1 else ""),
             number(point["risk"], 4),
             f"{point['lost']:.4g}",
             number(point["mean"], 4),

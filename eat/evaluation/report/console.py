@@ -5,9 +5,10 @@ from typing import Any
 
 from eat.evaluation.report.rows import is_point, row_label
 from eat.evaluation.report.table import Row, number, render
+from eat.exits.points import OperatingPoint
 
 
-def frontier_table(rows: Sequence[Row], split: str, own: Mapping[str, Any], *, markdown: bool = False) -> str:
+def frontier_table(rows: Sequence[Row], split: str, own: OperatingPoint, *, markdown: bool = False) -> str:
     """Lay out the rows of one split of `frontier.csv`, one line per contender with its batch sizes side by side.
 
     Args:

@@ -44,7 +44,7 @@ def draw_comparison(comparison: Comparison, trace: Trace, path: Path) -> None:
             panels[1].set(xlabel="predicted mean time of a call, ms")
         grids = (*comparison.criteria.values(), comparison.full_depth)
         panels[0].set_ylim(*value_range(np.concatenate([grid.values for grid in grids]).tolist()))
-        task, split = trace.task, trace.metadata["split"]
+        task, split = trace.task, trace.split
         panels[0].set_ylabel(f"{metric_name(task.metrics[0])}, {task.name} {split} ({len(trace):,} examples)")
         if trace.all_logits.shape[2] == 2:
             panels[0].set_title("with two classes confidence, entropy and margin decide alike")
@@ -75,8 +75,8 @@ def _draw(axes: Axes, comparison: Comparison, cost: Column) -> None:
 
 def _lines(grid: Grid) -> Iterator[Int[np.ndarray, " points"]]:
     """Yield the points that differ in their threshold alone: a line for each patience."""
-    patience = np.array([spec.get("patience") or 0 for spec in grid.specs])
-    thresholded = np.array(["threshold" in spec for spec in grid.specs])
+    patience = np.array([point.patience or 0 for point in grid.points])
+    thresholded = np.array([point.threshold is not None for point in grid.points])
     for value in np.unique(patience):
         for has_threshold in (False, True):
             points = np.flatnonzero((patience == value) & (thresholded == has_threshold))

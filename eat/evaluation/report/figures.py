@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eat.benchmark.contenders import ONNX_FP32
-from eat.evaluation.findings import FULL_DEPTH, Findings
+from eat.evaluation.findings import Findings
 from eat.evaluation.report.rows import LABELS, SHORTCUTS, row_label
 from eat.evaluation.report.table import Row
-from eat.exits import build_exit
+from eat.exits.points import FULL_DEPTH, threshold_text
 from eat.files import replacing
 from eat.ops.calibration import Reliability
 from eat.traces.quality import head_calibration
-from eat.traces.replay import label, replay, threshold_text
+from eat.traces.replay import replay
 from eat.traces.trace import Trace
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
@@ -71,21 +71,21 @@ def draw_exits(findings: Findings, path: Path) -> None:
         figure = Figure(figsize=(9.5, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         bottom = np.zeros(len(points))
-        exits = [replay(trace, build_exit(point.exit)).exit_depth for point in points]
+        exits = [replay(trace, point.exit).exit_depth for point in points]
         shades = mpl.colormaps["viridis"](np.linspace(0.15, 0.9, len(trace.head_depths)))
         for depth, shade in zip(trace.head_depths, shades, strict=True):
             share = np.array([(depths == depth).mean() for depths in exits])
             left.bar(range(len(points)), share, bottom=bottom, color=shade, width=0.85, label=f"depth {depth}")
             bottom += share
-        names = [_short(point.exit) for point in points]
+        names = [_short(point.exit.spec) for point in points]
         left.set_xticks(range(len(points)), names, rotation=90 if len(points) > 8 else 0, fontsize=7)
-        left.set(xlabel=findings.own["name"], ylabel="share of examples", ylim=(0, 1))
+        left.set(xlabel=findings.own.name, ylabel="share of examples", ylim=(0, 1))
         left.set_title("where examples leave")
         left.grid(visible=False)
         left.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
-        for spec, colour in ((FULL_DEPTH, GREY), (findings.own, BLUE)):
-            name = "full depth" if spec == FULL_DEPTH else label(spec)
-            retention = replay(trace, build_exit(spec)).retention
+        for point, colour in ((FULL_DEPTH, GREY), (findings.own, BLUE)):
+            name = "full depth" if point == FULL_DEPTH else point.label
+            retention = replay(trace, point).retention
             right.plot(*_mean_by_length(trace.lengths, retention), "o-", color=colour, markersize=3, label=name)
         right.set(xlabel="tokens that came in", ylabel="share in the last executed block", ylim=(0, 1.05))
         right.set_title("retention")
@@ -166,7 +166,7 @@ def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]
     """Draw the adaptive encoder's points as a labelled line that ends at full depth, everything else as markers."""
     ours = sorted((row for row in rows if row["model"] == "eat"), key=column)
     axes.plot([*map(column, ours)], [row["value"] for row in ours], "-", color=BLUE, linewidth=1.2)
-    points = [row for row in ours if row["exit"] != FULL_DEPTH["name"]]
+    points = [row for row in ours if row["exit"] != FULL_DEPTH.name]
     line = [*map(column, points)], [row["value"] for row in points]
     axes.plot(*line, "o", color=BLUE, markersize=4.5, label="eat, leaving at the threshold shown")
     looks = {
@@ -223,7 +223,7 @@ def _short(spec: Mapping[str, Any]) -> str:
         return threshold_text(spec["threshold"])
     if spec.get("patience") is not None:
         return f"patience {spec['patience']}"
-    return "full depth" if spec["name"] == FULL_DEPTH["name"] else str(spec["name"])
+    return "full depth" if spec["name"] == FULL_DEPTH.name else str(spec["name"])
 
 
 def _one_per_label(rows: Sequence[Row]) -> list[Row]:

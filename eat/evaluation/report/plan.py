@@ -9,9 +9,9 @@ from typing import Any
 from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.latency.model import WORK, LatencyModel, WorkCounter
 from eat.evaluation.report.table import number, render
+from eat.exits.points import OperatingPoint
 from eat.files import write_text
 from eat.models.config import AdaptiveConfig
-from eat.traces.replay import label
 from eat.traces.trace import Trace
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def read_latency(folder: Path, trace: Trace) -> LatencyModel | None:
             return None
         fitted = plan["calibration"]
         seconds = {name: 1e-6 * fitted["microseconds"][name] for name in WORK}
-        counter = WorkCounter(AdaptiveConfig.from_dict(dict(trace.metadata["config"])))
+        counter = WorkCounter(AdaptiveConfig.from_dict(dict(trace.config)))
         return LatencyModel(counter, plan["batch_size"], seconds, fitted["error"])
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and run stages=[plan] again") from error
@@ -108,14 +108,13 @@ def plan_table(plan: Mapping[str, Any], *, markdown: bool = False) -> str:
 
 def _sentences(plan: Mapping[str, Any]) -> list[str]:
     """Say how the chosen point is used, how far off the prediction was, and whether the budget is kept."""
-    spec = plan["exit"]
-    arguments = {key: value for key, value in spec.items() if key != "name"}
-    hydra = " ".join([f"exit={spec['name']}", *(f"exit.{key}={value}" for key, value in arguments.items())])
-    python = ", ".join(f"{key}={value!r}" for key, value in spec.items())
+    point = OperatingPoint.of(plan["exit"])
+    hydra = " ".join(point.overrides)
+    python = ", ".join(f"{key}={value!r}" for key, value in point.spec.items())
     measured, predicted = plan["measured"]["speedup"][PADDED][0], plan["predicted"]["speedup"][PADDED][0]
     off = 100 * (predicted / measured - 1)
     return [
-        f"operating point for {_budget(plan)}: {label(spec)}",
+        f"operating point for {_budget(plan)}: {point.label}",
         f"use it with `{hydra}`, or from Python with `model.set_exit({python})`",
         f"the predicted speed-up is {abs(off):.1f} % {'above' if off > 0 else 'below'} the measured one",
         f"the budget is {'kept' if _is_kept(plan) else 'MISSED'} as measured",

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from eat.benchmark.contenders import ALL_OFF, GROUPED, ONNX_FP32, ONNX_INT8, PADDED
-from eat.evaluation.findings import FULL_DEPTH, Findings
-from eat.evaluation.report.table import Row
+from eat.evaluation.findings import Findings
+from eat.evaluation.report.table import Row, make_row
+from eat.exits.points import FULL_DEPTH, OperatingPoint, threshold_text
 from eat.runs.finished import FinishedRun
 from eat.traces.quality import Point
-from eat.traces.replay import label, point_order, threshold_text
 from eat.traces.trace import Trace
 
 DENSE = {"attention": "full", "window": None, "pruner": "none", "depths": None, "ratio": None}
@@ -22,6 +24,37 @@ LABELS = {
 ONNX_DTYPES = {ONNX_FP32: "float32", ONNX_INT8: "int8"}
 SHORTCUTS = {"static": "static {} layers", "truncated": "first {} layers"}
 """Values of the column ``model`` that are shallower models, trained so or cut off, and how they are shown."""
+
+
+def run_row(run: FinishedRun, model_config: Mapping[str, Any], **values: Any) -> Row:
+    """Build a results row with the columns that describe a run.
+
+    Args:
+        run: The run.
+        model_config: The model's configuration as a dict.
+        values: Further columns.
+    """
+    attention, pruner, heads = model_config["attention"], model_config["pruner"], model_config["heads"]
+    base = {
+        "experiment": _name_of(run.config.get("experiment")),
+        "run": run.name,
+        "commit": run.environment().get("commit"),
+        "task": _name_of(run.config.get("task")),
+        "budget": _name_of(run.config.get("budget")),
+        "model": "eat",
+        "backbone": _name_of(run.config.get("backbone")),
+        "num_layers": model_config["backbone"]["num_layers"],
+        "attention": attention["name"],
+        "window": attention.get("window"),
+        "pruner": pruner["name"],
+        "depths": pruner.get("depths"),
+        "ratio": pruner.get("ratio"),
+        "head_depths": heads["depths"],
+        "head_pooling": heads["pooling"],
+        "objective": _objective(run.config.get("objective") or {}),
+        "seed": run.config.get("seed"),
+    }
+    return make_row(**(base | values))
 
 
 def quality_rows(run: FinishedRun, findings: Findings) -> list[Row]:
@@ -68,8 +101,8 @@ def _place(row: Row) -> tuple[Any, ...]:
         return (1, list(SHORTCUTS).index(row["model"]), row["num_layers"])
     if row["model"] != "eat":
         return (0, list(LABELS.values()).index(row_label(row)))
-    swept = row["exit"] != FULL_DEPTH["name"]
-    return (2, swept, *point_order(row))
+    threshold = 0.0 if row["threshold"] is None else float(np.mean(row["threshold"]))
+    return (2, row["exit"] != FULL_DEPTH.name, row["patience"] or 0, threshold)
 
 
 def benchmark_rows(
@@ -110,7 +143,7 @@ def absent_rows(run: FinishedRun, findings: Findings, benchmark: Mapping[str, An
     metadata = findings.traces[findings.main].metadata
     values = {"split": metadata["split"], "data": metadata["data"], "device": benchmark["environment"]["device"]}
     return [
-        run.row(metadata["config"], **values, engine=name, note=f"not measured: {reason}")
+        run_row(run, metadata["config"], **values, engine=name, note=f"not measured: {reason}")
         | DENSE
         | {"model": "dense", "dtype": ONNX_DTYPES.get(name)}
         for name, reason in benchmark.get("not_measured", {}).items()
@@ -123,23 +156,16 @@ def efficiency(measured: Mapping[str, Any]) -> float | None:
     return None if ratio is None else float(measured["speedup"][ALL_OFF][0] * ratio)
 
 
-def point_label(spec: Mapping[str, Any] | None, contender: str) -> str:
+def point_label(point: OperatingPoint | None, contender: str) -> str:
     """Name a contender of a benchmark: a baseline, full depth, or an operating point."""
-    if spec is None:
+    if point is None:
         return LABELS.get(contender, contender.replace("_", " "))
-    return "eat, full depth" if spec == FULL_DEPTH else f"eat, {label(spec)}"
+    return "eat, full depth" if point == FULL_DEPTH else f"eat, {point.label}"
 
 
-def is_point(row: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+def is_point(row: Mapping[str, Any], point: OperatingPoint) -> bool:
     """Return True where a row is about an operating point of the adaptive encoder."""
-    values = (_exit_name(spec), spec.get("threshold"), spec.get("patience"))
-    return bool(row["model"] == "eat" and (row["exit"], row["threshold"], row["patience"]) == values)
-
-
-def _exit_name(spec: Mapping[str, Any]) -> str:
-    """Return what stands in the column `exit`: a veto is part of the name."""
-    margin = spec.get("veto_margin")
-    return str(spec["name"]) if margin is None else f"{spec['name']}+veto{margin:g}"
+    return bool(row["model"] == "eat" and all(row[key] == value for key, value in point.columns.items()))
 
 
 def row_label(row: Mapping[str, Any]) -> str:
@@ -150,7 +176,7 @@ def row_label(row: Mapping[str, Any]) -> str:
         return SHORTCUTS[row["model"]].format(row["num_layers"])
     if row["model"] == "dense":
         return LABELS[ALL_OFF]
-    if row["exit"] == FULL_DEPTH["name"]:
+    if row["exit"] == FULL_DEPTH.name:
         return "eat, full depth"
     details = [threshold_text(row["threshold"]) if row["threshold"] is not None else ""]
     details += [f"patience {row['patience']}" if row["patience"] is not None else ""]
@@ -166,9 +192,9 @@ def _contender_row(
     run: FinishedRun, findings: Findings, benchmark: Mapping[str, Any], measured: Mapping[str, Any]
 ) -> Row:
     """Return what a contender is and how good it is on the main split."""
-    spec = measured["exit"]
-    if spec is not None:
-        return _point_rows(run, findings.traces[findings.main], findings.point(spec))[0]
+    if measured["exit"] is not None:
+        point = findings.point(OperatingPoint.of(measured["exit"]))
+        return _point_rows(run, findings.traces[findings.main], point)[0]
     dense = findings.dense_points[findings.main]
     row = _point_rows(run, findings.dense_traces[findings.main], dense)[0]
     row |= DENSE | {"model": "dense", "head_depths": [row["num_layers"]]}
@@ -217,11 +243,9 @@ def _point_rows(run: FinishedRun, trace: Trace, point: Point) -> list[Row]:
     rows: list[Row] = []
     for metric, value in point.metrics.items():
         values: dict[str, Any] = {
-            "split": trace.metadata["split"],
+            "split": trace.split,
             "data": trace.metadata["data"],
-            "exit": _exit_name(point.exit),
-            "threshold": point.exit.get("threshold"),
-            "patience": point.exit.get("patience"),
+            **point.exit.columns,
             "examples": len(trace),
             "metric": metric,
             "value": value,
@@ -233,5 +257,19 @@ def _point_rows(run: FinishedRun, trace: Trace, point: Point) -> list[Row]:
         }
         if delta is not None and not rows:
             values |= {"delta_points": delta.points, "delta_low": delta.low, "delta_high": delta.high}
-        rows.append(run.row(trace.metadata["config"], **values))
+        rows.append(run_row(run, trace.config, **values))
     return rows
+
+
+def _name_of(part: Any) -> str | None:
+    return part.get("name") if isinstance(part, Mapping) else part
+
+
+def _objective(spec: Mapping[str, Any]) -> str | None:
+    """Name the objective and its terms that have a weight; runs from before objectives had names are joint ones."""
+    if not spec:
+        return None
+    terms = [spec.get("name", "joint")]
+    terms += ["self_distill"] if spec.get("self_weight") else []
+    terms += ["distill"] if spec.get("teacher") else []
+    return "+".join(terms)

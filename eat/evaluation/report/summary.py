@@ -6,13 +6,13 @@ from typing import Any
 from eat.evaluation.findings import Findings
 from eat.evaluation.report.benchmark import benchmark_section
 from eat.evaluation.report.console import frontier_table
+from eat.evaluation.report.rows import run_row
 from eat.evaluation.report.table import Row, number, render
-from eat.exits import build_exit
 from eat.runs.finished import FinishedRun
 from eat.traces.difficulty import difficulty_rows
 from eat.traces.heads import measure_heads
 from eat.traces.quality import Delta, metric_values
-from eat.traces.replay import label, replay
+from eat.traces.replay import replay
 
 
 def summary(
@@ -55,7 +55,7 @@ def summary(
 def difficulty_table(findings: Findings, *, markdown: bool = False) -> str:
     """Lay out how late each kind of the demo's sentences leaves at the own operating point, earliest first."""
     trace = findings.traces[findings.main]
-    rows = difficulty_rows(trace, replay(trace, build_exit(findings.own)))
+    rows = difficulty_rows(trace, replay(trace, findings.own))
     headers = ["difficulty", "examples", "accuracy", "exit depth", "cue dropped"]
     lines = [
         [name, str(count), number(accuracy), number(depth, 2), number(dropped)]
@@ -65,12 +65,12 @@ def difficulty_table(findings: Findings, *, markdown: bool = False) -> str:
 
 
 def _about(run: FinishedRun, findings: Findings) -> str:
-    row = run.row(findings.traces[findings.main].metadata["config"])
+    row = run_row(run, findings.traces[findings.main].config)
     lines = [f"Task {row['task']}, backbone {row['backbone']} with {row['num_layers']} layers, budget {row['budget']}."]
     parts = [f"attention {row['attention']}" + (f" (window {row['window']})" if row["window"] else "")]
     parts += [f"pruner {row['pruner']}" + (f" ({row['ratio']} after {row['depths']})" if row["depths"] else "")]
     parts += [f"heads at {row['head_depths']} on {row['head_pooling']}", f"objective {row['objective']}"]
-    lines += [f"{', '.join(parts)}; seed {row['seed']}.", f"Operating point of this report: {label(findings.own)}."]
+    lines += [f"{', '.join(parts)}; seed {row['seed']}.", f"Operating point of this report: {findings.own.label}."]
     lines += [f"- {s.name}: {s.examples:,} examples, {s.data}" for s in findings.splits]
     return "\n".join(line[0].upper() + line[1:] for line in lines)
 
@@ -90,9 +90,9 @@ def _differences(findings: Findings, baseline: str | None) -> list[str]:
     lines = []
     for split in findings.points:
         point = findings.own_points[split]
-        lines.append(f"- {split}, {label(findings.own)} against own full depth: {_delta(point.delta)}")
+        lines.append(f"- {split}, {findings.own.label} against own full depth: {_delta(point.delta)}")
         if baseline:
-            lines.append(f"- {split}, {label(findings.own)} against {baseline}: {_delta(point.delta_dense)}")
+            lines.append(f"- {split}, {findings.own.label} against {baseline}: {_delta(point.delta_dense)}")
         off = findings.dense_points[split]
         lines.append(f"- {split}, same weights with everything off against own full depth: {_delta(off.delta)}")
     return ["## Differences", "\n".join(lines)]
@@ -126,7 +126,7 @@ def _choices(findings: Findings) -> str:
         lines.append(
             [
                 f"{choice.max_drop:g} point{'s' if choice.max_drop != 1 else ''}",
-                label(choice.exit),
+                choice.exit.label,
                 number(choice.drop, 2),
                 shown,
                 *cost,
@@ -176,9 +176,9 @@ def _heads(findings: Findings) -> str:
 
 def _difficulty(findings: Findings) -> str:
     trace = findings.traces[findings.main]
-    rows = difficulty_rows(trace, replay(trace, build_exit(findings.own)))
+    rows = difficulty_rows(trace, replay(trace, findings.own))
     depths = {name: depth for name, _, _, depth, _ in rows}
-    text = f"At {label(findings.own)}; a cue is dropped when all its tokens are pruned before the sentence leaves.\n\n"
+    text = f"At {findings.own.label}; a cue is dropped when all its tokens are pruned before the sentence leaves.\n\n"
     text += difficulty_table(findings, markdown=True)
     if "plain" in depths:
         later = [f"{name} {depth - depths['plain']:+.2f}" for name, depth in depths.items() if name != "plain"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.evaluation.criteria import Comparison, pareto_rows
-from eat.evaluation.findings import THRESHOLD_SPLIT, Findings
+from eat.evaluation.findings import Findings
 from eat.evaluation.measured import read_benchmark
 from eat.evaluation.report.console import frontier_table
 from eat.evaluation.report.criteria_figure import draw_comparison
@@ -18,7 +18,6 @@ from eat.evaluation.report.summary import difficulty_table, summary
 from eat.evaluation.report.table import Row, write_rows
 from eat.files import write_text
 from eat.runs.finished import FinishedRun
-from eat.traces.trace import read_trace
 
 log = logging.getLogger(__name__)
 
@@ -72,16 +71,15 @@ def write_report(
     draw_frontier(rows, findings.main, folder / "frontier.png")
     draw_exits(findings, folder / "exits.png")
     if not findings.traces[findings.main].is_regression:
-        raw = read_trace(run.folder / "trace" / f"{findings.main}.parquet")
-        temperatures = findings.traces[findings.main].temperatures
-        draw_calibration(raw, findings.main, folder / "calibration.png", temperatures)
+        reported = findings.traces[findings.main]
+        draw_calibration(reported.raw, findings.main, folder / "calibration.png", reported.temperatures)
         figures.append("calibration.png")
     if comparison is not None:
         draw_comparison(comparison, findings.traces[findings.main], folder / "criteria.png")
-        held_out, reported = findings.traces[THRESHOLD_SPLIT], findings.traces[findings.main]
+        held_out, reported = findings.traces["threshold"], findings.traces[findings.main]
         write_rows(folder / "pareto.csv", pareto_rows(run, held_out, reported, comparison))
         figures.append("criteria.png")
-    point = {"run": run.name, "split": findings.main, "exit": findings.own}
+    point = {"run": run.name, "split": findings.main, "exit": findings.own.spec}
     write_text(folder / OPERATING_POINT, json.dumps(point, indent=1) + "\n")
     text = summary(run, findings, rows, measured, baseline=baseline, command=_command(run, findings), figures=figures)
     write_text(folder / "summary.md", text)
@@ -99,7 +97,5 @@ def _command(run: FinishedRun, findings: Findings) -> str:
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else Path("runs") / run.name
     command = f"python evaluate.py run={shown}"
     if findings.own != run.exit:
-        command += f" exit={findings.own['name']}"
-        arguments = (f"exit.{key}={value}".replace(" ", "") for key, value in findings.own.items() if key != "name")
-        command += "".join(f" {shlex.quote(argument)}" for argument in arguments)
+        command += "".join(f" {shlex.quote(override)}" for override in findings.own.overrides)
     return command

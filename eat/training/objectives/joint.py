@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eat.checks import number
-from eat.training.objectives import terms
+from eat.ops import losses
 from eat.training.objectives.phase import Batch, Phase
 from eat.training.objectives.weighted import WeightedObjective
 
@@ -59,12 +59,11 @@ class JointObjective(WeightedObjective):
         self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return the loss and its parts."""
-        labels = batch["labels"]
-        parts = {"supervised": terms.supervised(all_logits, labels, phase.weights)}
+        parts = {"supervised": losses.joint_loss(all_logits, batch["labels"], phase.weights)}
         if self.self_weight > 0:
-            advice = terms.self_distillation(all_logits, labels, self.temperature)
+            advice = losses.self_distillation(all_logits, self.temperature)
             parts["self_distillation"] = self.self_weight * advice
         if self.teacher is not None and self.teacher_weight > 0:
-            advice = terms.distillation(all_logits[:, -1], self.teacher(batch), labels, self.temperature)
+            advice = losses.distillation(all_logits[:, -1], self.teacher(batch), self.temperature)
             parts["distillation"] = self.teacher_weight * advice
         return torch.stack(list(parts.values())).sum(), parts

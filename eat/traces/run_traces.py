@@ -1,0 +1,190 @@
+"""The traces of a run, by the role that each split has."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from eat.runs.finished import FinishedRun, with_temperatures
+from eat.traces.storage import read_trace
+from eat.traces.trace import Trace
+
+log = logging.getLogger(__name__)
+
+ALL_OFF_SUFFIX = ".all_off"
+"""Ends the name of a trace made with the same weights, full attention and no pruning: what dense baselines answer."""
+
+Role = Literal["threshold", "certification"]
+"""Splits held out of training: thresholds are chosen on the first, certificates rest on the second."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RunTraces:
+    """What a run's model answers, by split.
+
+    Attributes:
+        name: Name of the run, for messages.
+        splits: Trace of each split: those held out, and those that are reported.
+        all_off: What the same weights with everything off answer, for each reported split; the run's own trace where
+            nothing is on.
+    """
+
+    name: str
+    splits: Mapping[str, Trace]
+    all_off: Mapping[str, Trace]
+
+    @classmethod
+    def of(cls, name: str, traces: Mapping[str, Trace]) -> RunTraces:
+        """Sort traces by role; names of those with everything off end in `ALL_OFF_SUFFIX`."""
+        own = {split: trace for split, trace in traces.items() if not split.endswith(ALL_OFF_SUFFIX)}
+        reported = {split: trace for split, trace in own.items() if trace.metadata["reported"]}
+        off = {split: traces.get(f"{split}{ALL_OFF_SUFFIX}", trace) for split, trace in reported.items()}
+        return cls(name, own, off)
+
+    @property
+    def main(self) -> str:
+        """Name of the reported split that figures and benchmarks are about: the first."""
+        return next(iter(self.all_off))
+
+    @property
+    def reported(self) -> Trace:
+        """Trace of the main reported split."""
+        return self.splits[self.main]
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights and configuration that answered."""
+        return str(next(iter(self.splits.values())).metadata["fingerprint"])
+
+    @property
+    def has_early_heads(self) -> bool:
+        """True where a sequence could leave before the last layer."""
+        return len(self.reported.head_depths) > 1
+
+    def get(self, role: Role) -> Trace | None:
+        """Return the trace of a held-out split; None where the run held none out."""
+        return self.splits.get(role)
+
+    def need(self, role: Role, why: str) -> Trace:
+        """Return the trace of a held-out split.
+
+        Args:
+            role: Which one.
+            why: Who asks, for the message.
+
+        Raises:
+            ValueError: If the run held none out.
+        """
+        if role not in self.splits:
+            raise ValueError(
+                f"{why}: expected a {role} split, {self.name} has {sorted(self.splits)}; train with "
+                f"data.{role}_examples above 0"
+            )
+        return self.splits[role]
+
+    def same_examples(self, split: str, trace: Trace, argument: str, *, all_off: bool = False) -> Trace:
+        """Return this run's trace of a split, which must answer the same examples as another run's.
+
+        Args:
+            split: The split.
+            trace: The other run's trace of it.
+            argument: What an error calls this run.
+            all_off: Take what the weights answer with everything off.
+
+        Raises:
+            ValueError: If there is none, or its examples are others.
+        """
+        own = self.all_off if all_off else self.splits
+        if split not in own or not np.array_equal(own[split].labels, trace.labels):
+            raise ValueError(
+                f"{argument}: its trace must answer the same {len(trace)} examples of {split!r}, in order; it has "
+                + (f"{len(own[split])} examples" if split in own else f"the splits {sorted(own)}")
+            )
+        return own[split]
+
+
+def trace_path(run: FinishedRun, name: str) -> Path:
+    """Return where a run keeps a trace."""
+    return run.folder / "trace" / f"{name}.parquet"
+
+
+def read_traces(run: FinishedRun) -> RunTraces:
+    """Read what a run's model answers.
+
+    Files hold raw logits. They are divided here by the temperatures of the model in the folder, or, without one, by
+    those that it had: calibrating a model makes none of its traces obsolete.
+
+    Raises:
+        FileNotFoundError: If one that belongs to the set is missing.
+        ValueError: If one is damaged or not raw.
+    """
+    return RunTraces.of(run.name, {name: _as_answered(trace, run) for name, trace in read_raw_traces(run).items()})
+
+
+def read_raw_traces(run: FinishedRun) -> dict[str, Trace]:
+    """Read all traces of a run as they lie there, with raw logits; raises as `read_traces`."""
+    traces = {path.stem: read_trace(path) for path in sorted((run.folder / "trace").glob("*.parquet"))}
+    expected = next(iter(traces.values())).metadata["traces"] if traces else []
+    missing = [name for name in expected if name not in traces]
+    if missing:
+        raise FileNotFoundError(
+            f"trace: {run.folder}/trace lacks {', '.join(f'{name}.parquet' for name in missing)}; "
+            "evaluate with fresh=true to make all of them anew, which needs the weights"
+        )
+    return {name: traces[name] for name in expected}
+
+
+def read_current(run: FinishedRun) -> RunTraces | None:
+    """Read a run's traces; None where one is missing or was made by other weights than those in the folder.
+
+    Raises:
+        FileNotFoundError: If one is missing and there are no weights to make it anew.
+        ValueError: If one is damaged, likewise.
+    """
+    try:
+        traces = read_traces(run)
+        found = {trace.metadata["fingerprint"] for trace in (*traces.splits.values(), *traces.all_off.values())}
+    except (FileNotFoundError, ValueError) as error:
+        if not run.has_weights:
+            raise
+        log.info("traces are made anew: %s", error)
+        return None
+    return None if run.has_weights and found != {run.fingerprint()} else traces
+
+
+def need_current(run: FinishedRun, argument: str) -> RunTraces:
+    """Read another run's traces, which must be those of its weights.
+
+    Raises:
+        ValueError: If they are not; the message names the argument and the command that makes them.
+    """
+    traces = read_current(run)
+    if traces is None:
+        raise ValueError(
+            f"{argument}: the traces of {run.folder} are missing or of other weights; make them first with "
+            f"`python evaluate.py run={run.folder} stages=[quality]`"
+        )
+    return traces
+
+
+def with_heads_temperatures(config: Mapping[str, Any], temperatures: Sequence[float] | None) -> dict[str, Any]:
+    """Return a model's configuration with other temperatures of its heads; None leaves the key out."""
+    heads = {key: value for key, value in config["heads"].items() if key != "temperatures"}
+    return {**config, "heads": heads if temperatures is None else heads | {"temperatures": list(temperatures)}}
+
+
+def _as_answered(trace: Trace, run: FinishedRun) -> Trace:
+    own = run.model_config() if run.has_weights else trace.config
+    temperatures = own["heads"].get("temperatures")
+    raw = trace.metadata
+    answered = {
+        "config": with_heads_temperatures(trace.config, temperatures),
+        "fingerprint": with_temperatures(raw["fingerprint"], temperatures),
+    }
+    divided = trace.divided(temperatures)
+    return dataclasses.replace(divided, metadata=raw | answered, undivided=divided.undivided)
