@@ -51,7 +51,7 @@ ablation: install ## The ablation's tables and figures: make ablation TASK=sst2
 	$(BIN)/python train.py -m experiment=ablation task=$(TASK)
 
 benchmark: install ## Measure the standard suite on this machine: about half an hour on 2 cores
-	$(BIN)/python benchmark.py
+	$(BIN)/eat benchmark
 
 clean: ## Remove caches and builds; runs and .venv stay
 	rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

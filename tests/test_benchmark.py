@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-import benchmark
 from eat.benchmark.contenders import ALL_OFF, ONNX_FP32, ONNX_INT8, PADDED
 from eat.benchmark.engines import onnx
 from eat.benchmark.memory import Peak, measure_peak
-from eat.suite import SuiteSettings, memory, run, workbench
+from eat.cli import benchmark
+from eat.cli.compose import CONF
+from eat.suite import memory, run, workbench
 from eat.suite.records import read_part
 from eat.suite.settings import PART_NAMES
 
-CONF = Path(benchmark.__file__).parent / "conf"
 TINY = (
     *("shapes=[tiny]", "heavy_shapes=[tiny]", "threads=[1]", "device=cpu"),
     *("seconds=0.01", "curve_seconds=0.01", "rounds=2", "warmup=1", "examples=8", "training_steps=1"),
@@ -27,8 +27,8 @@ TINY = (
 
 def run_script(*overrides: str) -> Any:
     """Compose as the command line does and call the script's function without Hydra's wrapper."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return benchmark.main.__wrapped__(compose("suite", overrides=list(overrides)))
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return benchmark.main.__wrapped__(compose("benchmark", overrides=list(overrides)))
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -49,14 +49,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Measure every part once, tiny."""
     folder: Path = run_script(*TINY, f"folder={tmp_path_factory.mktemp('suite')}")
     return folder
-
-
-def test_defaults_are_those_of_the_settings() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = benchmark.plain(compose("suite"))
-    settings = SuiteSettings(**{key: value for key, value in config.items() if key not in ("folder", "fresh")})
-    assert settings.measured_values() == SuiteSettings().measured_values()
-    assert settings.chosen_parts == SuiteSettings().chosen_parts == PART_NAMES
 
 
 @pytest.mark.parametrize("part", PART_NAMES)

@@ -12,19 +12,22 @@ from lightning.pytorch.loggers import Logger
 from transformers import BertTokenizer
 
 from eat.attention import build_attention
-from eat.benchmark.run import BenchmarkSettings
+from eat.benchmark.settings import BenchmarkSettings
+from eat.cli import settings
+from eat.cli.compose import plain
 from eat.exits import EXITS, build_exit
 from eat.pruners import PRUNERS, build_pruner
-from eat.runs.folder import run_name, training_overrides
+from eat.runs.naming import run_name, training_overrides
 from eat.suite import SuiteSettings
 from eat.suite.settings import PART_NAMES
 from eat.tasks import TASKS, build_task
-from eat.training.backbones import TinyBackbone, TrainingBackbone, build_classifier
+from eat.training.backbones import TrainingBackbone
 from eat.training.objectives import OBJECTIVES, build_objective
 from eat.training.schedule import PruningSchedule
-from train import plain
+from tests.training.made import make_tiny_backbone
 
 CONF = Path(__file__).parents[1] / "conf"
+settings.register()
 TOKENIZER = BertTokenizer(vocab={word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])})
 
 
@@ -110,11 +113,12 @@ def test_logger(option, tmp_path, monkeypatch):
 
 
 def test_suite():
-    config = plain(composed(name="suite"))
-    settings = SuiteSettings(**{key: value for key, value in config.items() if key not in ("folder", "fresh")})
-    assert settings.chosen_parts == PART_NAMES
+    config = plain(composed(name="benchmark"))
+    suite = SuiteSettings(**{key: value for key, value in config.items() if key not in ("folder", "fresh")})
+    assert suite.measured_values() == SuiteSettings().measured_values()
+    assert suite.chosen_parts == PART_NAMES
     with pytest.raises(HydraException, match="secnods"):
-        composed("secnods=3", name="suite")
+        composed("secnods=3", name="benchmark")
 
 
 @pytest.mark.parametrize("option", options("callbacks"))
@@ -138,9 +142,8 @@ def test_experiment(name):
     config = composed(f"experiment={name}", *overrides)
     assert config.experiment == name
     task = build_task(plain(config.task))
-    six_layers = TinyBackbone(dim=16, num_layers=config.backbone.num_layers or 6, intermediate_size=16)
-    model = build_classifier(
-        six_layers,
+    six_layers = make_tiny_backbone(dim=16, num_layers=config.backbone.num_layers or 6, intermediate_size=16)
+    model = six_layers.build(
         TOKENIZER,
         task,
         attention=plain(config.attention),
@@ -157,7 +160,7 @@ def test_experiment(name):
     assert run_name(plain(config)).startswith(config.backbone.name)
 
 
-@pytest.mark.parametrize("option", options("benchmark"))
+@pytest.mark.parametrize("option", ["default", *options("benchmark")])
 def test_benchmark(option):
     alone = plain(composed(f"benchmark={option}", "run=x", name="evaluate").benchmark)
     BenchmarkSettings(**alone)
@@ -210,6 +213,19 @@ def test_what_is_misspelt_fails_at_once(override, message):
     with pytest.raises(HydraException) as caught:
         composed(override)
     assert message in str(caught.value) + str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("override", ["plan.bach_size=8", "certify.maxdrop=0.01", "benchmark.round=3", "exit.tau=1"])
+def test_misspelt_settings_of_an_evaluation_fail_at_once(override):
+    with pytest.raises(HydraException, match=override.partition("=")[0].partition(".")[2]):
+        composed("run=x", override, name="evaluate")
+
+
+@pytest.mark.parametrize("command", settings.EXPLAINED)
+def test_help_explains_every_setting(command):
+    lines = [line for prefix, part in settings.EXPLAINED[command].items() for line in settings.explain(prefix, part)]
+    assert lines
+    assert not [line for line in lines if line.endswith((": ", "):"))]
 
 
 def test_a_foreign_key_in_a_part_is_named_with_what_was_possible():

@@ -1,6 +1,5 @@
 """The script: what is typed reaches the evaluation."""
 
-import dataclasses
 import inspect
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,18 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf.errors import MissingMandatoryValue
 
-import evaluate
 from eat.benchmark.latency.plan import PlanSettings
-from eat.benchmark.run import BenchmarkSettings
-from eat.evaluation import evaluate_run
-from eat.evaluation.calibration import CalibrationSettings
-from eat.evaluation.certify.certificate import CertifySettings
+from eat.benchmark.settings import BenchmarkSettings
+from eat.cli import evaluate
+from eat.cli.compose import CONF
+from eat.evaluation import Report, evaluate_run
+from eat.evaluation.stages import ON_REQUEST
 from tests.made.runs import write_run
-
-CONF = Path(evaluate.__file__).parent / "conf"
 
 
 def run_script(*overrides: str) -> Any:
     """Compose as the command line does and call the script's function without Hydra's wrapper."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(CONF, version_base="1.3"):
         return evaluate.main.__wrapped__(compose("evaluate", overrides=list(overrides)))
 
 
@@ -31,27 +28,31 @@ def run_script(*overrides: str) -> Any:
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Catch what the script asks for."""
     caught: dict[str, Any] = {}
-    monkeypatch.setattr(evaluate, "evaluate_run", lambda run, **options: caught.update(options, run=run))
+
+    def catch(run: str, **options: Any) -> Report:
+        caught.update(options, run=run)
+        return Report(Path(), [], "")
+
+    monkeypatch.setattr(evaluate, "evaluate_run", catch)
     return caught
 
 
-def test_defaults_are_those_of_the_function(asked: dict[str, Any]) -> None:
+def test_what_is_not_said_is_not_asked_for(asked: dict[str, Any]) -> None:
     run_script("run=runs/sst2/x")
-    benchmark = asked.pop("benchmark")
-    assert BenchmarkSettings(**benchmark) == BenchmarkSettings(
-        batch_sizes=[1, 32], threads=[], thresholds=[0.8, 0.85, 0.9, 0.95], shortcut_runs=[]
-    )
-    planning = asked.pop("plan")
-    assert PlanSettings(**planning | {"speedup": 2}) == PlanSettings(speedup=2)
-    assert planning["latency_ms"] is planning["speedup"] is None
-    certifying = asked.pop("certify")
-    assert CertifySettings(**certifying | {"max_drop": 0.01}) == CertifySettings(max_drop=0.01, criteria=[], runs=[])
-    assert certifying["max_drop"] is None
-    assert asked.pop("calibrate") == dict.fromkeys(field.name for field in dataclasses.fields(CalibrationSettings))
-    assert asked.pop("run") == "runs/sst2/x"
-    assert set(asked.pop("exit").values()) == set(asked.pop("pruner").values()) == {None}
+    assert asked["run"] == "runs/sst2/x"
+    assert set(asked["exit"].values()) == set(asked["pruner"].values()) == {None}
+    for stage, settings in ON_REQUEST.items():
+        assert {asked[stage][name] for name in settings} == {None}
     parameters = inspect.signature(evaluate_run).parameters
-    assert asked == {key: parameters[key].default for key in asked}
+    plain = {key: value for key, value in asked.items() if not isinstance(value, dict) and key != "run"}
+    assert plain == {key: parameters[key].default for key in plain}
+
+
+def test_what_is_said_reaches_the_settings(asked: dict[str, Any]) -> None:
+    run_script("run=x", "plan.batch_size=8", "plan.speedup=2", "calibrate.apply=false", "benchmark.rounds=3")
+    assert PlanSettings(**asked["plan"]) == PlanSettings(batch_size=8, speedup=2)
+    assert asked["calibrate"] == {"apply": False, "max_ece": None}
+    assert BenchmarkSettings(**asked["benchmark"]).rounds == 3
 
 
 @pytest.mark.parametrize(

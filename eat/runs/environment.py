@@ -41,13 +41,9 @@ def describe_environment(*, seed: int, data: str, device: str) -> dict[str, Any]
 
 
 def write_environment(path: Path, *, seed: int, data: str, device: str) -> None:
-    """Write ``environment.json``; a resumption in another environment is added under ``resumed``, not hidden.
+    """Write ``environment.json``, with the facts of ``describe_environment``.
 
-    Args:
-        path: The file.
-        seed: See ``describe_environment``.
-        data: See ``describe_environment``.
-        device: See ``describe_environment``.
+    A resumption in another environment is added under ``resumed``, not hidden.
     """
     current = describe_environment(seed=seed, data=data, device=device)
     if path.is_file():

@@ -1,7 +1,5 @@
-"""Run folders: where a training's files go, whether it is finished, and that nobody else writes there."""
+"""A training's run folder: what lies where, whether it is finished, and a lock against a second training there."""
 
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -11,74 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eat.files import write_text
+from eat.runs.naming import SESSION, override_key, run_name, training_overrides
 
 log = logging.getLogger(__name__)
-
-# What is about this session on this machine, and no part of what a run is.
-SESSION = ("paths", "resume", "fresh", "evaluation")
-
-# What may change without making it another training: dotted paths, each with everything below it.
-NOT_TRAINING = (
-    *SESSION,
-    "benchmark",  # typed as benchmark@evaluation.benchmark=paper, composed below `evaluation`
-    "exit",
-    "logger",
-    "experiment",
-    "data.root",
-    "data.cache_dir",
-    "data.num_workers",
-    "data.eval_batch_size",
-    "callbacks.checkpoints",
-    "callbacks.progress",
-    "trainer.log_every_n_steps",
-    "trainer.threads",
-)
-
-
-def fingerprint(config: Mapping[str, Any]) -> str:
-    """Return 8 hex digits that name a training: the same for the same resolved training configuration.
-
-    Args:
-        config: The resolved configuration; what does not change the trained weights is left out (``NOT_TRAINING``).
-    """
-    kept = _without(config, (*NOT_TRAINING, "retrofit"))  # whose value is counted as `backbone.classifier`
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def run_name(config: Mapping[str, Any]) -> str:
-    """Return a run's folder name: what a reader wants to know first, then the fingerprint of everything.
-
-    Args:
-        config: The resolved configuration.
-    """
-    attention, pruner = config["attention"], config["pruner"]
-    parts = [
-        config["backbone"]["name"],
-        f"{attention['name']}{attention.get('window', '')}",
-        "unpruned" if pruner["name"] == "none" else pruner["name"],
-        *_unusual_heads(config),
-        config["budget"]["name"],
-        f"seed{config['seed']}",
-        fingerprint(config),
-    ]
-    return "-".join(parts)
-
-
-def training_overrides(overrides: Sequence[str]) -> list[str]:
-    """Return those command-line overrides that would make it another training.
-
-    Args:
-        overrides: As typed: ``optimizer.lr=1e-4``, ``+exit.threshold=0.8``, ``task=rte``.
-    """
-    return [override for override in overrides if not _is_below(override_key(override), NOT_TRAINING)]
-
-
-def override_key(override: str) -> str:
-    """Return the dotted key, or the group, that an override is about."""
-    return override.lstrip("+~").partition("=")[0].partition("@")[0].replace("/", ".")
 
 
 class RunFolder:
@@ -145,20 +82,17 @@ class RunFolder:
             RuntimeError: If another process trains here.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", blocking=False)
         try:
-            import fcntl
-        except ImportError:  # Windows: nothing guards two trainings against each other there
-            yield
-            return
-        descriptor = os.open(self.path, os.O_RDONLY)  # the folder is its own lock: no file is left behind
+            lock.acquire()
+        except Timeout as error:
+            raise RuntimeError(f"another process is training in {self.path}; wait for it or stop it") from error
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RuntimeError(f"another process is training in {self.path}; wait for it or stop it") from error
             yield
         finally:
-            os.close(descriptor)
+            if os.name == "posix":  # still held: whoever opened it meanwhile sees that it is gone; Windows removes it
+                Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
 
 def choose_run(config: Mapping[str, Any]) -> RunFolder:
@@ -204,25 +138,3 @@ def continued_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dic
     typed = {override_key(override).partition(".")[0] for override in overrides}
     session = {key: config[key] for key in SESSION}
     return saved | session | {key: config[key] for key in ("exit", "logger") if key in typed}
-
-
-def _unusual_heads(config: Mapping[str, Any]) -> list[str]:
-    """Return how heads learn and what they read, but for the joint objective and the backbone's own pooling."""
-    objective, pooling = config["objective"], config["head_pooling"]
-    parts = [objective["name"]] if objective["name"] != "joint" else []
-    parts += ["self_distill"] if objective.get("self_weight") else []
-    parts += ["distill"] if objective.get("teacher") else []
-    return parts + ([pooling] if pooling != config["backbone"]["head_pooling"] else [])
-
-
-def _without(config: Mapping[str, Any], paths: Sequence[str], prefix: str = "") -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for key, value in config.items():
-        path = f"{prefix}{key}"
-        if not _is_below(path, paths):
-            kept[str(key)] = _without(value, paths, f"{path}.") if isinstance(value, Mapping) else value
-    return kept
-
-
-def _is_below(path: str, paths: Sequence[str]) -> bool:
-    return any(path == other or path.startswith(f"{other}.") for other in paths)

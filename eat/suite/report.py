@@ -21,7 +21,7 @@ of SST-2's validation split and of IMDB's test reviews."""
 _READING = """Medians of paired ratios with bootstrap 95 % intervals. *Work allows* is the speed-up there would be if
 time fell exactly as the executed FLOPs do."""
 _MORE = """Cost over length and batch size: `curves.csv`, `curves.png`. All numbers are in the CSV files; this page and
-the figures are drawn from them, again with `python benchmark.py parts=[]`."""
+the figures are drawn from them, again with `eat benchmark parts=[]`."""
 
 
 def write_suite_report(folder: Path) -> str:

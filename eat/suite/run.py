@@ -24,7 +24,7 @@ from eat.suite.pool import pool
 from eat.suite.records import Row, is_current, read_part, write_part
 from eat.suite.report import write_suite_report
 from eat.suite.settings import SuiteSettings
-from eat.suite.training import TrainingContenders, training_rows
+from eat.suite.training import training_rows
 from eat.suite.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,6 @@ def run_suite(
     *,
     folder: str | Path,
     environment: Mapping[str, Any],
-    training: TrainingContenders,
     fresh: bool = False,
 ) -> Path:
     """Measure, record and draw.
@@ -60,7 +59,6 @@ def run_suite(
         settings: What is measured, and how long.
         folder: Of all machines' results; this machine gets a folder in it.
         environment: What the numbers depend on besides: versions, hardware (``cpu``), ``commit``.
-        training: Builds the contenders of the part about training.
         fresh: Measure parts again that are recorded.
 
     Returns:
@@ -80,7 +78,7 @@ def run_suite(
             log.info("%s: recorded already; fresh=true measures it again", part)
             continue
         began = time.monotonic()
-        rows = [{"part": part, **_where(settings), **row, **stamp} for row in _measure(part, settings, training)]
+        rows = [{"part": part, **_where(settings), **row, **stamp} for row in _measure(part, settings)]
         write_part(path, rows)
         write_text(place / ENVIRONMENT, json.dumps(facts, indent=1) + "\n")
         log.info("%s: measured in %.1f minutes", part, (time.monotonic() - began) / 60)
@@ -89,20 +87,18 @@ def run_suite(
     return place
 
 
-def _measure(part: str, settings: SuiteSettings, training: TrainingContenders) -> Iterator[Row]:
+def _measure(part: str, settings: SuiteSettings) -> Iterator[Row]:
     """Measure one part in every precision and shape."""
     for dtype in settings.dtypes:
         for shape in settings.heavy_shapes if part in HEAVY else settings.shapes:
             facts = {"shape": shape, "dtype": str(dtype).removeprefix("torch.")}
-            for row in _rows(part, shape, dtype, settings, training):
+            for row in _rows(part, shape, dtype, settings):
                 yield facts | row
 
 
-def _rows(
-    part: str, shape: str, dtype: torch.dtype, settings: SuiteSettings, training: TrainingContenders
-) -> Iterator[Row]:
+def _rows(part: str, shape: str, dtype: torch.dtype, settings: SuiteSettings) -> Iterator[Row]:
     if part == "training":
-        yield from training_rows(shape, dtype, settings, training)
+        yield from training_rows(shape, dtype, settings)
         return
     with tempfile.TemporaryDirectory(prefix="eat-suite-") as folder:
         bench = Workbench(shape, dtype, settings, Path(folder))

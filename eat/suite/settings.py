@@ -20,8 +20,9 @@ class SuiteSettings:
     """How much is measured.
 
     Attributes:
-        parts: Out of `PART_NAMES`; None for all, none of them to draw the tables and figures anew.
-        shapes: Out of `SHAPES`.
+        parts: Some of serving, pruning, depth, windowed, curves, memory, training, pool; None for all, [] to draw the
+            tables and figures anew.
+        shapes: Some of `SHAPES`: minilm, bert_base, or tiny, to see that it runs.
         threads: Threads inside operators, one measurement each; None for 1 and all cores.
         seconds: About so long each comparison may take; a slow one is measured on fewer examples, in fewer rounds.
         rounds: How often all contenders of a comparison answer everything.

@@ -1,12 +1,9 @@
-"""The part about training speed. The trainers come from outside: evaluation and training are one layer."""
+"""The part about training speed."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Int
-from transformers import PreTrainedConfig
 
 from eat.benchmark.clock import num_threads, summarise
 from eat.suite.compare import Budget
@@ -14,36 +11,19 @@ from eat.suite.inputs import real_lengths
 from eat.suite.records import Row
 from eat.suite.settings import SuiteSettings
 from eat.suite.shapes import shape_config
+from eat.training.throughput import training_contenders
 
 BATCH_SIZE = 32
 
 
-@runtime_checkable
-class TrainingContenders(Protocol):
-    """Builds what trains: name -> a call that trains for one epoch and returns its seconds; the baseline first."""
-
-    def __call__(
-        self,
-        config: PreTrainedConfig,
-        lengths: Int[np.ndarray, " examples"],
-        *,
-        batch_size: int,
-        bf16: bool,
-        device: torch.device,
-        seed: int,
-    ) -> Mapping[str, Callable[[], float]]:
-        """Build them for one shape of encoder and these lengths."""
-        ...
-
-
-def training_rows(shape: str, dtype: torch.dtype, settings: SuiteSettings, build: TrainingContenders) -> Iterator[Row]:
+def training_rows(shape: str, dtype: torch.dtype, settings: SuiteSettings) -> Iterator[Row]:
     """Measure training throughput in interleaved epochs over the same examples with SST-2's lengths."""
     lengths = np.resize(
         np.random.default_rng(settings.seed).permutation(real_lengths("sst2")), settings.training_steps * BATCH_SIZE
     )
     for threads in settings.thread_counts:
         with num_threads(threads):
-            epochs = build(
+            epochs = training_contenders(
                 shape_config(shape),
                 lengths,
                 batch_size=BATCH_SIZE,

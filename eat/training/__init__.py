@@ -1,1 +1,1 @@
-"""Training an adaptive encoder with Lightning: objective, schedules, module, checkpoints, run folders."""
+"""Train an adaptive encoder with Lightning: backbones, objectives, schedules, module, checkpoints."""

@@ -12,6 +12,7 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
+from eat.checks import whole_number
 from eat.files import replacing
 from eat.training.loggers import MetricsCsv
 from eat.training.module import AdaptiveModule
@@ -22,10 +23,10 @@ FOLDER, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints beside their place and moves them there in one step.
+    """Writes checkpoints atomically, beside their place.
 
-    Lightning's own writer goes through a temporary file too, but in the system's temporary folder, from which a move to
-    another file system is a copy that a kill can cut short; and it does not wait for the disk.
+    Lightning's own writer moves them from the system's temporary folder, which to another file system is a copy that a
+    kill can cut short; and it does not wait for the disk.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -37,11 +38,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with replacing(Path(path)) as partial, partial.open("wb") as handle:
             try:
                 torch.save(checkpoint, handle)
-            except RuntimeError as error:
-                # torch's archive writer wraps what the file said in an error of its own about positions.
-                if isinstance(error.__context__, OSError):
-                    raise error.__context__ from None
-                raise
+            except RuntimeError as error:  # torch's archive writer hides what the file said behind one about positions
+                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Read a checkpoint.
@@ -71,10 +69,8 @@ class RunCheckpoints(Checkpoint):
         every_n_steps: Optimiser steps between two writings of the last state.
     """
 
-    def __init__(self, every_n_steps: int = 200) -> None:
-        if every_n_steps < 1:
-            raise ValueError(f"callbacks.checkpoints.every_n_steps: expected at least 1, got {every_n_steps}")
-        self.every_n_steps = every_n_steps
+    def __init__(self, every_n_steps: int) -> None:
+        self.every_n_steps = whole_number("callbacks.checkpoints.every_n_steps", every_n_steps)
         self.best_score: float | None = None
         self.best_step: int | None = None
         self._saved_step = 0
@@ -125,12 +121,8 @@ class RunCheckpoints(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training must know of the best model."""
-        return {
-            "best_score": self.best_score,
-            "best_step": self.best_step,
-            "saved_step": self._saved_step,
-            "position": self._position,
-        }
+        best = {"best_score": self.best_score, "best_step": self.best_step}
+        return best | {"saved_step": self._saved_step, "position": self._position}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where ``state_dict`` left."""
@@ -160,7 +152,7 @@ class AnnealedEarlyStopping(EarlyStopping):
         min_delta: Least improvement that counts.
     """
 
-    def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
+    def __init__(self, patience: int, min_delta: float) -> None:
         # A correlation with constant predictions is not a number, and no reason to stop.
         super().__init__(
             "val/primary", min_delta, patience, mode="max", check_finite=False, check_on_train_epoch_end=False

@@ -1,8 +1,7 @@
-"""What frozen weights make of a data set, computed once: pooled rows at every early head, and the final answer."""
+"""Features of frozen weights, computed once and cached: what every early head reads, and the final logits."""
 
 import hashlib
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +21,8 @@ from eat.models.fingerprint import config_facts, encode
 
 log = logging.getLogger(__name__)
 
-# Examples in a file: what a kill can cost.
-CHUNK = 1024
-# Least seconds between two lines about progress.
-SAY_EVERY = 20.0
+CHUNK = 1024  # examples in a file: what a kill can cost
+SAY_EVERY = 20.0  # least seconds between two lines about progress
 
 
 def feature_type(model: AdaptiveForSequenceClassification) -> np.dtype:
@@ -34,13 +31,9 @@ def feature_type(model: AdaptiveForSequenceClassification) -> np.dtype:
     ``pooled`` (early heads, dim): what each early head reads; ``final_logits`` (classes,); ``tokens_kept``
     (depths + 1,), as in :class:`~eat.packed.AdaptiveOutput`.
     """
-    return np.dtype(
-        [
-            ("pooled", np.float32, (len(model.head_depths) - 1, model.backbone.dim)),
-            ("final_logits", np.float32, (model.config.num_outputs,)),
-            ("tokens_kept", np.int32, (model.num_layers + 1,)),
-        ]
-    )
+    pooled = ("pooled", np.float32, (len(model.head_depths) - 1, model.backbone.dim))
+    final_logits = ("final_logits", np.float32, (model.config.num_outputs,))
+    return np.dtype([pooled, final_logits, ("tokens_kept", np.int32, (model.num_layers + 1,))])
 
 
 def fingerprint(model: AdaptiveForSequenceClassification, splits: Sequence[TokenizedSplit]) -> str:
@@ -117,16 +110,6 @@ def cache_features(
     return CachedFeatures(chunks)
 
 
-def discard_features(folder: Path) -> None:
-    """Delete the features: nothing reads them once the heads are trained.
-
-    Args:
-        folder: The folder that ``features_folder`` was asked for.
-    """
-    for features in folder.glob("features-*"):
-        shutil.rmtree(features)
-
-
 @contextmanager
 def pooled_rows(model: AdaptiveForSequenceClassification) -> Iterator[list[Float[Tensor, "batch dim"]]]:
     """Collect, in the order of depths, what the heads of one forward pass read."""
@@ -147,7 +130,6 @@ def pooled_rows(model: AdaptiveForSequenceClassification) -> Iterator[list[Float
 def _compute(
     model: AdaptiveForSequenceClassification, split: TokenizedSplit, numbers: range, batch_size: int
 ) -> np.ndarray:
-    """Run the encoder over some examples in evaluation mode."""
     model.eval()
     records = np.empty(len(numbers), feature_type(model))
     collate, device = PackingCollator(split), next(model.parameters()).device
@@ -164,7 +146,6 @@ def _compute(
 
 
 def _read(path: Path, length: int, kind: np.dtype) -> np.ndarray | None:
-    """Map a file of features; None where there is none, or not of this kind."""
     if not path.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""What stands still while early heads learn on a finished encoder."""
+"""Freeze everything but the early heads."""
 
 from torch.optim import Optimizer
 
@@ -6,7 +6,7 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 
 
 def set_frozen(model: AdaptiveForSequenceClassification, optimizer: Optimizer, frozen: bool) -> None:
-    """Freeze embeddings, blocks and final head, or let them learn again; early heads always learn.
+    """Freeze embeddings, blocks and final head, or train them again; early heads are always trained.
 
     Frozen parts run without dropout, and their weights ask for no gradient: no graph is recorded through them, and an
     optimiser leaves them alone, weight decay included. Cheap where nothing changes, so that each step can say it.

@@ -1,5 +1,6 @@
-"""Early heads trained alone, on what frozen weights made of the data (two stages, as in DeeBERT, Xin et al. 2020)."""
+"""Train early heads alone, on the cached features of frozen weights (two stages, as in DeeBERT, Xin et al. 2020)."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ from eat.data.sampler import EpochBatchSampler, batches_in_order
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.modules.heads import Head
 from eat.packed import AdaptiveOutput
-from eat.training.features import CachedFeatures, cache_features, discard_features, fingerprint
+from eat.training.features import CachedFeatures, cache_features, fingerprint
 from eat.training.module import AdaptiveModule
 from eat.training.objectives import Objective
 
@@ -126,9 +127,10 @@ class FeatureDataModule(LightningDataModule):
         self._position = (epoch, batches)
 
     def discard(self) -> None:
-        """Delete the cache."""
+        """Delete the cache: nothing reads it once the heads are trained."""
         self.features = {}
-        discard_features(self.folder)
+        for cache in self.folder.glob("features-*"):
+            shutil.rmtree(cache)
 
     def _loader(self, split: str, batches: Any) -> Loader:
         numbers = range(len(self.features[split]))

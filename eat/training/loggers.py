@@ -1,4 +1,4 @@
-"""Where the logged numbers go: a CSV file that outlives interruptions, and Weights & Biases where it is wanted."""
+"""Loggers: a CSV file that outlives interruptions, TensorBoard, and Weights & Biases."""
 
 import csv
 import io
@@ -83,7 +83,7 @@ def tensorboard_logger(folder: str | Path) -> TensorBoardLogger:
     return TensorBoardLogger(save_dir=folder, name="tensorboard", version="")
 
 
-def wandb_logger(folder: str | Path, project: str = "eat", name: str | None = None) -> WandbLogger:
+def wandb_logger(folder: str | Path, project: str, name: str | None) -> WandbLogger:
     """Build the Weights & Biases logger: online with a key, else offline, to be sent later by ``wandb sync``.
 
     Args:

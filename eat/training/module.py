@@ -1,4 +1,4 @@
-"""One training step, one validation step: the encoder's one loop under Lightning."""
+"""Training and validation steps of an adaptive classifier under Lightning."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -82,7 +82,7 @@ class AdaptiveModule(LightningModule):
         """True where a validation tells which weights are best: as soon as the final pruning ratio holds.
 
         Never in a training of stages, which keeps its last weights: before the last stage some heads are untrained, and
-        in it the final head, which is what validations compare, stands still.
+        in it the final head, which is what validations compare, is frozen.
         """
         if self.objective.restarts(self.total_steps):
             return False
@@ -104,7 +104,7 @@ class AdaptiveModule(LightningModule):
         self.model.train()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set what depends on the step alone: random state, pruning ratio, and what stands still."""
+        """Set what depends on the step alone: random state, pruning ratio, and what is frozen."""
         position = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
         torch.manual_seed(step_seed(self.seed, position, self.global_rank))
         self.model.set_pruning_scale(self.schedule.scale_at(self.global_step, self.steps_per_epoch))
@@ -161,7 +161,7 @@ class AdaptiveModule(LightningModule):
         self.model.set_pruning_scale(1.0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure every head on a packed batch; nobody exits."""
+        """Measure every head on a packed batch, without exits."""
         output, labels = self._forward(batch, self.model.head_depths), batch["labels"]
         assert output.all_logits is not None
         loss = joint_loss(output.all_logits[:, -1:], labels, [1.0])  # the same in all objectives

@@ -8,13 +8,7 @@ from torch.optim import AdamW
 _FUSED_DEVICES = ("cpu", "cuda")
 
 
-def adamw(
-    model: nn.Module,
-    lr: float = 2e-5,
-    weight_decay: float = 0.01,
-    betas: Sequence[float] = (0.9, 0.999),
-    eps: float = 1e-8,
-) -> AdamW:
+def adamw(model: nn.Module, lr: float, weight_decay: float, betas: Sequence[float], eps: float) -> AdamW:
     """Build AdamW over the trainable parameters; biases and norms are not decayed.
 
     Args:

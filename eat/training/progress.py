@@ -1,4 +1,4 @@
-"""Progress for eyes at a terminal and for log files."""
+"""Progress bars at a terminal, lines in log files."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ class ProgressLines(ProgressBar):
         every_s: Least seconds between two lines.
     """
 
-    def __init__(self, every_s: float = 20.0) -> None:
+    def __init__(self, every_s: float) -> None:
         super().__init__()
         self.every_s = every_s
         self._last_time = 0.0
@@ -39,7 +39,8 @@ class ProgressLines(ProgressBar):
         if now - self._last_time < self.every_s or self.every_s == float("inf"):
             return
         rate = (trainer.global_step - self._last_step) / (now - self._last_time)
-        values = " ".join(f"{name.removeprefix('train/')} {self._value(trainer, name)}" for name in _SHOWN)
+        measured = ((name.removeprefix("train/"), trainer.callback_metrics.get(name)) for name in _SHOWN)
+        values = " ".join(f"{name} {'-' if value is None else f'{float(value):.3f}'}" for name, value in measured)
         place = f"{_epoch(trainer)} batch {batch_idx + 1}/{trainer.num_training_batches}"
         print(f"{place} {values} ({rate:.1f} steps/s)", flush=True)
         self._last_time, self._last_step = now, trainer.global_step
@@ -50,18 +51,13 @@ class ProgressLines(ProgressBar):
         if self.every_s != float("inf"):
             print(f"{_epoch(trainer)} {' '.join(found)}", flush=True)
 
-    @staticmethod
-    def _value(trainer: Trainer, name: str) -> str:
-        value = trainer.callback_metrics.get(name)
-        return "-" if value is None else f"{float(value):.3f}"
-
 
 def _epoch(trainer: Trainer) -> str:
     return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
 
 
-def progress_bar(every_s: float = 20.0) -> ProgressBar:
-    """Build a bar where somebody watches, else lines.
+def progress_bar(every_s: float) -> ProgressBar:
+    """Build a bar for a terminal, else lines.
 
     Args:
         every_s: Least seconds between two lines.

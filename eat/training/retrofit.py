@@ -2,16 +2,16 @@
 
 import dataclasses
 import logging
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import LightningDataModule
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -19,16 +19,19 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from eat.backbones import BACKBONES
+from eat.data import TextDataModule
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.tasks import Task
-from eat.training.backbones import TextSource, TrainingBackbone
+from eat.tasks import TaskFacts
+from eat.training.backbones import TextSource
+from eat.training.fine_tuned import class_order, load_tokenizer, model_path
+from eat.training.heads import FeatureDataModule, HeadsModule
 
 log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassifierBackbone:
-    """A fine-tuned classifier and its tokenizer.
+    """A fine-tuned classifier with its tokenizer, whose frozen weights get early heads.
 
     Attributes:
         name: Short name, for folders and tables.
@@ -40,13 +43,11 @@ class ClassifierBackbone:
 
     name: str
     classifier: str | None
-    labels: Sequence[str] | None = None
-    max_length: int = 256
-    head_pooling: str = "mean"
+    labels: Sequence[str] | None
+    max_length: int
+    head_pooling: str
 
-    @property
-    def num_layers(self) -> None:
-        """All of them: the classifier's own head reads the last."""
+    module = HeadsModule
 
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
         """Load the classifier's tokenizer.
@@ -55,89 +56,87 @@ class ClassifierBackbone:
             ValueError: If there is none.
         """
         _read_config(self.path)  # says what is missing where there is no model at all
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.path)
-        except (OSError, ValueError) as error:
-            raise ValueError(_no_tokenizer(self.path)) from error
-        # From a folder without its files transformers makes a tokenizer that knows the special tokens alone.
-        if len(tokenizer) <= len(tokenizer.all_special_ids):
-            raise ValueError(_no_tokenizer(self.path))
-        return tokenizer
+        return load_tokenizer("retrofit", self.path)
 
-    def source(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-        """Return the classifier as Hugging Face's model."""
-        return load_classifier(self.path)[0]
+    def build(
+        self, tokenizer: PreTrainedTokenizerBase, task: TaskFacts, **options: Any
+    ) -> AdaptiveForSequenceClassification:
+        """Build the classifier with its own final head and random early ones; classes stand in the task's order.
+
+        Arguments are those of ``TrainingBackbone``; ``head_pooling`` and ``seed`` are those of the early heads.
+
+        Raises:
+            ValueError: If there is no classifier, it does not fit the task, the tokenizer or ``max_length``, or an
+                option is out of range.
+        """
+        theirs, reads = load_classifier(self.path)
+        order, names = class_order(
+            "retrofit",
+            self.path,
+            theirs.config.id2label or {},
+            task.label_names,
+            task=f"task {task.name}",
+            labels=self.labels,
+            remedy="; say which of the task's classes each of its outputs is, in its order: "
+            "backbone=classifier backbone.labels=[...]",
+        )
+        model = AdaptiveForSequenceClassification.from_backbone(
+            theirs,
+            num_labels=task.num_labels,
+            final_head_pooling=reads,
+            sep_token_id=tokenizer.sep_token_id,
+            id2label=dict(enumerate(names)) or None,
+            problem_type="regression" if task.kind == "regression" else None,
+            **options,
+        )
+        self._check_fit(model, tokenizer)
+        log.info(
+            "retrofit: thresholds and certificates stand on rows held out of %s's training part; they are worth as "
+            "much only if %s was not trained on these rows either",
+            task.name,
+            self.path,
+        )
+        if order != sorted(order):
+            log.info("retrofit: the classes of %s are put into the task's order: %s", self.path, names)
+            final = model.encoder.heads[str(model.num_layers)].get_submodule("out")
+            with torch.no_grad():
+                for parameter in final.parameters():
+                    parameter.copy_(parameter[order])
+        return model
+
+    @contextmanager
+    def batches(
+        self, data: TextDataModule, model: AdaptiveForSequenceClassification, folder: Path
+    ) -> Iterator[LightningDataModule]:
+        """Give the batches of cached features; the cache stays after an error, for the training to go on."""
+        features = FeatureDataModule(data, model, folder)
+        yield features
+        features.discard()
 
     @property
     def path(self) -> str:
         """What ``from_pretrained`` reads: of a run folder the ``model/`` in it."""
         if not self.classifier:
             raise ValueError("retrofit: expected the folder or hub name of a fine-tuned classifier, got nothing")
-        inner = Path(self.classifier) / "model"
-        return str(inner) if (inner / "config.json").is_file() else self.classifier
+        return model_path(self.classifier)
 
-
-def build_retrofit(
-    backbone: TrainingBackbone,
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    *,
-    attention: Mapping[str, Any],
-    pruner: Mapping[str, Any],
-    exit: Mapping[str, Any],
-    head_depths: Sequence[int] | str | None,
-    head_pooling: str,
-    seed: int,
-) -> AdaptiveForSequenceClassification:
-    """Build the classifier with its own final head and random early ones; classes stand in the task's order.
-
-    Args:
-        backbone: A ``ClassifierBackbone``.
-        tokenizer: The classifier's.
-        task: Gives the classes.
-        attention: Spec of the attention.
-        pruner: Spec of the pruner.
-        exit: Spec of the exit criterion.
-        head_depths: Depths of the early heads, or "all".
-        head_pooling: What the early heads read: "cls" or "mean".
-        seed: Seed of the early heads' weights.
-
-    Raises:
-        ValueError: If there is no classifier, it does not fit the task, the tokenizer or ``max_length``, or an option
-            is out of range.
-    """
-    if not isinstance(backbone, ClassifierBackbone):
-        raise ValueError(f"backbone: retrofit= brings the encoder itself, so leave backbone={backbone.name} out")
-    theirs, reads = load_classifier(backbone.path)
-    order, names = class_order(theirs.config, task, backbone)
-    model = AdaptiveForSequenceClassification.from_backbone(
-        theirs,
-        num_labels=task.num_labels,
-        attention=attention,
-        pruner=pruner,
-        exit=exit,
-        head_depths=head_depths,
-        head_pooling=head_pooling,
-        final_head_pooling=reads,
-        sep_token_id=tokenizer.sep_token_id,
-        id2label=dict(enumerate(names)) or None,
-        problem_type="regression" if task.kind == "regression" else None,
-        seed=seed,
-    )
-    _check_fit(model, tokenizer, backbone)
-    log.info(
-        "retrofit: thresholds and certificates stand on rows held out of %s's training part; they are worth as much "
-        "only if %s was not trained on these rows either",
-        task.name,
-        backbone.path,
-    )
-    if order != list(range(task.num_labels)):
-        log.info("retrofit: the classes of %s are put into the task's order: %s", backbone.path, names)
-        final = model.encoder.heads[str(model.num_layers)].get_submodule("out")
-        with torch.no_grad():
-            for parameter in final.parameters():
-                parameter.copy_(parameter[order])
-    return model
+    def _check_fit(self, model: AdaptiveForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
+        shape = model.backbone
+        if len(model.head_depths) < 2:
+            raise ValueError(
+                f"head_depths: expected 'all' or depths below the last ({shape.num_layers}), where early heads are to "
+                "be trained; got none"
+            )
+        if self.max_length > shape.max_length:
+            raise ValueError(
+                f"data.max_length: expected at most {shape.max_length} tokens, the longest input of {self.path}, "
+                f"got {self.max_length}"
+            )
+        if len(tokenizer) > shape.vocab_size:
+            raise ValueError(
+                f"retrofit: {self.path} has a tokenizer of {len(tokenizer)} tokens and a model of {shape.vocab_size}; "
+                "save there the tokenizer that it was trained with"
+            )
 
 
 def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
@@ -175,67 +174,6 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
     return model, "cls"
 
 
-def class_order(config: PreTrainedConfig, task: Task, backbone: ClassifierBackbone) -> tuple[list[int], list[str]]:
-    """Return where each of the task's classes stands among the classifier's outputs, and its name in the saved model.
-
-    A classifier that names its classes as the task does, in whatever order and case, keeps its names. One with Hugging
-    Face's LABEL_0, LABEL_1, ... is taken to have the task's order, and gets the task's names.
-
-    Args:
-        config: The classifier's.
-        task: Gives the classes.
-        backbone: Its ``labels``, where given, say what the outputs are.
-
-    Raises:
-        ValueError: If the number of outputs or the names do not match.
-    """
-    theirs = [str(name) for _, name in sorted((config.id2label or {}).items())]
-    if len(theirs) != task.num_labels:
-        raise ValueError(
-            f"retrofit: expected {task.num_labels} outputs, as task {task.name} has, {backbone.path} has {len(theirs)}"
-        )
-    ours = list(task.label_names)
-    if not ours:  # a score, which needs no name
-        return [0], []
-    if backbone.labels is not None:
-        if sorted(backbone.labels) != sorted(ours):
-            raise ValueError(f"backbone.labels: expected each of {ours} once, got {list(backbone.labels)}")
-        return [list(backbone.labels).index(name) for name in ours], ours
-    if all(re.fullmatch(r"LABEL_\d+", name) for name in theirs):
-        log.warning("retrofit: %s does not name its classes; they are taken in the order %s", backbone.path, ours)
-        return list(range(len(ours))), ours
-    places = {name.casefold(): index for index, name in enumerate(theirs)}
-    if sorted(places) != sorted(name.casefold() for name in ours):
-        raise ValueError(
-            f"retrofit: expected the classes {ours} of task {task.name}, {backbone.path} has {theirs}; "
-            "say which of the task's classes each of its outputs is, in its order: "
-            "backbone=classifier backbone.labels=[...]"
-        )
-    order = [places[name.casefold()] for name in ours]
-    return order, [theirs[index] for index in order]
-
-
-def _check_fit(
-    model: AdaptiveForSequenceClassification, tokenizer: PreTrainedTokenizerBase, backbone: ClassifierBackbone
-) -> None:
-    shape = model.backbone
-    if len(model.head_depths) < 2:
-        raise ValueError(
-            f"head_depths: expected 'all' or depths below the last ({shape.num_layers}), where early heads are to be "
-            "trained; got none"
-        )
-    if backbone.max_length > shape.max_length:
-        raise ValueError(
-            f"data.max_length: expected at most {shape.max_length} tokens, the longest input of {backbone.path}, "
-            f"got {backbone.max_length}"
-        )
-    if len(tokenizer) > shape.vocab_size:
-        raise ValueError(
-            f"retrofit: {backbone.path} has a tokenizer of {len(tokenizer)} tokens and a model of {shape.vocab_size}; "
-            "save there the tokenizer that it was trained with"
-        )
-
-
 def _read_config(path: str) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(path)
@@ -244,7 +182,3 @@ def _read_config(path: str) -> PreTrainedConfig:
             f"retrofit: expected the folder or hub name of a fine-tuned classifier, or the folder of a finished run, "
             f"got {path!r}, which cannot be read: {str(error).splitlines()[0]}"
         ) from error
-
-
-def _no_tokenizer(path: str) -> str:
-    return f"retrofit: no tokenizer in {path}; save it there beside the weights (tokenizer.save_pretrained)"

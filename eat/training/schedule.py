@@ -1,4 +1,4 @@
-"""What changes with the step: the pruning ratio's scale and the learning rate, pure functions of the global step."""
+"""Schedules of the pruning ratio and of the learning rate: pure functions of the global step."""
 
 import bisect
 import dataclasses
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from eat.checks import number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,13 +21,12 @@ class PruningSchedule:
         anneal_epochs: Epochs over which the ratio grows from 0 to its final value; 0 jumps there.
     """
 
-    warmup_epochs: float = 1.0
-    anneal_epochs: float = 2.0
+    warmup_epochs: float
+    anneal_epochs: float
 
     def __post_init__(self) -> None:
         for name in ("warmup_epochs", "anneal_epochs"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: expected a number of epochs of at least 0, got {getattr(self, name)}")
+            number(name, getattr(self, name), at_least=0)
 
     @property
     def epochs(self) -> float:
@@ -41,9 +42,7 @@ class PruningSchedule:
         Raises:
             ValueError: If ``epochs`` is not above 0.
         """
-        if not epochs > 0:
-            raise ValueError(f"epochs: expected a training longer than 0 epochs, got {epochs}")
-        if epochs >= self.epochs:
+        if number("epochs", epochs, above=0) >= self.epochs:
             return self
         part = epochs / self.epochs
         return PruningSchedule(self.warmup_epochs * part, self.anneal_epochs * part)
@@ -67,7 +66,7 @@ class PruningSchedule:
 
 
 def linear_warmup_decay(
-    optimizer: Optimizer, total_steps: int, warmup_ratio: float = 0.06, restarts: Sequence[int] = ()
+    optimizer: Optimizer, total_steps: int, warmup_ratio: float, restarts: Sequence[int] = ()
 ) -> LambdaLR:
     """Raise the learning rate linearly from 0 to its value, then lower it linearly to 0 at the last step.
 
@@ -80,8 +79,7 @@ def linear_warmup_decay(
     Raises:
         ValueError: If the ratio lies outside [0, 1).
     """
-    if not 0 <= warmup_ratio < 1:
-        raise ValueError(f"warmup_ratio: expected a part of the training in [0, 1), got {warmup_ratio}")
+    number("warmup_ratio", warmup_ratio, at_least=0, below=1)
     starts, ends = (0, *restarts), (*restarts, total_steps)
 
     def factor(step: int) -> float:

@@ -1,8 +1,6 @@
 """A frozen, fine-tuned classifier whose logits the student learns from (EAT eq. 2)."""
 
 import inspect
-import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,11 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from eat.models.classifier import AdaptiveForSequenceClassification
-
-log = logging.getLogger(__name__)
+from eat.training.fine_tuned import class_order, load_tokenizer, model_path
 
 
 class Teacher:
@@ -49,10 +46,20 @@ class Teacher:
         Raises:
             ValueError: If there is no model, or vocabulary, labels or length do not fit; says which.
         """
-        path = _model_folder(Path(folder))
-        _check_tokenizer(path, tokenizer)
+        path = model_path(folder)
+        if not (Path(path) / "config.json").is_file():
+            raise ValueError(
+                "objective.teacher: expected the folder of a fine-tuned classifier (with config.json) or a finished "
+                f"run (with model/config.json), got {str(folder)!r}, which has neither"
+            )
+        theirs = load_tokenizer("objective.teacher", path)
+        if theirs.get_vocab() != tokenizer.get_vocab():
+            raise ValueError(
+                f"objective.teacher: {path} has another vocabulary ({len(theirs)} tokens) than the student "
+                f"({len(tokenizer)} tokens); teacher and student must share one tokenizer"
+            )
         model = AutoModelForSequenceClassification.from_pretrained(path)
-        order = _class_order(model.config, label_names, path)
+        order, _ = class_order("objective.teacher", path, model.config.id2label or {}, label_names)
         longest = getattr(model.config, "max_position_embeddings", None)
         if longest is not None and longest < max_length:
             raise ValueError(
@@ -61,7 +68,7 @@ class Teacher:
             )
         if isinstance(model, AdaptiveForSequenceClassification):
             model.set_exit(name="never")
-        return cls(model, order, tokenizer.pad_token_id or 0)
+        return cls(model, None if order == sorted(order) else order, tokenizer.pad_token_id or 0)
 
     @torch.no_grad()
     def __call__(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "batch classes"]:
@@ -80,44 +87,3 @@ class Teacher:
 
 def _pad(values: Int[Tensor, " tokens"], lengths: list[int], fill: int) -> Int[Tensor, "batch width"]:
     return pad_sequence(list(values.split(lengths)), batch_first=True, padding_value=fill)
-
-
-def _model_folder(folder: Path) -> Path:
-    for candidate in (folder / "model", folder):
-        if (candidate / "config.json").is_file():
-            return candidate
-    raise ValueError(
-        f"objective.teacher: expected the folder of a fine-tuned classifier (with config.json) or a finished run "
-        f"(with model/config.json), got {str(folder)!r}, which has neither"
-    )
-
-
-def _check_tokenizer(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    try:
-        theirs = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"objective.teacher: no tokenizer in {path}; save it there beside the weights") from error
-    if theirs.get_vocab() != tokenizer.get_vocab():
-        raise ValueError(
-            f"objective.teacher: {path} has another vocabulary ({len(theirs)} tokens) than the student "
-            f"({len(tokenizer)} tokens); teacher and student must share one tokenizer"
-        )
-
-
-def _class_order(config: object, label_names: Sequence[str], path: Path) -> list[int] | None:
-    """Return where each student class stands among the teacher's; None where the order is the same."""
-    id2label: Mapping[int, str] = getattr(config, "id2label", {})
-    theirs = [str(id2label[index]) for index in sorted(id2label)]
-    expected = len(label_names) or 1
-    if len(theirs) != expected:
-        raise ValueError(f"objective.teacher: expected {expected} outputs as the task has, {path} has {len(theirs)}")
-    if not label_names:
-        return None
-    if all(re.fullmatch(r"LABEL_\d+", name) for name in theirs):
-        log.warning("The teacher %s does not name its classes; they are taken in the order %s", path, list(label_names))
-        return None
-    places = {name.lower(): index for index, name in enumerate(theirs)}
-    if sorted(places) != sorted(name.lower() for name in label_names):
-        raise ValueError(f"objective.teacher: expected the classes {list(label_names)}, {path} has {theirs}")
-    order = [places[name.lower()] for name in label_names]
-    return None if order == list(range(expected)) else order

@@ -6,6 +6,7 @@ The Trainer takes part twice: with its own random batches, and with the batches 
 which are better grouped than its own would be on so few examples.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,7 +29,7 @@ from eat.data.sampler import EpochBatchSampler, epoch_batches
 from eat.data.tokenized import TokenizedSplit
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.training.module import AdaptiveModule
-from eat.training.objectives.joint import JointObjective
+from eat.training.objectives.depth_weighted import DepthWeightedObjective
 from eat.training.optimizer import adamw
 from eat.training.schedule import PruningSchedule, linear_warmup_decay
 from eat.training.trainer import build_trainer
@@ -38,6 +39,9 @@ TRAINER = "huggingface_trainer"
 
 Epoch = Callable[[], float]
 """Trains for one epoch and returns the seconds that it took."""
+
+LR, WEIGHT_DECAY, CLIP = 2e-5, 0.01, 1.0
+BETAS, EPS = (0.9, 0.999), 1e-8  # the Trainer's own
 
 
 def training_contenders(
@@ -69,46 +73,48 @@ def training_contenders(
     theirs, rows = model.to_hugging_face(), _rows(split)
     batches = epoch_batches(split.lengths, batch_size, seed=seed, epoch=0, group_by_length=True)
     grouped = [rows[number] for batch in batches for number in batch]
-    run_theirs = partial(_their_epoch, theirs, batch_size=batch_size, bf16=bf16, device=device, seed=seed)
+    how = _How(batch_size, bf16, device, seed)
     return {
-        TRAINER: partial(run_theirs, rows, sampling="random"),
-        f"{TRAINER}_grouped": partial(run_theirs, grouped, sampling="sequential"),
-        "eat": partial(_our_epoch, model, split, batch_size=batch_size, bf16=bf16, device=device, seed=seed),
+        TRAINER: partial(_their_epoch, theirs, rows, how=how, sampling="random"),
+        f"{TRAINER}_grouped": partial(_their_epoch, theirs, grouped, how=how, sampling="sequential"),
+        "eat": partial(_our_epoch, model, split, how=how),
     }
 
 
-def _our_epoch(
-    model: AdaptiveForSequenceClassification,
-    split: TokenizedSplit,
-    *,
-    batch_size: int,
-    bf16: bool,
-    device: torch.device,
-    seed: int,
-) -> float:
-    sampler = EpochBatchSampler(split.lengths, batch_size, seed=seed)
+@dataclasses.dataclass(frozen=True)
+class _How:
+    """What the contenders have in common."""
+
+    batch_size: int
+    bf16: bool
+    device: torch.device
+    seed: int
+
+
+def _our_epoch(model: AdaptiveForSequenceClassification, split: TokenizedSplit, *, how: _How) -> float:
     loader: DataLoader[Any] = DataLoader(
         range(len(split)),  # type: ignore[arg-type]  # the collator turns numbers into tokens
-        batch_sampler=sampler,
+        batch_sampler=EpochBatchSampler(split.lengths, how.batch_size, seed=how.seed),
         collate_fn=PackingCollator(split),
     )
     module = AdaptiveModule(
         model,
-        JointObjective(),
-        optimizer=adamw,
+        DepthWeightedObjective(),  # of one head, as here: the plain cross-entropy
+        optimizer=partial(adamw, lr=LR, weight_decay=WEIGHT_DECAY, betas=BETAS, eps=EPS),
         scheduler=partial(linear_warmup_decay, warmup_ratio=0.0),
-        schedule=PruningSchedule(),
+        schedule=PruningSchedule(0.0, 0.0),
         metrics=MetricCollection({"accuracy": MulticlassAccuracy(2, average="micro")}),
         primary="accuracy",
-        seed=seed,
+        seed=how.seed,
     )
-    clock = _LightningClock(device)
+    clock = _LightningClock(how.device)
     trainer = build_trainer(
-        accelerator=device.type,
-        precision="bf16-mixed" if bf16 else "32-true",
+        accelerator=how.device.type,
+        precision="bf16-mixed" if how.bf16 else "32-true",
+        threads=None,
         devices=1,
         max_epochs=1,
-        gradient_clip_val=1.0,
+        gradient_clip_val=CLIP,
         callbacks=[clock],
         logger=False,
         enable_checkpointing=False,
@@ -120,41 +126,35 @@ def _our_epoch(
     return clock.seconds
 
 
-def _their_epoch(
-    model: PreTrainedModel,
-    rows: list[dict[str, Any]],
-    *,
-    batch_size: int,
-    sampling: str,
-    bf16: bool,
-    device: torch.device,
-    seed: int,
-) -> float:
-    clock = _TrainerClock(device)
+def _their_epoch(model: PreTrainedModel, rows: list[dict[str, Any]], *, how: _How, sampling: str) -> float:
+    clock = _TrainerClock(how.device)
     with TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
             num_train_epochs=1,
-            per_device_train_batch_size=batch_size,
+            per_device_train_batch_size=how.batch_size,
             train_sampling_strategy=sampling,
-            learning_rate=2e-5,
-            weight_decay=0.01,
-            max_grad_norm=1.0,
+            learning_rate=LR,
+            weight_decay=WEIGHT_DECAY,
+            max_grad_norm=CLIP,
             optim="adamw_torch_fused",
-            bf16=bf16,
-            use_cpu=device.type == "cpu",
-            dataloader_pin_memory=device.type != "cpu",
+            bf16=how.bf16,
+            use_cpu=how.device.type == "cpu",
+            dataloader_pin_memory=how.device.type != "cpu",
             logging_strategy="no",
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            seed=seed,
+            seed=how.seed,
         )
+        # A tokenizer that knows how BERT pads; the collator asks nothing else of it.
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
         trainer = transformers.Trainer(
             model=model,
             args=arguments,
             train_dataset=rows,  # a list is a data set, and the fastest there is
-            data_collator=DataCollatorWithPadding(_tokenizer()),
+            data_collator=DataCollatorWithPadding(tokenizer),
             callbacks=[clock],
         )
         trainer.remove_callback(PrinterCallback)
@@ -169,10 +169,10 @@ class _Clock:
         self.device = device
         self.seconds = 0.0
 
-    def start(self) -> None:
+    def _start(self, *_: Any, **__: Any) -> None:
         self.seconds = -self._now()
 
-    def stop(self) -> None:
+    def _stop(self, *_: Any, **__: Any) -> None:
         self.seconds += self._now()
 
     def _now(self) -> float:
@@ -184,21 +184,13 @@ class _Clock:
 class _LightningClock(_Clock, lightning.Callback):
     """Times Lightning's epoch."""
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.start()
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.stop()
+    on_train_epoch_start, on_train_epoch_end = _Clock._start, _Clock._stop
 
 
 class _TrainerClock(_Clock, transformers.TrainerCallback):
     """Times the Hugging Face Trainer's epoch."""
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.start()
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.stop()
+    on_epoch_begin, on_epoch_end = _Clock._start, _Clock._stop
 
 
 def _random_split(lengths: Int[np.ndarray, " examples"], vocab_size: int, seed: int) -> TokenizedSplit:
@@ -215,18 +207,8 @@ def _random_split(lengths: Int[np.ndarray, " examples"], vocab_size: int, seed: 
 def _rows(split: TokenizedSplit) -> list[dict[str, Any]]:
     """Give the same examples as a tokenizer hands them to the Trainer."""
     assert split.labels is not None
-    spans = zip(split.offsets[:-1].tolist(), split.offsets[1:].tolist(), split.labels.tolist(), strict=True)
-    return [
-        {
-            "input_ids": split.input_ids[start:end].tolist(),
-            "token_type_ids": [0] * (end - start),
-            "attention_mask": [1] * (end - start),
-            "labels": label,
-        }
-        for start, end, label in spans
-    ]
-
-
-def _tokenizer() -> BertTokenizer:
-    """Return a tokenizer that knows how BERT pads; the collator asks nothing else of it."""
-    return BertTokenizer(vocab={word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])})
+    rows = []
+    for label, ids in zip(split.labels.tolist(), np.split(split.input_ids, split.offsets[1:-1]), strict=True):
+        row = {"input_ids": ids.tolist(), "token_type_ids": [0] * len(ids), "attention_mask": [1] * len(ids)}
+        rows.append(row | {"labels": label})
+    return rows

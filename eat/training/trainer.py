@@ -5,12 +5,11 @@ from typing import Any
 import torch
 from lightning import Trainer
 
+from eat.checks import whole_number
 from eat.training.checkpoints import AtomicCheckpointIO
 
 
-def build_trainer(
-    *, accelerator: str = "auto", precision: str = "auto", threads: int | None = None, **options: Any
-) -> Trainer:
+def build_trainer(*, accelerator: str, precision: str, threads: int | None, **options: Any) -> Trainer:
     """Build a trainer whose checkpoints are whole or not there.
 
     Args:
@@ -20,9 +19,7 @@ def build_trainer(
         options: Everything else that ``lightning.Trainer`` takes.
     """
     if threads is not None:
-        if isinstance(threads, bool) or threads < 1:
-            raise ValueError(f"trainer.threads: expected an integer of 1 or more, or null, got {threads!r}")
-        torch.set_num_threads(threads)
+        torch.set_num_threads(whole_number("trainer.threads", threads))
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eat.training.objectives import OBJECTIVES, build_objective
+from tests.training.made import read_conf
 from tests.training.test_teacher import make_tokenizer
 
 every_objective = pytest.mark.parametrize("name", sorted(OBJECTIVES))
@@ -14,7 +15,7 @@ TARGETS = {True: torch.tensor([0.5, 1.0, 2.0, 0.0]), False: torch.tensor([0, 1, 
 
 def build(name, regression=False, **arguments):
     label_names = () if regression else ("a", "b", "c")
-    spec = {"name": name, **arguments}
+    spec = (read_conf(f"objective/{name}") if name in OBJECTIVES else {"name": name}) | arguments
     return build_objective(spec, tokenizer=make_tokenizer(), label_names=label_names, max_length=8)
 
 

@@ -1,10 +1,9 @@
 """Run folders: names, states, locks."""
 
-import sys
-
 import pytest
 
-from eat.runs.folder import RunFolder, fingerprint, run_name, training_overrides
+from eat.runs.folder import RunFolder
+from eat.runs.naming import fingerprint, run_name, training_overrides
 
 CONFIG = {"seed": 0, "exit": {"name": "confidence"}, "data": {"root": "a", "batch_size": 32}, "logger": {}}
 
@@ -29,13 +28,13 @@ def test_setting_aside_loses_nothing(tmp_path):
     assert not run.path.exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
 def test_two_trainings_cannot_share_a_folder(tmp_path):
     run = RunFolder(tmp_path / "run")
     with run.locked(), pytest.raises(RuntimeError, match="another process is training in"), run.locked():
         pass
     with run.locked():
-        pass  # released with the block
+        assert [path.name for path in run.path.iterdir()] == [".lock"]
+    assert not list(run.path.iterdir()), "released with the block, and nothing is left"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,13 +13,12 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.training.checkpoints import LAST, AnnealedEarlyStopping, RunCheckpoints
+from eat.training.checkpoints import LAST
 from eat.training.loggers import MetricsCsv
 from eat.training.module import AdaptiveModule
-from eat.training.objectives.joint import JointObjective
-from eat.training.optimizer import adamw
-from eat.training.schedule import PruningSchedule, linear_warmup_decay
+from eat.training.schedule import PruningSchedule
 from eat.training.trainer import build_trainer
+from tests.training.made import make_adamw, make_callbacks, make_objective, make_scheduler
 
 EXAMPLES, BATCH = 22, 4
 
@@ -84,9 +82,9 @@ def make_module(pruner="l2_norm", objective=None, lr=1e-2, head_depths=(2,), **o
     )
     return AdaptiveModule(
         model,
-        objective or JointObjective(),
-        optimizer=partial(adamw, lr=lr),
-        scheduler=linear_warmup_decay,
+        objective or make_objective("joint"),
+        optimizer=make_adamw(lr),
+        scheduler=make_scheduler,
         schedule=PruningSchedule(0.5, 1.0),
         metrics=MetricCollection({"accuracy": MulticlassAccuracy(2, average="micro")}),
         primary="accuracy",
@@ -98,9 +96,11 @@ def fit(folder, *callbacks, module=None, objective=None, every_n_steps=2, max_ep
     """Train in a folder, from its last checkpoint where there is one; return module, checkpoints and stopping."""
     folder = Path(folder)
     module = module or make_module(objective=objective)
-    checkpoints, stopping = RunCheckpoints(every_n_steps), AnnealedEarlyStopping(patience)
+    checkpoints, stopping = make_callbacks(every_n_steps, patience)
     trainer = build_trainer(
         accelerator="cpu",
+        precision="32-true",
+        threads=None,
         max_epochs=max_epochs,
         logger=[MetricsCsv(folder)],
         callbacks=[checkpoints, stopping, *callbacks],

@@ -7,7 +7,7 @@ import torch
 from eat.data.collate import PackingCollator
 from eat.data.tokenized import TokenizedSplit
 from eat.training import features
-from eat.training.features import cache_features, discard_features, fingerprint
+from eat.training.features import cache_features, fingerprint
 from tests.reference.tiny import tiny_adaptive
 
 EXAMPLES = 23
@@ -106,11 +106,3 @@ def test_the_fingerprint_is_of_frozen_weights_options_and_tokens(model):
     with torch.no_grad():
         model.encoder.blocks[1].inner.bias[3] += 1
     assert fingerprint(model, [split]) != unpruned
-
-
-def test_discarding_leaves_other_files(tmp_path):
-    (tmp_path / "features-0").mkdir()
-    (tmp_path / "features-0" / "train-00000000.npy").write_bytes(b"")
-    (tmp_path / "last.ckpt").write_bytes(b"")
-    discard_features(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]

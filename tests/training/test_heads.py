@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-from functools import partial
 
 import pytest
 import torch
@@ -14,13 +13,10 @@ from eat.data import TextDataModule
 from eat.training.checkpoints import LAST, RunCheckpoints, load_best
 from eat.training.heads import FeatureDataModule, HeadsModule
 from eat.training.loggers import MetricsCsv
-from eat.training.objectives.alternating import AlternatingObjective
-from eat.training.objectives.joint import JointObjective
-from eat.training.objectives.two_stage import TwoStageObjective
-from eat.training.optimizer import adamw
-from eat.training.schedule import PruningSchedule, linear_warmup_decay
+from eat.training.schedule import PruningSchedule
 from eat.training.trainer import build_trainer
 from tests.reference.tiny import tiny_adaptive
+from tests.training.made import make_adamw, make_objective, make_scheduler
 from tests.training.test_features import make_split
 
 
@@ -54,9 +50,9 @@ def make_module(objective=None, seed=0):
     torch.manual_seed(0)  # the tiny classifier draws from it: always the same weights
     return HeadsModule(
         tiny_adaptive(head_pooling="mean", final_head_pooling="cls"),
-        objective or JointObjective(self_weight=0.5),
-        optimizer=partial(adamw, lr=1e-2),
-        scheduler=linear_warmup_decay,
+        objective or make_objective("joint", self_weight=0.5),
+        optimizer=make_adamw(1e-2),
+        scheduler=make_scheduler,
         schedule=PruningSchedule(0.0, 0.0),
         metrics=MetricCollection({"accuracy": MulticlassAccuracy(3, average="micro")}),
         primary="accuracy",
@@ -69,6 +65,8 @@ def fit(folder, *callbacks, max_epochs=4, **options):
     checkpoints = RunCheckpoints(every_n_steps=2)
     trainer = build_trainer(
         accelerator="cpu",
+        precision="32-true",
+        threads=None,
         max_epochs=max_epochs,
         logger=[MetricsCsv(folder)],
         callbacks=[checkpoints, *callbacks],
@@ -130,24 +128,24 @@ def test_what_validation_measures_is_what_the_live_model_answers(tmp_path):
     assert torch.equal(cached.exit_depth, live.exit_depth)
 
 
-@pytest.mark.parametrize("step", [1, 5, 9, 20])
-def test_a_killed_training_ends_as_one_left_alone_without_the_encoder(tmp_path, step, monkeypatch):
+def test_a_training_killed_again_and_again_ends_as_one_left_alone_without_the_encoder(tmp_path, monkeypatch):
     alone, best, _ = fit(tmp_path / "alone")
-    with pytest.raises(KilledError):
-        fit(tmp_path / "killed", KillAt(step))
-    monkeypatch.setattr("eat.training.features._compute", lambda *_: pytest.fail("features were computed again"))
+    for step in (1, 5, 9, 20):
+        with pytest.raises(KilledError):
+            fit(tmp_path / "killed", KillAt(step))
+        monkeypatch.setattr("eat.training.features._compute", lambda *_: pytest.fail("features were computed again"))
     resumed, best_resumed, _ = fit(tmp_path / "killed")
     torch.testing.assert_close(split_weights(resumed), split_weights(alone), rtol=0, atol=0)
     assert best_resumed.state_dict() == best.state_dict()
     assert (tmp_path / "killed" / "metrics.csv").read_text() == (tmp_path / "alone" / "metrics.csv").read_text()
 
 
-def test_a_teacher_would_have_nobody_to_teach():
+def test_a_teacher_is_refused():
     with pytest.raises(ValueError, match=r"objective.teacher: expected null with retrofit"):
-        make_module(JointObjective(teacher=lambda batch: torch.zeros(1)))
+        make_module(make_objective("joint", teacher=lambda batch: torch.zeros(1)))
 
 
-@pytest.mark.parametrize("objective", [AlternatingObjective(), TwoStageObjective()])
+@pytest.mark.parametrize("objective", [make_objective("alternating"), make_objective("two_stage")])
 def test_an_objective_with_steps_for_the_final_head_alone_is_refused(objective):
     with pytest.raises(ValueError, match=r"objective: expected one whose every step trains early heads with retrofit"):
         make_module(objective)

@@ -40,4 +40,4 @@ def test_wandb_is_offline_without_a_key(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    assert wandb_logger(tmp_path)._offline is True
+    assert wandb_logger(tmp_path, project="eat", name=None)._offline is True

@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from eat.training.checkpoints import LAST
 from eat.training.module import step_seed
-from eat.training.objectives.joint import JointObjective
+from eat.training.objectives.depth_weighted import DepthWeightedObjective
 from tests.training.small import fit, make_module
 
 
@@ -100,7 +100,7 @@ def test_step_seeds_do_not_collide():
 
 
 def test_a_loss_that_is_no_number_stops_with_step_and_examples_and_keeps_the_checkpoint(tmp_path):
-    class Broken(JointObjective):
+    class Broken(DepthWeightedObjective):
         def __call__(self, all_logits, batch, phase):
             loss, parts = super().__call__(all_logits, batch, phase)
             return (loss * float("nan") if 13 in batch["example"] else loss), parts
@@ -114,7 +114,7 @@ def test_a_loss_that_is_no_number_stops_with_step_and_examples_and_keeps_the_che
 
 
 def test_a_gradient_that_is_no_number_stops_before_it_spoils_the_weights(tmp_path):
-    class Broken(JointObjective):
+    class Broken(DepthWeightedObjective):
         def __call__(self, all_logits, batch, phase):
             loss, parts = super().__call__(all_logits, batch, phase)
             if 13 in batch["example"]:

@@ -7,13 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from eat.ops import losses
-from eat.training.objectives.alternating import AlternatingObjective
 from eat.training.objectives.depth_weighted import DepthWeightedObjective
-from eat.training.objectives.joint import JointObjective
 from eat.training.objectives.phase import Phase
 from eat.training.objectives.soft_routing import SoftRoutingObjective
-from eat.training.objectives.two_stage import TwoStageObjective
-from eat.training.objectives.two_stage_distill import TwoStageDistillObjective
+from tests.training.made import make_objective
 
 DEPTHS = (2, 4, 6)
 CLASSES, TARGETS = torch.tensor([0, 1, 1]), torch.tensor([0.5, 1.0, 2.0])
@@ -33,14 +30,14 @@ def head_losses(all_logits, labels=CLASSES):
 def test_joint_alone_is_the_papers_first_equation():
     log_half, log_quarter = math.log(0.5), math.log(0.25)
     all_logits = torch.tensor([[[log_half, log_half], [log_quarter, math.log(0.75)]]])
-    loss, parts = loss_at(JointObjective(), all_logits, torch.tensor([0]), head_depths=(1, 2))
+    loss, parts = loss_at(make_objective("joint"), all_logits, torch.tensor([0]), head_depths=(1, 2))
     assert loss.item() == pytest.approx(0.3 * math.log(2) + math.log(4), rel=1e-6)
     assert list(parts) == ["supervised"]
 
 
 def test_joints_parts_add_up():
     all_logits, taught = torch.randn(3, 3, 2), torch.randn(3, 2)
-    objective = JointObjective(self_weight=0.7, teacher=lambda _: taught, teacher_weight=0.5, temperature=3.0)
+    objective = make_objective("joint", self_weight=0.7, teacher=lambda _: taught, teacher_weight=0.5, temperature=3.0)
     loss, parts = loss_at(objective, all_logits, CLASSES)
     torch.testing.assert_close(parts["self_distillation"], 0.7 * losses.self_distillation(all_logits, 3.0))
     torch.testing.assert_close(parts["distillation"], 0.5 * losses.distillation(all_logits[:, -1], taught, 3.0))
@@ -49,7 +46,7 @@ def test_joints_parts_add_up():
 
 def test_regression_squares_errors():
     all_logits = torch.zeros(3, 2, 1)
-    objective = JointObjective(self_weight=1.0, teacher=lambda _: torch.ones(3, 1), teacher_weight=0.5)
+    objective = make_objective("joint", self_weight=1.0, teacher=lambda _: torch.ones(3, 1), teacher_weight=0.5)
     loss, parts = loss_at(objective, all_logits, TARGETS, head_depths=(1, 2))
     squared = (0.25 + 1.0 + 4.0) / 3
     assert parts["supervised"].item() == pytest.approx(1.3 * squared)
@@ -59,19 +56,19 @@ def test_regression_squares_errors():
 
 def test_half_precision_logits_do_not_round_the_weights():
     all_logits = torch.zeros(3, 3, 2)
-    loss, _ = loss_at(JointObjective(), all_logits.bfloat16(), CLASSES)
+    loss, _ = loss_at(make_objective("joint"), all_logits.bfloat16(), CLASSES)
     assert loss.item() == pytest.approx(1.6 * math.log(2), rel=1e-6)
 
 
 @pytest.mark.parametrize(
     ("objective", "heads"),
     [
-        (JointObjective(), DEPTHS),
-        (JointObjective(early_weight=0.0), (6,)),
-        (JointObjective(final_weight=0.0), (2, 4)),
-        (JointObjective(final_weight=0.0, teacher=lambda _: torch.zeros(3, 2)), DEPTHS),
-        (JointObjective(final_weight=0.0, teacher=lambda _: torch.zeros(3, 2), teacher_weight=0.0), (2, 4)),
-        (JointObjective(early_weight=0.0, final_weight=0.0, self_weight=0.5), DEPTHS),
+        (make_objective("joint"), DEPTHS),
+        (make_objective("joint", early_weight=0.0), (6,)),
+        (make_objective("joint", final_weight=0.0), (2, 4)),
+        (make_objective("joint", final_weight=0.0, teacher=lambda _: torch.zeros(3, 2)), DEPTHS),
+        (make_objective("joint", final_weight=0.0, teacher=lambda _: torch.zeros(3, 2), teacher_weight=0.0), (2, 4)),
+        (make_objective("joint", early_weight=0.0, final_weight=0.0, self_weight=0.5), DEPTHS),
     ],
 )
 def test_joint_reads_the_heads_that_have_a_weight(objective, heads):
@@ -80,7 +77,7 @@ def test_joint_reads_the_heads_that_have_a_weight(objective, heads):
 
 def test_joint_without_any_weight_is_refused():
     with pytest.raises(ValueError, match=r"expected a weight above 0 on some head at \[6\], got early_weight=0.3"):
-        JointObjective(final_weight=0.0).phase(0, 10, (6,))
+        make_objective("joint", final_weight=0.0).phase(0, 10, (6,))
 
 
 def test_depths_are_pabees_weights():
@@ -91,17 +88,17 @@ def test_depths_are_pabees_weights():
 
 
 def test_berxit_takes_turns_and_starts_with_the_final_head():
-    all_logits, objective = torch.randn(3, 3, 2), AlternatingObjective()
+    all_logits, objective = torch.randn(3, 3, 2), make_objective("alternating")
     per_head = head_losses(all_logits)
     assert [objective.phase(step, 10, DEPTHS).head_depths for step in range(4)] == [(6,), DEPTHS, (6,), DEPTHS]
     torch.testing.assert_close(loss_at(objective, all_logits, CLASSES, step=0)[0], per_head[2])
     torch.testing.assert_close(loss_at(objective, all_logits, CLASSES, step=1)[0], sum(per_head))
-    weighted = loss_at(AlternatingObjective(early_weight=0.5), all_logits, CLASSES, step=1)[0]
+    weighted = loss_at(make_objective("alternating", early_weight=0.5), all_logits, CLASSES, step=1)[0]
     torch.testing.assert_close(weighted, 0.5 * (per_head[0] + per_head[1]) + per_head[2])
 
 
 def test_deebert_trains_the_final_head_and_then_the_early_ones_on_a_frozen_encoder():
-    all_logits, objective = torch.randn(3, 3, 2), TwoStageObjective(stage=0.3)
+    all_logits, objective = torch.randn(3, 3, 2), make_objective("two_stage", stage=0.3)
     per_head = head_losses(all_logits)
     assert objective.restarts(10) == (3,)
     phases = [objective.phase(step, 10, DEPTHS) for step in range(10)]
@@ -112,7 +109,7 @@ def test_deebert_trains_the_final_head_and_then_the_early_ones_on_a_frozen_encod
 
 def test_fastberts_early_heads_learn_the_final_heads_answers_without_labels():
     all_logits = torch.randn(3, 3, 2, requires_grad=True)
-    objective = TwoStageDistillObjective()
+    objective = make_objective("two_stage_distill")
     first, parts = loss_at(objective, all_logits, CLASSES, step=4)
     assert list(parts) == ["supervised"]
     torch.testing.assert_close(first, head_losses(all_logits)[2])
@@ -127,8 +124,8 @@ def test_fastberts_early_heads_learn_the_final_heads_answers_without_labels():
 
 @pytest.mark.parametrize(("total_steps", "start"), [(2, 1), (3, 1), (7, 2), (1000, 250)])
 def test_each_stage_has_a_step(total_steps, start):
-    assert TwoStageObjective(stage=0.25).restarts(total_steps) == (start,)
-    assert TwoStageObjective(stage=0.999).restarts(5) == (4,)
+    assert make_objective("two_stage", stage=0.25).restarts(total_steps) == (start,)
+    assert make_objective("two_stage", stage=0.999).restarts(5) == (4,)
 
 
 def test_soft_routing_weighs_each_example_where_it_is_likely_to_leave():
@@ -142,16 +139,16 @@ def test_soft_routing_weighs_each_example_where_it_is_likely_to_leave():
 @pytest.mark.parametrize(
     ("objective", "name", "value"),
     [
-        (JointObjective, "early_weight", -0.1),
-        (JointObjective, "self_weight", float("nan")),
-        (JointObjective, "temperature", 0.0),
-        (AlternatingObjective, "early_weight", 0.0),
-        (TwoStageObjective, "stage", 0.0),
-        (TwoStageObjective, "stage", 1.0),
-        (TwoStageDistillObjective, "stage", float("nan")),
-        (TwoStageDistillObjective, "temperature", 0.0),
+        ("joint", "early_weight", -0.1),
+        ("joint", "self_weight", float("nan")),
+        ("joint", "temperature", 0.0),
+        ("alternating", "early_weight", 0.0),
+        ("two_stage", "stage", 0.0),
+        ("two_stage", "stage", 1.0),
+        ("two_stage_distill", "stage", float("nan")),
+        ("two_stage_distill", "temperature", 0.0),
     ],
 )
 def test_bad_values_are_named(objective, name, value):
     with pytest.raises(ValueError, match=rf"objective\.{name}: expected"):
-        objective(**{name: value})
+        make_objective(objective, **{name: value})

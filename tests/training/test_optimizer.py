@@ -9,7 +9,7 @@ from eat.training.optimizer import adamw
 def test_biases_and_norms_do_not_decay_and_everything_is_there_once():
     shared = nn.Linear(4, 4)
     model = nn.ModuleDict({"embedding": nn.Embedding(5, 4), "a": shared, "b": shared, "norm": nn.LayerNorm(4)})
-    decayed, spared = adamw(model, lr=0.1, weight_decay=0.5).param_groups
+    decayed, spared = adamw(model, lr=0.1, weight_decay=0.5, betas=(0.9, 0.999), eps=1e-8).param_groups
     assert {id(p) for p in decayed["params"]} == {id(model["embedding"].weight), id(shared.weight)}
     assert {id(p) for p in spared["params"]} == {id(shared.bias), id(model["norm"].weight), id(model["norm"].bias)}
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.5, 0.0)
@@ -19,7 +19,7 @@ def test_biases_and_norms_do_not_decay_and_everything_is_there_once():
 def test_frozen_parameters_are_left_out_and_the_step_is_fused():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[0].requires_grad_(False)
-    optimizer = adamw(model, lr=0.1)
+    optimizer = adamw(model, lr=0.1, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8)
     assert [p.shape for group in optimizer.param_groups for p in group["params"]] == [(2, 2), (2,)]
     assert optimizer.defaults["fused"] is True
     model(torch.ones(1, 2)).sum().backward()

@@ -25,8 +25,8 @@ def test_it_can_be_silenced(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_somebody_at_a_terminal_sees_a_bar(monkeypatch):
+def test_a_terminal_shows_a_bar(monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert isinstance(progress_bar(), TQDMProgressBar)
+    assert isinstance(progress_bar(every_s=1.0), TQDMProgressBar)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
-    assert isinstance(progress_bar(), ProgressLines)
+    assert isinstance(progress_bar(every_s=1.0), ProgressLines)

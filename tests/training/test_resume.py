@@ -10,9 +10,7 @@ import pytest
 import torch
 from lightning import Callback
 
-from eat.training.objectives.alternating import AlternatingObjective
-from eat.training.objectives.two_stage import TwoStageObjective
-from eat.training.objectives.two_stage_distill import TwoStageDistillObjective
+from tests.training.made import make_objective
 from tests.training.small import fit
 
 ROOT = Path(__file__).parents[2]
@@ -59,55 +57,36 @@ def metrics(folder):
     return (folder / "metrics.csv").read_text()
 
 
-@pytest.fixture(scope="module")
-def left_alone(tmp_path_factory):
-    """Return a function that gives state and metrics of an uninterrupted training; each is run once."""
-    known = {}
-
-    def run(**options):
-        key = str(options)
-        if key not in known:
-            folder = tmp_path_factory.mktemp("alone")
-            known[key] = state(fit(folder, **options)), metrics(folder)
-        return known[key]
-
-    return run
-
-
-# 6 steps an epoch (3 where two batches make a step); validation after each epoch, or in the middle of it as well.
+# 6 steps an epoch (3 where two batches make a step); validation after each epoch, or in the middle of it as well. One
+# training is killed at all of the moments in turn: what one kill spoils, no later one can mend.
 @pytest.mark.parametrize(
-    ("step", "moment", "options"),
+    ("kills", "options"),
     [
-        (1, "batch", {}),  # before the first checkpoint
-        (5, "batch", {}),
-        (6, "validation", {}),
-        (6, "epoch", {}),
-        (9, "batch", {}),
-        (18, "validation", {}),
-        (8, "batch", {"val_check_interval": 0.34}),
-        (10, "validation", {"val_check_interval": 0.34}),
-        (5, "batch", {"accumulate_grad_batches": 2}),
-        (9, "batch", {"objective": AlternatingObjective()}),
+        # The first is before the first checkpoint.
+        (((1, "batch"), (5, "batch"), (6, "validation"), (6, "epoch"), (9, "batch"), (18, "validation")), {}),
+        (((8, "batch"), (10, "validation")), {"val_check_interval": 0.34}),
+        (((5, "batch"),), {"accumulate_grad_batches": 2}),
+        (((9, "batch"),), {"objective": make_objective("alternating")}),
         # The second stage starts at step 9: killed in the first, at the border, and in the second.
-        (7, "batch", {"objective": TwoStageObjective()}),
-        (9, "batch", {"objective": TwoStageObjective(), "every_n_steps": 1}),
-        (12, "epoch", {"objective": TwoStageObjective()}),
-        (13, "batch", {"objective": TwoStageDistillObjective()}),
-        (5, "batch", {"objective": TwoStageDistillObjective(), "accumulate_grad_batches": 2}),
+        (((7, "batch"), (9, "batch"), (12, "epoch")), {"objective": make_objective("two_stage"), "every_n_steps": 1}),
+        (((13, "batch"),), {"objective": make_objective("two_stage_distill")}),
+        (((5, "batch"),), {"objective": make_objective("two_stage_distill"), "accumulate_grad_batches": 2}),
     ],
 )
-def test_an_interrupted_training_ends_as_one_left_alone(tmp_path, left_alone, step, moment, options):
-    expected, expected_metrics = left_alone(**options)
-    with pytest.raises(KilledError):
-        fit(tmp_path, KillAt(step, moment), **options)
-    torch.testing.assert_close(state(fit(tmp_path, **options)), expected, rtol=0, atol=0)
-    assert metrics(tmp_path) == expected_metrics
+def test_an_interrupted_training_ends_as_one_left_alone(tmp_path, kills, options):
+    alone = fit(tmp_path / "alone", **options)
+    for kill in kills:
+        with pytest.raises(KilledError):
+            fit(tmp_path / "killed", KillAt(*kill), **options)
+    for _ in ("resumed", "killed after its end: the model was not written yet, so the same command comes again"):
+        torch.testing.assert_close(state(fit(tmp_path / "killed", **options)), state(alone), rtol=0, atol=0)
+        assert metrics(tmp_path / "killed") == metrics(tmp_path / "alone")
 
 
-@pytest.mark.parametrize("options", [{}, {"max_epochs": 10, "patience": 1}])
-def test_a_training_killed_after_its_end_stays_ended(tmp_path, options):
-    """Stopped early or not: the model was not written yet, so the same command comes again."""
+def test_a_training_killed_after_its_early_end_stays_ended(tmp_path):
+    options = {"max_epochs": 10, "patience": 1}
     first = state(fit(tmp_path, **options))
+    assert first["epochs"] < 10
     torch.testing.assert_close(state(fit(tmp_path, **options)), first, rtol=0, atol=0)
 
 
@@ -119,16 +98,16 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_a_process_killed_at_a_random_moment_is_resumed(tmp_path, left_alone):
-    process = subprocess.Popen([sys.executable, "-m", "tests.training.small", str(tmp_path)], cwd=ROOT)
+def test_a_process_killed_at_any_moment_is_resumed(tmp_path):
+    process = subprocess.Popen([sys.executable, "-m", "tests.training.small", str(tmp_path / "killed")], cwd=ROOT)
     try:
-        last = tmp_path / "checkpoints" / "last.ckpt"
+        last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
         while not last.exists():
             assert process.poll() is None, "the training ended before its first checkpoint"
             time.sleep(0.01)
-        time.sleep(random.SystemRandom().uniform(0.0, 1.0))
+        time.sleep(random.Random(0).uniform(0.0, 1.0))
     finally:
         process.kill()
         assert process.wait() == -9, "the training ended before it was killed"
-    expected, _ = left_alone(max_epochs=6)
-    torch.testing.assert_close(state(fit(tmp_path, max_epochs=6)), expected, rtol=0, atol=0)
+    resumed, alone = (state(fit(tmp_path / name, max_epochs=6)) for name in ("killed", "alone"))
+    torch.testing.assert_close(resumed, alone, rtol=0, atol=0)

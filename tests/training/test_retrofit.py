@@ -4,13 +4,14 @@ import dataclasses
 
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, GPT2Config, GPT2ForSequenceClassification
+from transformers import AutoModel, GPT2Config, GPT2ForSequenceClassification
 
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.training.backbones import TinyBackbone
-from eat.training.retrofit import ClassifierBackbone, build_retrofit
+from eat.training.heads import HeadsModule
+from eat.training.retrofit import ClassifierBackbone
 from tests.made.models import TASK
 from tests.reference.tiny import MODEL_TYPES, batch_of, pad_id, tiny_hugging_face
+from tests.training.made import make_tiny_backbone
 
 THREE = dataclasses.replace(TASK, label_names=("bad", "fair", "good"), num_labels=3)
 
@@ -18,7 +19,7 @@ THREE = dataclasses.replace(TASK, label_names=("bad", "fair", "good"), num_label
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     texts = [f"word{number} good bad" for number in range(9)]
-    return TinyBackbone(vocab_size=40).tokenizer(lambda: texts, tmp_path_factory.mktemp("tokenizer"))
+    return make_tiny_backbone(vocab_size=40).tokenizer(lambda: texts, tmp_path_factory.mktemp("tokenizer"))
 
 
 @pytest.fixture
@@ -40,14 +41,15 @@ def named(model, *names):
 
 
 def backbone_for(folder, **options):
-    return ClassifierBackbone("classifier", str(folder), **{"max_length": 40} | options)
+    defaults = {"labels": None, "max_length": 40, "head_pooling": "mean"}
+    return ClassifierBackbone(name="classifier", classifier=str(folder), **defaults | options)
 
 
 def build(folder, task=THREE, labels=None, **options):
     backbone = backbone_for(folder, labels=labels)
     defaults = {"attention": {"name": "full"}, "pruner": {"name": "none"}, "exit": {"name": "never"}}
     defaults |= {"head_depths": "all", "head_pooling": "mean", "seed": 0}
-    return build_retrofit(backbone, backbone.tokenizer(list, folder), task, **defaults | options)
+    return backbone.build(backbone.tokenizer(list, folder), task, **defaults | options)
 
 
 def answers(model, model_type="bert"):
@@ -153,18 +155,6 @@ def test_what_is_no_classifier_is_refused(save, tmp_path, tokenizer):
         build(encoder)
     with pytest.raises(ValueError, match=r"retrofit: expected the folder or hub name .* got nothing"):
         backbone_for("").tokenizer(list, tmp_path)
-    with pytest.raises(ValueError, match=r"backbone: retrofit= brings the encoder itself, so leave backbone=tiny out"):
-        build_retrofit(
-            TinyBackbone(),
-            tokenizer,
-            THREE,
-            attention={},
-            pruner={},
-            exit={},
-            head_depths="all",
-            head_pooling="cls",
-            seed=0,
-        )
 
 
 def test_tokenizer_and_length_must_fit(save, tmp_path, tokenizer):
@@ -177,16 +167,12 @@ def test_tokenizer_and_length_must_fit(save, tmp_path, tokenizer):
     options = {"attention": {"name": "full"}, "pruner": {"name": "none"}, "exit": {"name": "never"}}
     options |= {"head_depths": "all", "head_pooling": "mean", "seed": 0}
     with pytest.raises(ValueError, match=r"data.max_length: expected at most 40 tokens, .* got 41"):
-        build_retrofit(long, tokenizer, THREE, **options)
+        long.build(tokenizer, THREE, **options)
     words = [f"w{a}{b}" for a in "abcdefgh" for b in "abcdefgh"]
-    TinyBackbone(vocab_size=90).tokenizer(lambda: words * 3, tmp_path / "large").save_pretrained(folder)
+    make_tiny_backbone(vocab_size=90).tokenizer(lambda: words * 3, tmp_path / "large").save_pretrained(folder)
     with pytest.raises(ValueError, match=r"retrofit: .* has a tokenizer of \d+ tokens and a model of 48"):
         build(folder)
 
 
-def test_it_is_a_backbone_of_an_ordinary_training_as_well(save):
-    backbone = backbone_for(save(tiny_hugging_face()))
-    model = AdaptiveForSequenceClassification.from_backbone(
-        backbone.source(AutoTokenizer.from_pretrained(backbone.path))
-    )
-    assert model.num_layers == 3
+def test_it_trains_heads_alone():
+    assert backbone_for("folder").module is HeadsModule

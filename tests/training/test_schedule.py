@@ -40,8 +40,8 @@ def test_a_schedule_of_nothing_prunes_at_once():
 def test_bad_schedules_are_refused():
     with pytest.raises(ValueError, match="anneal_epochs: expected"):
         PruningSchedule(1.0, -1.0)
-    with pytest.raises(ValueError, match="epochs: expected a training longer than 0"):
-        PruningSchedule().shrunk_to(0.0)
+    with pytest.raises(ValueError, match="epochs: expected a number above 0"):
+        PruningSchedule(1.0, 2.0).shrunk_to(0.0)
 
 
 def test_the_learning_rate_rises_and_falls_linearly():

@@ -1,4 +1,4 @@
-"""What objectives with phases do to a training: who runs, who learns, who stands still to the last bit."""
+"""What objectives with phases do to a training: what runs, what learns, what is frozen to the last bit."""
 
 import itertools
 from collections import Counter
@@ -7,15 +7,13 @@ import pytest
 import torch
 from lightning import Callback
 
-from eat.training.objectives.alternating import AlternatingObjective
 from eat.training.objectives.depth_weighted import DepthWeightedObjective
-from eat.training.objectives.joint import JointObjective
 from eat.training.objectives.soft_routing import SoftRoutingObjective
-from eat.training.objectives.two_stage import TwoStageObjective
-from eat.training.objectives.two_stage_distill import TwoStageDistillObjective
+from tests.training.made import make_objective
 from tests.training.small import fit, make_module
 
-STAGED = [TwoStageObjective(), TwoStageDistillObjective()]  # 18 steps: the second stage starts at step 9
+# 18 steps: the second stage starts at step 9.
+STAGED = [make_objective("two_stage"), make_objective("two_stage_distill")]
 EARLY = "encoder.heads.2."
 
 
@@ -78,12 +76,12 @@ def test_each_stage_changes_its_own_weights_alone(tmp_path, objective):
 def test_only_heads_with_a_weight_run_and_no_block_behind_them(tmp_path):
     everything = {"block 1", "block 2", "block 3", "head 2", "head 3"}
     expected = {
-        TwoStageObjective(): [everything - {"head 2"}] * 3 + [everything - {"block 3", "head 3"}] * 3,
-        TwoStageDistillObjective(): [everything - {"head 2"}] * 3 + [everything] * 3,
-        AlternatingObjective(): [everything - {"head 2"}, everything] * 3,
-        JointObjective(): [everything] * 6,
-        JointObjective(early_weight=0.0): [everything - {"head 2"}] * 6,
-        JointObjective(final_weight=0.0): [everything - {"block 3", "head 3"}] * 6,
+        make_objective("two_stage"): [everything - {"head 2"}] * 3 + [everything - {"block 3", "head 3"}] * 3,
+        make_objective("two_stage_distill"): [everything - {"head 2"}] * 3 + [everything] * 3,
+        make_objective("alternating"): [everything - {"head 2"}, everything] * 3,
+        make_objective("joint"): [everything] * 6,
+        make_objective("joint", early_weight=0.0): [everything - {"head 2"}] * 6,
+        make_objective("joint", final_weight=0.0): [everything - {"block 3", "head 3"}] * 6,
     }
     for number, (objective, ran) in enumerate(expected.items()):
         watch = Watch()
@@ -93,7 +91,7 @@ def test_only_heads_with_a_weight_run_and_no_block_behind_them(tmp_path):
 
 def test_an_alternating_step_on_the_final_head_leaves_the_early_one_as_it_is(tmp_path):
     watch = Watch()
-    fit(tmp_path, watch, objective=AlternatingObjective(), max_epochs=1)
+    fit(tmp_path, watch, objective=make_objective("alternating"), max_epochs=1)
     states = [watch.start, *watch.weights]
     learns = [any(name.startswith(EARLY) for name in changed(*pair)) for pair in itertools.pairwise(states)]
     assert learns == [False, True] * 3
@@ -101,7 +99,7 @@ def test_an_alternating_step_on_the_final_head_leaves_the_early_one_as_it_is(tmp
 
 def test_the_learning_rate_starts_anew_and_the_encoder_meets_the_final_ratio_before_it_is_frozen(tmp_path):
     watch = Watch()
-    fit(tmp_path, watch, objective=TwoStageObjective(stage=1 / 3), max_epochs=3)
+    fit(tmp_path, watch, objective=make_objective("two_stage", stage=1 / 3), max_epochs=3)
     first, second = watch.rates[:5], watch.rates[5:17]  # each the rate of the step after
     assert first == sorted(first, reverse=True) and first[-1] < second[0]
     assert second[1:] == sorted(second[1:], reverse=True)
@@ -109,7 +107,7 @@ def test_the_learning_rate_starts_anew_and_the_encoder_meets_the_final_ratio_bef
     assert watch.scales == pytest.approx([0.0, 0.0, 0.0, 0.25, 0.5, 0.75] + [1.0] * 12)
 
 
-@pytest.mark.parametrize("objective", [AlternatingObjective(), DepthWeightedObjective(), SoftRoutingObjective()])
+@pytest.mark.parametrize("objective", [make_objective("alternating"), DepthWeightedObjective(), SoftRoutingObjective()])
 def test_every_head_learns(tmp_path, objective):
     module, _, _ = fit(tmp_path, objective=objective, max_epochs=8, patience=8)
     measured = module.trainer.callback_metrics
@@ -126,7 +124,7 @@ def test_early_heads_learn_on_the_frozen_encoder(tmp_path, objective):
 
 
 def test_a_weight_that_was_frozen_for_good_stays_so(tmp_path):
-    module = make_module(objective=TwoStageObjective())
+    module = make_module(objective=make_objective("two_stage"))
     module.model.encoder.embeddings.requires_grad_(False)
     watch = Watch()
     fit(tmp_path, watch, module=module)
@@ -135,7 +133,7 @@ def test_a_weight_that_was_frozen_for_good_stays_so(tmp_path):
 
 
 def test_two_stages_without_an_early_head_are_refused_before_the_first_step(tmp_path):
-    module = make_module(objective=TwoStageObjective(), head_depths=[])
+    module = make_module(objective=make_objective("two_stage"), head_depths=[])
     with pytest.raises(ValueError, match=r"head_depths: .* expected at least one depth before the last, got \[3\]"):
         fit(tmp_path, module=module)
     assert module.global_step == 0

@@ -11,6 +11,7 @@ from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.training.objectives import build_objective
 from eat.training.teacher import Teacher
+from tests.training.made import read_conf
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "not", "very"]
 LABELS = ("negative", "positive")
@@ -88,7 +89,7 @@ def test_a_teacher_that_does_not_fit_is_refused(tmp_path):
         load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"another vocabulary \(10 tokens\) than the student \(11 tokens\)"):
         load(folder, tokenizer=make_tokenizer([*WORDS, "more"]))
-    with pytest.raises(ValueError, match="expected 3 outputs as the task has"):
+    with pytest.raises(ValueError, match="expected 3 outputs, as the task has"):
         load(folder, label_names=("a", "b", "c"))
     with pytest.raises(ValueError, match=r"expected the classes \['no', 'yes'\]"):
         load(folder, label_names=("no", "yes"))
@@ -102,7 +103,7 @@ def test_a_teacher_that_does_not_fit_is_refused(tmp_path):
 
 def test_an_objective_is_built_with_its_teacher(tmp_path):
     folder = make_classifier(tmp_path)
-    spec = {"name": "joint", "teacher": str(folder)}
+    spec = read_conf("objective/joint") | {"teacher": str(folder)}
     objective = build_objective(spec, tokenizer=make_tokenizer(), label_names=LABELS, max_length=32)
     assert isinstance(objective.teacher, Teacher)
     assert json.loads((folder / "config.json").read_text())["model_type"] == "bert"

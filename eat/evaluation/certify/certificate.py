@@ -45,7 +45,7 @@ class CertifySettings:
         max_drop: The bound on the mean loss, in (0, 1): 0.01 is one point of accuracy.
         confidence: Probability over certification splits with which it holds, in (0, 1). Conformal Risk Control
             guarantees an expectation instead and does not use it.
-        loss: Name in `RISKS`.
+        loss: Name in `RISKS`: accuracy_gap, inconsistency (reads no labels) or brier_gap.
         method: ``pareto_testing`` (the front over criteria, thresholds and runs), ``learn_then_test`` (the thresholds
             of one criterion) or ``conformal_risk_control`` (the same thresholds, a guarantee in expectation).
         criteria: Names of the exits that may be chosen; empty for all.

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from eat.checks import number
 from eat.training.objectives.phase import Phase
 from eat.training.objectives.weighted import WeightedObjective
 
@@ -14,11 +15,10 @@ class AlternatingObjective(WeightedObjective):
         early_weight: lambda, 1 in the paper.
     """
 
-    early_weight: float = 1.0
+    early_weight: float
 
     def __post_init__(self) -> None:
-        if not self.early_weight > 0:
-            raise ValueError(f"objective.early_weight: expected a weight above 0, got {self.early_weight}")
+        number("objective.early_weight", self.early_weight, above=0)
 
     def phase(self, step: int, total_steps: int, head_depths: tuple[int, ...]) -> Phase:
         """Return the final head alone in the first step, all heads in the second, and so on."""

@@ -7,12 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eat.checks import number
 from eat.ops import losses
 from eat.training.objectives.phase import Batch, Phase
+from eat.training.objectives.weighted import WeightedObjective
 
 
 @dataclasses.dataclass(frozen=True)
-class JointObjective:
+class JointObjective(WeightedObjective):
     """EAT's eq. 3 (arXiv:2510.12856), L = sum_l lambda_l L_l + mu L_distill, with optional self-distillation.
 
     Attributes:
@@ -24,25 +26,17 @@ class JointObjective:
         temperature: T of both kinds of advice.
     """
 
-    early_weight: float = losses.EARLY_WEIGHT
-    final_weight: float = losses.FINAL_WEIGHT
-    self_weight: float = 0.0
-    teacher: Callable[[Batch], Tensor] | None = None
-    teacher_weight: float = 0.5
-    temperature: float = 2.0
-
-    needs_classes = False  # unannotated: no field
+    early_weight: float
+    final_weight: float
+    self_weight: float
+    teacher: Callable[[Batch], Tensor] | None
+    teacher_weight: float
+    temperature: float
 
     def __post_init__(self) -> None:
         for name in ("early_weight", "final_weight", "self_weight", "teacher_weight"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"objective.{name}: expected a weight of at least 0, got {getattr(self, name)}")
-        if not self.temperature > 0:
-            raise ValueError(f"objective.temperature: expected a number above 0, got {self.temperature}")
-
-    def restarts(self, total_steps: int) -> tuple[int, ...]:
-        """Return no step: there is one stage."""
-        return ()
+            number(f"objective.{name}", getattr(self, name), at_least=0)
+        number("objective.temperature", self.temperature, above=0)
 
     def phase(self, step: int, total_steps: int, head_depths: tuple[int, ...]) -> Phase:
         """Return the same for every step: the heads that some weight is about.

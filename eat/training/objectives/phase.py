@@ -1,4 +1,4 @@
-"""What one training step is about: which heads answer, how much each counts, and what stands still."""
+"""What one training step is about: which heads answer, how much each counts, and what is frozen."""
 
 import dataclasses
 from collections.abc import Mapping

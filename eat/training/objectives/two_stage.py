@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from eat.checks import number
 from eat.training.objectives.phase import Phase
 from eat.training.objectives.weighted import WeightedObjective
 
@@ -17,13 +18,10 @@ class TwoStageObjective(WeightedObjective):
         stage: The first stage's part of all steps, between 0 and 1.
     """
 
-    stage: float = 0.5
+    stage: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.stage < 1:
-            raise ValueError(
-                f"objective.stage: expected the first stage's part of all steps, between 0 and 1, got {self.stage}"
-            )
+        number("objective.stage", self.stage, above=0, below=1)
 
     def restarts(self, total_steps: int) -> tuple[int, ...]:
         """Return the first step on the frozen encoder; each stage has a step wherever there are two."""

@@ -5,6 +5,7 @@ import dataclasses
 from jaxtyping import Float
 from torch import Tensor
 
+from eat.checks import number
 from eat.ops.losses import self_distillation
 from eat.training.objectives.phase import Batch, Phase
 from eat.training.objectives.two_stage import TwoStageObjective
@@ -21,12 +22,11 @@ class TwoStageDistillObjective(TwoStageObjective):
         temperature: T; the paper has none, which is 1.
     """
 
-    temperature: float = 1.0
+    temperature: float
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.temperature > 0:
-            raise ValueError(f"objective.temperature: expected a number above 0, got {self.temperature}")
+        number("objective.temperature", self.temperature, above=0)
 
     def frozen_phase(self, head_depths: tuple[int, ...]) -> Phase:
         """Return the second stage: all heads, the final one as the teacher."""

@@ -1,6 +1,5 @@
 """What a multirun ends with, of trainings and of evaluations alike: one combined table and figure."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from eat.evaluation import combine
-
-log = logging.getLogger(__name__)
 
 REPORT = "report.txt"
 

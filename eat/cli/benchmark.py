@@ -1,20 +1,19 @@
-"""Measure the standard suite on this machine: ``python benchmark.py``; ``--help`` lists what can be chosen.
-
-Composes the configuration and hands it over; the trainers are passed in, because evaluation does not import training.
-"""
+"""Measure the standard suite on this machine."""
 
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
+from eat.cli.compose import CONF, keep_quiet, plain
+from eat.cli.settings import register
 from eat.runs.environment import describe_environment
 from eat.suite import SuiteSettings, run_suite
-from eat.training.throughput import training_contenders
-from train import keep_quiet, plain
+
+register()
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="suite")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="benchmark")
 def main(config: DictConfig) -> Path:
     """Measure what is not recorded yet, and draw the tables and figures."""
     keep_quiet()
@@ -23,8 +22,4 @@ def main(config: DictConfig) -> Path:
     settings = SuiteSettings(**options)
     data = "random tokens, lengths of SST-2 validation and IMDB test"
     environment = describe_environment(seed=settings.seed, data=data, device=settings.torch_device.type)
-    return run_suite(settings, folder=folder, environment=environment, training=training_contenders, fresh=fresh)
-
-
-if __name__ == "__main__":
-    main()
+    return run_suite(settings, folder=folder, environment=environment, fresh=fresh)

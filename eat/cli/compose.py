@@ -1,0 +1,27 @@
+"""Where the configuration lies, its values as plain Python, and a quiet screen."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from transformers.utils import logging as transformers_logging
+
+_PACKAGE = Path(__file__).parents[1]
+CONF = str(next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir()))
+"""Within the package where it is installed, beside it in a checkout."""
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Return a part of the configuration as plain values, interpolations resolved and nothing missing."""
+    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+
+
+def keep_quiet() -> None:
+    """Leave the screen to what a command has to say: no tips, no bars for files, no advice that does not apply."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")  # within Lightning
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+    warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")  # packing is cheap

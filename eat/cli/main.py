@@ -1,0 +1,37 @@
+"""The command `eat`: which of its commands is meant."""
+
+import sys
+from importlib import import_module
+
+from eat import __version__
+from eat.checks import closest
+
+COMMANDS = {
+    "train": "train an adaptive classifier and evaluate it: eat train task=sst2",
+    "evaluate": "measure a finished run: eat evaluate run=runs/sst2/...",
+    "benchmark": "measure the standard suite on this machine: eat benchmark",
+}
+USAGE = "\n".join(
+    [
+        "usage: eat COMMAND [key=value ...]",
+        "",
+        *(f"  {name:<10} {what}" for name, what in COMMANDS.items()),
+        "",
+        "eat COMMAND --help lists what can be chosen; eat --version says which eat this is",
+    ]
+)
+
+
+def main() -> None:
+    """Run the command that the first argument names, with the rest."""
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(USAGE)
+    elif name == "--version":
+        print(f"eat {__version__}")
+    elif name in COMMANDS:
+        sys.argv = [f"{sys.argv[0]} {name}", *rest]
+        import_module(f"eat.cli.{name}").main()
+    else:
+        known = ", ".join(COMMANDS)
+        sys.exit(f"eat: expected one of {known}, got {name!r}{closest(name, COMMANDS)}; eat --help says more")

@@ -1,0 +1,128 @@
+"""Train an adaptive classifier and evaluate it, or add early heads to a fine-tuned one (``retrofit=``)."""
+
+import inspect
+import logging
+import signal
+from collections.abc import Iterator
+
+import hydra
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from lightning import seed_everything
+from omegaconf import DictConfig, OmegaConf
+
+from eat.cli.compose import CONF, keep_quiet, plain
+from eat.cli.settings import register
+from eat.data import TextDataModule
+from eat.evaluation import Report, evaluate_run
+from eat.runs.environment import write_environment
+from eat.runs.folder import RunFolder, choose_run, continued_config
+from eat.tasks import Task, build_task
+from eat.tasks.metrics import build_metrics
+from eat.training.backbones import TrainingBackbone
+from eat.training.checkpoints import LAST, load_best
+from eat.training.objectives import build_objective
+
+register()
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
+def main(config: DictConfig) -> Report:
+    """Train what is not trained yet, then evaluate; return what a multirun combines."""
+    keep_quiet()
+    if config.resume is not None:
+        config = OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
+    elif config.retrofit is not None:
+        config = _retrofit_config()
+    run = choose_run(plain(config))
+    if not run.is_finished:
+        with run.locked():
+            train(config, run)
+    return evaluate_run(run.path, exit=plain(config.exit), data_root=config.data.root, **plain(config.evaluation))
+
+
+def train(config: DictConfig, run: RunFolder) -> None:
+    """Fit in a run folder, from its last checkpoint where there is one, and save the best model there.
+
+    Args:
+        config: The composed configuration.
+        run: Where everything goes.
+    """
+    seed_everything(config.seed, workers=True, verbose=False)
+    task = build_task(plain(config.task))
+    backbone: TrainingBackbone = instantiate(config.backbone)
+    tokenizer = backbone.tokenizer(lambda: _training_texts(task, config), run.checkpoints / "tokenizer")
+    known = inspect.signature(TextDataModule).parameters  # the other keys are the task's
+    chosen = {key: value for key, value in plain(config.data).items() if key in known}
+    data = TextDataModule(task, tokenizer, **chosen | {"max_length": backbone.max_length, "seed": config.seed})
+    data.setup()
+    for split, facts in data.summary().items():
+        shown = (
+            f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
+        )
+        log.info("%s: %s", split, ", ".join(shown))
+    module = backbone.module(
+        backbone.build(
+            tokenizer,
+            task,
+            attention=plain(config.attention),
+            pruner=plain(config.pruner),
+            exit=plain(config.exit),
+            head_depths=config.head_depths,
+            head_pooling=config.head_pooling,
+            seed=config.seed,
+        ),
+        build_objective(
+            plain(config.objective),
+            tokenizer=tokenizer,
+            label_names=task.label_names,
+            max_length=backbone.max_length,
+        ),
+        optimizer=instantiate(config.optimizer),
+        scheduler=instantiate(config.scheduler),
+        schedule=instantiate(config.schedule),
+        metrics=build_metrics(task),
+        primary=task.metrics[0],
+        seed=config.seed,
+    )
+    trainer = instantiate(
+        config.trainer,
+        callbacks=[instantiate(callback) for callback in config.callbacks.values()],
+        logger=[instantiate(logger)(folder=run.path) for logger in config.logger.values()],
+        default_root_dir=run.path,
+        limit_val_batches=1.0 if "threshold" in data.splits else 0,
+    )
+    run.save_config(plain(config))
+    write_environment(
+        run.path / "environment.json",
+        seed=config.seed,
+        data=data.fingerprint(),
+        device=trainer.strategy.root_device.type,
+    )
+    last = run.checkpoints / LAST
+    with backbone.batches(data, module.model, run.checkpoints) as batches:
+        try:
+            trainer.fit(module, batches, ckpt_path=last if last.is_file() else None, weights_only=True)
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, without a word, the latter with code 0
+            log.info("stopped by a signal; the same command continues %s from its last checkpoint", run.path)
+            raise SystemExit(stop.code or 128 + signal.SIGTERM) from None
+        load_best(trainer)
+        module.model.set_pruning_scale(1.0)
+        run.save_model(module.model, tokenizer)
+
+
+def _retrofit_config() -> DictConfig:
+    """Compose anew what was typed, from the defaults of a retrofit."""
+    config = compose("retrofit", HydraConfig.get().overrides.task)
+    if "classifier" not in config.backbone:
+        raise ValueError(f"backbone: retrofit= brings the encoder itself, so leave backbone={config.backbone.name} out")
+    return config
+
+
+def _training_texts(task: Task, config: DictConfig) -> Iterator[str]:
+    """Yield every text of the training split: what a tokenizer is made from where none comes with the backbone."""
+    rows = task.load(root=config.data.root)["train"]
+    for field in task.text_fields:
+        yield from rows[field][:]

@@ -1,0 +1,85 @@
+"""What a training is called: the fingerprint of its configuration, its folder's name, what an override changes."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# What is about this session on this machine, and no part of what a run is.
+SESSION = ("paths", "resume", "fresh", "evaluation")
+
+# What may change without making it another training: dotted paths, each with everything below it.
+NOT_TRAINING = (
+    *SESSION,
+    "benchmark",  # typed as benchmark@evaluation.benchmark=paper, composed below `evaluation`
+    "exit",
+    "logger",
+    "experiment",
+    "data.root",
+    "data.cache_dir",
+    "data.num_workers",
+    "data.eval_batch_size",
+    "callbacks.checkpoints",
+    "callbacks.progress",
+    "trainer.log_every_n_steps",
+    "trainer.threads",
+)
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Return 8 hex digits that name a training: the same for the same resolved training configuration.
+
+    Args:
+        config: The resolved configuration; what does not change the trained weights is left out (``NOT_TRAINING``).
+    """
+    kept = _without(config, (*NOT_TRAINING, "retrofit"))  # whose value is counted as `backbone.classifier`
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """Return a run's folder name: what a reader wants to know first, then the fingerprint of everything.
+
+    Args:
+        config: The resolved configuration.
+    """
+    attention, pruner, objective = config["attention"], config["pruner"], config["objective"]
+    parts = [
+        config["backbone"]["name"],
+        f"{attention['name']}{attention.get('window', '')}",
+        "unpruned" if pruner["name"] == "none" else pruner["name"],
+        *([objective["name"]] if objective["name"] != "joint" else []),
+        *(["self_distill"] if objective.get("self_weight") else []),
+        *(["distill"] if objective.get("teacher") else []),
+        *([config["head_pooling"]] if config["head_pooling"] != config["backbone"]["head_pooling"] else []),
+        config["budget"]["name"],
+        f"seed{config['seed']}",
+        fingerprint(config),
+    ]
+    return "-".join(parts)
+
+
+def training_overrides(overrides: Sequence[str]) -> list[str]:
+    """Return those command-line overrides that would make it another training.
+
+    Args:
+        overrides: As typed: ``optimizer.lr=1e-4``, ``+exit.threshold=0.8``, ``task=rte``.
+    """
+    return [override for override in overrides if not _is_below(override_key(override), NOT_TRAINING)]
+
+
+def override_key(override: str) -> str:
+    """Return the dotted key, or the group, that an override is about."""
+    return override.lstrip("+~").partition("=")[0].partition("@")[0].replace("/", ".")
+
+
+def _without(config: Mapping[str, Any], paths: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        if not _is_below(path, paths):
+            kept[str(key)] = _without(value, paths, f"{path}.") if isinstance(value, Mapping) else value
+    return kept
+
+
+def _is_below(path: str, paths: Sequence[str]) -> bool:
+    return any(path == other or path.startswith(f"{other}.") for other in paths)

@@ -1,0 +1,80 @@
+"""Fine-tuned classifiers that others made: where they lie, their tokenizer, and the order of their classes."""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+
+def model_path(folder: str | Path) -> str:
+    """Return what ``from_pretrained`` reads: of a run folder the ``model/`` in it."""
+    inner = Path(folder) / "model"
+    return str(inner) if (inner / "config.json").is_file() else str(folder)
+
+
+def load_tokenizer(setting: str, path: str) -> PreTrainedTokenizerBase:
+    """Load a classifier's tokenizer; ``setting`` says who asks.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    message = f"{setting}: no tokenizer in {path}; save it there beside the weights (tokenizer.save_pretrained)"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(message) from error
+    # From a folder without its files transformers makes a tokenizer that knows the special tokens alone.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ValueError(message)
+    return tokenizer
+
+
+def class_order(
+    setting: str,
+    path: str,
+    id2label: Mapping[Any, str],
+    label_names: Sequence[str],
+    *,
+    task: str = "the task",
+    labels: Sequence[str] | None = None,
+    remedy: str = "",
+) -> tuple[list[int], list[str]]:
+    """Return where each of the task's classes stands among a classifier's outputs, and what the classifier calls it.
+
+    Names match in whatever order and case. A classifier with Hugging Face's LABEL_0, LABEL_1, ... is taken to have the
+    task's order, and gets the task's names.
+
+    Args:
+        setting: Who asks, for messages.
+        path: The classifier's folder or hub name.
+        id2label: The classifier's own names.
+        label_names: The task's classes in order; empty for regression, whose one output needs no name.
+        task: What has these classes, for messages.
+        labels: The task's class of each output, in the outputs' order; None where the classifier's own names say.
+        remedy: What to do about other names, for messages.
+
+    Raises:
+        ValueError: If the number of outputs or the names do not match.
+    """
+    theirs, ours = [str(name) for _, name in sorted(id2label.items())], list(label_names)
+    if len(theirs) != (len(ours) or 1):
+        raise ValueError(f"{setting}: expected {len(ours) or 1} outputs, as {task} has, {path} has {len(theirs)}")
+    if not ours:
+        return [0], []
+    if labels is not None:
+        if sorted(labels) != sorted(ours):
+            raise ValueError(f"backbone.labels: expected each of {ours} once, got {list(labels)}")
+        return [list(labels).index(name) for name in ours], ours
+    if all(re.fullmatch(r"LABEL_\d+", name) for name in theirs):
+        log.warning("%s: %s does not name its classes; they are taken in the order %s", setting, path, ours)
+        return list(range(len(ours))), ours
+    places = {name.casefold(): index for index, name in enumerate(theirs)}
+    if sorted(places) != sorted(name.casefold() for name in ours):
+        raise ValueError(f"{setting}: expected the classes {ours} of {task}, {path} has {theirs}{remedy}")
+    order = [places[name.casefold()] for name in ours]
+    return order, [theirs[index] for index in order]
