@@ -15,17 +15,17 @@ from eat.benchmark.contenders import (
     ONNX_FP32,
     ONNX_INT8,
     PADDED,
-    all_off,
     build_contenders,
-    sharing_copy,
 )
 from eat.benchmark.run import BenchmarkSettings, draw_examples, run_benchmark
 from eat.benchmark.tokenizing import Texts
 from eat.data.tokenizer import train_tokenizer
+from eat.exits.points import FULL_DEPTH, OperatingPoint
+from eat.models.sharing import all_off, sharing_copy
 from tests.made.models import make_model
 
 QUICK: dict[str, Any] = {"warmup": 0, "threads": (1,), "onnx": False, "memory": False}
-EXITS: list[dict[str, Any]] = [{"name": "never"}, {"name": "confidence", "threshold": 0.7}]
+EXITS = [FULL_DEPTH, OperatingPoint.of({"name": "confidence", "threshold": 0.7})]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_contenders_leave_the_model_alone_and_share_its_weights() -> None:
 def test_operating_points_are_the_models(examples: list[dict[str, list[int]]]) -> None:
     model = make_model(torch.float32)
     contender = build_contenders(model, EXITS)[-1]
-    model.set_exit(**EXITS[-1])
+    model.set_exit(**EXITS[-1].spec)
     with torch.inference_mode():
         np.testing.assert_array_equal(contender.call(examples), packed_call(model)(examples))
 

@@ -9,6 +9,7 @@ import torch
 from eat.benchmark.calls import packed_call
 from eat.benchmark.contenders import ALL_OFF, PADDED, build_contenders
 from eat.benchmark.memory import Peak, Saved, answer_and_measure, measure_peak
+from eat.exits.points import OperatingPoint
 from tests.made.models import make_model
 
 EXIT = {"name": "confidence", "threshold": 0.7}
@@ -18,13 +19,13 @@ BATCHES = [[{"input_ids": [1, 2, 3, 4, 5, 6]}, {"input_ids": [7, 8]}]]
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Saved]:
     folder = tmp_path_factory.mktemp("saved")
-    contenders = build_contenders(make_model(torch.float32), [EXIT], folder=folder)
+    contenders = build_contenders(make_model(torch.float32), [OperatingPoint.of(EXIT)], folder=folder)
     assert all(contender.saved is not None for contender in contenders)
     return {contender.name: contender.saved for contender in contenders if contender.saved}
 
 
 def test_what_is_saved_answers_as_the_contender(saved: dict[str, Saved]) -> None:
-    contenders = {c.name: c for c in build_contenders(make_model(torch.float32), [EXIT])}
+    contenders = {c.name: c for c in build_contenders(make_model(torch.float32), [OperatingPoint.of(EXIT)])}
     with torch.inference_mode():
         for name, one in saved.items():
             np.testing.assert_allclose(one.call()(BATCHES[0]), contenders[name].call(BATCHES[0]), atol=1e-5)

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
-from eat.benchmark.latency.candidates import Candidate, candidate_points, choose, predict_candidates
+from eat.benchmark.latency.candidates import Candidate, choose, predict_candidates
 from eat.benchmark.latency.fit import Calibration
 from eat.benchmark.latency.model import WORK, LatencyModel, WorkCounter
 from eat.benchmark.latency.plan import PlanSettings, draw_rows
 from eat.evaluation import evaluate_run
 from eat.evaluation.report.plan import plan_markdown, plan_table
-from eat.exits import build_exit
+from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.traces.replay import replay
+from eat.traces.sweeps import candidate_points
 from eat.traces.trace import Trace
 from tests.made.runs import write_run
 
@@ -27,7 +28,7 @@ QUICK = {"batch_size": 4, "rounds": 1, "warmup": 1, "seconds": 0.5}
 
 def candidate(threshold: float | None, value: float, latency_ms: float) -> Candidate:
     spec = {"name": "never"} if threshold is None else {"name": "confidence", "threshold": threshold}
-    return Candidate(spec, value, latency_ms, latency_ms, latency_ms, 12.0 / latency_ms)
+    return Candidate(OperatingPoint.of(spec), value, latency_ms, latency_ms, latency_ms, 12.0 / latency_ms)
 
 
 CANDIDATES = (
@@ -52,7 +53,7 @@ CANDIDATES = (
     ],
 )
 def test_the_most_accurate_that_fits(budget: dict[str, float], threshold: float | None) -> None:
-    assert choose(CANDIDATES, **budget).exit.get("threshold") == threshold
+    assert choose(CANDIDATES, **budget).exit.threshold == threshold
 
 
 def test_an_undefined_metric_is_chosen_last() -> None:
@@ -101,16 +102,16 @@ def test_every_call_is_full() -> None:
 
 def test_candidates_are_all_criteria_each_decision_once(trace: Trace) -> None:
     points = list(candidate_points(trace))
-    decisions = {(spec["name"] == "never", run.exit_depth.tobytes()) for spec, run in points}
+    decisions = {(point == FULL_DEPTH, run.exit_depth.tobytes()) for point, run in points}
     assert len(decisions) == len(points)
-    assert {"never", "confidence", "patience"} <= {spec["name"] for spec, _ in points}
-    assert any(spec["name"] == "patience" and "threshold" in spec for spec, _ in points)
+    assert {"never", "confidence", "patience"} <= {point.name for point, _ in points}
+    assert any(point.name == "patience" and point.threshold is not None for point, _ in points)
     assert any(set(run.exit_depth) == {trace.head_depths[0]} for _, run in points)
 
 
 def test_regression_has_full_depth_and_patience_by_difference(made_trace: Callable[..., Trace]) -> None:
     scores = made_trace(np.zeros((3, 3, 1)), [0.0, 1.0, 2.0], (1, 2, 3))
-    found = [(spec["name"], set(run.exit_depth.tolist())) for spec, run in candidate_points(scores)]
+    found = [(point.name, set(run.exit_depth.tolist())) for point, run in candidate_points(scores)]
     assert found == [("never", {3}), ("difference", {3}), ("difference", {2})]
 
 
@@ -121,9 +122,9 @@ def test_candidates_are_predicted_on_the_texts_and_judged_on_the_split(
     latency = LatencyModel(WorkCounter(model.config), 2, seconds, 0.0)
     rows = np.array([5, 2, 9, 30])
     candidates = predict_candidates(trace, rows, Calibration(latency, {PADDED: 21.0}, {}, {}, {}))
-    assert candidates[0].exit == {"name": "never"} and candidates[0].latency_ms == pytest.approx(1 + 2)
+    assert candidates[0].exit == FULL_DEPTH and candidates[0].latency_ms == pytest.approx(1 + 2)
     for found in candidates[1:]:
-        run = replay(trace, build_exit(found.exit))
+        run = replay(trace, found.exit)
         heads = run.exit_depth[rows]  # heads at depths 1 to 4: as many as the depth
         calls = 1 + heads.reshape(2, 2).sum(axis=1)
         assert found.latency_ms == pytest.approx(calls.mean())
@@ -217,7 +218,7 @@ def test_without_held_out_texts_there_is_no_plan(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "small")
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("threshold_examples: 8", "threshold_examples: 0"))
-    with pytest.raises(ValueError, match="plan: expected a split held out for thresholds"):
+    with pytest.raises(ValueError, match="plan: expected a threshold split, small has"):
         evaluate_run(folder, stages=["plan"], plan=QUICK | {"speedup": 1e-3})
 
 
