@@ -2,6 +2,9 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
+
+from eat.checks import number, one_of, whole_number
 
 MIN_EXAMPLES = 32
 DTYPES = ("float32", "bfloat16", "float16")
@@ -22,7 +25,7 @@ class BenchmarkSettings:
         thresholds: Measured live beside the run's own point and full depth; the paper's.
         dtype: Of the weights, ours and Hugging Face's alike; float16 on a GPU only.
         shortcut_runs: Folders of runs trained with ``backbone.num_layers``: the static shortcuts.
-        onnx: Whether ONNX Runtime takes part; its export takes some seconds.
+        onnx: Whether engines that need an export take part, as ONNX Runtime does; it takes some seconds.
         memory: Whether each contender's peak memory is measured, in a process of its own.
         seed: Of the draw.
     """
@@ -46,15 +49,15 @@ class BenchmarkSettings:
         Raises:
             ValueError: Naming the one that is out of range.
         """
-        for name in ("examples", "rounds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"benchmark.{name} must be at least 1, got {getattr(self, name)}")
-        if not self.seconds > 0:
-            raise ValueError(f"benchmark.seconds must be above 0, got {self.seconds}")
-        if self.warmup < 0:
-            raise ValueError(f"benchmark.warmup must be at least 0, got {self.warmup}")
+        for name, least in (("examples", 1), ("rounds", 1), ("warmup", 0)):
+            whole_number(f"benchmark.{name}", getattr(self, name), least)
+        number("benchmark.seconds", self.seconds, above=0)
         for name in ("batch_sizes", "threads"):
-            if any(value < 1 for value in getattr(self, name)):
-                raise ValueError(f"benchmark.{name} must hold numbers of at least 1, got {list(getattr(self, name))}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"benchmark.dtype must be one of {list(DTYPES)}, got {self.dtype!r}")
+            for value in getattr(self, name):
+                whole_number(f"benchmark.{name}", value)
+        one_of("benchmark.dtype", self.dtype, DTYPES)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values, as JSON has them."""
+        lists = ("batch_sizes", "threads", "thresholds", "shortcut_runs")
+        return vars(self) | {name: list(getattr(self, name)) for name in lists}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from transformers import PreTrainedTokenizerBase
 
-from eat.benchmark.calls import Call, Encoded
+from eat.benchmark.engines import Call, Encoded
 from eat.data import TextDataModule
 from eat.data.encoding import encode, template_of
 

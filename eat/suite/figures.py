@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from eat.benchmark.contenders import ALL_OFF, PADDED
+from eat.benchmark.contenders import ALL_OFF, PADDED, TITLES
 from eat.evaluation.report.figures import BLUE, GREEN, GREY, ORANGE, RED, STYLE, save
 from eat.suite.records import Row
 from eat.suite.shapes import SHAPE_TITLES
@@ -16,7 +16,7 @@ from eat.suite.timed import WINDOWED_NAME, WINDOWED_PRUNED
 
 LINES = {
     PADDED: ("Hugging Face, SDPA", GREY, "s"),
-    ALL_OFF: ("eat, everything off", ORANGE, "D"),
+    ALL_OFF: (TITLES[ALL_OFF], ORANGE, "D"),
     WINDOWED_NAME: ("eat, windowed", BLUE, "o"),
     WINDOWED_PRUNED: ("eat, windowed and pruned", GREEN, "^"),
 }

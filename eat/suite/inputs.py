@@ -11,7 +11,7 @@ from importlib import resources
 import numpy as np
 from jaxtyping import Int
 
-from eat.benchmark.contenders import Encoded
+from eat.benchmark.engines import Encoded
 
 DATA_SETS = ("sst2", "imdb")
 

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from eat.benchmark.clock import Call
-from eat.benchmark.contenders import ALL_OFF, Contender, Encoded, packed_call
+from eat.benchmark.contenders import ALL_OFF, Contender
+from eat.benchmark.engines import Call, Encoded
+from eat.benchmark.engines.packed import packed_call
+from eat.benchmark.protocol import batches_of
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off
-from eat.suite.compare import Comparison, Entrant
+from eat.suite.contest import Contest, Entrant
 from eat.suite.workbench import Workbench
 
 BATCH_SIZE = 32
@@ -16,11 +18,11 @@ STREAM = 4
 """So many times the examples of another comparison: a pool needs many batches to draw from."""
 
 
-def pool(bench: Workbench) -> Iterator[Comparison]:
+def pool(bench: Workbench) -> Iterator[Contest]:
     """All examples at once at the point where half leave early: batch after batch of 32, and pooled."""
     examples = bench.examples("sst2", times=STREAM)
     model = bench.half_leave(bench.model, examples)
-    yield Comparison(
+    yield Contest(
         inputs="sst2, in one stream",
         batch_size=len(examples),
         examples=examples,
@@ -37,7 +39,7 @@ def _in_batches(name: str, model: AdaptiveForSequenceClassification) -> Entrant:
     answer = packed_call(model)
 
     def call(examples: Sequence[Encoded]) -> list[Any]:
-        return [answer(examples[start : start + BATCH_SIZE]) for start in range(0, len(examples), BATCH_SIZE)]
+        return [answer(batch) for batch in batches_of(examples, BATCH_SIZE)]
 
     return Entrant(Contender(name, "eat", call), model)
 

@@ -1,13 +1,13 @@
 """What the suite measures and how long; one flat set of values, each checked where it comes in."""
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from eat.checks import closest, number, whole_number
 from eat.suite.shapes import SHAPES
 
 PART_NAMES = ("serving", "pruning", "depth", "windowed", "curves", "memory", "training", "pool")
@@ -66,16 +66,14 @@ class SuiteSettings:
         for name, known in (("parts", PART_NAMES), ("shapes", SHAPES), ("heavy_shapes", SHAPES)):
             _check_names(name, getattr(self, name) or (), known)
         for name in ("seconds", "curve_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)!r}")
+            number(name, getattr(self, name), above=0)
         for name in ("rounds", "examples", "curve_tokens", "training_steps"):
-            _check_count(name, getattr(self, name))
+            whole_number(name, getattr(self, name))
         for name in ("threads", "lengths", "curve_lengths", "curve_batch_sizes"):
             for value in getattr(self, name) or ():
-                _check_count(name, value)
+                whole_number(name, value)
         _check_pairs("memory_batches", self.memory_batches)
-        if self.warmup < 0:
-            raise ValueError(f"warmup: expected at least 0 calls, got {self.warmup}")
+        whole_number("warmup", self.warmup, at_least=0)
         if self.device.partition(":")[0] not in DEVICES:
             raise ValueError(f"device: expected auto, cpu or cuda, got {self.device!r}")
 
@@ -121,7 +119,7 @@ def num_cores() -> int:
 def _check_names(name: str, values: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:
     for value in values:
         if value not in known:
-            raise ValueError(f"{name}: expected some of {list(known)}, got {value!r}{_closest(value, known)}")
+            raise ValueError(f"{name}: expected some of {list(known)}, got {value!r}{closest(value, known)}")
 
 
 def _check_pairs(name: str, pairs: Sequence[Sequence[int]]) -> None:
@@ -129,18 +127,8 @@ def _check_pairs(name: str, pairs: Sequence[Sequence[int]]) -> None:
         if len(pair) != 2:
             raise ValueError(f"{name}: expected pairs of batch size and length, got {list(pair)}")
         for value in pair:
-            _check_count(name, value)
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected whole numbers of at least 1, got {value!r}")
+            whole_number(name, value)
 
 
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
-
-
-def _closest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

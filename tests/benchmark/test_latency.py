@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
-from eat.benchmark.latency.fit import Probe, baseline_calls, build_probes, calibrate, operating_point_call
+from eat.benchmark.latency.fit import Probe, baseline_calls, build_probes, fit_probes, operating_point_call
 from eat.benchmark.latency.model import WORK, LatencyModel, WorkCounter, fit_latency
+from eat.benchmark.protocol import Budget, measure
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.traces.record import record_trace
@@ -172,7 +173,7 @@ def test_an_operating_point_leaves_the_model_alone(model: AdaptiveForSequenceCla
     assert model.exit_criterion is before
 
 
-def test_calibration_pairs_baselines_with_the_probes_of_the_same_round(
+def test_the_fit_pairs_baselines_with_the_probes_of_the_same_round(
     counter: WorkCounter, ticking: Callable[[list[float]], Callable[[], float]]
 ) -> None:
     machine = LatencyModel(counter, 2, dict.fromkeys(WORK, 0.0) | {"blocks": 1e-3, "tokens": 1e-4}, 0.0)
@@ -184,16 +185,18 @@ def test_calibration_pairs_baselines_with_the_probes_of_the_same_round(
     one_round = [0.020, 0.030, *ours["at 1"], *ours["at 3"]]
     clock = ticking([slow * seconds for slow in (1.0, 4.0, 1.0) for seconds in one_round])
     text = {"input_ids": [1, 2]}
-    batches = [[text, text], [text, text]]  # the fifth text does not fill a batch and is not answered
-    calibration = calibrate({PADDED: lambda batch: None}, probes, counter, batches, rounds=3, clock=clock)
-    assert calibration.baseline_ms[PADDED] == pytest.approx(25.0)
-    assert calibration.baseline_interval[PADDED] == pytest.approx((25.0, 25.0))
+    # the fifth text does not fill a batch and is not answered
+    calls = {PADDED: lambda batch: None} | {name: probe.call for name, probe in probes.items()}
+    timed = measure(calls, [text] * 4, 2, Budget(rounds=3, warmup=0), clock=clock)
+    fit = fit_probes(timed, probes, counter, 2)
+    assert fit.baseline_ms[PADDED] == pytest.approx(25.0)
+    assert fit.baseline_interval[PADDED] == pytest.approx((25.0, 25.0))
     for name, seconds in ours.items():
-        assert calibration.probe_ms[name] == pytest.approx((1e3 * seconds.mean(), 1e3 * seconds.mean()))
-    assert calibration.depth_ms == {1: pytest.approx(1e3 * ours["at 1"].mean())}
+        assert fit.probe_ms[name] == pytest.approx((1e3 * seconds.mean(), 1e3 * seconds.mean()))
+    assert fit.depth_ms == {1: pytest.approx(1e3 * ours["at 1"].mean())}
     unseen = made_replay([2, 1, 3, 3], lengths[:4])
     expected = machine.predict_ms(unseen)
-    np.testing.assert_allclose(calibration.latency.predict_ms(unseen), expected, rtol=0.1)
+    np.testing.assert_allclose(fit.latency(counter, 2).predict_ms(unseen), expected, rtol=0.1)
 
 
 def test_a_replay_can_be_taken_apart(trace: Trace) -> None:

@@ -1,5 +1,6 @@
 """A budget in, an operating point out: which one is chosen, what is refused, what is written."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -11,13 +12,14 @@ import pytest
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.latency.candidates import Candidate, choose, predict_candidates
-from eat.benchmark.latency.fit import Calibration
 from eat.benchmark.latency.model import WORK, LatencyModel, WorkCounter
 from eat.benchmark.latency.plan import PlanSettings, draw_rows
+from eat.benchmark.latency.planned import Plan, read_plan
 from eat.evaluation import evaluate_run
 from eat.evaluation.report.plan import plan_markdown, plan_table
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.runs.finished import FinishedRun
 from eat.traces.replay import replay
 from eat.traces.sweeps import candidate_points
 from eat.traces.trace import Trace
@@ -80,9 +82,9 @@ def test_an_impossible_budget_names_the_fastest_point_and_what_it_costs(budget: 
         ({"speedup": -1.0}, "plan.speedup: expected a number above 0"),
         ({"speedup": float("nan")}, "plan.speedup: expected a number above 0, got nan"),
         ({"speedup": 2, "seconds": 0}, "plan.seconds: expected a number above 0"),
-        ({"speedup": 2, "batch_size": 0}, "plan.batch_size: expected 1 or more, got 0"),
-        ({"speedup": 2, "threads": 0}, "plan.threads: expected 1 or more, got 0"),
-        ({"speedup": 2, "warmup": 0}, "plan.warmup: expected 1 or more, got 0"),
+        ({"speedup": 2, "batch_size": 0}, "plan.batch_size: expected an integer of 1 or more, got 0"),
+        ({"speedup": 2, "threads": 0}, "plan.threads: expected an integer of 1 or more, got 0"),
+        ({"speedup": 2, "warmup": 0}, "plan.warmup: expected an integer of 1 or more, got 0"),
     ],
 )
 def test_nonsense_is_refused(values: dict[str, Any], message: str) -> None:
@@ -121,7 +123,7 @@ def test_candidates_are_predicted_on_the_texts_and_judged_on_the_split(
     seconds = dict.fromkeys(WORK, 0.0) | {"calls": 1e-3, "head_sequences": 1e-3}
     latency = LatencyModel(WorkCounter(model.config), 2, seconds, 0.0)
     rows = np.array([5, 2, 9, 30])
-    candidates = predict_candidates(trace, rows, Calibration(latency, {PADDED: 21.0}, {}, {}, {}))
+    candidates = predict_candidates(trace, rows, latency, 21.0)
     assert candidates[0].exit == FULL_DEPTH and candidates[0].latency_ms == pytest.approx(1 + 2)
     for found in candidates[1:]:
         run = replay(trace, found.exit)
@@ -152,6 +154,24 @@ def without_figures(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(f"eat.evaluation.report.write.{name}", lambda *_: None)
 
 
+def plan_of(run: Path) -> Plan:
+    plan = read_plan(run / "report", FinishedRun(run).fingerprint())
+    assert plan is not None
+    return plan
+
+
+def test_a_plan_survives_its_file(planned: Path) -> None:
+    values = json.loads((planned / "report" / "plan.json").read_text())
+    again = json.loads(json.dumps(plan_of(planned).to_json()))
+    assert {"run": "small", "fingerprint": FinishedRun(planned).fingerprint()} | again == values
+    assert read_plan(planned / "report", "of other weights") is None
+    path = next((Path(__file__).parents[2] / "results").glob("*/*/report/plan.json"))
+    committed = json.loads(path.read_text())
+    read = read_plan(path.parent, committed["fingerprint"])
+    assert read is not None
+    assert json.dumps({key: committed[key] for key in ("run", "fingerprint")} | read.to_json()) == json.dumps(committed)
+
+
 def test_a_plan_is_written(planned: Path) -> None:
     plan = json.loads((planned / "report" / "plan.json").read_text())
     values = [c["value"] for c in plan["candidates"]]
@@ -169,9 +189,9 @@ def test_a_plan_is_written(planned: Path) -> None:
 
 
 def test_the_report_says_how_to_use_it(planned: Path) -> None:
-    plan = json.loads((planned / "report" / "plan.json").read_text())
+    plan = plan_of(planned)
     text = (planned / "report" / "plan.md").read_text()
-    for key, value in plan["exit"].items():
+    for key, value in plan.exit.spec.items():
         assert (f"exit={value}" if key == "name" else f"exit.{key}={value}") in text
         assert f"{key}={value!r}" in text
     assert "if everybody leaves at once: " in text
@@ -183,8 +203,8 @@ def test_the_report_says_how_to_use_it(planned: Path) -> None:
 
 
 def test_a_missed_budget_is_said(planned: Path) -> None:
-    plan = json.loads((planned / "report" / "plan.json").read_text())
-    missed = plan | {"budget": {"latency_ms": plan["measured"]["latency_ms"] / 2}}
+    plan = plan_of(planned)
+    missed = dataclasses.replace(plan, budget={"latency_ms": plan.measured.latency_ms / 2})
     assert "the budget is MISSED as measured" in plan_markdown(missed)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from eat.benchmark.calls import packed_call
+from eat.benchmark.engines.packed import packed_call
 from eat.benchmark.shortcuts import truncated, truncated_trace
 from eat.evaluation import evaluate_run
 from eat.evaluation.report.table import read_rows
