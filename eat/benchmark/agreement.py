@@ -19,12 +19,6 @@ def compare_with_replay(
 ) -> Benchmark:
     """Set what was answered live beside what was replayed.
 
-    Args:
-        benchmark: What `run_benchmark` returned.
-        traces: The run's traces.
-        index: Rows of the main split that were drawn, in order.
-        shortcuts: The static shortcuts among the contenders.
-
     Returns:
         The same without ``answers``; with ``agreement``, ``shortcuts`` and, in each measurement of ours,
         ``flops_ratio`` to the encoder with everything off.

@@ -17,11 +17,7 @@ def clock_of(device: torch.device) -> Clock:
 
 
 class CudaClock:
-    """A clock of CUDA events: waits for all work of the device, then reads the device's own time.
-
-    Args:
-        device: A CUDA device.
-    """
+    """A clock of CUDA events: waits for all work of the device, then reads the device's own time."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

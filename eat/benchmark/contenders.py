@@ -22,23 +22,14 @@ TITLES: Mapping[str, str] = {name: engine.title for name, engine in ENGINES.item
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """One way to answer a batch.
+    """One way to answer a batch."""
 
-    Attributes:
-        name: Unique in a benchmark.
-        engine: What runs it: a key of `ENGINES`.
-        call: Batch in, logits out.
-        exit: Operating point of ours; None for baselines.
-        grouped: Whether its batches hold examples of like length.
-        saved: The same contender on disk, where it was written there: its memory is measured in another process.
-    """
-
-    name: str
-    engine: str
-    call: Call
-    exit: OperatingPoint | None = None
-    grouped: bool = False
-    saved: Saved | None = None
+    name: str  # unique in a benchmark
+    engine: str  # what runs it: a key of `ENGINES`
+    call: Call  # batch in, logits out
+    exit: OperatingPoint | None = None  # operating point of ours; None for baselines
+    grouped: bool = False  # whether its batches hold examples of like length
+    saved: Saved | None = None  # the same contender on disk, for the process that measures its memory
 
 
 def build_contenders(

@@ -23,17 +23,11 @@ MIB = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Peak:
-    """What answering took, in MiB; on CUDA of the device's memory, elsewhere resident.
+    """What answering took, in MiB; on CUDA of the device's memory, elsewhere resident."""
 
-    Attributes:
-        peak_mib: The most at any moment while batches were answered, libraries and weights included.
-        over_loaded_mib: That beyond what the process held once it was loaded and had answered one tiny batch.
-        libraries_mib: What it held before any weights; 0 on CUDA.
-    """
-
-    peak_mib: float
-    over_loaded_mib: float
-    libraries_mib: float
+    peak_mib: float  # the most at any moment while batches were answered, libraries and weights included
+    over_loaded_mib: float  # that beyond what the process held once it was loaded and had answered one tiny batch
+    libraries_mib: float  # what it held before any weights; 0 on CUDA
 
 
 def measure_peak(

@@ -28,23 +28,14 @@ BLOCK = 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long contenders are timed. Where time is short batches go first, then rounds.
+    """How long contenders are timed. Where time is short batches go first, then rounds."""
 
-    Attributes:
-        seconds: About so long may all rounds together take.
-        rounds: How often everything is repeated.
-        warmup: Untimed calls of each contender before; without any, nothing is known and nothing is left out.
-        min_batches: So many batches are timed, however slow they are.
-        min_rounds: So many rounds, likewise; None never leaves one out.
-        short_warmup: Let warm-up calls after the first take a quarter of the seconds at most.
-    """
-
-    seconds: int | float = math.inf
-    rounds: int = 5
-    warmup: int = 10
-    min_batches: int = 1
-    min_rounds: int | None = None
-    short_warmup: bool = False
+    seconds: int | float = math.inf  # about so long may all rounds together take
+    rounds: int = 5  # how often everything is repeated
+    warmup: int = 10  # untimed calls of each contender before; without any, nothing is known and nothing is left out
+    min_batches: int = 1  # so many batches are timed, however slow they are
+    min_rounds: int | None = None  # so many rounds, likewise; None never leaves one out
+    short_warmup: bool = False  # let warm-up calls after the first take a quarter of the seconds at most
 
     def fit(self, seconds_per_batch: float, batches: int) -> tuple[int, int]:
         """Return how many batches and rounds there is time for."""
@@ -58,34 +49,21 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """What one contender needed.
+    """What one contender needed."""
 
-    Attributes:
-        latency_ms: 50th, 95th and 99th percentile over all calls of all rounds, in ms.
-        examples_per_s: Examples per second, median over the rounds.
-        speedup: Median over the rounds of (baseline's time / this one's) in the same round, with its interval.
-    """
-
-    latency_ms: tuple[float, float, float]
-    examples_per_s: float
-    speedup: Ratio
+    latency_ms: tuple[float, float, float]  # 50th, 95th and 99th percentile over all calls of all rounds, in ms
+    examples_per_s: float  # examples per second, median over the rounds
+    speedup: Ratio  # median over the rounds of (baseline's time / this one's) in the same round, with its interval
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Timed:
-    """What was measured, and what was done for it.
+    """What was measured, and what was done for it."""
 
-    Attributes:
-        seconds: Time of each call, by contender.
-        examples: Examples in a round: the first of those given.
-        rounds: How often everything was repeated.
-        warmup: Untimed calls of each contender before.
-    """
-
-    seconds: Mapping[str, Seconds]
-    examples: int
-    rounds: int
-    warmup: int
+    seconds: Mapping[str, Seconds]  # time of each call, by contender
+    examples: int  # examples in a round: the first of those given
+    rounds: int  # how often everything was repeated
+    warmup: int  # untimed calls of each contender before
 
     def over(self, baseline: str, beside: Seconds | None = None) -> dict[str, Timing]:
         """Return percentiles, throughput and paired speed-ups over a baseline.

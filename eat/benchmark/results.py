@@ -20,35 +20,20 @@ Result = TypeVar("Result")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """The times of one contender at one batch size and thread count.
+    """The times of one contender at one batch size and thread count."""
 
-    Attributes:
-        contender: Its name.
-        engine: Key of `ENGINES`.
-        exit: Operating point of ours; None for baselines.
-        examples: Examples in a round.
-        latency_ms: 50th, 95th and 99th percentile of a call, in ms.
-        examples_per_s: Median over the rounds.
-        speedup: Over each baseline.
-        tokenising_ms: Median time of tokenising a batch; None where that was not measured.
-        speedup_tokenised: Over each baseline with tokenising in both times.
-        batch_size: Examples in a call.
-        threads: Threads inside operators.
-        flops_ratio: Work on these examples over that with everything off; None where the engine is not ours.
-    """
-
-    contender: str
-    engine: str
-    exit: OperatingPoint | None
-    examples: int
-    latency_ms: tuple[float, float, float]
-    examples_per_s: float
-    speedup: Mapping[str, Ratio]
-    tokenising_ms: float | None = None
-    speedup_tokenised: Mapping[str, Ratio] | None = None
-    batch_size: int
-    threads: int
-    flops_ratio: float | None = None
+    contender: str  # its name
+    engine: str  # key of `ENGINES`
+    exit: OperatingPoint | None  # operating point of ours; None for baselines
+    examples: int  # examples in a round
+    latency_ms: tuple[float, float, float]  # 50th, 95th and 99th percentile of a call, in ms
+    examples_per_s: float  # median over the rounds
+    speedup: Mapping[str, Ratio]  # over each baseline
+    tokenising_ms: float | None = None  # median time of tokenising a batch; None where that was not measured
+    speedup_tokenised: Mapping[str, Ratio] | None = None  # over each baseline with tokenising in both times
+    batch_size: int  # examples in a call
+    threads: int  # threads inside operators
+    flops_ratio: float | None = None  # work over that with everything off; None for others' engines
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; what was not measured beside the times is left out."""
@@ -70,19 +55,12 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class PeakMemory:
-    """The peak memory of each contender over the largest batches.
+    """The peak memory of each contender over the largest batches."""
 
-    Attributes:
-        batch_size: Examples in a call.
-        examples: Examples that were answered.
-        threads: Threads inside operators.
-        peaks: By contender.
-    """
-
-    batch_size: int
-    examples: int
-    threads: int
-    peaks: Mapping[str, Peak]
+    batch_size: int  # examples in a call
+    examples: int  # examples that were answered
+    threads: int  # threads inside operators
+    peaks: Mapping[str, Peak]  # by contender
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "PeakMemory":
@@ -92,25 +70,15 @@ class PeakMemory:
 
 @dataclasses.dataclass(frozen=True)
 class ShortcutFacts:
-    """A shortcut's size, its quality on the main split, and its work.
+    """A shortcut's size, its quality on the main split, and its work."""
 
-    Attributes:
-        num_layers: Its layers.
-        run: Name of the run that it was trained in; None where it is the model's own first layers.
-        metrics: By name.
-        delta: Points to the model's full depth, with the ends of the interval; None where there is no such number.
-        ece: Expected calibration error; None in regression.
-        gflops: Executed for an example, on average.
-        flops_ratio: Over the model's with everything off.
-    """
-
-    num_layers: int
-    run: str | None
-    metrics: Mapping[str, float]
-    delta: tuple[float, float, float] | None
-    ece: float | None
-    gflops: float
-    flops_ratio: float
+    num_layers: int  # its layers
+    run: str | None  # name of the run that it was trained in; None where it is the model's own first layers
+    metrics: Mapping[str, float]  # by name
+    delta: tuple[float, float, float] | None  # points to the model's full depth, with its interval
+    ece: float | None  # expected calibration error; None in regression
+    gflops: float  # executed for an example, on average
+    flops_ratio: float  # over the model's with everything off
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ShortcutFacts":
@@ -120,27 +88,16 @@ class ShortcutFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """All that a benchmark measured.
+    """All that a benchmark measured."""
 
-    Attributes:
-        environment: What times depend on: device, precision, versions, the machine with its load before the start.
-        settings: Those of `BenchmarkSettings`.
-        measurements: One for each contender, batch size and thread count.
-        memory: Peak memory; None where it was not measured.
-        not_measured: Why engines were left out, by name.
-        agreement: Predictions at batch size 1 that equal the replayed ones, and how many were compared, by contender.
-        shortcuts: Facts of the static shortcuts, by contender.
-        answers: Logits of each contender at batch size 1, for the agreement; not kept in the file.
-    """
-
-    environment: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    measurements: tuple[Measurement, ...]
-    memory: PeakMemory | None = None
-    not_measured: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    agreement: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    shortcuts: Mapping[str, ShortcutFacts] = dataclasses.field(default_factory=dict)
-    answers: Mapping[str, list[list[float]]] = dataclasses.field(default_factory=dict, repr=False)
+    environment: Mapping[str, Any]  # device, precision, versions, machine with its load before
+    settings: Mapping[str, Any]  # those of `BenchmarkSettings`
+    measurements: tuple[Measurement, ...]  # one for each contender, batch size and thread count
+    memory: PeakMemory | None = None  # peak memory; None where it was not measured
+    not_measured: Mapping[str, str] = dataclasses.field(default_factory=dict)  # why engines were left out, by name
+    agreement: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # (equal to replayed, all)
+    shortcuts: Mapping[str, ShortcutFacts] = dataclasses.field(default_factory=dict)  # by contender
+    answers: Mapping[str, list[list[float]]] = dataclasses.field(default_factory=dict, repr=False)  # logits
 
     def points(self) -> dict[str, OperatingPoint | None]:
         """Return the operating point of each contender; None for baselines."""
@@ -184,10 +141,6 @@ def write_benchmark(folder: Path, benchmark: Benchmark, fingerprint: str) -> Non
 
 def read_benchmark(folder: Path, fingerprint: str) -> Benchmark | None:
     """Read what was measured earlier; None where nothing was, or where it was measured on other weights.
-
-    Args:
-        folder: The report folder.
-        fingerprint: Of the weights that the report is about.
 
     Raises:
         ValueError: If the file is damaged.

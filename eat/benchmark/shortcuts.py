@@ -23,19 +23,12 @@ from eat.traces.trace import Trace
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shortcut:
-    """A shallower model with everything off.
+    """A shallower model with everything off."""
 
-    Attributes:
-        name: Unique in a benchmark.
-        model: The model.
-        trace: What it answers on the main split, at its one head.
-        run: Name of the run that it was trained in; None where it is the model's own first layers.
-    """
-
-    name: str
-    model: AdaptiveForSequenceClassification
-    trace: Trace
-    run: str | None
+    name: str  # unique in a benchmark
+    model: AdaptiveForSequenceClassification  # the model
+    trace: Trace  # what it answers on the main split, at its one head
+    run: str | None  # name of the run that it was trained in; None where it is the model's own first layers
 
     def facts(self, traces: RunTraces) -> ShortcutFacts:
         """Return what a benchmark's file keeps of it."""
@@ -101,10 +94,6 @@ def trained_shortcut(
 
 def truncated(model: AdaptiveForSequenceClassification, depth: int) -> AdaptiveForSequenceClassification:
     """Return the first layers of a model with the head there and everything off; weights are shared.
-
-    Args:
-        model: The model; it is not changed.
-        depth: A depth with a head.
 
     Raises:
         ValueError: If there is no head at that depth.

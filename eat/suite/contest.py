@@ -20,15 +20,10 @@ MIN_ROUNDS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Entrant:
-    """A contender and, where it is one of ours, the model whose work is counted.
+    """A contender and, where it is one of ours, the model whose work is counted."""
 
-    Attributes:
-        contender: What answers.
-        model: Ours behind it; None for others.
-    """
-
-    contender: Contender
-    model: AdaptiveForSequenceClassification | None = None
+    contender: Contender  # what answers
+    model: AdaptiveForSequenceClassification | None = None  # ours behind it; None for others
 
 
 def ours(name: str, model: AdaptiveForSequenceClassification) -> Entrant:
@@ -38,48 +33,25 @@ def ours(name: str, model: AdaptiveForSequenceClassification) -> Entrant:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Contest:
-    """What is compared on what.
+    """What is compared on what."""
 
-    Attributes:
-        inputs: Where the lengths come from, for the column of that name.
-        batch_size: Examples in a call.
-        examples: In random order; a slow contest uses the first ones only.
-        entrants: What takes part; ours with everything off among them, which work is counted against.
-        baselines: Names of the contenders that all are divided by, one row each.
-        min_batches: So many batches are timed, however slow they are.
-        length: Tokens of each example where all are as long.
-    """
-
-    inputs: str
-    batch_size: int
-    examples: Sequence[Encoded]
-    entrants: Sequence[Entrant]
-    baselines: Sequence[str]
-    min_batches: int = 1
-    length: int | None = None
+    inputs: str  # where the lengths come from, for the column of that name
+    batch_size: int  # examples in a call
+    examples: Sequence[Encoded]  # in random order; a slow contest uses the first ones only
+    entrants: Sequence[Entrant]  # what takes part; ours with everything off among them, which work is counted against
+    baselines: Sequence[str]  # names of the contenders that all are divided by, one row each
+    min_batches: int = 1  # so many batches are timed, however slow they are
+    length: int | None = None  # tokens of each example where all are as long
 
 
-def budget_of(seconds: int | float, rounds: int, warmup: int, min_batches: int = 1) -> Budget:
+def budget_of(seconds: int | float, rounds: int, warmup: int) -> Budget:
     """Return the suite's budget: never fewer than 3 rounds, at least one warm-up call, fewer where a call is slow."""
     least = min(MIN_ROUNDS, rounds)
-    return Budget(
-        seconds=seconds,
-        rounds=rounds,
-        warmup=max(1, warmup),
-        min_batches=min_batches,
-        min_rounds=least,
-        short_warmup=True,
-    )
+    return Budget(seconds=seconds, rounds=rounds, warmup=max(1, warmup), min_rounds=least, short_warmup=True)
 
 
 def hold(contest: Contest, budget: Budget, threads: int, device: torch.device) -> list[Row]:
     """Measure a contest.
-
-    Args:
-        contest: What is compared.
-        budget: How long it may take.
-        threads: Threads inside operators.
-        device: Where the models are; on a GPU its own events are the clock.
 
     Returns:
         A row for each baseline and contender, without the columns that the suite adds to all.
@@ -97,14 +69,7 @@ def hold(contest: Contest, budget: Budget, threads: int, device: torch.device) -
 
 
 def timed_row(timed: Timed, baseline: str, name: str, tokens: float) -> Row:
-    """Return the columns of one contender's times.
-
-    Args:
-        timed: What was measured.
-        baseline: What speed-ups are over.
-        name: The contender.
-        tokens: Mean tokens of an example.
-    """
+    """Return the columns of one contender's times."""
     timing = timed.over(baseline)[name]
     speedup, low, high = timing.speedup
     return {
@@ -160,12 +125,6 @@ def executed_work(
     """Return the FLOPs executed over dense ones, and the share of examples that left early.
 
     A model without pruning and exits is not run for this: its work follows from the lengths.
-
-    Args:
-        model: What executes them.
-        examples: All that were timed.
-        dense: FLOPs of our encoder with everything off on the same examples.
-        batch_size: Examples in a batch.
     """
     if not (model.pruner.depths or model.exit_criterion.active):
         lengths = np.array([_length(example) for example in examples])

@@ -23,12 +23,7 @@ LINES = {
 
 
 def draw_targets(points: Sequence[tuple[Figure, str, Measured]], path: Path) -> None:
-    """Draw each measured figure with its interval beside the mark that it is to reach.
-
-    Args:
-        points: Figure, name of the column (precision and threads), what was measured.
-        path: The PNG to write.
-    """
+    """Draw each measured figure with its interval beside the mark that it is to reach."""
     asked = list(dict.fromkeys(_name(figure) for figure, _, _ in points))
     series = list(dict.fromkeys(column for _, column, _ in points))
     with mpl.rc_context(STYLE):
@@ -55,12 +50,7 @@ def draw_targets(points: Sequence[tuple[Figure, str, Measured]], path: Path) -> 
 
 
 def draw_curves(rows: Sequence[Row], path: Path) -> None:
-    """Draw the cost curves: a panel for each batch size, time per call above, time per token below.
-
-    Args:
-        rows: Of all parts.
-        path: The PNG to write.
-    """
+    """Draw the cost curves: a panel for each batch size, time per call above, time per token below."""
     timed = [r for r in rows if r["part"] == "curves" and r["baseline"] == PADDED]
     first = timed[0]
     timed = [r for r in timed if (r["shape"], r["dtype"]) == (first["shape"], first["dtype"])]

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 
 from eat.benchmark.contenders import ALL_OFF, PADDED, Contender, build_contenders
-from eat.benchmark.engines import Saved, Source
+from eat.benchmark.engines import Saved
 from eat.benchmark.memory import measure_peak
 from eat.models.sharing import ALL_OFF_PARTS
 from eat.suite.records import Row
@@ -39,7 +39,7 @@ def memory_rows(bench: Workbench) -> Iterator[Row]:
 
 def _on_disk(bench: Workbench) -> Iterator[tuple[Contender, Saved]]:
     """Write the contenders to disk, where other processes find them; grouping by length changes nothing here."""
-    for contender in build_contenders(Source(bench.model), folder=bench.folder, absent=bench.absent):
+    for contender in build_contenders(bench.source, folder=bench.folder, absent=bench.absent):
         if contender.saved is not None and not contender.grouped:
             yield contender, contender.saved
             if contender.name == ALL_OFF:

@@ -17,7 +17,6 @@ from eat.suite import timed
 from eat.suite.contest import Contest, budget_of, hold
 from eat.suite.machine import code_digest, machine_class
 from eat.suite.memory import memory_rows
-from eat.suite.pool import pool
 from eat.suite.records import TABLE, Row, is_current, read_part
 from eat.suite.report import write_suite_report
 from eat.suite.settings import SuiteSettings
@@ -33,7 +32,7 @@ TIMED: Mapping[str, Callable[[Workbench], Iterator[Contest]]] = {
     "depth": timed.depth,
     "windowed": timed.windowed,
     "curves": timed.curves,
-    "pool": pool,
+    "pool": timed.pool,
 }
 """Parts that are contests of time."""
 HEAVY = ("curves", "training", "pool")

@@ -17,45 +17,26 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SuiteSettings:
-    """How much is measured.
+    """How much is measured."""
 
-    Attributes:
-        parts: Out of `PART_NAMES`; None for all, none of them to draw the tables and figures anew.
-        shapes: Out of `SHAPES`.
-        threads: Threads inside operators, one measurement each; None for 1 and all cores.
-        seconds: About so long each comparison may take; a slow one is measured on fewer examples, in fewer rounds.
-        rounds: How often all contenders of a comparison answer everything.
-        warmup: Untimed calls of each contender before.
-        examples: At most so many examples of a comparison.
-        lengths: Tokens at which windowed attention is compared with full attention.
-        heavy_shapes: Shapes of the parts that take long: curves, training, pool.
-        curve_lengths: Lengths of the cost curves.
-        curve_batch_sizes: Batch sizes of the cost curves.
-        curve_tokens: Most tokens in a batch of the cost curves; longer combinations are left out.
-        curve_seconds: As ``seconds``, for each point of the curves.
-        memory_batches: Batch size and length of each batch whose peak memory is measured.
-        training_steps: Optimiser steps of a round of training.
-        device: A torch device, or "auto" for the first GPU where there is one.
-        seed: Of weights, draws and token ids.
-    """
-
-    parts: Sequence[str] | None = None
-    shapes: Sequence[str] = ("minilm", "bert_base")
-    threads: Sequence[int] | None = None
-    seconds: int | float = 8
-    rounds: int = 5
-    warmup: int = 10
-    examples: int = 128
-    lengths: Sequence[int] = (512, 1024, 2048, 4096)
-    heavy_shapes: Sequence[str] = ("minilm",)
+    parts: Sequence[str] | None = None  # out of `PART_NAMES`; None for all, [] only draws
+    shapes: Sequence[str] = ("minilm", "bert_base")  # out of `SHAPES`
+    threads: Sequence[int] | None = None  # threads inside operators, one measurement each; None for 1 and all cores
+    seconds: int | float = 8  # about so long for each contest; slow ones get fewer examples, then rounds
+    rounds: int = 5  # how often all contenders of a comparison answer everything
+    warmup: int = 10  # untimed calls of each contender before
+    examples: int = 128  # at most so many examples of a comparison
+    lengths: Sequence[int] = (512, 1024, 2048, 4096)  # windowed over full attention
+    heavy_shapes: Sequence[str] = ("minilm",)  # shapes of the parts that take long: curves, training, pool
+    # in tokens
     curve_lengths: Sequence[int] = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
-    curve_batch_sizes: Sequence[int] = (1, 8, 32, 128)
-    curve_tokens: int = 8192
-    curve_seconds: int | float = 3
-    memory_batches: Sequence[Sequence[int]] = ((8, 512), (1, 4096))
-    training_steps: int = 10
-    device: str = "auto"
-    seed: int = 0
+    curve_batch_sizes: Sequence[int] = (1, 8, 32, 128)  # batch sizes of the cost curves
+    curve_tokens: int = 8192  # most tokens in a batch of the cost curves; longer combinations are left out
+    curve_seconds: int | float = 3  # as ``seconds``, for each point of the curves
+    memory_batches: Sequence[Sequence[int]] = ((8, 512), (1, 4096))  # (batch size, length)
+    training_steps: int = 10  # optimiser steps of a round of training
+    device: str = "auto"  # a torch device, or "auto" for the first GPU where there is one
+    seed: int = 0  # of weights, draws and token ids
 
     def __post_init__(self) -> None:
         """Check the values.

@@ -17,43 +17,25 @@ MEMORY = ("peak_mib", "over_loaded_mib")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One figure to reach.
+    """One figure to reach."""
 
-    Attributes:
-        what: What is compared, for the table.
-        part: The part that measures it.
-        where: Values of columns by which its row is found.
-        target: The number to reach.
-        column: "speedup" over the row's baseline; "efficiency"; "peak_mib" or "over_loaded_mib", the peak over the
-            baseline's, whole or above what the process held once it was ready to answer.
-        at_most: Lower is better.
-        device: "cpu" or "cuda".
-    """
-
-    what: str
-    part: str
-    where: Mapping[str, Any]
-    target: float
-    column: str = "speedup"
-    at_most: bool = False
-    device: str = "cpu"
+    what: str  # what is compared, for the table
+    part: str  # the part that measures it
+    where: Mapping[str, Any]  # values of columns by which its row is found
+    target: float  # the number to reach
+    column: str = "speedup"  # or "efficiency"; "peak_mib" or "over_loaded_mib", over the baseline's
+    at_most: bool = False  # lower is better
+    device: str = "cpu"  # "cpu" or "cuda"
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What was measured for a figure.
+    """What was measured for a figure."""
 
-    Attributes:
-        value: The number.
-        low: Lower end of its 95 % interval; None where there is none.
-        high: Upper end.
-        allowed: The speed-up that the executed work alone would allow; None where nothing was counted.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    allowed: float | None
+    value: float  # the number
+    low: float | None  # lower end of its 95 % interval; None where there is none
+    high: float | None  # upper end
+    allowed: float | None  # the speed-up that the executed work alone would allow; None where nothing was counted
 
     def reaches(self, figure: Figure) -> bool:
         """Whether the number is on the right side of the target."""
@@ -61,14 +43,7 @@ class Measured:
 
 
 def find(figure: Figure, rows: Sequence[Row], threads: int | None, dtype: str) -> Measured | str:
-    """Find what was measured for a figure, or say why nothing was.
-
-    Args:
-        figure: What is asked.
-        rows: Of all parts.
-        threads: Of the column in question.
-        dtype: Of the column in question.
-    """
+    """Find what was measured for a figure, or say why nothing was."""
     of_part = [row for row in rows if row["part"] == figure.part]
     if not of_part:
         return f"not measured (parts=[{figure.part}] was not run)"

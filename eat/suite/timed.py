@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from eat.benchmark.contenders import ALL_OFF, PADDED, Contender
-from eat.benchmark.engines import Encoded
+from eat.benchmark.engines import Call, Encoded
 from eat.benchmark.engines.packed import packed_call
+from eat.benchmark.protocol import batches_of
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import all_off
 from eat.suite.contest import Contest, Entrant, ours
 from eat.suite.shapes import variant
 from eat.suite.workbench import ALL_LEAVE, PRUNER, WINDOW, Workbench
@@ -18,6 +20,10 @@ WINDOWED_NAME, WINDOWED_PRUNED = f"eat_windowed{WINDOW}", f"eat_windowed{WINDOW}
 WINDOWED_HALF = f"{WINDOWED_NAME}_half_length"
 LONG = 64
 """Tokens from which on batch size 1 counts as long."""
+POOL_BATCH = 32
+PLAIN, POOL = "eat_half_exit_batches", "eat_half_exit_pool"
+STREAM = 4
+"""So many times the examples of another comparison: a pool needs many batches to draw from."""
 
 
 def serving(bench: Workbench) -> Iterator[Contest]:
@@ -102,6 +108,23 @@ def curves(bench: Workbench) -> Iterator[Contest]:
                 )
 
 
+def pool(bench: Workbench) -> Iterator[Contest]:
+    """All examples at once at the point where half leave early: batch after batch of 32, and pooled."""
+    examples = bench.examples("sst2", times=STREAM)
+    model = bench.half_leave(bench.model, examples)
+    yield Contest(
+        inputs="sst2, in one stream",
+        batch_size=len(examples),
+        examples=examples,
+        entrants=[
+            _in_batches(ALL_OFF, all_off(bench.model)),
+            _in_batches(PLAIN, model),
+            Entrant(Contender(POOL, "eat", _pooled(model)), model),
+        ],
+        baselines=[PLAIN, ALL_OFF],
+    )
+
+
 def _on_first_half(model: AdaptiveForSequenceClassification) -> Entrant:
     """Enter a model that is given the first half of each sequence: its speed-up over itself is how cost grows."""
     call = packed_call(model)
@@ -110,3 +133,19 @@ def _on_first_half(model: AdaptiveForSequenceClassification) -> Entrant:
         return call([{key: tokens[: len(tokens) // 2] for key, tokens in example.items()} for example in batch])
 
     return Entrant(Contender(WINDOWED_HALF, "eat", on_half))
+
+
+def _in_batches(name: str, model: AdaptiveForSequenceClassification) -> Entrant:
+    answer = packed_call(model)
+
+    def call(examples: Sequence[Encoded]) -> list[Any]:
+        return [answer(batch) for batch in batches_of(examples, POOL_BATCH)]
+
+    return Entrant(Contender(name, "eat", call), model)
+
+
+def _pooled(model: AdaptiveForSequenceClassification) -> Call:
+    def call(examples: Sequence[Encoded]) -> list[Any]:
+        return list(model.predict_stream(examples, batch_size=POOL_BATCH))
+
+    return call

@@ -20,11 +20,7 @@ BATCH_SIZE = 32
 
 
 class EpochClock:
-    """A clock that moves on by what epochs say they took: their set-up is not timed.
-
-    Args:
-        epochs: What trains for one epoch and returns its seconds, by contender.
-    """
+    """A clock that moves on by what epochs say they took: their set-up is not timed."""
 
     def __init__(self, epochs: Mapping[str, Epoch]) -> None:
         self.calls = {name: partial(self._run, epoch) for name, epoch in epochs.items()}

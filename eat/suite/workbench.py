@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from eat.benchmark.contenders import ALL_OFF, PADDED, Contender, build_contenders
-from eat.benchmark.engines import EAT, Encoded, Source, not_measured
+from eat.benchmark.engines import EAT, ENGINES, Encoded, Source, not_measured
 from eat.benchmark.engines.packed import with_torchs_product
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off
@@ -33,19 +33,12 @@ ENOUGH = 32
 
 @dataclasses.dataclass(frozen=True)
 class Workbench:
-    """A shape with random weights; built when it is first asked for.
+    """A shape with random weights; built when it is first asked for."""
 
-    Attributes:
-        shape: Out of `SHAPES`.
-        dtype: Precision.
-        settings: The suite's.
-        folder: Holds what is written for other engines and processes, as long as it is measured.
-    """
-
-    shape: str
-    dtype: torch.dtype
-    settings: SuiteSettings
-    folder: Path
+    shape: str  # out of `SHAPES`
+    dtype: torch.dtype  # precision
+    settings: SuiteSettings  # the suite's
+    folder: Path  # holds what is written for other engines and processes, as long as it is measured
 
     @cached_property
     def model(self) -> AdaptiveForSequenceClassification:
@@ -65,7 +58,12 @@ class Workbench:
     @cached_property
     def contenders(self) -> tuple[Contender, ...]:
         """What every engine makes of the model with everything off; those that need an export are on disk."""
-        return build_contenders(Source(self.model), folder=self.folder, absent=self.absent, memory=False)
+        return build_contenders(self.source, folder=self.folder, absent=self.absent, memory=False)
+
+    @cached_property
+    def source(self) -> Source:
+        """The model as engines are given it."""
+        return Source(self.model)
 
     @cached_property
     def absent(self) -> dict[str, str]:
@@ -75,14 +73,10 @@ class Workbench:
     @property
     def padded(self) -> Entrant:
         """Hugging Face on padded batches."""
-        return next(Entrant(c) for c in self.contenders if c.name == PADDED)
+        return Entrant(Contender(PADDED, PADDED, ENGINES[PADDED].call(self.source)))
 
     def baselines(self, *, grouped: bool) -> list[Entrant]:
-        """Enter every engine; after ours, on a CPU, ours again with torch's own product, as Hugging Face has it.
-
-        Args:
-            grouped: Whether those on batches of like length take part, which means nothing at batch size 1.
-        """
+        """Enter every engine; after ours, on a CPU, ours again with torch's own product, as Hugging Face has it."""
         entrants = []
         for contender in self.contenders:
             if contender.engine != EAT and (grouped or not contender.grouped):
@@ -112,13 +106,7 @@ class Workbench:
         return variant(model, exit={"name": "confidence", "threshold": float(np.median(confidence))})
 
     def examples(self, data_set: str, at_least: int = 1, times: int = 1) -> list[Encoded]:
-        """Draw examples of real lengths.
-
-        Args:
-            data_set: Out of `DATA_SETS`.
-            at_least: Shorter ones are left out.
-            times: So many times as many as a comparison usually has.
-        """
+        """Draw examples of real lengths."""
         count = times * self.settings.examples
         lengths = draw_lengths(real_lengths(data_set), count, self.settings.seed, at_least)
         return random_examples(lengths, VOCAB_SIZE, self.settings.seed)

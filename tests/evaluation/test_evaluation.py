@@ -294,7 +294,7 @@ def test_missing_and_damaged_traces(without_weights: Path) -> None:
     [
         ({"stages": ["qualty"]}, r"stages: expected some of .* got 'qualty' \(did you mean 'quality'\?\)"),
         ({"benchmark": {"round": 3}}, r"benchmark.round: expected one of .* \(did you mean 'rounds'\?\)"),
-        ({"benchmark": {"rounds": 0}}, r"benchmark.rounds must be at least 1"),
+        ({"benchmark": {"rounds": 0}}, r"benchmark.rounds: expected an integer of 1 or more"),
         ({"exit": {"name": "confident"}}, r"exit.name: expected one of .*'confidence'"),
         ({"exit": {"threshold": 1.5}}, r"exit.threshold: expected a number in \[0, 1\], got 1.5"),
         ({"thresholds": [2.0]}, r"exit.threshold: expected a number in \[0, 1\], got 2.0"),

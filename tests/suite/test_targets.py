@@ -3,7 +3,6 @@
 import pytest
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
-from eat.suite import pool
 from eat.suite import timed as parts
 from eat.suite.records import TABLE
 from eat.suite.report import columns, targets_table
@@ -100,7 +99,7 @@ def test_every_figure_is_asked_once():
 
 
 def test_figures_name_columns_contenders_and_parts_that_there_are():
-    known = {value for module in (parts, pool) for value in vars(module).values() if isinstance(value, str)}
+    known = {value for value in vars(parts).values() if isinstance(value, str)}
     for figure in figures():
         assert figure.part in PART_NAMES
         assert set(figure.where) <= set(TABLE.columns) and figure.column in TABLE.columns

@@ -20,9 +20,9 @@ EAT = "eat"
 ENGINES: Mapping[str, Engine] = {
     PADDED: HuggingFace("Hugging Face, padded"),
     "huggingface_sdpa_grouped": HuggingFace("Hugging Face, by length", grouped=True),
-    EAT: Packed(),
-    "onnxruntime_fp32": OnnxRuntime("ONNX Runtime, float32"),
-    "onnxruntime_int8": OnnxRuntime("ONNX Runtime, int8", dtype="int8", exact=False),
+    EAT: Packed("eat"),
+    "onnxruntime_fp32": OnnxRuntime("ONNX Runtime, float32", dtype="float32", exported=True),
+    "onnxruntime_int8": OnnxRuntime("ONNX Runtime, int8", dtype="int8", exact=False, exported=True),
 }
 """By their names in results, in the order in which they take turns."""
 

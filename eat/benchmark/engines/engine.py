@@ -2,10 +2,11 @@
 
 import copy
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,23 +24,14 @@ Call = Callable[[Any], Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Saved:
-    """A contender on disk, as another process can build it; JSON values only.
+    """A contender on disk, as another process can build it; JSON values only."""
 
-    Attributes:
-        engine: Key of `ENGINES`.
-        path: What the engine wrote: a folder or a file.
-        pad_token_id: Fills shorter examples where batches are padded.
-        parts: What differs from the saved configuration of ours: "attention", "pruner", "exit" to their specs.
-        device: Type of the device: "cpu" or "cuda".
-        dtype: Name of the weights' type.
-    """
-
-    engine: str
-    path: str
-    pad_token_id: int = 0
-    parts: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    device: str = "cpu"
-    dtype: str = "float32"
+    engine: str  # key of `ENGINES`
+    path: str  # what the engine wrote: a folder or a file
+    pad_token_id: int = 0  # fills shorter examples where batches are padded
+    parts: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)  # of ours, instead of those saved
+    device: str = "cpu"  # type of the device: "cpu" or "cuda"
+    dtype: str = "float32"  # name of the weights' type
 
     @property
     def place(self) -> dict[str, Any]:
@@ -49,17 +41,11 @@ class Saved:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """A trained model as all engines are given it, so that they share what is made of it.
+    """A trained model as all engines are given it, so that they share what is made of it."""
 
-    Attributes:
-        trained: The model with the weights as they were trained; it is not changed.
-        dtype: The weights' type for engines that have none of their own; None for the trained one.
-        token_types: Whether examples have ``token_type_ids``.
-    """
-
-    trained: AdaptiveForSequenceClassification
-    dtype: torch.dtype | None = None
-    token_types: bool = True
+    trained: AdaptiveForSequenceClassification  # the model with the weights as they were trained; it is not changed
+    dtype: torch.dtype | None = None  # type wanted of engines that have none of their own; None for the trained one
+    token_types: bool = True  # whether examples have ``token_type_ids``
 
     @cached_property
     def model(self) -> AdaptiveForSequenceClassification:
@@ -72,47 +58,29 @@ class Source:
         return self.model.to_hugging_face()
 
 
-@runtime_checkable
-class Engine(Protocol):
+@dataclasses.dataclass(frozen=True)
+class Engine(ABC):
     """Runs a model; add one as a file in this folder and a line in `ENGINES`."""
 
-    @property
-    def title(self) -> str:
-        """Its name in tables and figures."""
-
-    @property
-    def dtype(self) -> str | None:
-        """What it computes in, whatever the weights' type; None where it follows them."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether it computes the model's own function up to rounding, so that its quality is the model's."""
-
-    @property
-    def grouped(self) -> bool:
-        """Whether its batches hold examples of like length."""
-
-    @property
-    def exported(self) -> bool:
-        """Whether it answers from files alone, so that ``benchmark.onnx=false`` saves an export."""
+    title: str  # its name in tables and figures
+    dtype: str | None = None  # what it computes in, whatever the weights' type; None where it follows them
+    exact: bool = (
+        True  # whether it computes the model's own function up to rounding, and so has its quality
+    )
+    grouped: bool = False  # whether its batches hold examples of like length
+    exported: bool = False  # whether it answers from files alone, so that ``benchmark.onnx=false`` saves an export
 
     def why_not(self, device: torch.device) -> str | None:
-        """Say why it cannot be measured here, or None where it can."""
-        ...
+        """Say why it cannot be measured on a device, or None where it can."""
+        return None
 
+    @abstractmethod
     def save(self, source: Source, folder: Path, name: str) -> Saved:
-        """Write what another process can load, or find it there.
+        """Write what another process can load, or find it there, as the contender of this name in `ENGINES`."""
 
-        Args:
-            source: The model.
-            folder: Of this model's files alone; engines of one kind share theirs.
-            name: The engine's key in `ENGINES`.
-        """
-        ...
-
+    @abstractmethod
     def call(self, source: Source | Saved) -> Call:
         """Return what answers batches; an exported engine takes what was saved only."""
-        ...
 
 
 def cast(model: AdaptiveForSequenceClassification, dtype: torch.dtype | None) -> AdaptiveForSequenceClassification:

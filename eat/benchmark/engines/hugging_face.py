@@ -15,29 +15,19 @@ from jaxtyping import Float
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from eat.benchmark.engines.engine import Call, Encoded, Saved, Source, on_host, save_pretrained
+from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, on_host, save_pretrained
 
 
 @dataclasses.dataclass(frozen=True)
-class HuggingFace:
+class HuggingFace(Engine):
     """The plain model with the same weights."""
-
-    title: str
-    grouped: bool = False
-    dtype: str | None = None
-    exact: bool = True
-    exported: bool = False
-
-    def why_not(self, device: torch.device) -> str | None:
-        """Return None: it runs everywhere."""
-        return None
 
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Write the plain model."""
         return save_pretrained(source.hugging_face, folder / "huggingface", name, source.model.backbone.pad_token_id)
 
     def call(self, source: Source | Saved) -> Call:
-        """Answer batches with the plain model."""
+        """Answer with the plain model."""
         if isinstance(source, Source):
             return hugging_face_call(source.hugging_face, source.model.backbone.pad_token_id)
         transformers_logging.disable_progress_bar()

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from transformers import PreTrainedModel
 
-from eat.benchmark.engines.engine import Call, Encoded, Saved, Source
+from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source
 from eat.benchmark.engines.hugging_face import padded
 
 REQUIRED = ("onnx", "onnxruntime", "onnxscript")
@@ -30,14 +30,8 @@ FILES = {"float32": "dense.onnx", "int8": "dense_int8.onnx"}
 
 
 @dataclasses.dataclass(frozen=True)
-class OnnxRuntime:
+class OnnxRuntime(Engine):
     """The dense model exported; the first of both to be saved writes both files, from the weights as trained."""
-
-    title: str
-    dtype: str | None = "float32"
-    exact: bool = True
-    grouped: bool = False
-    exported: bool = True
 
     def why_not(self, device: torch.device) -> str | None:
         """Say which packages are missing, or that this is no CPU."""
@@ -54,11 +48,7 @@ class OnnxRuntime:
         return Saved(engine=name, path=str(file), pad_token_id=source.trained.backbone.pad_token_id)
 
     def call(self, source: Source | Saved) -> Call:
-        """Answer batches from the exported file.
-
-        Raises:
-            TypeError: If it was not exported.
-        """
+        """Answer from the exported file."""
         if isinstance(source, Source):
             raise TypeError("ONNX Runtime answers from an exported file: expected what `save` returned, got a model")
         return onnx_call(Path(source.path), source.pad_token_id)
@@ -66,11 +56,6 @@ class OnnxRuntime:
 
 def export_onnx(model: PreTrainedModel, folder: Path, *, token_types: bool) -> tuple[Path, Path]:
     """Export a Hugging Face classifier, any batch size and any length.
-
-    Args:
-        model: In float32, on the CPU.
-        folder: Where both files go.
-        token_types: Whether the graph takes ``token_type_ids``.
 
     Returns:
         The float32 file and the one with int8 weights and dynamically quantised products.
@@ -106,10 +91,6 @@ def onnx_call(path: Path, pad_token_id: int) -> Call:
     """Answer batches with ONNX Runtime on padded arrays, with as many threads as torch has at the time.
 
     A session belongs to a number of threads: where that changes, the next call opens another one first.
-
-    Args:
-        path: The exported file.
-        pad_token_id: Fills shorter examples.
     """
     sessions: dict[int, Any] = {}
 

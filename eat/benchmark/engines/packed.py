@@ -11,35 +11,21 @@ import torch
 from jaxtyping import Float
 from transformers.utils import logging as transformers_logging
 
-from eat.benchmark.engines.engine import Call, Encoded, Saved, Source, on_host, save_pretrained
+from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, on_host, save_pretrained
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import ALL_OFF_PARTS
 
 
 @dataclasses.dataclass(frozen=True)
-class Packed:
+class Packed(Engine):
     """Ours; `Saved.parts` holds what switches everything off, or sets an operating point."""
-
-    title: str = "eat"
-    dtype: str | None = None
-    exact: bool = True
-    grouped: bool = False
-    exported: bool = False
-
-    def why_not(self, device: torch.device) -> str | None:
-        """Return None: it runs everywhere."""
-        return None
 
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Write the model with the parts that it has."""
         return save_pretrained(source.model, folder / "eat", name, source.model.backbone.pad_token_id)
 
     def call(self, source: Source | Saved) -> Call:
-        """Answer batches with the model as it is, or with one from files that gets the parts of `Saved` first.
-
-        Raises:
-            ValueError: If a part is unknown.
-        """
+        """Answer with the model as it is, or with one from files that gets the parts of `Saved` first."""
         if isinstance(source, Source):
             return packed_call(source.model)
         unknown = sorted(set(source.parts) - set(ALL_OFF_PARTS))

@@ -17,23 +17,14 @@ from eat.traces.trace import Trace
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """An operating point with what is known of it before it is measured.
+    """An operating point with what is known of it before it is measured."""
 
-    Attributes:
-        exit: The point itself.
-        value: The primary metric on the threshold split.
-        latency_ms: Predicted mean time of a call.
-        latency_ms_p50: Predicted median over calls.
-        latency_ms_p95: Predicted 95th percentile over calls.
-        speedup: Predicted, over Hugging Face SDPA on padded batches of the same size.
-    """
-
-    exit: OperatingPoint
-    value: float
-    latency_ms: float
-    latency_ms_p50: float
-    latency_ms_p95: float
-    speedup: float
+    exit: OperatingPoint  # the point itself
+    value: float  # the primary metric on the threshold split
+    latency_ms: float  # predicted mean time of a call
+    latency_ms_p50: float  # predicted median over calls
+    latency_ms_p95: float  # predicted 95th percentile over calls
+    speedup: float  # predicted, over Hugging Face SDPA on padded batches of the same size
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; an undefined metric is None."""

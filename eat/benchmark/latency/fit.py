@@ -28,11 +28,7 @@ MIXED_PROBES = 4
 
 
 class ForcedExit:
-    """Exit all sequences at one head; before it, work confidence out as a real criterion would.
-
-    Args:
-        heads: Heads that run until all sequences leave.
-    """
+    """Exit all sequences at one head; before it, work confidence out as a real criterion would."""
 
     active = True
     needs_classes = False
@@ -49,40 +45,24 @@ class ForcedExit:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Probe:
-    """A way to run the model whose time is measured, and the work that it does.
+    """A way to run the model whose time is measured, and the work that it does."""
 
-    Attributes:
-        call: Batch in, logits out.
-        run: Which text leaves where, in order.
-        depth: Where all leave, if that is forced.
-    """
-
-    call: Call
-    run: Replay
-    depth: int | None = None
+    call: Call  # batch in, logits out
+    run: Replay  # which text leaves where, in order
+    depth: int | None = None  # where all leave, if that is forced
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """What the short measurements gave; JSON values only.
+    """What the short measurements gave; JSON values only."""
 
-    Attributes:
-        rounds: How often everything was measured.
-        baseline_ms: Mean time of a call of each baseline, in ms.
-        baseline_interval: Its bootstrap 95 % interval over the rounds: how much the machine wavers.
-        probe_ms: Measured and fitted mean time of a call of each probe, in ms.
-        depth_ms: Measured mean time of a call when all leave at a depth, in ms; differences are the layers'.
-        microseconds: Fitted time of a piece of each kind of work.
-        error: Median relative difference between the fitted and the measured times of single calls.
-    """
-
-    rounds: int
-    baseline_ms: Mapping[str, float]
-    baseline_interval: Mapping[str, Interval]
-    probe_ms: Mapping[str, tuple[float, float]]
-    depth_ms: Mapping[int, float]
-    microseconds: Mapping[str, float]
-    error: float
+    rounds: int  # how often everything was measured
+    baseline_ms: Mapping[str, float]  # mean time of a call of each baseline, in ms
+    baseline_interval: Mapping[str, Interval]  # bootstrap 95 % interval over the rounds
+    probe_ms: Mapping[str, tuple[float, float]]  # measured and fitted mean time of a call of each probe, in ms
+    depth_ms: Mapping[int, float]  # mean time of a call when all leave at a depth, in ms
+    microseconds: Mapping[str, float]  # fitted time of a piece of each kind of work
+    error: float  # median relative difference between the fitted and the measured times of single calls
 
     def latency(self, counter: WorkCounter, batch_size: int) -> LatencyModel:
         """Return what predicts the time of calls from their work.
@@ -103,14 +83,7 @@ class Fit:
 def build_probes(
     model: AdaptiveForSequenceClassification, trace: Trace, rows: Int[np.ndarray, " texts"], batch_size: int
 ) -> dict[str, Probe]:
-    """List what is measured: no sequence leaves, all leave at each head, and mixed points where batches shrink.
-
-    Args:
-        model: The model; it is not changed.
-        trace: The split that the texts are from.
-        rows: The texts, in the order in which they are answered.
-        batch_size: Of each call.
-    """
+    """List what is measured: no sequence leaves, all leave at each head, and mixed points where batches shrink."""
     full = replay(trace, FULL_DEPTH).take(rows)
     probes = {"never": Probe(operating_point_call(model, FULL_DEPTH), full)}
     if trace.is_regression:

@@ -34,29 +34,17 @@ MIN_CALLS = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlanSettings:
-    """The budget, exactly one of the two, and how much is measured.
+    """The budget, exactly one of the two, and how much is measured."""
 
-    Attributes:
-        latency_ms: Longest mean time of a call (a batch), in ms.
-        speedup: Smallest speed-up over Hugging Face SDPA on padded batches of the same size.
-        batch_size: Texts in a call.
-        threads: Threads inside operators; None for as many as torch uses now.
-        examples: About so many texts are drawn.
-        seconds: About so long may the measurements for the prediction take; a slow model is measured on fewer texts.
-        rounds: How often everything is repeated.
-        warmup: Untimed calls before.
-        seed: Of the draw.
-    """
-
-    latency_ms: int | float | None = None
-    speedup: int | float | None = None
-    batch_size: int = 1
-    threads: int | None = None
-    examples: int = 256
-    seconds: int | float = 30
-    rounds: int = 5
-    warmup: int = 10
-    seed: int = 0
+    latency_ms: int | float | None = None  # longest mean time of a call (a batch), in ms
+    speedup: int | float | None = None  # smallest speed-up over Hugging Face SDPA on padded batches of the same size
+    batch_size: int = 1  # texts in a call
+    threads: int | None = None  # threads inside operators; None for as many as torch uses now
+    examples: int = 256  # about so many texts are drawn
+    seconds: int | float = 30  # about so long for the prediction; slow models get fewer texts
+    rounds: int = 5  # how often everything is repeated
+    warmup: int = 10  # untimed calls before
+    seed: int = 0  # of the draw
 
     def __post_init__(self) -> None:
         """Check the numbers.

@@ -19,21 +19,13 @@ FILE = "plan.json"
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """What calls of the chosen point take, predicted or measured.
+    """What calls of the chosen point take, predicted or measured."""
 
-    Attributes:
-        latency_ms: Mean over calls.
-        latency_ms_p50: Median over calls.
-        latency_ms_p95: 95th percentile over calls.
-        examples_per_s: Texts per second.
-        speedup: Over each baseline.
-    """
-
-    latency_ms: float
-    latency_ms_p50: float
-    latency_ms_p95: float
-    examples_per_s: float
-    speedup: Mapping[str, Ratio]
+    latency_ms: float  # mean over calls
+    latency_ms_p50: float  # median over calls
+    latency_ms_p95: float  # 95th percentile over calls
+    examples_per_s: float  # texts per second
+    speedup: Mapping[str, Ratio]  # over each baseline
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Speed":
@@ -43,19 +35,12 @@ class Speed:
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """The chosen point's quality on a split.
+    """The chosen point's quality on a split."""
 
-    Attributes:
-        value: The primary metric; None where it is undefined.
-        interval: Its 95 % interval; None where there is none.
-        points_to_full_depth: Points gained over full depth, with the ends of the interval.
-        examples: Examples of the split.
-    """
-
-    value: float | None
-    interval: Interval | None
-    points_to_full_depth: Ratio | None
-    examples: int
+    value: float | None  # the primary metric; None where it is undefined
+    interval: Interval | None  # its 95 % interval; None where there is none
+    points_to_full_depth: Ratio | None  # points gained over full depth, with the ends of the interval
+    examples: int  # examples of the split
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Quality":
@@ -66,39 +51,22 @@ class Quality:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What was chosen for a budget, and what it was chosen by.
+    """What was chosen for a budget, and what it was chosen by."""
 
-    Attributes:
-        budget: ``latency_ms`` or ``speedup``.
-        batch_size: Texts in a call.
-        threads: Threads inside operators.
-        texts: Texts of the threshold split that were timed.
-        mean_length: Their mean length in tokens.
-        machine: What times depend on.
-        exit: The chosen operating point.
-        predicted: Its cost before it was measured.
-        measured: Its cost.
-        metric: The primary metric.
-        quality: On the threshold split and on the reported one, by split.
-        agreement: Live answers that equal the replayed ones, and how many were compared.
-        fit: The short measurements that times were predicted from.
-        candidates: All operating points that were considered.
-    """
-
-    budget: Mapping[str, int | float]
-    batch_size: int
-    threads: int
-    texts: int
-    mean_length: float
-    machine: Mapping[str, Any]
-    exit: OperatingPoint
-    predicted: Speed
-    measured: Speed
-    metric: str
-    quality: Mapping[str, Quality]
-    agreement: tuple[int, int]
-    fit: Fit
-    candidates: tuple[Candidate, ...]
+    budget: Mapping[str, int | float]  # ``latency_ms`` or ``speedup``
+    batch_size: int  # texts in a call
+    threads: int  # threads inside operators
+    texts: int  # texts of the threshold split that were timed
+    mean_length: float  # their mean length in tokens
+    machine: Mapping[str, Any]  # what times depend on
+    exit: OperatingPoint  # the chosen operating point
+    predicted: Speed  # its cost before it was measured
+    measured: Speed  # its cost
+    metric: str  # the primary metric
+    quality: Mapping[str, Quality]  # on the threshold split and on the reported one, by split
+    agreement: tuple[int, int]  # live answers that equal the replayed ones, and how many were compared
+    fit: Fit  # the short measurements that times were predicted from
+    candidates: tuple[Candidate, ...]  # all operating points that were considered
 
     def to_json(self) -> dict[str, Any]:
         """Return what `plan.json` holds; JSON values only."""
@@ -140,10 +108,6 @@ def save_plan(folder: Path, plan: Plan, *, run: str, fingerprint: str) -> None:
 
 def read_plan(folder: Path, fingerprint: str) -> Plan | None:
     """Read an earlier plan; None where none was made, or it was made for other weights.
-
-    Args:
-        folder: The report folder.
-        fingerprint: Of the weights that the report is about.
 
     Raises:
         ValueError: If the file is damaged.
