@@ -1,4 +1,4 @@
-"""Who takes part in a benchmark: every engine, ours at every operating point; the one that all are divided by first."""
+"""Contenders of a benchmark: every engine, and ours at every operating point."""
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ TITLES: Mapping[str, str] = {name: engine.title for name, engine in ENGINES.item
 class Contender:
     """One way to answer a batch."""
 
-    name: str  # unique in a benchmark
+    name: str
     engine: str  # what runs it: a key of `ENGINES`
     call: Call  # batch in, logits out
     exit: OperatingPoint | None = None  # operating point of ours; None for baselines

@@ -77,11 +77,6 @@ class Timed:
         totals = {name: times.sum(axis=1) for name, times in whole.items()}
         return {name: self._timing(whole[name], totals[name], totals[baseline]) for name in whole}
 
-    def without(self, name: str) -> "Timed":
-        """Return the times of the others."""
-        others = {other: times for other, times in self.seconds.items() if other != name}
-        return dataclasses.replace(self, seconds=others)
-
     def _timing(
         self, times: Seconds, totals: Float[np.ndarray, " rounds"], baseline: Float[np.ndarray, " rounds"]
     ) -> Timing:

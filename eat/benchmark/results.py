@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 class Measurement:
     """The times of one contender at one batch size and thread count."""
 
-    contender: str  # its name
+    contender: str
     engine: str  # key of `ENGINES`
     exit: OperatingPoint | None  # operating point of ours; None for baselines
     examples: int  # examples in a round
@@ -72,7 +72,7 @@ class PeakMemory:
 class ShortcutFacts:
     """A shortcut's size, its quality on the main split, and its work."""
 
-    num_layers: int  # its layers
+    num_layers: int
     run: str | None  # name of the run that it was trained in; None where it is the model's own first layers
     metrics: Mapping[str, float]  # by name
     delta: tuple[float, float, float] | None  # points to the model's full depth, with its interval

@@ -25,8 +25,8 @@ from eat.traces.trace import Trace
 class Shortcut:
     """A shallower model with everything off."""
 
-    name: str  # unique in a benchmark
-    model: AdaptiveForSequenceClassification  # the model
+    name: str
+    model: AdaptiveForSequenceClassification
     trace: Trace  # what it answers on the main split, at its one head
     run: str | None  # name of the run that it was trained in; None where it is the model's own first layers
 

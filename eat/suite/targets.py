@@ -22,9 +22,9 @@ class Figure:
     what: str  # what is compared, for the table
     part: str  # the part that measures it
     where: Mapping[str, Any]  # values of columns by which its row is found
-    target: float  # the number to reach
+    target: float
     column: str = "speedup"  # or "efficiency"; "peak_mib" or "over_loaded_mib", over the baseline's
-    at_most: bool = False  # lower is better
+    at_most: bool = False
     device: str = "cpu"  # "cpu" or "cuda"
 
 
@@ -32,9 +32,9 @@ class Figure:
 class Measured:
     """What was measured for a figure."""
 
-    value: float  # the number
+    value: float
     low: float | None  # lower end of its 95 % interval; None where there is none
-    high: float | None  # upper end
+    high: float | None
     allowed: float | None  # the speed-up that the executed work alone would allow; None where nothing was counted
 
     def reaches(self, figure: Figure) -> bool:

@@ -36,8 +36,8 @@ class Workbench:
     """A shape with random weights; built when it is first asked for."""
 
     shape: str  # out of `SHAPES`
-    dtype: torch.dtype  # precision
-    settings: SuiteSettings  # the suite's
+    dtype: torch.dtype
+    settings: SuiteSettings
     folder: Path  # holds what is written for other engines and processes, as long as it is measured
 
     @cached_property

@@ -76,7 +76,7 @@ def test_work_of_a_batch_that_shrinks(counter: WorkCounter) -> None:
     }
 
 
-def test_early_heads_run_only_where_somebody_could_leave(counter: WorkCounter) -> None:
+def test_early_heads_run_only_where_a_sequence_could_leave(counter: WorkCounter) -> None:
     (never,) = counted(counter, made_replay([4, 4, 4], early_heads=False), batch_size=3)
     assert (never["heads"], never["head_sequences"]) == (1, 3)
 

@@ -64,9 +64,7 @@ class Engine(ABC):
 
     title: str  # its name in tables and figures
     dtype: str | None = None  # what it computes in, whatever the weights' type; None where it follows them
-    exact: bool = (
-        True  # whether it computes the model's own function up to rounding, and so has its quality
-    )
+    exact: bool = True  # whether it computes the model's own function up to rounding, and so has its quality
     grouped: bool = False  # whether its batches hold examples of like length
     exported: bool = False  # whether it answers from files alone, so that ``benchmark.onnx=false`` saves an export
 

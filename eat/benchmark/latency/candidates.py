@@ -19,7 +19,7 @@ from eat.traces.trace import Trace
 class Candidate:
     """An operating point with what is known of it before it is measured."""
 
-    exit: OperatingPoint  # the point itself
+    exit: OperatingPoint
     value: float  # the primary metric on the threshold split
     latency_ms: float  # predicted mean time of a call
     latency_ms_p50: float  # predicted median over calls

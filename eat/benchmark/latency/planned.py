@@ -82,8 +82,8 @@ class Plan:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Plan":
-        """Read back what `to_json` gave."""
-        plain = {key: value for key, value in values.items() if key != "calibration"}
+        """Read back what `to_json` gave, whatever stands beside it."""
+        plain = {field.name: values[field.name] for field in dataclasses.fields(cls) if field.name != "fit"}
         nested = {
             "exit": OperatingPoint.of(values["exit"]),
             "predicted": Speed.from_json(values["predicted"]),
@@ -112,8 +112,4 @@ def read_plan(folder: Path, fingerprint: str) -> Plan | None:
     Raises:
         ValueError: If the file is damaged.
     """
-
-    def build(values: dict[str, Any]) -> Plan:
-        return Plan.from_json({key: value for key, value in values.items() if key != "run"})
-
-    return read_for(folder / FILE, fingerprint, build, "made for", "plan")
+    return read_for(folder / FILE, fingerprint, Plan.from_json, "made for", "plan")
