@@ -1,5 +1,6 @@
 """The commands' settings for Hydra, values and explanations alike, from the classes whose arguments they are."""
 
+import dataclasses
 import inspect
 import json
 import re
@@ -84,9 +85,15 @@ def defaults(part: Callable[..., Any], unset: Collection[str] = ()) -> dict[str,
 
 
 def explain(prefix: str, part: Callable[..., Any]) -> list[str]:
-    """Return lines that say what the keys mean, by the docstrings of a class and its bases, or of a function."""
+    """Return lines that say what the keys mean.
+
+    Of a class and its bases by the comments beside fields and by docstrings, of a function by its docstring.
+    """
     meanings: dict[str, str] = {}
-    for owner in inspect.getmro(part) if inspect.isclass(part) else (part,):
+    for owner in inspect.getmro(part)[:-1] if inspect.isclass(part) else (part,):
+        if dataclasses.is_dataclass(owner):
+            for name, comment in re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(owner), re.M):
+                meanings.setdefault(name, f"{comment[0].upper()}{comment[1:]}.")
         section = re.search(r"^(?:Args|Attributes):\n((?: +.*\n?|\n)+)", inspect.cleandoc(owner.__doc__ or ""), re.M)
         for entry in re.split(r"\n {4}(?=\w)", f"\n{section[1]}") if section else ():
             name, _, meaning = entry.partition(": ")

@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eat.benchmark.agreement import compare_with_replay
 from eat.benchmark.latency.plan import PlanSettings, make_plan
+from eat.benchmark.results import read_benchmark, timed_exits, write_benchmark
 from eat.benchmark.run import BenchmarkSettings, draw_examples, run_benchmark
 from eat.benchmark.shortcuts import find_shortcuts
 from eat.benchmark.tokenizing import encoded_examples, texts_of
@@ -17,7 +19,6 @@ from eat.evaluation.certify.certificate import CertifySettings, make_certificate
 from eat.evaluation.certify.store import caveat, fallback, store_certificate
 from eat.evaluation.criteria import Comparison, compare_criteria
 from eat.evaluation.findings import Findings, analyse
-from eat.evaluation.measured import compare_with_replay, read_benchmark, timed_exits, write_benchmark
 from eat.evaluation.report.calibration import write_calibration
 from eat.evaluation.report.certificate import card_section, write_certificate
 from eat.evaluation.report.plan import read_latency, write_plan
@@ -196,7 +197,7 @@ def _plan(
         partial(encoded_examples, data, held_out.split),
         settings,
     )
-    write_plan(folder, {"run": run.name, "fingerprint": run.fingerprint(), **plan})
+    write_plan(folder, plan, run=run.name, fingerprint=run.fingerprint())
 
 
 def _certify_settings(values: Mapping[str, Any]) -> CertifySettings:

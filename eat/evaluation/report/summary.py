@@ -1,8 +1,8 @@
 """The report to read: what was measured, on what, how sure it is, and what was not measured."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
+from eat.benchmark.results import Benchmark
 from eat.evaluation.findings import Findings
 from eat.evaluation.report.benchmark import benchmark_section
 from eat.evaluation.report.console import frontier_table
@@ -19,7 +19,7 @@ def summary(
     run: FinishedRun,
     findings: Findings,
     rows: Sequence[Row],
-    benchmark: Mapping[str, Any] | None,
+    benchmark: Benchmark | None,
     *,
     baseline: str | None,
     command: str,

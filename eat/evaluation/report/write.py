@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
+from eat.benchmark.results import read_benchmark
 from eat.evaluation.criteria import Comparison, pareto_rows
 from eat.evaluation.findings import Findings
-from eat.evaluation.measured import read_benchmark
 from eat.evaluation.report.console import frontier_table
 from eat.evaluation.report.criteria_figure import draw_comparison
 from eat.evaluation.report.figures import draw_calibration, draw_exits, draw_frontier
