@@ -26,7 +26,8 @@ import torch
 from hypothesis import settings
 
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.traces.trace import Trace, record_trace
+from eat.traces.record import record_trace
+from eat.traces.trace import Trace
 from tests.made.models import TASK, make_batches, make_model
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=25, print_blob=True)

@@ -18,7 +18,7 @@ from eat.monitoring import DriftGuard
 from eat.runs.finished import FinishedRun
 from tests.made.models import EXIT
 from tests.made.runs import write_run
-from tests.made.traces import make_run
+from tests.made.traces import as_runs, make_run
 
 # Ten examples certify little: with the losses of a random model at most 4 of them may be lost.
 BUDGET = {"max_drop": 0.6, "confidence": 0.8}
@@ -190,7 +190,7 @@ def test_a_split_that_differs_is_said_beside_the_certificate(tmp_path: Path) -> 
     settings = CertifySettings(max_drop=0.03)
     same, other = (
         make_certificate(
-            {"a": traces | {"validation": dataclasses.replace(traces["validation"], tokens_kept=kept)}}, settings
+            as_runs(a=traces | {"validation": dataclasses.replace(traces["validation"], tokens_kept=kept)}), settings
         )
         for kept in (traces["validation"].tokens_kept, longer)
     )
