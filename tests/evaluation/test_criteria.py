@@ -1,5 +1,6 @@
 """All criteria side by side: which are swept, which points are on the front, what is drawn and read back."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +96,7 @@ def test_without_an_early_head_there_is_nothing_to_compare(made_trace: Callable[
 
 
 def test_latency_of_an_earlier_plan(trace: Trace, tmp_path: Path) -> None:
-    traced = Trace(**{**vars(trace), "metadata": trace.metadata | {"fingerprint": "a"}})
+    traced = dataclasses.replace(trace, metadata=trace.metadata | {"fingerprint": "a"})
     assert read_latency(tmp_path, traced) is None
     microseconds = dict.fromkeys(WORK, 0.0) | {"head_sequences": 2000.0}
     plan = {"fingerprint": "a", "batch_size": 1, "calibration": {"microseconds": microseconds, "error": 0.01}}

@@ -13,6 +13,7 @@ from eat.evaluation import evaluate_run
 from eat.evaluation.certify.certificate import CertifySettings, make_certificate
 from eat.evaluation.certify.store import BEGIN, END, new_card, with_section
 from eat.evaluation.report.certificate import outcome, write_certificate
+from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.monitoring import DriftGuard
 from eat.runs.finished import FinishedRun
@@ -81,7 +82,7 @@ def test_certifying_again_changes_nothing(run: Path) -> None:
 def test_the_runs_own_point_and_its_traces_stay(run: Path) -> None:
     traces, fingerprint = files(run / "trace"), FinishedRun(run).fingerprint()
     certify(run)
-    assert FinishedRun(run).exit == EXIT
+    assert FinishedRun(run).exit == OperatingPoint.of(EXIT)
     assert FinishedRun(run).fingerprint() == fingerprint
     report = evaluate_run(run, stages=["quality"])
     assert report.folder == run / "report" and files(run / "trace") == traces
