@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eat.evaluation.between_runs.combined import combine
-    from eat.evaluation.report.write import Report
+    from eat.evaluation.report.summary import Report
     from eat.evaluation.run import evaluate_run
     from eat.evaluation.stages import STAGES
 
 __all__ = ["STAGES", "Report", "combine", "evaluate_run"]
 
-_MODULES = {"STAGES": "stages", "Report": "report.write", "combine": "between_runs.combined", "evaluate_run": "run"}
+_MODULES = {"STAGES": "stages", "Report": "report.summary", "combine": "between_runs.combined", "evaluate_run": "run"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,8 @@ import pytest
 
 from eat.evaluation import combine, evaluate_run
 from eat.evaluation.between_runs.exits import ALL, DROPS, ExitTable, halfway_point, make_exit_tables
-from eat.evaluation.certify.certificate import CertifySettings, make_certificate
+from eat.evaluation.certify.certificate import make_certificate
+from eat.evaluation.certify.settings import CertifySettings
 from eat.evaluation.report.table import read_rows
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.runs.finished import FinishedRun
@@ -80,12 +81,11 @@ def test_certified_points_are_those_of_the_certify_stage(table: ExitTable, trace
         assert line.certified[-1] is not None
         for drop, certified in zip(DROPS, line.certified, strict=True):
             settings = CertifySettings(max_drop=drop, criteria=criteria)
-            expected = make_certificate(as_runs(early=traces), settings)["certificate"]
+            expected = make_certificate(as_runs(early=traces), settings).certificate
             if expected is None:
                 assert certified is None
             else:
-                assert certified is not None and certified.exit.spec == expected["exit"]
-                assert certified.avg_depth == expected["average_depth"]
+                assert certified is not None and certified.exit == expected.exit
 
 
 def test_full_depth_is_compared_with_the_one_dense_run(table: ExitTable, traces: dict[str, Any]) -> None:

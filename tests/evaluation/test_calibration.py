@@ -10,9 +10,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from eat.benchmark.tokenizing import encoded_examples
 from eat.evaluation import evaluate_run
 from eat.evaluation.calibration import CalibrationSettings, fit_temperatures
-from eat.benchmark.tokenizing import encoded_examples
 from eat.exits.points import OperatingPoint
 from eat.models.certificate import model_fingerprint
 from eat.models.classifier import AdaptiveForSequenceClassification

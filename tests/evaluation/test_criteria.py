@@ -10,7 +10,7 @@ import pytest
 
 from eat.benchmark.latency.model import WORK
 from eat.evaluation.criteria import Comparison, compare_criteria, pareto_front
-from eat.evaluation.report.criteria_figure import draw_comparison
+from eat.evaluation.report.criteria import draw_comparison
 from eat.evaluation.report.plan import read_latency
 from eat.exits import EXITS
 from eat.exits.points import FULL_DEPTH, OperatingPoint

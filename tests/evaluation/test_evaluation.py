@@ -27,8 +27,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _no_figures(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw once, in `evaluated`; figures are most of a report's time."""
-    for name in ("draw_frontier", "draw_exits", "draw_calibration", "draw_comparison"):
-        monkeypatch.setattr(f"eat.evaluation.report.write.{name}", lambda *_: None)
+    monkeypatch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
 
 
 @pytest.fixture

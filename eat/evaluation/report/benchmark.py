@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from eat.benchmark.contenders import ALL_OFF, ONNX_INT8, PADDED
+from eat.evaluation.context import Evaluation
 from eat.evaluation.report.console import ratio_text
 from eat.evaluation.report.rows import efficiency, point_label
+from eat.evaluation.report.section import Section
 from eat.evaluation.report.table import number, render
 from eat.exits.points import OperatingPoint
 
@@ -21,15 +23,19 @@ MEMORY = (
 )
 
 
-def benchmark_section(split: str, benchmark: Mapping[str, Any] | None) -> str:
+def benchmark_section(run: Evaluation) -> Section:
+    """Lay out the times of this evaluation, or of an earlier one, also of an older version."""
+    measured = run.benchmark
+    return Section("Benchmark", "Not measured." if measured is None else benchmark_text(run.traces.main, measured))
+
+
+def benchmark_text(split: str, benchmark: Mapping[str, Any]) -> str:
     """Lay out a benchmark as Markdown.
 
     Args:
         split: Where the examples are from.
-        benchmark: What `benchmark.json` holds, of this version or an older one; None where nothing was measured.
+        benchmark: What `benchmark.json` holds.
     """
-    if benchmark is None:
-        return "Not measured."
     environment = benchmark["environment"]
     parts = [
         ", ".join(f"{key} {value}" for key, value in environment.items() if value is not None) + ".",

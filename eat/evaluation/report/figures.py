@@ -65,8 +65,8 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
 
 def draw_exits(findings: Findings, path: Path) -> None:
     """Draw where examples leave at each swept point, and how many tokens are left against how many came in."""
-    trace = findings.traces[findings.main]
-    points = findings.points[findings.main]
+    trace = findings.traces.reported
+    points = findings.points[findings.traces.main]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -93,14 +93,14 @@ def draw_exits(findings: Findings, path: Path) -> None:
         save(figure, path)
 
 
-def draw_calibration(raw: Trace, split: str, path: Path, temperatures: Sequence[float] | None = None) -> None:
+def draw_calibration(raw: Trace, split: str, temperatures: Sequence[float] | None, path: Path) -> None:
     """Draw each head's reliability, 15 bins, dots sized by examples: how often it is right against how sure it is.
 
     Args:
         raw: Raw logits of a split.
         split: Its name.
-        path: The PNG to write.
         temperatures: Of the heads; a head that has one other than 1 is drawn before and after.
+        path: The PNG to write.
     """
     before, after = head_calibration(raw), head_calibration(raw.divided(temperatures))
     with mpl.rc_context(STYLE):

@@ -8,9 +8,9 @@ from typing import Any
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.latency.model import WORK, LatencyModel, WorkCounter
+from eat.evaluation.report.section import Section
 from eat.evaluation.report.table import number, render
 from eat.exits.points import OperatingPoint
-from eat.files import write_text
 from eat.models.config import AdaptiveConfig
 from eat.traces.trace import Trace
 
@@ -21,24 +21,26 @@ FILE = "plan.json"
 BASELINES = {PADDED: "Hugging Face, padded", ALL_OFF: "eat, everything off"}
 
 
-def write_plan(folder: Path, plan: Mapping[str, Any]) -> str:
-    """Write plan.json and plan.md, each whole or not at all, and log the table.
+def plan_section(plan: Mapping[str, Any], folder: Path) -> Section:
+    """Lay out a plan: plan.json, plan.md, and what is printed.
 
     Args:
-        folder: The report folder.
         plan: What `make_plan` returned.
-
-    Returns:
-        The table.
-
-    Raises:
-        OSError: If a file cannot be written; the old one stays.
+        folder: The report folder.
     """
-    write_text(folder / FILE, json.dumps(plan, indent=1) + "\n")
-    write_text(folder / "plan.md", plan_markdown(plan))
-    table = plan_table(plan)
-    log.info("\n%s\n\n%s\n\nplan: %s", table, "\n".join(_sentences(plan)), folder / "plan.md")
-    return table
+    said = "\n".join(_sentences(plan))
+    return Section(
+        files={FILE: json.dumps(plan, indent=1) + "\n", "plan.md": plan_markdown(plan)},
+        console=f"{plan_table(plan)}\n\n{said}\n\nplan: {folder / 'plan.md'}",
+    )
+
+
+def latency_model(plan: Mapping[str, Any], trace: Trace) -> LatencyModel:
+    """Return the latency model of a plan, for the model whose trace this is."""
+    fitted = plan["calibration"]
+    seconds = {name: 1e-6 * fitted["microseconds"][name] for name in WORK}
+    counter = WorkCounter(AdaptiveConfig.from_dict(dict(trace.config)))
+    return LatencyModel(counter, plan["batch_size"], seconds, fitted["error"])
 
 
 def read_latency(folder: Path, trace: Trace) -> LatencyModel | None:
@@ -59,10 +61,7 @@ def read_latency(folder: Path, trace: Trace) -> LatencyModel | None:
         if plan["fingerprint"] != trace.metadata["fingerprint"]:
             log.warning("%s was made for other weights and is left out; run stages=[plan] again", path)
             return None
-        fitted = plan["calibration"]
-        seconds = {name: 1e-6 * fitted["microseconds"][name] for name in WORK}
-        counter = WorkCounter(AdaptiveConfig.from_dict(dict(trace.config)))
-        return LatencyModel(counter, plan["batch_size"], seconds, fitted["error"])
+        return latency_model(plan, trace)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and run stages=[plan] again") from error
 

@@ -1,0 +1,78 @@
+"""Checks of single values: each returns the value, or raises a ValueError that names it, in one line."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+
+def whole_number(name: str, value: Any, at_least: int = 1) -> int:
+    """Return an integer of ``at_least`` or more; True and 1.0 are none.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise ValueError(f"{name}: expected an integer of {at_least} or more, got {value!r}")
+    return value
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    at_least: int | float | None = None,
+    at_most: int | float | None = None,
+    above: int | float | None = None,
+    below: int | float | None = None,
+) -> float:
+    """Return a finite number, as a float; True is none.
+
+    Args:
+        name: What the message begins with.
+        value: The value.
+        at_least: Smallest value.
+        at_most: Largest value.
+        above: It must be larger than this.
+        below: It must be smaller than this.
+
+    Raises:
+        ValueError: If it is anything else, or out of range.
+    """
+    low, high = -math.inf if at_least is None else at_least, math.inf if at_most is None else at_most
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not (fits and low <= value <= high and (above is None or value > above) and (below is None or value < below)):
+        raise ValueError(f"{name}: expected a number{_interval(at_least, at_most, above, below)}, got {value!r}")
+    return float(value)
+
+
+def one_of(name: str, value: Any, known: Iterable[str]) -> str:
+    """Return a value that is among the known ones.
+
+    Raises:
+        ValueError: If it is not; the message lists them and names the closest.
+    """
+    known = sorted(known)
+    if not isinstance(value, str) or value not in known:
+        hint = closest(value, known) if isinstance(value, str) else ""
+        raise ValueError(f"{name}: expected one of {known}, got {value!r}{hint}")
+    return value
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean ...?)`` with the known word that is most like this one, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _interval(
+    at_least: int | float | None, at_most: int | float | None, above: int | float | None, below: int | float | None
+) -> str:
+    low, high = at_least if above is None else above, at_most if below is None else below
+    if low is not None and high is not None:
+        return f" in {'[' if above is None else '('}{low:g}, {high:g}{']' if below is None else ')'}"
+    if low is not None:
+        return f" of {low:g} or more" if above is None else f" above {low:g}"
+    if high is not None:
+        return f" of {high:g} or less" if below is None else f" below {high:g}"
+    return ""
