@@ -7,7 +7,7 @@ from typing import Any
 from eat.evaluation.command import repeating_command
 from eat.evaluation.context import Evaluation
 from eat.evaluation.report.summary import Report, write_report
-from eat.evaluation.stages import STAGES, build_settings, chosen_stages, default_stages, given_values
+from eat.evaluation.stages import STAGES, build_settings, chosen_stages, given_values
 from eat.runs.finished import FinishedRun
 from eat.runs.variants import with_pruner
 
@@ -58,14 +58,11 @@ def evaluate_run(
     own = finished.exit.changed(exit or {})
     other_pruner = {key: value for key, value in (pruner or {}).items() if value is not None}
     finished = with_pruner(finished, other_pruner) if other_pruner else finished
+    kept = [stage for stage in chosen if not STAGES[stage].needs_weights]
     command = repeating_command(
-        finished,
-        own,
-        built,
-        defaults=default_stages(finished, given),
-        thresholds=thresholds,
-        baseline_run=baseline_run,
-        compile=compile and any(STAGES[stage].needs_weights for stage in chosen),
+        {"run": finished.folder, "baseline_run": baseline_run, "stages": stages and kept, "thresholds": thresholds},
+        own.overrides if own != finished.exit else (),
+        {stage: built[stage] for stage in kept},
     )
     evaluation = Evaluation(
         finished,

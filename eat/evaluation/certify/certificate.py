@@ -15,12 +15,12 @@ from jaxtyping import Float
 
 from eat.evaluation.certify.p_values import examples_needed
 from eat.evaluation.certify.risk_control import BinomialTest, certified_prefix, monotone
-from eat.evaluation.certify.sequence import Runs, TestedPoint, front_chain, losses_of, threshold_chain
+from eat.evaluation.certify.sequence import Runs, TestedPoint, losses_of, points_in_order
 from eat.evaluation.certify.settings import CertifySettings
 from eat.exits import EXITS
 from eat.exits.points import OperatingPoint
 from eat.traces.profile import Profile, measure
-from eat.traces.quality import measure_point
+from eat.traces.quality import Point, measure_point
 from eat.traces.replay import replay
 from eat.traces.run_traces import Role
 from eat.traces.splits import SplitComparison, compare_splits, split_fingerprint
@@ -89,31 +89,6 @@ class Certificate:
         return cls(**{**values, "exit": OperatingPoint.of(values["exit"])})
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Reported:
-    """The certified point on the reported split, which neither chose nor certified it.
-
-    Attributes:
-        split: Name of the split.
-        examples: Rows.
-        loss: Mean loss.
-        metric: The primary metric.
-        value: Its value; None where it is undefined.
-        points: Difference to full depth in points, with its interval.
-        average_depth: Mean exit depth.
-        flops_ratio: Executed work / dense full depth.
-    """
-
-    split: str
-    examples: int
-    loss: float
-    metric: str
-    value: float | None
-    points: Sequence[float] | None
-    average_depth: float
-    flops_ratio: float
-
-
 @dataclasses.dataclass(frozen=True)
 class Refusal:
     """Why nothing was certified.
@@ -140,7 +115,8 @@ class Certification:
         sequence: Operating points that were to be tested.
         tested: Those that were, until the first that failed.
         certificate: The certificate.
-        reported: The certified point on the reported split.
+        reported: The certified point on the reported split, which neither chose nor certified it.
+        reported_loss: Its mean loss there.
         refusal: Why there is none.
     """
 
@@ -150,7 +126,8 @@ class Certification:
     sequence: int
     tested: Sequence[TestedPoint]
     certificate: Certificate | None = None
-    reported: Reported | None = None
+    reported: Point | None = None
+    reported_loss: float | None = None
     refusal: Refusal | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -168,8 +145,22 @@ class Certification:
             "sequence": self.sequence,
             "tested": [point.to_json() for point in self.tested],
             "certificate": self.certificate and self.certificate.to_json(),
-            "reported": self.reported and dataclasses.asdict(self.reported),
+            "reported": self.reported and self._on_reported(self.reported),
             "refusal": refusal,
+        }
+
+    def _on_reported(self, point: Point) -> dict[str, Any]:
+        facts, delta = self.comparison.splits[1], point.delta
+        value = point.metrics[facts.metric]
+        return {
+            "split": facts.name,
+            "examples": facts.examples,
+            "loss": self.reported_loss,
+            "metric": facts.metric,
+            "value": None if math.isnan(value) else value,
+            "points": None if delta is None else [delta.points, delta.low, delta.high],
+            "average_depth": point.avg_depth,
+            "flops_ratio": point.flops_ratio,
         }
 
 
@@ -188,10 +179,7 @@ def make_certificate(runs: Runs, settings: CertifySettings, thresholds: Sequence
     check_splits(runs, settings)
     first = next(iter(runs))
     settings = dataclasses.replace(settings, criteria=list(settings.criteria) or list(EXITS), runs=list(runs))
-    if settings.method == "pareto_testing":
-        chain = front_chain(runs, settings, thresholds)
-    else:
-        chain = threshold_chain(runs, settings, thresholds)
+    chain = points_in_order(runs, settings, thresholds)
     splits = {run: traces.need("certification", "certify") for run, traces in runs.items()}
     reference, reported = splits[first], runs[first].reported
     losses = np.stack([losses_of(splits[point.run], reference, point.exit, settings.risk) for point in chain])
@@ -208,10 +196,12 @@ def make_certificate(runs: Runs, settings: CertifySettings, thresholds: Sequence
     if count <= 1:  # the first is full depth itself
         return dataclasses.replace(result, refusal=_refusal(tested, settings))
     certified = tested[count - 1]
+    trace = runs[certified.run].splits[reported.split]
     return dataclasses.replace(
         result,
         certificate=_certificate(splits, certified, settings),
-        reported=_on_reported(runs, certified, settings),
+        reported=measure_point(trace, certified.exit, reported.full_depth),
+        reported_loss=float(losses_of(trace, reported, certified.exit, settings.risk).mean()),
     )
 
 
@@ -283,23 +273,6 @@ def _certificate(splits: Mapping[str, Trace], chosen: TestedPoint, settings: Cer
         gflops=float(flops.mean()) / 1e9,
         flops_ratio=float(flops.sum() / reference.costs.dense.sum()),
         profile=Profile.of(measure(replayed.logits, replayed.exit_depth, replayed.tokens_kept)).to_dict(),
-    )
-
-
-def _on_reported(runs: Runs, chosen: TestedPoint, settings: CertifySettings) -> Reported:
-    reference = next(iter(runs.values())).reported
-    trace = runs[chosen.run].splits[reference.split]
-    point = measure_point(trace, chosen.exit, reference.full_depth)
-    delta, value = point.delta, point.metrics[trace.task.metrics[0]]
-    return Reported(
-        split=trace.split,
-        examples=len(trace),
-        loss=float(losses_of(trace, reference, chosen.exit, settings.risk).mean()),
-        metric=trace.task.metrics[0],
-        value=None if math.isnan(value) else value,
-        points=None if delta is None else [delta.points, delta.low, delta.high],
-        average_depth=point.avg_depth,
-        flops_ratio=point.flops_ratio,
     )
 
 

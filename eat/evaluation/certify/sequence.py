@@ -48,48 +48,34 @@ class TestedPoint:
     p_value: float | None = None
     upper_bound: float | None = None
 
-    @property
-    def family(self) -> str:
-        """What it shares with the points that differ in the threshold alone."""
-        return f"{self.run} {self.exit.family_label}"
-
     def to_json(self) -> dict[str, Any]:
         """Return what `certificate.json` holds of it."""
         return {key: value for key, value in vars(self).items() if value is not None} | {"exit": self.exit.spec}
 
 
-def front_chain(runs: Runs, settings: CertifySettings, thresholds: Sequence[float] | None = None) -> list[TestedPoint]:
-    """List full depth and the Pareto front over runs, criteria and thresholds below its cost, cautious points first.
-
-    Args:
-        runs: Traces; those of the threshold split are read.
-        settings: The loss, the criteria to try and their veto.
-        thresholds: Values to try instead of the default ones.
-
-    Raises:
-        ValueError: If no sequence can leave early.
-    """
-    full, *points = _points(runs, settings, thresholds)
-    order = pareto_chain(*(np.array([getattr(p, field) for p in points]) for field in ("risk", "ties", "flops")))
-    return [full, *(points[i] for i in order)]
-
-
-def threshold_chain(
+def points_in_order(
     runs: Runs, settings: CertifySettings, thresholds: Sequence[float] | None = None
 ) -> list[TestedPoint]:
-    """List full depth and the thresholds of the one criterion with the cheapest point within a risk, dear ones first.
+    """List full depth, then what costs less, cautious points first.
+
+    Pareto Testing takes the front over runs, criteria and thresholds; the other methods the thresholds of the one
+    criterion that has the cheapest point within the risk.
 
     Args:
         runs: Traces; those of the threshold split are read.
-        settings: The loss, the risk that the cheapest point may have, the criteria to choose among and their veto.
+        settings: The method, the loss and its bound, the criteria to try and their veto.
         thresholds: Values to try instead of the default ones.
 
     Raises:
         ValueError: If no sequence can leave early.
     """
     full, *points = _points(runs, settings, thresholds)
-    risks, flops = (np.array([getattr(point, field) for point in points]) for field in ("risk", "flops"))
-    order = cost_chain([point.family for point in points], risks, flops, settings.max_drop)
+    risk, ties, flops = (np.array([getattr(p, field) for p in points]) for field in ("risk", "ties", "flops"))
+    if settings.method == "pareto_testing":
+        order = pareto_chain(risk, ties, flops)
+    else:
+        families = [f"{point.run} {point.exit.family_label}" for point in points]
+        order = cost_chain(families, risk, flops, settings.max_drop)
     return [full, *(points[i] for i in order)]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from eat.evaluation.certify.certificate import Certificate, Certification
 from eat.evaluation.certify.losses import RISKS
+from eat.evaluation.report.console import points_text
 from eat.evaluation.report.section import Section
 from eat.evaluation.report.table import number, render
 
@@ -111,19 +112,22 @@ def _observed(result: Certification) -> str:
     certificate, reported = result.certificate, result.reported
     if certificate is None or reported is None:
         return ""
-    points, low, high = reported.points or (0.0, 0.0, 0.0)
+    split = result.comparison.splits[1]
     headers = ["split", "examples", certificate.loss, "average depth", "FLOPs ratio"]
     lines = [
-        [where, f"{facts.examples:,}", number(loss, 4), number(facts.average_depth, 2), number(facts.flops_ratio)]
-        for where, facts, loss in (
-            ("certification", certificate, certificate.observed),
-            (reported.split, reported, reported.loss),
+        [where, f"{examples:,}", number(loss, 4), number(depth, 2), number(flops)]
+        for where, examples, loss, depth, flops in (
+            (
+                *("certification", certificate.examples, certificate.observed),
+                *(certificate.average_depth, certificate.flops_ratio),
+            ),
+            (split.name, split.examples, result.reported_loss, reported.avg_depth, reported.flops_ratio),
         )
     ]
     return (
         render(headers, lines, markdown=True)
-        + f"\n\nOn {reported.split}, which neither chose nor certified it: {reported.metric} "
-        f"{number(reported.value, 4)}, {points:+.2f} points [{low:+.2f}, {high:+.2f}] to the same full depth."
+        + f"\n\nOn {split.name}, which neither chose nor certified it: {split.metric} "
+        f"{number(reported.metrics[split.metric], 4)}, {points_text(reported.delta, ' points')} to the same full depth."
     )
 
 

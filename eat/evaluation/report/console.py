@@ -55,9 +55,9 @@ def delta_text(row: Mapping[str, Any]) -> str:
     return f"{row['delta_points']:+.2f} [{row['delta_low']:+.2f}, {row['delta_high']:+.2f}]"
 
 
-def points_text(delta: Delta | None) -> str:
+def points_text(delta: Delta | None, unit: str = "") -> str:
     """Format a measured difference in points with its interval."""
-    return "-" if delta is None else f"{delta.points:+.2f} [{delta.low:+.2f}, {delta.high:+.2f}]"
+    return "-" if delta is None else f"{delta.points:+.2f}{unit} [{delta.low:+.2f}, {delta.high:+.2f}]"
 
 
 def speedup_text(row: Mapping[str, Any]) -> str:

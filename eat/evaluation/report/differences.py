@@ -1,6 +1,7 @@
 """What the own operating point, full depth and pruning lose, with paired tests."""
 
 from eat.evaluation.context import Evaluation
+from eat.evaluation.report.console import points_text
 from eat.evaluation.report.section import Section
 from eat.traces.quality import Delta
 
@@ -21,7 +22,7 @@ def differences_section(run: Evaluation) -> Section:
 def _delta(delta: Delta | None) -> str:
     if delta is None:
         return "not measured"
-    text = f"{delta.points:+.2f} points [{delta.low:+.2f}, {delta.high:+.2f}]"
+    text = points_text(delta, " points")
     if delta.p_value is None:
         return text
     return f"{text}; {delta.gained} answers better, {delta.lost} worse, McNemar p = {delta.p_value:.3f}"

@@ -50,25 +50,11 @@ def given_values(settings: Mapping[str, Mapping[str, Any] | None]) -> Values:
     }
 
 
-def default_stages(run: FinishedRun, given: Values) -> list[str]:
-    """List what is done where no stage was named: all that the folder allows, those on request where asked for."""
-    return [
-        name
-        for name, stage in STAGES.items()
-        if (asked(name, given) if stage.asked_by else run.has_weights or not stage.needs_weights)
-    ]
-
-
-def asked(stage: str, given: Values) -> bool:
-    """Return True where a setting was given that asks for a stage."""
-    return not set(given[stage]).isdisjoint(STAGES[stage].asked_by)
-
-
 def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values) -> list[str]:
-    """Check what was asked for, before any work.
+    """Choose the stages and check them, before any work.
 
     Args:
-        stages: Names of stages; None for `default_stages`.
+        stages: Names; None for all that the folder allows, those on request where one of their settings asks for them.
         run: The run.
         given: The settings that were given.
 
@@ -79,16 +65,19 @@ def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values)
         ValueError: If one is unknown, or a setting is given that asks for one that is not among them.
         FileNotFoundError: If one needs weights, and there are none.
     """
-    wanted = default_stages(run, given) if stages is None else list(stages)
-    for stage in wanted:
-        if stage not in STAGES:
-            raise ValueError(f"stages: expected some of {list(STAGES)}, got {stage!r}{closest(stage, STAGES)}")
-    for stage in STAGES:
-        if asked(stage, given) and stage not in wanted:
+    asked = [name for name, stage in STAGES.items() if not given[name].keys().isdisjoint(stage.asked_by)]
+    if stages is None:
+        free = [name for name, stage in STAGES.items() if run.has_weights or not stage.needs_weights]
+        stages = [*(name for name in free if not STAGES[name].asked_by), *asked]
+    for name in stages:
+        if name not in STAGES:
+            raise ValueError(f"stages: expected some of {list(STAGES)}, got {name!r}{closest(name, STAGES)}")
+    for name in asked:
+        if name not in stages:
             raise ValueError(
-                f"stages: a budget ({stage}.*) is given, expected {stage!r} among the stages, got {wanted}"
+                f"stages: a budget ({name}.*) is given, expected {name!r} among the stages, got {list(stages)}"
             )
-    chosen = [name for name in STAGES if name in wanted or name == ALWAYS]
+    chosen = [name for name in STAGES if name in stages or name == ALWAYS]
     needing = [name for name in chosen if STAGES[name].needs_weights]
     if needing and not run.has_weights:
         raise FileNotFoundError(
