@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +16,6 @@ from eat.traces.heads import HeadCalibration, measure_heads
 from eat.traces.run_traces import RunTraces, trace_path, with_heads_temperatures
 from eat.traces.storage import write_trace
 from eat.traces.trace import Trace
-
-log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +43,7 @@ class CalibrationSettings:
 
 @dataclasses.dataclass(frozen=True)
 class SplitCalibration:
-    """Every head on one split, before and after its temperature.
-
-    Attributes:
-        examples: Rows of the split.
-        before: Heads in order, raw.
-        after: The same, divided by the temperatures.
-    """
+    """Every head on one split, in order: raw (``before``), and divided by its temperature (``after``)."""
 
     examples: int
     before: tuple[HeadCalibration, ...]
@@ -64,10 +55,8 @@ class Calibration:
     """What `calibration.json` holds.
 
     Attributes:
-        run: Name of the run.
         fitted_on: The split.
         max_ece: The bound above which a head got a temperature.
-        head_depths: Depths of the heads.
         temperatures: One per head, 1 where none was needed.
         applied: Whether the saved model has them now.
         splits: The split that they were fitted on, and the reported ones.
@@ -80,11 +69,6 @@ class Calibration:
     temperatures: tuple[float, ...]
     applied: bool
     splits: Mapping[str, SplitCalibration]
-
-    @property
-    def model_temperatures(self) -> tuple[float, ...] | None:
-        """What a model's configuration holds of them: None where all are 1."""
-        return None if set(self.temperatures) == {1.0} else self.temperatures
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file."""
@@ -126,45 +110,13 @@ def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
     )
 
 
-def calibrate(run: FinishedRun, traces: RunTraces, settings: CalibrationSettings) -> Calibration:
-    """Fit temperatures on the threshold split; write them into the saved model where that is there and wanted.
-
-    Args:
-        run: The run.
-        traces: Its traces.
-        settings: When a head gets a temperature, and whether the model gets them.
-
-    Raises:
-        ValueError: If there is no threshold split, or it does not allow a fit.
-    """
-    held_out = traces.need("threshold", "calibrate").raw
-    temperatures = fit_temperatures(held_out, settings.max_ece)
-    shown = {held_out.split: held_out} | {name: traces.splits[name].raw for name in traces.all_off}
-    found = Calibration(
-        run=run.name,
-        fitted_on=held_out.split,
-        max_ece=settings.max_ece,
-        head_depths=held_out.head_depths,
-        temperatures=temperatures,
-        applied=settings.apply and run.has_weights,
-        splits={
-            name: SplitCalibration(
-                len(trace), tuple(measure_heads(trace)), tuple(measure_heads(trace.divided(temperatures)))
-            )
-            for name, trace in shown.items()
-        },
-    )
-    if found.applied:
-        apply_temperatures(run, traces, found.model_temperatures)
-    elif settings.apply:
-        log.info("calibrate: %s has no model/ to write the temperatures to; they are only reported", run.folder)
-    return found
-
-
-def apply_temperatures(run: FinishedRun, traces: RunTraces, temperatures: Sequence[float] | None) -> None:
+def apply_temperatures(run: FinishedRun, traces: RunTraces, temperatures: Sequence[float] | None) -> RunTraces:
     """Write temperatures into a saved model, and beside its traces for when the weights are gone.
 
-    The model's configuration is replaced in one step and rules from then on; the logits in the traces stay raw.
+    The model's configuration is replaced in one step and rules from then on; the logits in the files stay raw.
+
+    Returns:
+        What the calibrated model answers.
 
     Raises:
         ValueError: If there is not one positive number per head.
@@ -177,3 +129,4 @@ def apply_temperatures(run: FinishedRun, traces: RunTraces, temperatures: Sequen
     for name, trace in traces.files.items():
         metadata = trace.raw.metadata | {"config": with_heads_temperatures(trace.raw.config, temperatures)}
         write_trace(dataclasses.replace(trace.raw, metadata=metadata), trace_path(run, name))
+    return traces.calibrated(temperatures)

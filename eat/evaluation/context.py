@@ -8,7 +8,7 @@ from typing import Any
 
 from eat.benchmark.latency.model import LatencyModel
 from eat.data import TextDataModule
-from eat.evaluation.findings import Findings, analyse, dense_trace
+from eat.evaluation.findings import Findings, analyse
 from eat.evaluation.measured import read_benchmark, timed_exits
 from eat.evaluation.report.plan import read_latency
 from eat.exits import check_exit
@@ -30,14 +30,10 @@ class Evaluation:
     Attributes:
         run: The run.
         own: The operating point that the report is about.
-        settings: The stages' settings, by stage; the chosen stages alone.
-        command: What repeats this evaluation.
-        thresholds: Values to sweep, and to certify, instead of the default ones.
-        baseline_run: A dense run, which quality is compared with as well.
-        data_root: Folder of local data sets, instead of the one that the run used.
-        device: A torch device, or "auto".
-        fresh: Make the traces anew.
-        compile: Measure with compiled blocks.
+        settings: Settings of the chosen stages, by stage.
+        command: What repeats the report.
+
+    The others are the arguments of `eat.evaluation.run.evaluate_run`.
     """
 
     run: FinishedRun
@@ -62,7 +58,7 @@ class Evaluation:
         OperatingPoint("confidence").at(self.thresholds or ())
         if self.baseline is not None:
             for split in self.traces.all_off:
-                dense_trace(self.baseline, self.traces, split)
+                self.baseline.same_examples(split, self.traces.splits[split], "baseline_run")
 
     @cached_property
     def folder(self) -> Path:

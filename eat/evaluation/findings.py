@@ -88,7 +88,9 @@ def analyse(
         ValueError: If the baseline answered other examples, or the exit does not suit the task.
     """
     dense = {
-        name: None if baseline is None else dense_trace(baseline, traces, name).full_depth for name in traces.all_off
+        name: baseline.same_examples(name, traces.splits[name], "baseline_run").full_depth
+        for name in traces.all_off
+        if baseline is not None
     }
 
     def measure(name: str, point: OperatingPoint) -> Point:
@@ -114,7 +116,7 @@ def analyse(
         points=measured,
         own_points={name: measure(name, own) for name in traces.splits},
         dense_points={
-            name: measure_point(trace, FULL_DEPTH, traces.splits[name].full_depth, dense[name])
+            name: measure_point(trace, FULL_DEPTH, traces.splits[name].full_depth, dense.get(name))
             for name, trace in traces.all_off.items()
         },
         choices=[
@@ -122,15 +124,6 @@ def analyse(
             for max_drop, point, drop in chosen
         ],
     )
-
-
-def dense_trace(baseline: RunTraces, traces: RunTraces, split: str) -> Trace:
-    """Return what a dense run answers to a reported split of ours.
-
-    Raises:
-        ValueError: If it answered other examples.
-    """
-    return baseline.same_examples(split, traces.splits[split], "baseline_run")
 
 
 def _choose(held_out: Trace, candidates: Sequence[OperatingPoint]) -> list[tuple[float, OperatingPoint, float]]:

@@ -126,16 +126,13 @@ def _exit_table(run: FinishedRun, traces: RunTraces, dense: Trace | None) -> Exi
 def _certified(run: FinishedRun, traces: RunTraces, drop: float, criteria: tuple[str, ...]) -> Point | None:
     settings = CertifySettings(max_drop=drop, confidence=CONFIDENCE, criteria=criteria)
     try:
-        certificate = make_certificate({run.name: traces}, settings).certificate
+        return make_certificate({run.name: traces}, settings).reported
     except ValueError as error:  # a split that is missing, too small or unfit, or no sequence leaves early
         log.info("%s, %s: %s", run.name, ", ".join(criteria) or ALL, error)
         return None
-    if certificate is None:
-        return None
-    return measure_point(traces.reported, certificate.exit, traces.reported.full_depth)
 
 
-def exit_points(table: ExitTable) -> Iterator[tuple[Point, str]]:
+def _points(table: ExitTable) -> Iterator[tuple[Point, str]]:
     """Yield every point of a table with a note of what it is."""
     yield table.full_depth, "full depth"
     for line in table.lines:
@@ -152,5 +149,5 @@ def exit_rows(tables: Sequence[ExitTable]) -> list[Row]:
     return [
         point_rows(table.run, table.reported, [point])[0] | {"note": note}
         for table in tables
-        for point, note in exit_points(table)
+        for point, note in _points(table)
     ]

@@ -23,16 +23,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8
 
 
 def write_exits(tables: Sequence[ExitTable], names: Mapping[str, str], out: Path) -> None:
-    """Write the comparison into a folder, each file whole or not at all.
-
-    Args:
-        tables: At least one.
-        names: Name of each run, by its folder's.
-        out: The folder.
-
-    Raises:
-        OSError: If a file cannot be written; the old one stays.
-    """
+    """Write the comparison into a folder, each file whole or not at all; ``names`` are those of the runs."""
     write_rows(out / "exits.csv", exit_rows(tables))
     _draw(tables, names, out / "exits.png")
     write_text(out / "exits.md", exits_markdown(tables, names))

@@ -34,21 +34,15 @@ class Certificate:
     """What a saved model carries of its certificate; depth and cost are those on the certification split.
 
     Attributes:
-        run: Name of the run that it is about.
         exit: The certified operating point.
         loss: Name in `RISKS`.
         bound: What its mean is certified to be at most.
         confidence: With which probability; None where the guarantee is one in expectation.
-        method: Name in `METHODS`.
-        examples: Size of the certification split.
-        observed: Mean loss there.
-        split: Fingerprint of that split.
+        observed: Mean loss on the certification split, whose fingerprint is ``split``.
         reference: What losses are measured against.
-        num_layers: Layers of the model.
-        average_depth: Mean exit depth.
         exit_shares: Depth, as text -> share of the examples that leave there.
         retention: Mean share of tokens in the last executed block.
-        gflops: Mean executed work per example.
+        gflops: Mean executed work per example, in 10^9 operations.
         flops_ratio: Executed work / that of the reference, dense at full depth.
         profile: What certified answers look like, as `eat.traces.profile.Profile` writes it.
         caveat: What it rests on besides, where weights were trained elsewhere.

@@ -43,9 +43,12 @@ class BinomialTest:
     max_risk: float
     confidence: float
 
+    _p_value = staticmethod(binomial_p_value)
+    _upper_bound = staticmethod(binomial_upper_bound)
+
     def p_value(self, total: Totals, examples: Sizes) -> Float[np.ndarray, "..."]:
         """Return the p-values of sums of losses."""
-        return binomial_p_value(total, examples, self.max_risk)
+        return self._p_value(total, examples, self.max_risk)
 
     def passes(self, total: Totals, examples: Sizes) -> Bool[np.ndarray, "..."]:
         """Return True where the risk is certified to be at most the bound, each sum taken alone."""
@@ -53,19 +56,14 @@ class BinomialTest:
 
     def upper_bound(self, total: Totals, examples: int) -> Float[np.ndarray, "..."]:
         """Return the smallest bounds that would pass."""
-        return binomial_upper_bound(total, examples, self.confidence)
+        return self._upper_bound(total, examples, self.confidence)
 
 
 class HoeffdingBentkusTest(BinomialTest):
     """The same for real-valued losses in [0, 1]."""
 
-    def p_value(self, total: Totals, examples: Sizes) -> Float[np.ndarray, "..."]:
-        """Return the p-values of sums of losses."""
-        return hoeffding_bentkus_p_value(total, examples, self.max_risk)
-
-    def upper_bound(self, total: Totals, examples: int) -> Float[np.ndarray, "..."]:
-        """Return the smallest bounds that would pass."""
-        return hoeffding_bentkus_upper_bound(total, examples, self.confidence)
+    _p_value = staticmethod(hoeffding_bentkus_p_value)
+    _upper_bound = staticmethod(hoeffding_bentkus_upper_bound)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
 
 from eat.evaluation.certify.certificate import Certificate
 from eat.files import write_text
@@ -24,11 +24,8 @@ def store_certificate(run: FinishedRun, certificate: Certificate, text: str) -> 
 
     Args:
         run: The run, with weights that its traces were made with.
-        certificate: The certificate.
+        certificate: The certificate; returned with the fingerprint of the model that it is about.
         text: What the model card says of it, as Markdown.
-
-    Returns:
-        The certificate with the fingerprint of the model that it is about.
     """
     folder = run.folder / "model"
     stored = dataclasses.replace(certificate, model=model_fingerprint(run.load_model("cpu", certified=False)))
@@ -89,9 +86,7 @@ def with_section(card: str, text: str) -> str:
 def new_card(name: str) -> str:
     """Begin a model card."""
     data = ModelCardData(library_name="transformers", pipeline_tag="text-classification", tags=["eat", "early-exit"])
-    return str(
-        ModelCard(
-            f"---\n{data.to_yaml()}\n---\n\n# {name}\n\nA text classifier in which tokens are pruned and sequences "
-            "leave early. After `import eat`, `AutoModelForSequenceClassification.from_pretrained` loads it.\n"
-        )
+    return (
+        f"---\n{data.to_yaml()}\n---\n\n# {name}\n\nA text classifier in which tokens are pruned and sequences leave "
+        "early. After `import eat`, `AutoModelForSequenceClassification.from_pretrained` loads it.\n"
     )

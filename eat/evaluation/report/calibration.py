@@ -9,12 +9,7 @@ from eat.evaluation.report.table import number, render
 
 
 def calibration_section(found: Calibration, folder: Path) -> Section:
-    """Lay out calibration.json, calibration.md, and what is printed; the heads' section draws calibration.png.
-
-    Args:
-        found: The calibration.
-        folder: The report folder.
-    """
+    """Lay out calibration.json, calibration.md, and what is printed; the heads' section draws calibration.png."""
     return Section(
         files={
             "calibration.json": json.dumps(found.to_json(), indent=1) + "\n",

@@ -18,13 +18,7 @@ SHOWN = 12
 
 
 def certificate_section(result: Certification, folder: Path, *, stored: bool) -> Section:
-    """Lay out certificate.json, certificate.md, and the line that is printed.
-
-    Args:
-        result: What came of it.
-        folder: The report folder.
-        stored: Whether the saved model carries the certificate now.
-    """
+    """Lay out the files and the line that is printed; ``stored``: the saved model carries the certificate now."""
     line = outcome(result)
     if result.certificate and not stored:
         line += ". No weights here: no model carries it"
@@ -113,17 +107,16 @@ def _observed(result: Certification) -> str:
     if certificate is None or reported is None:
         return ""
     split = result.comparison.splits[1]
-    headers = ["split", "examples", certificate.loss, "average depth", "FLOPs ratio"]
+
+    def line(name: str, examples: int, loss: float | None, depth: float, flops: float) -> list[str]:
+        return [name, f"{examples:,}", number(loss, 4), number(depth, 2), number(flops)]
+
+    there = certificate.average_depth, certificate.flops_ratio
     lines = [
-        [where, f"{examples:,}", number(loss, 4), number(depth, 2), number(flops)]
-        for where, examples, loss, depth, flops in (
-            (
-                *("certification", certificate.examples, certificate.observed),
-                *(certificate.average_depth, certificate.flops_ratio),
-            ),
-            (split.name, split.examples, result.reported_loss, reported.avg_depth, reported.flops_ratio),
-        )
+        line("certification", certificate.examples, certificate.observed, *there),
+        line(split.name, split.examples, result.reported_loss, reported.avg_depth, reported.flops_ratio),
     ]
+    headers = ["split", "examples", certificate.loss, "average depth", "FLOPs ratio"]
     return (
         render(headers, lines, markdown=True)
         + f"\n\nOn {split.name}, which neither chose nor certified it: {split.metric} "

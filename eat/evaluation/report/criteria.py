@@ -37,13 +37,7 @@ def criteria_section(run: Evaluation, comparison: Comparison) -> Section:
 
 
 def draw_comparison(comparison: Comparison, trace: Trace, path: Path) -> None:
-    """Draw each criterion over its thresholds, a line for each patience; ring the front, chosen on the threshold split.
-
-    Args:
-        comparison: What to draw.
-        trace: Of the reported split.
-        path: The PNG to write.
-    """
+    """Draw each criterion over its thresholds, a line for each patience; ring the front of the threshold split."""
     times = comparison.latency_ms
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.5 if times else 7.2, 4.4), layout="constrained")

@@ -27,5 +27,5 @@ def heads_section(run: Evaluation) -> Section:
     if trace.is_regression:
         return Section("Heads", text)
     text += "\n\nAUROC of doubt: how often a wrong answer is less sure than a right one; 0.5 is chance."
-    figure = partial(draw_calibration, trace.raw, trace.split, run.temperatures)
+    figure = partial(draw_calibration, trace.raw, run.temperatures)
     return Section("Heads", text, files={"calibration.png": figure})

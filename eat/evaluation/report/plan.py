@@ -22,12 +22,7 @@ BASELINES = {PADDED: "Hugging Face, padded", ALL_OFF: "eat, everything off"}
 
 
 def plan_section(plan: Mapping[str, Any], folder: Path) -> Section:
-    """Lay out a plan: plan.json, plan.md, and what is printed.
-
-    Args:
-        plan: What `make_plan` returned.
-        folder: The report folder.
-    """
+    """Lay out plan.json, plan.md, and what is printed."""
     said = "\n".join(_sentences(plan))
     return Section(
         files={FILE: json.dumps(plan, indent=1) + "\n", "plan.md": plan_markdown(plan)},
@@ -121,7 +116,7 @@ def _sentences(plan: Mapping[str, Any]) -> list[str]:
 
 
 def _depths(plan: Mapping[str, Any]) -> str:
-    """Say what a call takes when everybody leaves at one head, for each head; nothing where no exit is possible."""
+    """Say what a call takes when all sequences leave at one head, for each head; nothing where no exit is possible."""
     times = [f"{ms:.2f} ms at depth {depth}" for depth, ms in plan["calibration"]["depth_ms"].items()]
     return f"A call takes, if everybody leaves at once: {', '.join(times)}. " if times else ""
 
