@@ -8,7 +8,6 @@ from eat.evaluation.certify.losses import RISKS, Risk
 from eat.evaluation.certify.p_values import examples_needed
 from eat.evaluation.certify.risk_control import BinomialTest, ExpectationBound, HoeffdingBentkusTest, RiskTest
 from eat.exits import EXITS
-from eat.exits.threshold import checked_veto_margin
 
 METHODS = ("pareto_testing", "learn_then_test", "conformal_risk_control")
 
@@ -52,7 +51,8 @@ class CertifySettings:
         one_of("certify.method", self.method, METHODS)
         if isinstance(self.criteria, str):
             raise ValueError(f"certify.criteria: expected a list, such as [confidence], got {self.criteria!r}")
-        checked_veto_margin(self.veto_margin, "certify.veto_margin")
+        if self.veto_margin is not None:
+            number("certify.veto_margin", self.veto_margin, at_least=0, at_most=1)
         for name in self.criteria:
             one_of("certify.criteria", name, EXITS)
 
