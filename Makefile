@@ -1,9 +1,11 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV ?= .venv
 TASK ?= sst2
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
@@ -28,18 +30,18 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install ## Set up, then train and evaluate on the embedded corpus: a few minutes on 2 cores
 	$(BIN)/python train.py experiment=demo
 
-test: install ## Set up, then run the tests
-	$(BIN)/python -m pytest
+test: install ## Set up, then run the tests in two processes: make test WORKERS=8
+	$(PYTEST)
 
 test-all: install ## The tests with the slow ones
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 check: install ## What continuous integration runs: lint, format, types, import direction, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 format: install ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .

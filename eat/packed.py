@@ -1,4 +1,4 @@
-"""Packed rows: a batch as one matrix of live tokens, and what a model answers.
+"""Packed rows: a batch as one matrix of live tokens, and the output of a model.
 
 All sequences of a batch stand end to end in ``rows (tokens, dim)``; nothing is padded. Pruning tokens and letting whole
 sequences exit are the same act: rows are selected, and everything that is known per row or per sequence follows.
@@ -18,6 +18,10 @@ from transformers.utils.generic import ModelOutput
 
 T = TypeVar("T")
 
+# The fields of `Packed` in their order: tensors with one entry a row, then values on the host, one a sequence.
+_PER_ROW = ("rows", "token_ids", "positions", "protected")
+_PER_SEQUENCE = ("example", "host_lengths", "extents", "num_protected")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Packed:
@@ -30,7 +34,7 @@ class Packed:
         rows: Hidden states, one row a live token; the sequences stand end to end.
         token_ids: Vocabulary index of each row.
         positions: Column of each row in the padded input; it grows within a sequence and keeps its value when others
-            leave.
+            are pruned.
         protected: True on tokens that no pruner may drop: [CLS], and [SEP] where it is global. These are also the
             global tokens of windowed attention.
         example: Index in the batch that came in, for each sequence; on the host.
@@ -50,7 +54,7 @@ class Packed:
     extents: tuple[int, ...]
     num_protected: tuple[int, ...]
     received: Float[Tensor, " tokens"] | None = None
-    _cache: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    _cache: dict[tuple[object, str], Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
     def start(
@@ -97,14 +101,9 @@ class Packed:
         return state
 
     @property
-    def is_empty(self) -> bool:
-        """True when no sequence is left."""
-        return not self.host_lengths
-
-    @property
     def lengths(self) -> Int[Tensor, " batch"]:
         """Live tokens of each sequence, on the device."""
-        return self.cached("lengths", self._lengths_on_device)
+        return self.cached(Packed, "lengths", self._lengths_on_device)
 
     def _lengths_on_device(self) -> Int[Tensor, " batch"]:
         device = self.rows.device
@@ -117,6 +116,7 @@ class Packed:
     def sequence(self) -> Int[Tensor, " tokens"]:
         """Index of the sequence that each row belongs to."""
         return self.cached(
+            Packed,
             "sequence",
             lambda: torch.repeat_interleave(
                 torch.arange(len(self.host_lengths), device=self.rows.device),
@@ -128,10 +128,17 @@ class Packed:
     @property
     def starts(self) -> Int[Tensor, " batch"]:
         """Row at which each sequence starts: its [CLS]."""
-        return self.cached("starts", lambda: self.lengths.cumsum(0) - self.lengths)
+        return self.cached(Packed, "starts", lambda: self.lengths.cumsum(0) - self.lengths)
 
-    def cached(self, key: str, make: Callable[[], T]) -> T:
-        """Return what ``make`` made for this set of rows; made once, shared by all blocks until a row leaves."""
+    def cached(self, part: object, name: str, make: Callable[[], T]) -> T:
+        """Return what ``make`` made for this set of rows: made once, and shared by all blocks until a row is pruned.
+
+        Args:
+            part: The part that makes it; blocks whose parts differ, as two windows do, each have their own.
+            name: Its name within the part.
+            make: Makes it.
+        """
+        key = (part, name)
         if key not in self._cache:
             self._cache[key] = make()
         value: T = self._cache[key]
@@ -176,36 +183,17 @@ class Packed:
         if all(stays):
             return self
         kept = [index for index, stay in enumerate(stays) if stay]
-        host_lengths = tuple(self.host_lengths[index] for index in kept)
-        rows = _true_indices(mask.index_select(0, self.sequence), sum(host_lengths))
-        return self._select_rows(
-            rows,
-            example=tuple(self.example[index] for index in kept),
-            host_lengths=host_lengths,
-            extents=tuple(self.extents[index] for index in kept),
-            num_protected=tuple(self.num_protected[index] for index in kept),
-        )
+        per_sequence = {name: tuple(getattr(self, name)[index] for index in kept) for name in _PER_SEQUENCE}
+        rows = _true_indices(mask.index_select(0, self.sequence), sum(per_sequence["host_lengths"]))
+        return self._select_rows(rows, **per_sequence)
 
     def split(self) -> list[Packed]:
         """Return each sequence as a record of its own; its rows are copied, so that one does not keep all in memory."""
         lengths = list(self.host_lengths)
+        per_row = [getattr(self, name).split(lengths) for name in _PER_ROW]
+        per_sequence = [[(value,) for value in getattr(self, name)] for name in _PER_SEQUENCE]
         received = [None] * len(lengths) if self.received is None else self.received.split(lengths)
-        rows_of_each = [rows.clone() for rows in self.rows.split(lengths)]
-        return [
-            Packed(rows, token_ids, positions, protected, (example,), (length,), (extent,), (count,), importance)
-            for rows, token_ids, positions, protected, example, length, extent, count, importance in zip(
-                rows_of_each,
-                self.token_ids.split(lengths),
-                self.positions.split(lengths),
-                self.protected.split(lengths),
-                self.example,
-                self.host_lengths,
-                self.extents,
-                self.num_protected,
-                received,
-                strict=True,
-            )
-        ]
+        return [Packed(rows.clone(), *others) for rows, *others in zip(*per_row, *per_sequence, received, strict=True)]
 
     @classmethod
     def join(cls, states: Sequence[Packed]) -> Packed:
@@ -215,17 +203,9 @@ class Packed:
             states: At least one; ``received`` is filled in all of them or in none.
         """
         received = [state.received for state in states if state.received is not None]
-        return cls(
-            rows=torch.cat([state.rows for state in states]),
-            token_ids=torch.cat([state.token_ids for state in states]),
-            positions=torch.cat([state.positions for state in states]),
-            protected=torch.cat([state.protected for state in states]),
-            example=tuple(chain.from_iterable(state.example for state in states)),
-            host_lengths=tuple(chain.from_iterable(state.host_lengths for state in states)),
-            extents=tuple(chain.from_iterable(state.extents for state in states)),
-            num_protected=tuple(chain.from_iterable(state.num_protected for state in states)),
-            received=torch.cat(received) if received else None,
-        )
+        per_row: list[Any] = [torch.cat([getattr(state, name) for state in states]) for name in _PER_ROW]
+        per_sequence = (chain.from_iterable(getattr(state, name) for state in states) for name in _PER_SEQUENCE)
+        return cls(*[*per_row, *map(tuple, per_sequence), torch.cat(received) if received else None])
 
     def _select_rows(self, index: Int[Tensor, " kept"], **changes: Any) -> Packed:
         return self._changed(
@@ -244,17 +224,6 @@ class Packed:
         changed.__dict__.update(self.__dict__, **changes)
         return changed
 
-    def to_padded(
-        self, width: int | None = None
-    ) -> tuple[Float[Tensor, "batch width dim"], Bool[Tensor, "batch width"]]:
-        """Put each row back at its own column: hidden states (0 where no row is live) and the mask of live rows."""
-        width = width or int(self.positions.max()) + 1
-        padded = self.rows.new_zeros(len(self.host_lengths), width, self.rows.shape[1])
-        live = torch.zeros(padded.shape[:2], dtype=torch.bool, device=self.rows.device)
-        padded[self.sequence, self.positions] = self.rows
-        live[self.sequence, self.positions] = True
-        return padded, live
-
 
 def count_per_sequence(mask: Bool[Tensor, " tokens"], sequence: Int[Tensor, " tokens"], batch: int) -> list[int]:
     """Count the True of each sequence, on the host."""
@@ -271,16 +240,16 @@ def _true_indices(mask: Bool[Tensor, " n"], count: int) -> Int[Tensor, " count"]
 
 @dataclasses.dataclass
 class AdaptiveOutput(ModelOutput):
-    """What an adaptive classifier answers, batch first.
+    """Output of an adaptive classifier, batch first.
 
     Attributes:
         loss: Given when ``labels`` are: the training objective in training mode, the loss of the exit taken in
             evaluation.
         logits: Logits of the exit taken, (batch, classes).
-        exit_depth: Depth (1-based) at which each example left, (batch,).
+        exit_depth: Depth (1-based) at which each example exited, (batch,).
         tokens_kept: (batch, depths + 1). Column 0 is what came in, column d what is alive after depth d's pruning, 0
             from the exit on; block d works on column d - 1.
-        all_logits: (batch, heads, classes), when traced or training: every head's answer.
+        all_logits: (batch, heads, classes), when traced or training: every head's logits.
     """
 
     loss: Float[Tensor, ""] | None = None

@@ -1,9 +1,10 @@
-"""One function that builds a named part of a family, for saved configs and for YAML alike."""
+"""Build a named part of a family, for saved configs and for YAML alike."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+from eat.checks import closest, one_of
 
 T = TypeVar("T")
 
@@ -27,22 +28,16 @@ def build_part(family: str, table: Mapping[str, Callable[..., T]], spec: Mapping
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
         raise ValueError(f"{family}: expected a mapping with a 'name' out of {sorted(table)}, got {spec!r}")
     name = spec["name"]
-    if name not in table:
-        raise ValueError(f"{family}.name: expected one of {sorted(table)}, got {name!r}{_closest(name, table)}")
+    one_of(f"{family}.name", name, table)
     arguments = {str(key): value for key, value in spec.items() if key != "name"}
     parameters = inspect.signature(table[name]).parameters
     for key in arguments:
         if key not in parameters:
             raise ValueError(
                 f"{family}.{key}: {family} {name!r} takes {sorted(parameters) or 'no arguments'}, "
-                f"got {key!r}{_closest(key, parameters)}"
+                f"got {key!r}{closest(key, parameters)}"
             )
     missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in arguments]
     if missing:
         raise ValueError(f"{family}.{missing[0]}: {family} {name!r} needs a value for {missing}, got none")
     return table[name](**arguments)
-
-
-def _closest(word: str, possible: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, list(possible), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -2,8 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 # Before anything imports Hugging Face or torch: these are read once, at import.
 _HF_HOME = tempfile.TemporaryDirectory(prefix="eat-tests-")
@@ -20,15 +19,20 @@ os.environ.update(
     }
 )
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 
+from tests import checked
+
+checked.install()
+
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.traces.record import record_trace
 from eat.traces.trace import Trace
+from tests.made.clock import ticking_clock
 from tests.made.models import TASK, make_batches, make_model
+from tests.made.traces import trace_of
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=25, print_blob=True)
 settings.register_profile("explore", deadline=None, max_examples=500, print_blob=True)
@@ -74,38 +78,9 @@ def trace(model: AdaptiveForSequenceClassification) -> Trace:
 
 @pytest.fixture
 def made_trace() -> Callable[..., Trace]:
-    """Build a trace from given logits, as if a model had said them."""
-
-    def make(all_logits: Any, labels: Any, head_depths: tuple[int, ...], tokens_kept: Any = None, **more: Any) -> Trace:
-        logits = np.asarray(all_logits, dtype=np.float64)
-        if tokens_kept is None:
-            tokens_kept = np.full((len(logits), head_depths[-1] + 1), 10)
-            tokens_kept[:, -1] = 0
-        return Trace(
-            labels=np.asarray(labels),
-            all_logits=logits,
-            tokens_kept=np.asarray(tokens_kept),
-            head_depths=head_depths,
-            task=more.pop("task", TASK),
-            **more,
-        )
-
-    return make
+    return trace_of
 
 
 @pytest.fixture
 def ticking() -> Callable[[list[float]], Callable[[], float]]:
-    """Build a clock that moves on by the given durations, one for each timed call."""
-
-    def make(durations: list[float]) -> Callable[[], float]:
-        def ticks() -> Iterator[float]:
-            now = 0.0
-            for duration in durations:
-                yield now
-                now += duration
-                yield now
-
-        times = ticks()
-        return lambda: next(times)
-
-    return make
+    return ticking_clock

@@ -26,7 +26,7 @@ def test_start():
     assert state.protected.int().tolist() == [1, 0, 0, 0, 1, 1, 0, 0]
     assert state.lengths.tolist() == [4, 1, 3] and state.starts.tolist() == [0, 4, 5]
     assert state.sequence.tolist() == [0, 0, 0, 0, 1, 2, 2, 2]
-    assert state.num_protected == (1, 1, 1) and state.received is None and not state.is_empty
+    assert state.num_protected == (1, 1, 1) and state.received is None
 
 
 def test_start_protects_an_id():
@@ -72,7 +72,7 @@ def test_keep_sequences():
     last = state.keep_sequences(torch.tensor([False, True]))
     assert last.example == (2,) and last.starts.tolist() == [0]
     nobody = last.keep_sequences(torch.tensor([False]))
-    assert nobody.is_empty and nobody.rows.shape == (0, 1) and nobody.example == ()
+    assert nobody.rows.shape == (0, 1) and nobody.example == ()
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.data())
@@ -83,7 +83,7 @@ def test_order_of_leaving_does_not_matter(lengths, data):
     sequences = torch.tensor(data.draw(st.lists(st.booleans(), min_size=len(lengths), max_size=len(lengths))))
     one = state.keep_tokens(tokens).keep_sequences(sequences)
     other = state.keep_sequences(sequences)
-    if not other.is_empty:
+    if other.host_lengths:
         other = other.keep_tokens(tokens[sequences[state.sequence]])
     for name in ("rows", "token_ids", "positions", "protected"):
         assert torch.equal(getattr(one, name), getattr(other, name))
@@ -91,19 +91,12 @@ def test_order_of_leaving_does_not_matter(lengths, data):
         assert getattr(one, name) == getattr(other, name)
 
 
-def test_to_padded():
-    state = packed().keep_tokens(torch.tensor([1, 0, 1, 1, 1, 1, 0, 1], dtype=torch.bool))
-    padded, live = state.to_padded()
-    assert live.int().tolist() == [[1, 0, 1, 1], [1, 0, 0, 0], [1, 0, 1, 0]]
-    assert padded.squeeze(2).tolist() == [[0, 0, 2, 3], [4, 0, 0, 0], [5, 0, 7, 0]]
-    assert state.to_padded(width=6)[1].shape == (3, 6)
-
-
 def test_what_is_cached_goes_when_rows_leave():
     state = packed()
-    assert state.cached("x", lambda: 1) == 1 and state.cached("x", lambda: 2) == 1
-    assert state.with_rows(state.rows).cached("x", lambda: 2) == 1, "shared by blocks over the same rows"
-    assert state.keep_sequences(torch.tensor([True, False, True])).cached("x", lambda: 2) == 2
+    assert state.cached(None, "x", lambda: 1) == 1 and state.cached(None, "x", lambda: 2) == 1
+    assert state.with_rows(state.rows).cached(None, "x", lambda: 2) == 1, "shared by blocks over the same rows"
+    assert state.cached("another part", "x", lambda: 3) == 3
+    assert state.keep_sequences(torch.tensor([True, False, True])).cached(None, "x", lambda: 2) == 2
 
 
 def test_retention():

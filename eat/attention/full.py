@@ -1,7 +1,7 @@
-"""Every token sees every live token of its sequence."""
+"""Full attention: every token sees every live token of its sequence."""
 
 from eat.attention.grouped import GroupedAttention, Layout
-from eat.ops.attention import DenseLayout, additive
+from eat.ops.attention import DenseLayout, padding_mask
 from eat.ops.grouping import Grouping, group_sequences
 from eat.packed import Packed
 
@@ -16,11 +16,8 @@ class FullAttention(GroupedAttention):
         """Group by length; a mask exists only where a group holds padding."""
         batch = len(state.host_lengths)
         grouping = group_sequences(state.host_lengths, [(0,)] * batch, [1] * batch, device=state.rows.device)
-        layouts: list[Layout] = [
-            DenseLayout(None if g.valid is None else additive(g.valid, state.rows.dtype)[:, None, None], g.valid)
-            for g in grouping.groups
-        ]
-        return grouping, layouts
+        dtype = state.rows.dtype
+        return grouping, [DenseLayout(padding_mask(group.valid, dtype), group.valid) for group in grouping.groups]
 
     def pairs(self, length: int, extent: int, num_global: int) -> int:
         """Count all pairs."""

@@ -1,29 +1,20 @@
-"""What the attention parts share: packed rows through the path that fits, by default in groups of like length."""
-
-from typing import Protocol, runtime_checkable
+"""Attention over packed rows through the path that fits, by default in groups of like length."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from eat.attention.paths import Path, choose_path, device_support
+from eat.ops.attention import DenseLayout
+from eat.ops.band import BandLayout
 from eat.ops.flex import compiled_flex, flex_windowed, window_block_mask
 from eat.ops.grouping import Grouping
+from eat.ops.precision import at_least_float32
 from eat.ops.varlen import sequence_offsets, varlen_attention
 from eat.packed import Packed
 
-
-@runtime_checkable
-class Layout(Protocol):
-    """How one group of sequences attends."""
-
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Float[Tensor, "batch width heads head_dim"]:
-        """Return the mixed rows of q, k, v (batch, width, heads, head_dim)."""
-        ...
-
-    def received(self, q: Tensor, k: Tensor) -> Float[Tensor, "batch width"]:
-        """Return the attention that each key receives: mean over heads, sum over live queries."""
-        ...
+Layout = DenseLayout | BandLayout
+"""How one group of sequences attends."""
 
 
 class GroupedAttention:
@@ -35,7 +26,7 @@ class GroupedAttention:
     global_tokens: tuple[str, ...] = ("cls",)
 
     def prepare(self, state: Packed) -> tuple[Grouping, list[Layout]]:
-        """Return the groups of a batch and how each attends; called once until a row leaves."""
+        """Return the groups of a batch and how each attends; called once until a row is pruned."""
         raise NotImplementedError
 
     def reach(self, state: Packed) -> int | None:
@@ -46,14 +37,14 @@ class GroupedAttention:
         self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed, *, dropout: float, received: bool
     ) -> tuple[Float[Tensor, "tokens dim"], Float[Tensor, " tokens"] | None]:
         """Return the mixed rows and, where asked, the attention that each row received."""
-        # Only the grouped path can drop attention weights or say who received them.
-        path = Path.GROUPED if received or dropout else state.cached("path", lambda: self._path(qkv, state))
+        # Only the grouped path can drop attention weights or report those received.
+        path = Path.GROUPED if received or dropout else state.cached(self, "path", lambda: self._path(qkv, state))
         if path is Path.VARLEN:
-            offsets = state.cached("offsets", lambda: sequence_offsets(state.lengths))
+            offsets = state.cached(self, "offsets", lambda: sequence_offsets(state.lengths))
             return varlen_attention(qkv, offsets, max(state.host_lengths)), None
         if path is Path.FLEX and (reach := self.reach(state)) is not None:
             block_mask = state.cached(
-                "block mask", lambda: window_block_mask(state.positions, state.sequence, state.protected, reach)
+                self, "block mask", lambda: window_block_mask(state.positions, state.sequence, state.protected, reach)
             )
             return flex_windowed(qkv, block_mask, compiled_flex()), None
         return self._grouped(qkv, state, dropout=dropout, received=received)
@@ -70,7 +61,7 @@ class GroupedAttention:
     def _grouped(
         self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed, *, dropout: float, received: bool
     ) -> tuple[Float[Tensor, "tokens dim"], Float[Tensor, " tokens"] | None]:
-        grouping, layouts = state.cached("attention", lambda: self.prepare(state))
+        grouping, layouts = state.cached(self, "groups", lambda: self.prepare(state))
         padded = qkv if grouping.gather is None else qkv.index_select(0, grouping.gather)
         mixed, scores = [], []
         for group, layout in zip(grouping.groups, layouts, strict=True):
@@ -80,14 +71,10 @@ class GroupedAttention:
             if received:
                 # Autocast would lower the products again.
                 with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
-                    scores.append(layout.received(_at_least_float32(q), _at_least_float32(k)).flatten())
+                    scores.append(layout.received(at_least_float32(q), at_least_float32(k)).flatten())
         return _unpad(mixed, grouping), _unpad(scores, grouping) if received else None
 
 
 def _unpad(parts: list[Tensor], grouping: Grouping) -> Tensor:
     rows = parts[0] if len(parts) == 1 else torch.cat(parts)
     return rows if grouping.scatter is None else rows.index_select(0, grouping.scatter)
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

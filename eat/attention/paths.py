@@ -1,4 +1,4 @@
-"""The one place that chooses how attention runs."""
+"""Choose the attention kernel: grouped dense products, variable-length flash attention or FlexAttention."""
 
 import enum
 import functools
@@ -37,19 +37,11 @@ def device_support(device: torch.device) -> Support:
     if device.type != "cuda" or torch.version.cuda is None or torch.cuda.get_device_capability(device) < _AMPERE:
         return Support(varlen=False, flex=False)
     return Support(
-        varlen=torch.backends.cuda.is_flash_attention_available(),
-        flex=importlib.util.find_spec("triton") is not None,
+        varlen=torch.backends.cuda.is_flash_attention_available(), flex=importlib.util.find_spec("triton") is not None
     )
 
 
-def choose_path(
-    support: Support,
-    *,
-    dtype: torch.dtype,
-    head_dim: int,
-    lengths: Sequence[int],
-    windowed: bool,
-) -> Path:
+def choose_path(support: Support, *, dtype: torch.dtype, head_dim: int, lengths: Sequence[int], windowed: bool) -> Path:
     """Choose how a batch attends where nothing but the fused product is asked for. The first row that fits decides.
 
     | case                                                                | path    |

@@ -1,9 +1,9 @@
-"""Each token sees its neighbours and [CLS]; [CLS] sees and is seen by all."""
+"""Windowed attention with global tokens: a token sees its neighbours and [CLS]; [CLS] sees and is seen by all."""
 
 from collections.abc import Sequence
 
 from eat.attention.grouped import GroupedAttention, Layout
-from eat.ops.attention import DenseLayout, additive, band_visible
+from eat.ops.attention import DenseLayout, additive, band_visible, padding_mask
 from eat.ops.band import BLOCK, BandLayout, computed_pairs
 from eat.ops.grouping import Grouping, group_sequences
 from eat.packed import Packed
@@ -54,28 +54,17 @@ class WindowedAttention(GroupedAttention):
         layouts: list[Layout] = []
         dtype = state.rows.dtype
         for group in grouping.groups:
-            rows = slice(group.start, group.start + group.num_rows)
-            shape = (len(group.sequences), group.width)
             mode, *global_count = kinds[group.sequences[0]]
+            if mode == _ALL:
+                layouts.append(DenseLayout(padding_mask(group.valid, dtype), group.valid))
+                continue
+            rows, shape = slice(group.start, group.start + group.num_rows), (len(group.sequences), group.width)
+            seen = positions[rows].view(shape), is_global[rows].view(shape), group.valid
             if mode == _BLOCKED:
-                layouts.append(
-                    BandLayout.build(
-                        positions[rows].view(shape),
-                        is_global[rows].view(shape),
-                        group.valid,
-                        window=self.window,
-                        num_global=global_count[0],
-                        dtype=dtype,
-                    )
-                )
-            elif mode == _DENSE:
-                visible = band_visible(
-                    positions[rows].view(shape), is_global[rows].view(shape), group.valid, self.window
-                )
-                layouts.append(DenseLayout(additive(visible, dtype).unsqueeze(1), group.valid))
+                layouts.append(BandLayout.build(*seen, window=self.window, num_global=global_count[0], dtype=dtype))
             else:
-                mask = None if group.valid is None else additive(group.valid, dtype)[:, None, None]
-                layouts.append(DenseLayout(mask, group.valid))
+                visible = band_visible(*seen, self.window)
+                layouts.append(DenseLayout(additive(visible, dtype).unsqueeze(1), group.valid))
         return grouping, layouts
 
     def pairs(self, length: int, extent: int, num_global: int) -> int:

@@ -1,4 +1,4 @@
-"""What a backbone is: a shape, the parts built from it, and the names its weights have at Hugging Face."""
+"""Shape of a backbone, the parts built from it, and the names its config and weights have at Hugging Face."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from eat.attention import Attention
+from eat.checks import one_of, whole_number
 from eat.modules.block import Block
 from eat.modules.embeddings import Embeddings
 from eat.modules.heads import Head
@@ -20,8 +21,8 @@ from eat.modules.heads import Head
 class Backbone:
     """Shape of an encoder; plain values that go into ``config.json`` as they are.
 
-    A member of the family says how its Hugging Face config and weights are named. Names map ours to theirs, ``{i}`` is
-    the block counted from 0, and several of theirs are stacked into one of ours.
+    A member of the family says how its Hugging Face config and weights are named: ``config_keys`` and ``*_names`` map
+    ours to theirs, ``{i}`` is the block counted from 0, and several of their weights are stacked into one of ours.
 
     Attributes:
         vocab_size: Words in the vocabulary.
@@ -59,6 +60,8 @@ class Backbone:
     sep_token_id: int | None = None
     initializer_range: float = 0.02
 
+    config_class: ClassVar[Any]
+    config_keys: ClassVar[dict[str, str]]
     prefix: ClassVar[str]
     encoder_names: ClassVar[dict[str, str | tuple[str, ...]]]
     head_names: ClassVar[dict[str, str]]
@@ -70,22 +73,23 @@ class Backbone:
     def __post_init__(self) -> None:
         """Check the values that would otherwise fail deep inside torch."""
         for name in ("vocab_size", "dim", "num_layers", "num_heads", "intermediate_size", "max_length"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"backbone.{name}: expected an integer of 1 or more, got {value!r}")
+            whole_number(f"backbone.{name}", getattr(self, name))
         if self.dim % self.num_heads:
             raise ValueError(f"backbone.dim: expected a multiple of num_heads={self.num_heads}, got {self.dim}")
-        if self.activation not in ACT2FN:
-            raise ValueError(f"backbone.activation: expected one of {sorted(ACT2FN)}, got {self.activation!r}")
+        one_of("backbone.activation", self.activation, ACT2FN)
 
     @classmethod
     def from_hf_config(cls, config: Any) -> Backbone:
         """Read the shape from a Hugging Face config of this model type."""
-        raise NotImplementedError
+        shape = {ours: getattr(config, theirs) for ours, theirs in cls.config_keys.items()}
+        shape["max_length"] -= cls.position_offset
+        return cls(**shape, sep_token_id=getattr(config, "sep_token_id", None))
 
     def to_hf_config(self, **labels: Any) -> Any:
         """Write the shape as a Hugging Face config of this model type."""
-        raise NotImplementedError
+        shape = {theirs: getattr(self, ours) for ours, theirs in self.config_keys.items()}
+        shape[self.config_keys["max_length"]] += self.position_offset
+        return self.config_class(**shape | labels)
 
     def embeddings(self) -> Embeddings:
         """Build the embeddings."""

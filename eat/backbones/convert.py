@@ -1,4 +1,4 @@
-"""Weights between Hugging Face's names and ours, both ways."""
+"""Convert weights between Hugging Face's names and ours, both ways."""
 
 from collections.abc import Iterator, Mapping
 
@@ -73,11 +73,8 @@ def _pairs(backbone: Backbone) -> Iterator[tuple[str, tuple[str, ...]]]:
         their_names = (names,) if isinstance(names, str) else names
         if our_name == "embeddings.project" and backbone.embedding_size is None:
             continue
-        kinds = (
-            ("weight",)
-            if our_name.removeprefix("embeddings.") in ("words", "positions", "types")
-            else ("weight", "bias")
-        )
+        is_table = our_name.removeprefix("embeddings.") in ("words", "positions", "types")
+        kinds = ("weight",) if is_table else ("weight", "bias")
         for layer in range(backbone.num_layers) if "{i}" in our_name else (0,):
             for kind in kinds:
                 yield (

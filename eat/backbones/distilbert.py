@@ -1,5 +1,6 @@
 """DistilBERT: half of BERT's layers, no token types."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 from transformers import DistilBertConfig
@@ -29,40 +30,23 @@ class DistilBertBackbone(Backbone):
     head_names: ClassVar = {"dense": "pre_classifier", "out": "classifier"}
     head_activation = "relu"
 
+    config_class: ClassVar[Any] = DistilBertConfig
+    config_keys: ClassVar = {
+        "vocab_size": "vocab_size",
+        "dim": "dim",
+        "num_layers": "n_layers",
+        "num_heads": "n_heads",
+        "intermediate_size": "hidden_dim",
+        "max_length": "max_position_embeddings",
+        "activation": "activation",
+        "dropout": "dropout",
+        "attention_dropout": "attention_dropout",
+        "head_dropout": "seq_classif_dropout",
+        "pad_token_id": "pad_token_id",
+        "initializer_range": "initializer_range",
+    }
+
     @classmethod
     def from_hf_config(cls, config: Any) -> Backbone:
         """Read the shape from a DistilBERT config."""
-        return cls(
-            vocab_size=config.vocab_size,
-            dim=config.dim,
-            num_layers=config.n_layers,
-            num_heads=config.n_heads,
-            intermediate_size=config.hidden_dim,
-            max_length=config.max_position_embeddings,
-            num_types=0,
-            activation=config.activation,
-            dropout=config.dropout,
-            attention_dropout=config.attention_dropout,
-            head_dropout=config.seq_classif_dropout,
-            pad_token_id=config.pad_token_id,
-            sep_token_id=getattr(config, "sep_token_id", None),
-            initializer_range=config.initializer_range,
-        )
-
-    def to_hf_config(self, **labels: Any) -> Any:
-        """Write the shape as a DistilBERT config."""
-        return DistilBertConfig(
-            vocab_size=self.vocab_size,
-            dim=self.dim,
-            n_layers=self.num_layers,
-            n_heads=self.num_heads,
-            hidden_dim=self.intermediate_size,
-            max_position_embeddings=self.max_length,
-            activation=self.activation,
-            dropout=self.dropout,
-            attention_dropout=self.attention_dropout,
-            seq_classif_dropout=self.head_dropout,
-            pad_token_id=self.pad_token_id,
-            initializer_range=self.initializer_range,
-            **labels,
-        )
+        return dataclasses.replace(super().from_hf_config(config), num_types=0)

@@ -4,7 +4,6 @@ from typing import Any, ClassVar
 
 from transformers import ElectraConfig
 
-from eat.backbones.base import Backbone
 from eat.backbones.bert import BertBackbone
 
 
@@ -21,7 +20,4 @@ class ElectraBackbone(BertBackbone):
 
     def to_hf_config(self, **labels: Any) -> Any:
         """Write the shape as an ELECTRA config, whose embedding size has a default of its own."""
-        return super().to_hf_config(**({} if self.embedding_size else {"embedding_size": self.dim}), **labels)
-
-
-__all__ = ["Backbone", "ElectraBackbone"]
+        return super().to_hf_config(embedding_size=self.embedding_size or self.dim, **labels)

@@ -1,4 +1,4 @@
-"""From a Hugging Face checkpoint, folder, model or config to the weights of our encoder, and back."""
+"""Load a Hugging Face checkpoint, folder, model or config into our encoder, and write it back."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForSequenceClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from eat.backbones import BACKBONES
@@ -148,16 +142,10 @@ def _shape(
             + ("; a saved eat model is loaded with from_pretrained" if config.model_type == "eat" else "")
         )
     backbone = BACKBONES[config.model_type].from_hf_config(config)
-    changes: dict[str, Any] = {}
-    if num_layers is not None:
-        if isinstance(num_layers, bool) or not 1 <= num_layers <= backbone.num_layers:
-            raise ValueError(f"num_layers: expected an integer between 1 and {backbone.num_layers}, got {num_layers!r}")
-        changes["num_layers"] = num_layers
-    if max_length is not None:
-        changes["max_length"] = max_length
-    if sep_token_id is not None:
-        changes["sep_token_id"] = sep_token_id
-    return dataclasses.replace(backbone, **changes)
+    if num_layers is not None and (isinstance(num_layers, bool) or not 1 <= num_layers <= backbone.num_layers):
+        raise ValueError(f"num_layers: expected an integer between 1 and {backbone.num_layers}, got {num_layers!r}")
+    changes: dict[str, Any] = {"num_layers": num_layers, "max_length": max_length, "sep_token_id": sep_token_id}
+    return dataclasses.replace(backbone, **{key: value for key, value in changes.items() if value is not None})
 
 
 def _load_checkpoint(name: str) -> tuple[PreTrainedConfig, dict[str, Tensor]]:

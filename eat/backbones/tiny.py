@@ -5,6 +5,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from eat.backbones import BACKBONES
+from eat.checks import one_of
 
 
 def tiny_config(
@@ -23,8 +24,7 @@ def tiny_config(
     Raises:
         ValueError: If the model type is unknown or the shape impossible.
     """
-    if model_type not in BACKBONES:
-        raise ValueError(f"model_type: expected one of {sorted(BACKBONES)}, got {model_type!r}")
+    one_of("model_type", model_type, BACKBONES)
     shape: dict[str, Any] = {"embedding_size": dim // 2} if model_type == "electra" else {}
     backbone = BACKBONES[model_type](
         vocab_size=vocab_size,

@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from: what is named, the environment, an installed package, the hub."""
+"""Find a backbone's weights: a named folder, the environment, an installed package, the hub."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""From text to packed batches: held-out splits, tokenising with a cache, the order of training."""
+"""Data pipeline from text to packed batches: held-out splits, tokenising with a cache, the order of training."""
 
 from eat.data.module import TextDataModule
 

@@ -1,4 +1,4 @@
-"""Packed batches: the tokens of some examples end to end, no padding."""
+"""Collate packed batches: the tokens of some examples end to end, no padding."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from eat.data.tokenized import TokenizedSplit
 
 
 class PackingCollator:
-    """Puts examples, given by their numbers, end to end.
+    """Collate examples, given by their numbers, into a packed batch.
 
     Args:
         split: The tokenised examples.
@@ -29,18 +29,18 @@ class PackingCollator:
         numbers = np.asarray(examples, dtype=np.int64)
         starts, ends = split.offsets[numbers], split.offsets[numbers + 1]
         spans = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+        def join(tokens: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.concatenate([tokens[span] for span in spans]).astype(np.int64))
+
         batch = {
-            "input_ids": _join(split.input_ids, spans),
+            "input_ids": join(split.input_ids),
             "lengths": torch.from_numpy(ends - starts),
             "example": torch.from_numpy(numbers),
         }
         if split.token_type_ids is not None:
-            batch["token_type_ids"] = _join(split.token_type_ids, spans)
+            batch["token_type_ids"] = join(split.token_type_ids)
         if split.labels is not None:
             labels = torch.from_numpy(split.labels[numbers])
             batch["labels"] = labels.float() if labels.is_floating_point() else labels.long()
         return batch
-
-
-def _join(tokens: np.ndarray, spans: Sequence[slice]) -> Tensor:
-    return torch.from_numpy(np.concatenate([tokens[span] for span in spans]).astype(np.int64))

@@ -1,4 +1,4 @@
-"""From texts to token ids: cut to a length, special tokens around, as the tokenizer itself would, in linear time.
+"""Encode texts: truncate and add special tokens as the tokenizer itself would, but in linear time.
 
 Asked to cut pairs, the tokenizers library also builds what is cut off, every rest of one text with every rest of the
 other: two long texts then take minutes. So texts are encoded one by one and put together here.
@@ -19,7 +19,7 @@ MARGIN = 128
 
 @dataclass(frozen=True)
 class Template:
-    """Where special tokens stand around one text or a pair.
+    """Template of a tokenizer: where special tokens stand around one text or a pair.
 
     Attributes:
         special_ids: Special tokens before each text, and after the last.
@@ -38,17 +38,16 @@ class Template:
 
     def ids(self, texts: Sequence[list[int]]) -> list[int]:
         """Put the special tokens around the texts of an example."""
-        ids = list(self.special_ids[0])
-        for text, special in zip(texts, self.special_ids[1:], strict=True):
-            ids += text + special
-        return ids
+        return _interleave(self.special_ids, texts)
 
     def types(self, texts: Sequence[list[int]]) -> list[int]:
         """Give the token types of :meth:`ids`."""
-        types = list(self.special_types[0])
-        for text, kind, special in zip(texts, self.text_types, self.special_types[1:], strict=True):
-            types += [kind] * len(text) + special
-        return types
+        kinds = zip(self.text_types, texts, strict=True)
+        return _interleave(self.special_types, [[kind] * len(text) for kind, text in kinds])
+
+
+def _interleave(special: Sequence[list[int]], texts: Sequence[list[int]]) -> list[int]:
+    return [*special[0], *(token for pair in zip(texts, special[1:], strict=True) for part in pair for token in part)]
 
 
 def template_of(tokenizer: PreTrainedTokenizerBase, num_texts: int) -> Template:
@@ -100,7 +99,7 @@ def encode(
 
 
 def kept_lengths(lengths: Sequence[int], room: int) -> list[int]:
-    """Say how many tokens stay of one text, or of each of two where the longer is cut first (``longest_first``).
+    """Truncate ``longest_first``: return how many tokens stay of one text, or of each of two.
 
     >>> kept_lengths([3, 9], room=7)
     [3, 4]
@@ -115,7 +114,7 @@ def kept_lengths(lengths: Sequence[int], room: int) -> list[int]:
 
 
 def _start(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
-    """Cut a very long text behind the tokens that are kept, where a look at its start shows that they are all there."""
+    """Truncate a very long text behind the tokens that are kept, where its start is seen to hold them all."""
     start = text[: CHARACTERS_PER_TOKEN * (max_length + MARGIN)]
     if len(start) < len(text) and len(_ids([start], tokenizer)[0]) >= max_length + MARGIN:
         return start

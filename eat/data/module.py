@@ -1,4 +1,4 @@
-"""From a task's rows to packed batches, with the splits that nothing may be trained on held out first."""
+"""Data module: from a task's rows to packed batches, with the held-out splits carved first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Loader = DataLoader[dict[str, Tensor]]
 
 
 class TextDataModule(LightningDataModule):
-    """Splits, tokenises and batches a task.
+    """Lightning data module that splits, tokenises and batches a task.
 
     ``train`` is what is left of the task's training rows once ``threshold`` (model selection and exit thresholds) and
     ``certification`` are held out; the task's own splits are reported and choose nothing.
@@ -91,7 +91,7 @@ class TextDataModule(LightningDataModule):
         loaded = self.task.load(root=self.root, cache_dir=self.cache_dir / "datasets")
         self._loaded_train_rows = len(loaded["train"])
         carved = carve(
-            self.task.name,
+            self.task,
             loaded["train"],
             threshold_examples=self.threshold_examples,
             certification_examples=self.certification_examples,

@@ -1,10 +1,12 @@
-"""The order of training: seeded, of like lengths together, and a pure function of (seed, epoch)."""
+"""Batch sampling: a seeded order of training, like lengths together, a pure function of (seed, epoch)."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int
 from torch.utils.data import Sampler
+
+from eat.checks import whole_number
 
 # Batches sorted by length together: enough that a batch's lengths are alike, few enough that batches stay random.
 POOL_BATCHES = 50
@@ -36,22 +38,13 @@ def epoch_batches(
 
 
 class EpochBatchSampler(Sampler[list[int]]):
-    """Yields the batches of one epoch after another; can start in the middle of one.
-
-    Args:
-        lengths: Tokens of each example.
-        batch_size: Examples in a batch.
-        seed: The run's seed.
-        group_by_length: As in :func:`epoch_batches`.
-    """
+    """Batch sampler over :func:`epoch_batches`, one epoch after another; can resume in the middle of one."""
 
     def __init__(
         self, lengths: Int[np.ndarray, " examples"], batch_size: int, *, seed: int = 0, group_by_length: bool = True
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected an integer of 1 or more, got {batch_size}")
         self.lengths = lengths
-        self.batch_size = batch_size
+        self.batch_size = whole_number("batch_size", batch_size)
         self.seed = seed
         self.group_by_length = group_by_length
         self.epoch = 0
@@ -85,6 +78,5 @@ class EpochBatchSampler(Sampler[list[int]]):
 
 def batches_in_order(num_examples: int, batch_size: int) -> Sequence[list[int]]:
     """Return batches in the order of the split, for evaluation."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected an integer of 1 or more, got {batch_size}")
+    whole_number("batch_size", batch_size)
     return [list(range(start, min(start + batch_size, num_examples))) for start in range(0, num_examples, batch_size)]

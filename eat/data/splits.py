@@ -1,4 +1,4 @@
-"""Held-out splits, carved from train before anything is fitted: one for thresholds, one for certificates.
+"""Held-out splits, carved from train without leakage before anything is fitted: for thresholds, for certificates.
 
 Neither the reported split nor anything trained on ever chooses a threshold, a checkpoint or a certificate.
 """
@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from datasets import Dataset
 
-from eat.data.leakage import UNITS, PhraseIndex, same_text, whole_sentences
+from eat.tasks import Task
+from eat.tasks.leakage import SAME_TEXT, warn_of_shared_texts
 from eat.tasks.units import Unit, draw_units, row_texts
 
 THRESHOLD_SHARE = 0.1
@@ -19,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Carved(NamedTuple):
-    """What is trained on, and the two splits that are not."""
+    """Training rows and the two held-out splits."""
 
     train: Dataset
     threshold: Dataset
@@ -27,19 +28,20 @@ class Carved(NamedTuple):
 
 
 def carve(
-    task_name: str, train: Dataset, *, threshold_examples: int = 500, certification_examples: int = 1500, seed: int = 0
+    task: Task, train: Dataset, *, threshold_examples: int = 500, certification_examples: int = 1500, seed: int = 0
 ) -> Carved:
     """Carve the threshold and certification splits from train.
 
-    Whole units are drawn (``eat.data.leakage``), each class in its proportion, by a hash of seed and text: the same
+    Whole units are drawn (``eat.tasks.leakage``), each class in its proportion, by a hash of seed and text: the same
     rows whatever their order. Small tasks give less: at most a tenth of their rows for thresholds and a fifth for
-    certification, but one row each. For SST-2 every phrase inside a held-out sentence leaves training as well.
+    certification, but one row each. Of a task without a rule equal texts stay together, and a text that repeats
+    in other pairs is warned of.
 
     A certificate's statistics count independent examples, so of each unit drawn for certification one row is kept,
     and the split has fewer than were wanted where units have several.
 
     Args:
-        task_name: The task's name: some tasks have a rule of their own.
+        task: Its name and its leakage rule.
         train: Rows with columns ``text``, for pairs ``text_pair``, and ``label``.
         threshold_examples: Rows wanted for thresholds and model selection; 0 for none.
         certification_examples: Rows wanted for certificates, before one of each unit is kept; 0 for none.
@@ -54,27 +56,31 @@ def carve(
     if min(threshold_examples, certification_examples) < 0:
         wanted = f"{threshold_examples} and {certification_examples}"
         raise ValueError(f"threshold_examples, certification_examples: expected 0 or more, got {wanted}")
-    units = UNITS.get(task_name, same_text)(train)
+    rule = task.group_by
+    if rule is None:
+        rule = SAME_TEXT
+        warn_of_shared_texts(task.name, task.source_columns, train)
+    units = rule.units(train)
     threshold = _draw(units, threshold_examples, THRESHOLD_SHARE, len(train), f"{seed}/threshold")
     left = sorted(set(units) - set(threshold), key=lambda unit: unit.rows)
     certification = _draw(left, certification_examples, CERTIFICATION_SHARE, len(train), f"{seed}/certification")
-    leaving = {row for unit in (*threshold, *certification) for row in unit.rows}
-    if UNITS.get(task_name) is whole_sentences:
-        leaving |= _phrases_inside(train, [*threshold, *certification])
+    held_out = [*threshold, *certification]
+    leaving = {row for unit in held_out for row in unit.rows} | rule.leaving_with(held_out, train)
     staying = [row for row in range(len(train)) if row not in leaving]
     short = (threshold_examples and not threshold) or (certification_examples and not certification)
     if short or not staying:
         raise ValueError(
-            f"{task_name}: {len(train)} training rows ({len(units)} independent texts) are too few to hold out a "
+            f"{task.name}: {len(train)} training rows ({len(units)} independent texts) are too few to hold out a "
             "threshold and a certification split; give more rows, or set threshold_examples and "
             "certification_examples to 0"
         )
     texts = row_texts(train)
     independent = sorted(min(unit.rows, key=lambda row: texts[row]) for unit in certification)
-    carved = Carved(train.select(staying), _select(train, threshold), train.select(independent))
+    whole = sorted(row for unit in threshold for row in unit.rows)
+    carved = Carved(train.select(staying), train.select(whole), train.select(independent))
     _log.info(
         "%s: of %d training rows %d are held out for thresholds, %d for certification, %d more leave with them",
-        *(task_name, len(train), len(carved.threshold), len(carved.certification)),
+        *(task.name, len(train), len(carved.threshold), len(carved.certification)),
         len(train) - sum(len(part) for part in carved),
     )
     return carved
@@ -98,12 +104,3 @@ def summarise_splits(splits: Mapping[str, Dataset]) -> dict[str, dict[str, int |
 
 def _draw(units: list[Unit], wanted: int, share: float, total: int, salt: str) -> list[Unit]:
     return draw_units(units, min(wanted, max(1, int(share * total))), salt=salt) if wanted and units else []
-
-
-def _phrases_inside(train: Dataset, held_out: list[Unit]) -> set[int]:
-    sentences = PhraseIndex([unit.key for unit in held_out])
-    return {row for row, (text,) in enumerate(row_texts(train)) if text in sentences}
-
-
-def _select(train: Dataset, units: list[Unit]) -> Dataset:
-    return train.select(sorted(row for unit in units for row in unit.rows))

@@ -1,4 +1,4 @@
-"""Tokenised text as flat arrays: a batch is then slices put end to end, with no work per token."""
+"""Tokenise splits into flat arrays, with a cache: a batch is then slices put end to end."""
 
 from __future__ import annotations
 

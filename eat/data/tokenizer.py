@@ -1,4 +1,4 @@
-"""A small WordPiece tokenizer from a task's own texts, for encoders that are trained from scratch."""
+"""Train a small WordPiece tokenizer on a task's own texts, for encoders that are trained from scratch."""
 
 import heapq
 import itertools
@@ -12,7 +12,7 @@ _CONTINUES = "##"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedTokenizerFast:
-    """Make an uncased BERT tokenizer whose vocabulary comes from the texts.
+    """Train an uncased BERT tokenizer whose vocabulary comes from the texts.
 
     The vocabulary holds every character, then in equal parts the most frequent words whole and the pieces that
     byte-pair merging (Sennrich et al. 2016) finds in all other words: a word that was never seen falls into pieces that
@@ -51,8 +51,7 @@ def _count_words(texts: Iterable[str]) -> Counter[str]:
 def _vocabulary(counts: Mapping[str, int], size: int) -> list[str]:
     characters: Counter[str] = Counter()
     for word, count in counts.items():
-        for piece in _characters(word):
-            characters[piece] += count
+        characters.update({piece: number * count for piece, number in Counter(_characters(word)).items()})
     vocabulary = dict.fromkeys(_by_frequency(characters)[:size])
     words = [word for word in _by_frequency(counts) if word not in vocabulary]
     num_whole = (size - len(vocabulary)) // 2
@@ -70,7 +69,7 @@ def _merges(counts: Mapping[str, int]) -> Iterator[str]:
     frequency: Counter[tuple[str, str]] = Counter()
     found_in: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for word, pieces in words.items():
-        for pair in _pairs(pieces):
+        for pair in itertools.pairwise(pieces):
             frequency[pair] += counts[word]
             found_in[pair].add(word)
     queue = [(-count, pair) for pair, count in frequency.items()]
@@ -84,12 +83,12 @@ def _merges(counts: Mapping[str, int]) -> Iterator[str]:
         for word in found_in.pop(pair):
             before, after = words[word], _merged(words[word], pair)
             words[word] = after
-            for gone in _pairs(before):
+            for gone in itertools.pairwise(before):
                 frequency[gone] -= counts[word]
-            for new in _pairs(after):
+            for new in itertools.pairwise(after):
                 frequency[new] += counts[word]
                 found_in[new].add(word)
-            changed.update(_pairs(before), _pairs(after))
+            changed.update(itertools.pairwise(before), itertools.pairwise(after))
         for other in changed:
             heapq.heappush(queue, (-frequency[other], other))
 
@@ -106,10 +105,6 @@ def _merged(pieces: list[str], pair: tuple[str, str]) -> list[str]:
 
 def _characters(word: str) -> list[str]:
     return [word[0], *(_CONTINUES + character for character in word[1:])]
-
-
-def _pairs(pieces: list[str]) -> list[tuple[str, str]]:
-    return list(itertools.pairwise(pieces))
 
 
 def _by_frequency(counts: Mapping[str, int]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Exit criteria: who may leave after a head, decided from the logits seen so far.
+"""Exit criteria: which sequences exit after a head, decided from the logits seen so far.
 
 A criterion is pure and row-wise, so the same object decides live inside the encoder and offline on cached logits.
 """
@@ -26,10 +26,10 @@ __all__ = ["EXITS", "ExitCriterion", "ThresholdExit", "build_exit", "check_exit"
 
 @runtime_checkable
 class ExitCriterion(Protocol):
-    """Decides after each early head; the last head takes everybody, whatever the criterion says.
+    """Decide after each early head which sequences exit; at the last head all do, whatever the criterion.
 
     Attributes:
-        active: False where nobody ever leaves early, so that early heads need not run.
+        active: False where no sequence ever exits early, so that early heads need not run.
         needs_classes: True where the criterion reads class probabilities and so refuses a regression head.
         needs_score: True where the criterion reads one predicted number and so refuses classes.
     """
@@ -39,9 +39,9 @@ class ExitCriterion(Protocol):
     needs_score: bool
 
     def __call__(self, history: Float[Tensor, "heads batch classes"]) -> Bool[Tensor, " batch"]:
-        """Return True where a sequence leaves; example i's answer depends on ``history[:, i]`` only.
+        """Return True where a sequence exits; example i's answer depends on ``history[:, i]`` only.
 
-        Where the last head says NaN nobody leaves.
+        Where the last head's logits are NaN no sequence exits.
         """
         ...
 

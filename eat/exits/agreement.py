@@ -1,31 +1,31 @@
-"""Leave when enough heads vote for one class, later ones with more weight."""
+"""Exit when the weighted confidence of agreeing heads is high (BEEM)."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import max_probability
 
 
+@dataclasses.dataclass(eq=False)
 class AgreementExit(ThresholdExit):
-    """Leave when the weighted confidence of the heads that agree is high, in the manner of BEEM (arXiv:2502.00745).
+    """Exit when the weighted confidence of the heads that agree is high, in the manner of BEEM (arXiv:2502.00745).
 
     BEEM (Bajpai and Hanawal 2025) takes heads as experts: S_i = w_i C_i + S_(i-1) where head i predicts what head i - 1
-    predicted, else S_i = w_i C_i; leave when S_i >= threshold. C_i is head i's confidence; its weights by cost grow in
+    predicted, else S_i = w_i C_i; exit when S_i >= threshold. C_i is head i's confidence; its weights by cost grow in
     proportion to the head's place, w_i = i. We divide S_i by w_1 + ... + w_i, so that a threshold in [0, 1] means the
     same after any head: 1 is reached where all heads agree and are certain.
 
-    Args:
+    Attributes:
         threshold: Smallest part of the votes, in [0, 1]; or one per class, applied to the predicted one.
-        veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(self, threshold: float | Sequence[float] = 0.8, veto_margin: float | None = None) -> None:
-        self.threshold = checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    threshold: float | Sequence[float] = 0.8
+    veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the part of the votes so far that the predicted class has."""

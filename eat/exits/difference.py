@@ -1,31 +1,37 @@
-"""Leave when consecutive heads say almost the same number: patience for regression."""
+"""Exit when consecutive heads predict almost the same number: patience for regression."""
 
+import dataclasses
 import math
+import operator
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_patience
+from eat.checks import number
+from eat.exits.threshold import ThresholdExit
+from eat.ops.precision import at_least_float32
 
 
+@dataclasses.dataclass(eq=False)
 class DifferenceExit(ThresholdExit):
-    """Leave when |y_i - y_(i-1)| < threshold for the last ``patience`` heads i (PABEE's regression, Zhou et al. 2020).
+    """Exit when |y_i - y_(i-1)| < threshold for the last ``patience`` heads i (PABEE's regression, Zhou et al. 2020).
 
-    Args:
+    Attributes:
         patience: How many heads in a row must be near the one before them, 1 or more.
         threshold: What counts as near, on the scale of the label, 0 or more.
     """
 
-    needs_classes = False
-    needs_score = True
+    patience: int = 1
+    threshold: float = 0.1
 
-    def __init__(self, patience: int = 1, threshold: float = 0.1) -> None:
-        self.patience = checked_patience(patience)
-        is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-        if not is_number or not 0 <= threshold < math.inf:
-            raise ValueError(f"exit.threshold: expected a number of 0 or more, got {threshold!r}")
-        self.threshold = float(threshold)
+    needs_classes = False  # unannotated: no field
+    needs_score = True
+    compare = staticmethod(operator.lt)
+
+    def checked_threshold(self) -> float:
+        """Return the threshold: no probability, so of any size."""
+        return number("exit.threshold", self.threshold, at_least=0)
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the largest of the last differences; NaN while there are too few.
@@ -35,14 +41,7 @@ class DifferenceExit(ThresholdExit):
         """
         if history.shape[2] != 1:
             raise ValueError(f"exit.name: 'difference' compares one number per head, got {history.shape[2]} classes")
-        values = history[-self.patience - 1 :, :, 0]
-        values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+        values = at_least_float32(history[-self.patience - 1 :, :, 0])
         if len(values) <= self.patience:
             return torch.full_like(values[-1], math.nan)
         return values.diff(dim=0).abs().amax(0)
-
-    def passes(
-        self, score: Float[Tensor, "*points batch"], bound: Float[Tensor, "*#points #batch"] | float
-    ) -> Bool[Tensor, "*points batch"]:
-        """A small difference leaves."""
-        return score < bound

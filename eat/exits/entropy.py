@@ -1,33 +1,30 @@
-"""Leave when the distribution over classes is narrow enough."""
+"""Exit when the entropy of the class distribution is low (FastBERT, DeeBERT)."""
 
+import dataclasses
+import operator
 from collections.abc import Sequence
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import normalised_entropy
 
 
+@dataclasses.dataclass(eq=False)
 class EntropyExit(ThresholdExit):
-    """Leave when the normalised entropy is <= threshold (FastBERT, Liu et al. 2020; DeeBERT without the normalisation).
+    """Exit when the normalised entropy is <= threshold (FastBERT, Liu et al. 2020; DeeBERT without the normalisation).
 
-    Args:
-        threshold: Highest entropy, divided by log(classes), that may leave, in [0, 1]; or one per class, applied to the
+    Attributes:
+        threshold: Highest entropy, divided by log(classes), that may exit, in [0, 1]; or one per class, applied to the
             predicted one.
-        veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(self, threshold: float | Sequence[float] = 0.3, veto_margin: float | None = None) -> None:
-        self.threshold = checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    threshold: float | Sequence[float] = 0.3
+    veto_margin: float | None = None
+
+    compare = staticmethod(operator.le)
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the last head's entropy."""
         return normalised_entropy(history[-1])
-
-    def passes(
-        self, score: Float[Tensor, "*points batch"], bound: Float[Tensor, "*#points #batch"] | float
-    ) -> Bool[Tensor, "*points batch"]:
-        """Low entropy leaves."""
-        return score <= bound

@@ -1,32 +1,35 @@
-"""Leave when the next head would hardly be surer."""
+"""Exit when a head hardly reduced the entropy (BEExformer)."""
 
+import dataclasses
 import math
+import operator
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import normalised_entropy
 
 
+@dataclasses.dataclass(eq=False)
 class EntropyReductionExit(ThresholdExit):
-    """Leave when (H_before - H_last) / H_before < threshold (BEExformer, Ansar et al. 2024, arXiv:2412.05225).
+    """Exit when (H_before - H_last) / H_before < threshold (BEExformer, Ansar et al. 2024, arXiv:2412.05225).
 
     H is the entropy of a head's distribution over classes; its normalisation cancels out. The first head has none
-    before it, so nobody leaves there. Entropy that grew is a reduction below 0, and that of a head which was already
-    certain (H = 0, and still is) is 0: both leave.
+    before it, so no sequence exits there. Entropy that grew is a reduction below 0, and that of a head which was
+    certain already (H = 0, and still is) is 0: both exit.
 
-    Args:
+    Attributes:
         threshold: Part of the entropy that a head must remove to go on, in [0, 1]; or one per class, applied to the
             predicted one.
-        veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(self, threshold: float | Sequence[float] = 0.05, veto_margin: float | None = None) -> None:
-        self.threshold = checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    threshold: float | Sequence[float] = 0.05
+    veto_margin: float | None = None
+
+    compare = staticmethod(operator.lt)
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the fractional reduction; NaN after the first head."""
@@ -35,9 +38,3 @@ class EntropyReductionExit(ThresholdExit):
             return torch.full_like(entropy[-1], math.nan)
         before, last = entropy
         return ((before - last) / before).masked_fill((before == 0) & (last == 0), 0.0)
-
-    def passes(
-        self, score: Float[Tensor, "*points batch"], bound: Float[Tensor, "*#points #batch"] | float
-    ) -> Bool[Tensor, "*points batch"]:
-        """A small reduction leaves."""
-        return score < bound

@@ -1,25 +1,25 @@
-"""Leave when the best class is well ahead of the second."""
+"""Exit when the margin between the two most probable classes is large."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import margin
 
 
+@dataclasses.dataclass(eq=False)
 class MarginExit(ThresholdExit):
-    """Leave when the best class's probability minus the second's is >= threshold.
+    """Exit when the best class's probability minus the second's is >= threshold.
 
-    Args:
-        threshold: Smallest margin that may leave, in [0, 1]; or one per class, applied to the predicted one.
-        veto_margin: See `ThresholdExit`.
+    Attributes:
+        threshold: Smallest margin that may exit, in [0, 1]; or one per class, applied to the predicted one.
     """
 
-    def __init__(self, threshold: float | Sequence[float] = 0.8, veto_margin: float | None = None) -> None:
-        self.threshold = checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    threshold: float | Sequence[float] = 0.8
+    veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the last head's margin."""

@@ -1,4 +1,4 @@
-"""Everybody goes to the last head."""
+"""Never exit early: every sequence goes to the last head."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -1,33 +1,31 @@
-"""Leave when consecutive heads agree."""
+"""Exit when consecutive heads agree: patience (PABEE)."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_patience, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import agreeing_heads, max_probability
 
 
+@dataclasses.dataclass(eq=False)
 class PatienceExit(ThresholdExit):
-    """Leave when the last ``patience`` + 1 heads predict the same class (PABEE, Zhou et al. 2020).
+    """Exit when the last ``patience`` + 1 heads predict the same class (PABEE, Zhou et al. 2020).
 
     With a threshold the last head must be confident as well: EAT's variant (heads 3, 4 and last, patience 1).
 
-    Args:
+    Attributes:
         patience: How many heads in a row must agree with the one before them, 1 or more.
         threshold: tau in [0, 1] that the last head's confidence must reach, or one per class; None asks for agreement
             alone.
-        veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(
-        self, patience: int = 1, threshold: float | Sequence[float] | None = None, veto_margin: float | None = None
-    ) -> None:
-        self.patience = checked_patience(patience)
-        self.threshold = None if threshold is None else checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    patience: int = 1
+    threshold: float | Sequence[float] | None = None
+    veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the last head's confidence where enough heads agree."""

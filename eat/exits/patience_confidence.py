@@ -1,5 +1,6 @@
-"""Leave when consecutive heads are confident."""
+"""Exit when consecutive heads are all confident (PCEE-BERT)."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -7,30 +8,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit, checked_patience, checked_threshold, checked_veto_margin
+from eat.exits.threshold import ThresholdExit
 from eat.ops.confidence import max_probability
 
 
+@dataclasses.dataclass(eq=False)
 class PatienceConfidenceExit(ThresholdExit):
-    """Leave when the last ``patience`` heads are all confident (PCEE-BERT, Zhang et al. 2022).
+    """Exit when the last ``patience`` heads are all confident (PCEE-BERT, Zhang et al. 2022).
 
     PCEE-BERT counts heads in a row whose confidence reaches a bound, starts again at one that is not confident, and
-    leaves when the count reaches the patience; heads need not agree. That is: the least of the last ``patience``
+    exits when the count reaches the patience; heads need not agree. That is: the least of the last ``patience``
     confidences is >= threshold. It measures confidence by entropy, we by max_c P(y = c), as the other criteria do.
     With patience 1 this is `ConfidenceExit`.
 
-    Args:
+    Attributes:
         patience: How many heads in a row must be confident, 1 or more.
         threshold: Smallest confidence, in [0, 1]; or one per class, that of the class which the last head predicts.
-        veto_margin: See `ThresholdExit`.
     """
 
-    def __init__(
-        self, patience: int = 2, threshold: float | Sequence[float] = 0.8, veto_margin: float | None = None
-    ) -> None:
-        self.patience = checked_patience(patience)
-        self.threshold = checked_threshold(threshold)
-        self.veto_margin = checked_veto_margin(veto_margin)
+    patience: int = 2
+    threshold: float | Sequence[float] = 0.8
+    veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the least confidence of the last heads; NaN while there are too few."""

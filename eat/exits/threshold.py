@@ -1,30 +1,37 @@
-"""What thresholded criteria share: one score for each example, compared with one threshold or with one per class."""
+"""Exit by a threshold: one score for each example, compared with one threshold or with one per class."""
 
 import abc
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from eat.checks import number, whole_number
 from eat.ops.confidence import agreeing_heads, margin
 
-Threshold = float | tuple[float, ...]
+Threshold = float | Sequence[float]
 
 
 class ThresholdExit(abc.ABC):
     """A criterion that compares one score with a threshold.
 
     Score and comparison are apart, so that a replay computes the scores once and compares them with any number of
-    thresholds, by the code that decides live. A score is NaN where nobody may leave, and where the logits are NaN: no
-    comparison holds for NaN, so that broken logits never leave early.
+    thresholds, by the code that decides live. A score is NaN where a sequence may not exit, and where the logits are
+    NaN: no comparison holds for NaN, so that broken logits never exit early.
+
+    A criterion is a dataclass: its fields, in their order, are its arguments.
 
     Attributes:
-        threshold: One number; or one per class, applied to the class that the last head predicts; or None where the
-            score's being a number is enough.
+        threshold: One number; or one per class, applied to the class that the last head predicts; or None, where a
+            criterion has that as its default, if the score's being a number is enough.
         veto_margin: Where the best class leads the second by less than this in the last head's probabilities, an
-            example leaves only if all heads so far, at least two, agree (EAT's ensemble veto at low margin, against
+            example exits only if all heads so far, at least two, agree (EAT's ensemble veto at low margin, against
             texts made to look easy). None: no veto.
+        patience: How many heads in a row must fulfil the criterion, where it counts them.
+        compare: How a score that exits compares with the threshold.
     """
 
     active = True
@@ -32,13 +39,36 @@ class ThresholdExit(abc.ABC):
     needs_score = False
     threshold: Threshold | None
     veto_margin: float | None = None
+    patience: int = 1
+    compare: ClassVar[Callable[..., Tensor]] = staticmethod(operator.ge)
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        whole_number("exit.patience", self.patience)
+        if self.threshold is not None or type(self).threshold is not None:
+            self.threshold = self.checked_threshold()
+        if self.veto_margin is not None:
+            self.veto_margin = number("exit.veto_margin", self.veto_margin, at_least=0, at_most=1)
+
+    def checked_threshold(self) -> Threshold:
+        """Return the threshold as a float, or one per class as a tuple of floats.
+
+        Raises:
+            ValueError: If it is not a number in [0, 1], nor a list of such numbers.
+        """
+        threshold = self.threshold
+        if not isinstance(threshold, Sequence) or isinstance(threshold, str) or not threshold:
+            return number("exit.threshold", threshold, at_least=0, at_most=1)
+        return tuple(
+            number(f"exit.threshold[{index}]", value, at_least=0, at_most=1) for index, value in enumerate(threshold)
+        )
 
     @abc.abstractmethod
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
-        """Score each example after the last head of the history, whatever a veto says."""
+        """Score each example after the last head of the history, before any veto."""
 
     def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
-        """Return the scores that decide: NaN where leaving is vetoed."""
+        """Return the scores that decide: NaN where the veto keeps an example."""
         score = self.measure(history)
         if self.veto_margin is None:
             return score
@@ -48,14 +78,14 @@ class ThresholdExit(abc.ABC):
         self, score: Float[Tensor, "*points batch"], bound: Float[Tensor, "*#points #batch"] | float
     ) -> Bool[Tensor, "*points batch"]:
         """Compare scores with bounds; False where a score is NaN."""
-        return score >= bound
+        return self.compare(score, bound)
 
     def __call__(self, history: Float[Tensor, "heads batch classes"]) -> Bool[Tensor, " batch"]:
         """Return True where the score passes the threshold."""
         score, bound = self.score(history), self.bound(history.shape[2])
         if isinstance(bound, float):
             return self.passes(score, bound)
-        return self.passes(score, bounds_of(score.new_tensor([bound]), history[-1].argmax(-1))[0])
+        return self.passes(score, score.new_tensor(bound)[history[-1].argmax(-1)])
 
     def bound(self, num_outputs: int) -> Threshold:
         """Return what the score is compared with.
@@ -75,47 +105,3 @@ def vetoed(history: Float[Tensor, "heads batch classes"], veto_margin: float) ->
     """Return True where the last head's margin is below ``veto_margin`` and heads differ, or there is but one."""
     low = margin(history[-1]) < veto_margin
     return low if len(history) == 1 else low & (agreeing_heads(history) < len(history) - 1)
-
-
-def bounds_of(
-    thresholds: Float[Tensor, "points classes"], predicted: Int[Tensor, " batch"]
-) -> Float[Tensor, "points batch"]:
-    """Return the threshold of each example's predicted class, for each of several operating points."""
-    return thresholds[:, predicted]
-
-
-def checked_threshold(threshold: object, name: str = "exit.threshold") -> Threshold:
-    """Return the threshold as a float, or one per class as a tuple of floats.
-
-    Raises:
-        ValueError: If it is not a number in [0, 1], nor a list of such numbers.
-    """
-    if isinstance(threshold, Sequence) and not isinstance(threshold, str) and len(threshold) > 0:
-        return tuple(_in_unit_interval(value, name, f", in {list(threshold)!r}") for value in threshold)
-    return _in_unit_interval(threshold, name)
-
-
-def checked_veto_margin(veto_margin: object, name: str = "exit.veto_margin") -> float | None:
-    """Return the margin below which heads must agree, or None.
-
-    Raises:
-        ValueError: If it is neither None nor a number in [0, 1].
-    """
-    return None if veto_margin is None else _in_unit_interval(veto_margin, name)
-
-
-def checked_patience(patience: object) -> int:
-    """Return the patience.
-
-    Raises:
-        ValueError: If it is not an integer of 1 or more.
-    """
-    if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-        raise ValueError(f"exit.patience: expected an integer of 1 or more, got {patience!r}")
-    return patience
-
-
-def _in_unit_interval(threshold: object, name: str, where: str = "") -> float:
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-        raise ValueError(f"{name}: expected a number in [0, 1], got {threshold!r}{where}")
-    return float(threshold)

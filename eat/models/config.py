@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
 
 from eat.attention import build_attention
 from eat.backbones import build_backbone
+from eat.checks import number
 from eat.exits import build_exit, check_exit
 from eat.modules.heads import POOLINGS
 from eat.pruners import build_pruner
@@ -24,8 +24,8 @@ class AdaptiveConfig(PreTrainedConfig):
     Attributes:
         backbone: Model type and shape.
         attention: ``full`` or ``windowed``.
-        pruner: Which tokens leave.
-        exit: Who leaves early.
+        pruner: Which tokens are pruned.
+        exit: Which sequences exit early.
         heads: ``{"depths": [...], "pooling": "cls" | "mean"}``; the last depth is always among them, and its head may
             have a pooling of its own, ``final_pooling``. ``temperatures``, where heads were calibrated, are what
             divides the logits of each head, by ascending depth.
@@ -82,6 +82,21 @@ class AdaptiveConfig(PreTrainedConfig):
         pooling: str = heads["pooling"]
         return heads.get("final_pooling", pooling) if depth == max(heads["depths"]) else pooling
 
+    def change(self, key: str, spec: dict[str, Any]) -> Any:
+        """Set a key and return what it was.
+
+        Raises:
+            ValueError: If the configuration would not pass `check`; it then stays as it was.
+        """
+        before = getattr(self, key)
+        setattr(self, key, spec)
+        try:
+            self.check()
+        except ValueError:
+            setattr(self, key, before)
+            raise
+        return before
+
     def check(self) -> None:
         """Check every key by building its part.
 
@@ -117,6 +132,18 @@ class AdaptiveConfig(PreTrainedConfig):
         check_exit(criterion, self.num_outputs)
 
 
+def head_options(
+    depths: Sequence[int] | str | None, last: int, exits: bool, pooling: str, final_pooling: str | None
+) -> dict[str, Any]:
+    """Return ``heads`` for the options of ``from_backbone``; without depths every depth has one where some can exit."""
+    if depths == "all" or (depths is None and exits):
+        depths = range(1, last + 1)
+    if isinstance(depths, str):
+        raise ValueError(f"head_depths: expected 'all' or a list of depths, got {depths!r}")
+    heads: dict[str, Any] = {"depths": sorted({*(depths or ()), last}), "pooling": pooling}
+    return heads if final_pooling is None else heads | {"final_pooling": final_pooling}
+
+
 def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
     known = {"depths", "pooling", "final_pooling", "temperatures"}
     if set(heads) - known or not isinstance(heads.get("depths"), list | tuple):
@@ -145,8 +172,7 @@ def _check_temperatures(heads: Mapping[str, Any], num_outputs: int) -> None:
             f"temperatures: expected a list of {len(heads['depths'])} numbers, one per head, got {temperatures!r}"
         )
     for value in temperatures:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ValueError(f"temperatures: expected finite numbers above 0, got {value!r}")
+        number("temperatures", value, above=0)
 
 
 def _check_certificate(certificate: Any) -> None:

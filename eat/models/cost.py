@@ -1,4 +1,4 @@
-"""What a model's work costs, from its configuration and what it logged; weights are not needed."""
+"""Count a model's FLOPs from its configuration and the tokens it kept; weights are not needed."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class CostModel:
 
         Args:
             tokens_kept: As in :class:`~eat.packed.AdaptiveOutput`.
-            exit_depth: Depth at which each example left.
-            early_heads: Whether early heads ran (they do where the exit criterion can let somebody leave).
+            exit_depth: Depth at which each example exited.
+            early_heads: Whether early heads ran (they do where the exit criterion can let a sequence exit).
             num_global: Global tokens per example; default 1, and 2 where [SEP] is global.
         """
         num_global = num_global or len(self.attention.global_tokens)

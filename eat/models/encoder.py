@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from itertools import compress, islice
 
 import numpy as np
@@ -17,13 +18,13 @@ from eat.pruners import Pruner
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Standing:
-    """Sequences between two segments: before the first block, or at a head whose depth has not pruned them yet.
+class SegmentStart:
+    """State before a segment: before the first block, or after an early exit and before that depth's pruning.
 
     Attributes:
-        state: Their live rows.
-        depth: Blocks behind them.
-        history: What the heads behind them said; None before the first.
+        state: The live rows.
+        depth: Blocks that have run.
+        history: Logits of the heads that have run; None before the first.
     """
 
     state: Packed
@@ -32,14 +33,14 @@ class Standing:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class AtHead:
-    """Sequences at a head that has spoken, before anybody leaves.
+class SegmentEnd:
+    """State after a head's logits are known and before the exit criterion is applied.
 
     Attributes:
-        state: Their live rows.
+        state: The live rows.
         depth: The head's depth.
-        history: What all heads so far said.
-        lengths: What each block of the segment worked on, in tokens per sequence.
+        history: Logits of all heads so far.
+        lengths: Live tokens of each sequence, in each block of the segment.
     """
 
     state: Packed
@@ -48,23 +49,23 @@ class AtHead:
     lengths: list[tuple[int, ...]]
 
     @property
-    def standing(self) -> Standing:
-        """Where they stand if nobody leaves."""
-        return Standing(self.state, self.depth, self.history)
+    def next_start(self) -> SegmentStart:
+        """Start of the next segment where no sequence exits."""
+        return SegmentStart(self.state, self.depth, self.history)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Reached:
-    """Where a segment ended: at a head, where some leave and the others stay.
+class SegmentExit:
+    """What the exit criterion makes of a segment's end: some sequences exit, the others go on.
 
     Attributes:
         depth: The head's depth.
-        history: What all heads so far said of everybody in the segment.
-        example: ``Packed.example`` of everybody in the segment.
-        lengths: What each block of the segment worked on, in tokens per sequence.
-        leaving: ``Packed.example`` of those who leave.
+        history: Logits of all heads so far, for every sequence of the segment.
+        example: ``Packed.example`` of every sequence of the segment.
+        lengths: Live tokens of each sequence, in each block of the segment.
+        leaving: ``Packed.example`` of the sequences that exit.
         logits: Their answers.
-        staying: The others; None where nobody stays.
+        staying: The others; None where there are none.
     """
 
     depth: int
@@ -73,18 +74,18 @@ class Reached:
     lengths: list[tuple[int, ...]]
     leaving: tuple[int, ...]
     logits: Float[Tensor, "leaving classes"]
-    staying: Standing | None
+    staying: SegmentStart | None
 
 
 class AdaptiveEncoder(nn.Module):
-    """Blocks over packed rows, in which tokens leave at a pruner's word and sequences at a criterion's.
+    """Encoder blocks over packed rows, with tokens pruned between blocks and sequences that exit at heads.
 
     Args:
         embeddings: Tokens to rows.
         blocks: One per depth.
         heads: Depth -> head; the last depth always has one.
-        pruner: Which tokens stay after a depth.
-        exit_criterion: Which sequences leave after an early head.
+        pruner: Which tokens are kept after a depth.
+        exit_criterion: Which sequences exit after an early head.
     """
 
     def __init__(
@@ -104,50 +105,50 @@ class AdaptiveEncoder(nn.Module):
         self.exit_criterion = exit_criterion
 
     def forward(self, state: Packed, trace: bool, head_depths: tuple[int, ...] | None = None) -> AdaptiveOutput:
-        """Run segment after segment until every sequence has left.
+        """Run segment after segment until every sequence has exited.
 
         Args:
             state: Embedded rows.
-            trace: True runs every head and lets nobody leave early.
+            trace: True runs every head and lets no sequence exit early.
             head_depths: See ``advance``.
         """
         answers = _Answers(state, len(self.blocks))
-        standing: Standing | None = Standing(state)
-        while standing is not None:
-            reached = self.advance(standing, trace, head_depths)
-            answers.take(reached)
-            standing = reached.staying
-        return answers.output(reached.history if trace else None)
+        start: SegmentStart | None = SegmentStart(state)
+        while start is not None:
+            ended = self.advance(start, trace, head_depths)
+            answers.take(ended)
+            start = ended.staying
+        return answers.output(ended.history if trace else None)
 
-    def advance(self, standing: Standing, trace: bool, head_depths: tuple[int, ...] | None = None) -> Reached:
-        """Run one segment and let leave who may.
+    def advance(self, start: SegmentStart, trace: bool, head_depths: tuple[int, ...] | None = None) -> SegmentExit:
+        """Run one segment and apply the exit criterion at its head.
 
         Args:
-            standing: Where the sequences stand; not at the last head.
-            trace: True runs every head and lets nobody leave early.
-            head_depths: The only heads to run, in ascending order: the last of them takes everybody. Default: all that
-                ``running_heads`` names.
+            start: Where the segment begins; not at the last head.
+            trace: True runs every head and lets no sequence exit early.
+            head_depths: The only heads to run, in ascending order: every sequence exits at the last of them. Default:
+                all that ``running_heads`` names.
         """
         head_depths = head_depths or self.running_heads(trace)
-        here = self.to_head(standing, head_depths)
+        end = self.to_head(start, head_depths)
         parted: _Parted
-        if here.depth == head_depths[-1]:
-            parted = here.state.example, here.history[-1], None
+        if end.depth == head_depths[-1]:
+            parted = end.state.example, end.history[-1], None
         elif trace:
-            parted = (), here.history[-1, :0], here.standing
+            parted = (), end.history[-1, :0], end.next_start
         else:
-            parted = _let_leave(here, self.exit_criterion(here.history))
-        return Reached(here.depth, here.history, here.state.example, here.lengths, *parted)
+            parted = _part(end, self.exit_criterion(end.history))
+        return SegmentExit(end.depth, end.history, end.state.example, end.lengths, *parted)
 
-    def to_head(self, standing: Standing, head_depths: tuple[int, ...]) -> AtHead:
+    def to_head(self, start: SegmentStart, head_depths: tuple[int, ...]) -> SegmentEnd:
         """Run the blocks up to the next head, and that head; nothing here waits for the device.
 
         Args:
-            standing: Where the sequences stand; not at the last head.
+            start: Where the segment begins; not at the last head.
             head_depths: The heads that run.
         """
-        state, lengths = standing.state, []
-        for depth, block in islice(enumerate(self.blocks), standing.depth, None):
+        state, lengths = start.state, []
+        for depth, block in islice(enumerate(self.blocks), start.depth, None):
             if depth in self.pruner.depths:
                 after = self.pruner.lengths_after(state, depth)
                 state = state.keep_tokens(self.pruner(state, depth), after)
@@ -155,42 +156,55 @@ class AdaptiveEncoder(nn.Module):
             state = block(state, received=self.pruner.needs(depth + 1))
             if depth + 1 in head_depths:
                 break
-        depth = standing.depth + len(lengths)
+        depth = start.depth + len(lengths)
         history = self.heads[str(depth)](state).unsqueeze(0)
-        if standing.history is not None:
-            history = torch.cat((standing.history, history))
-        return AtHead(state, depth, history, lengths)
+        if start.history is not None:
+            history = torch.cat((start.history, history))
+        return SegmentEnd(state, depth, history, lengths)
+
+    def checked_depths(self, head_depths: Sequence[int]) -> tuple[int, ...]:
+        """Return some of the heads' depths, in ascending order.
+
+        Raises:
+            ValueError: If they are not.
+        """
+        depths = tuple(head_depths)
+        if not depths or set(depths) - set(self.head_depths) or list(depths) != sorted(set(depths)):
+            raise ValueError(
+                f"head_depths: expected some of {list(self.head_depths)} in ascending order, got {list(depths)}"
+            )
+        return depths
 
     def running_heads(self, trace: bool) -> tuple[int, ...]:
-        """Return the depths whose heads run: the early ones only where somebody could leave or wants to see them."""
+        """Return the depths whose heads run: the early ones only where a sequence could exit or all are traced."""
         return self.head_depths if trace or self.exit_criterion.active else self.head_depths[-1:]
 
 
-_Parted = tuple[tuple[int, ...], Tensor, Standing | None]
+_Parted = tuple[tuple[int, ...], Tensor, SegmentStart | None]
 
 
-def _let_leave(here: AtHead, leave: Bool[Tensor, " batch"]) -> _Parted:
-    """Return who leaves, their answers and who stays; reads the mask once, the one synchronisation of an early head."""
-    leaves, history = leave.tolist(), here.history
+def _part(end: SegmentEnd, leave: Bool[Tensor, " batch"]) -> _Parted:
+    """Part the sequences that exit from those that stay; reads the mask once, an early head's one synchronisation."""
+    leaves, history = leave.tolist(), end.history
     if not any(leaves):
-        return (), history[-1, :0], here.standing
+        return (), history[-1, :0], end.next_start
     if all(leaves):
-        return here.state.example, history[-1], None
+        return end.state.example, history[-1], None
     stay = ~leave
-    staying = here.state.keep_sequences(stay, [not left for left in leaves])
+    staying = end.state.keep_sequences(stay, [not left for left in leaves])
     num_staying = len(staying.example)
     # Counts are known here, so that finding the indices does not wait for the device again.
     left = torch.nonzero_static(leave, size=len(leaves) - num_staying).squeeze(1)
     stayed = torch.nonzero_static(stay, size=num_staying).squeeze(1)
     return (
-        tuple(compress(here.state.example, leaves)),
+        tuple(compress(end.state.example, leaves)),
         history[-1].index_select(0, left),
-        Standing(staying, here.depth, history.index_select(1, stayed)),
+        SegmentStart(staying, end.depth, history.index_select(1, stayed)),
     )
 
 
 class _Answers:
-    """Collects each sequence's answer once, and how many tokens live after each depth; counts stay on the host."""
+    """Collect each sequence's answer once, and the live tokens after each depth; counts stay on the host."""
 
     def __init__(self, state: Packed, num_layers: int) -> None:
         batch = len(state.host_lengths)
@@ -200,13 +214,13 @@ class _Answers:
         self.logits: list[Tensor] = []
         self.examples: list[int] = []
 
-    def take(self, reached: Reached) -> None:
-        first = reached.depth - len(reached.lengths)
-        self.tokens_kept[list(reached.example), first : reached.depth] = np.transpose(reached.lengths)
-        if reached.leaving:
-            self.logits.append(reached.logits)
-            self.examples.extend(reached.leaving)
-            self.exit_depth[list(reached.leaving)] = reached.depth
+    def take(self, ended: SegmentExit) -> None:
+        first = ended.depth - len(ended.lengths)
+        self.tokens_kept[list(ended.example), first : ended.depth] = np.transpose(ended.lengths)
+        if ended.leaving:
+            self.logits.append(ended.logits)
+            self.examples.extend(ended.leaving)
+            self.exit_depth[list(ended.leaving)] = ended.depth
 
     def output(self, history: Float[Tensor, "heads batch classes"] | None) -> AdaptiveOutput:
         logits = self.logits[0]

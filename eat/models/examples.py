@@ -1,4 +1,4 @@
-"""One tokenised example as a caller gives it, checked on the host before it meets others."""
+"""Check one tokenised example on the host before it is packed with others."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def read_example(example: Any, index: int, backbone: Backbone) -> Example:
 def end_to_end(
     examples: Sequence[Example], device: torch.device
 ) -> tuple[Int[Tensor, " tokens"], Int[Tensor, " tokens"] | None, Int[Tensor, " batch"]]:
-    """Return tokens, types (0 where an example has none; None where nobody has any) and, on the host, lengths."""
+    """Return tokens, types (0 where an example has none; None where none has any) and, on the host, lengths."""
     ids = torch.tensor(list(chain.from_iterable(example.input_ids for example in examples)))
     lengths = torch.tensor([len(example.input_ids) for example in examples])
     types = None

@@ -1,8 +1,8 @@
-"""CUDA graphs for one sequence at a time: at batch 1 a GPU waits for launches, and a recording is one launch.
+"""Record and replay CUDA graphs for single sequences: at batch 1 a GPU waits for launches, a recording is one.
 
 What the encoder does between two heads depends on a sequence's length alone (keep counts follow from lengths), so each
 segment is recorded once per exact length, without padding, and replayed on new tokens. The host reads one bit per early
-head: whether the sequence leaves.
+head: whether the sequence exits.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from eat.backbones.base import Backbone
-from eat.models.encoder import AdaptiveEncoder, AtHead, Standing
-from eat.models.inputs import pack_inputs
+from eat.models.encoder import AdaptiveEncoder, SegmentEnd, SegmentStart
+from eat.models.inputs import Inputs, pack_inputs
 from eat.packed import AdaptiveOutput
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ WARM_UPS = 3
 
 
 class CudaRecorder:
-    """Records what a function launches; all recordings share one pool of memory, so only one may run at a time."""
+    """Record what a function launches; all recordings share one pool of memory, so only one may run at a time."""
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
@@ -58,12 +58,12 @@ class Step:
     Attributes:
         replay: Runs it.
         here: Where it ends; these tensors must live, for the next step reads them.
-        leave: Whether the sequence leaves here; None at the last head.
+        leave: Whether the sequence exits here; None at the last head.
         output: What the model answers if it does; the logits are overwritten by the next replay.
     """
 
     replay: Run
-    here: AtHead
+    here: SegmentEnd
     leave: Bool[Tensor, " 1"] | None
     output: AdaptiveOutput
 
@@ -88,7 +88,7 @@ class RecordedShape:
         self._lengths = None if input_ids.ndim == 2 else torch.tensor([input_ids.numel()])
         self.steps: list[Step] = []
         tokens_kept = [0] * (len(encoder.blocks) + 1)
-        here: AtHead | None = None
+        here: SegmentEnd | None = None
         while here is None or here.depth < len(encoder.blocks):
             (here, leave), replay = record(functools.partial(self._segment, here))
             replay()  # recording computed nothing, and the next segment's warm-up reads these tensors
@@ -101,22 +101,22 @@ class RecordedShape:
             )
             self.steps.append(Step(replay, here, leave, output))
 
-    def _segment(self, before: AtHead | None) -> tuple[AtHead, Tensor | None]:
-        """Run to the next head; return what it said and, at an early one, whether the sequence leaves."""
+    def _segment(self, before: SegmentEnd | None) -> tuple[SegmentEnd, Tensor | None]:
+        """Run to the next head; return its state and, at an early one, whether the sequence exits."""
         encoder = self._encoder
         heads = encoder.running_heads(trace=False)
         if before is None:
-            ids, types = self._ids, self._types
-            state = pack_inputs(self._backbone, encoder.embeddings, ids, None, types, self._lengths, protected_id=None)
-            here = encoder.to_head(Standing(state), heads)
+            inputs = Inputs(self._ids, None, self._types, self._lengths)
+            state = pack_inputs(self._backbone, encoder.embeddings, inputs, protected_id=None)
+            here = encoder.to_head(SegmentStart(state), heads)
         else:
             # A mask left over from another run would hold that run's positions.
-            standing = Standing(before.state.uncached(), before.depth, before.history)
-            here = encoder.to_head(standing, heads)
+            start = SegmentStart(before.state.uncached(), before.depth, before.history)
+            here = encoder.to_head(start, heads)
         return here, None if here.depth == len(encoder.blocks) else encoder.exit_criterion(here.history)
 
     def answer(self, input_ids: Int[Tensor, ...], token_type_ids: Int[Tensor, ...] | None) -> AdaptiveOutput:
-        """Replay step after step until the sequence leaves."""
+        """Replay step after step until the sequence exits."""
         self._ids.copy_(input_ids)
         if token_type_ids is None:
             self._types.zero_()
@@ -142,29 +142,36 @@ class SegmentGraphs:
         self._recorded: OrderedDict[tuple[int, ...], RecordedShape] = OrderedDict()
         self._made_for: tuple[Any, ...] = ()
 
+    @classmethod
+    def prepare(
+        cls, backbone: Backbone, encoder: AdaptiveEncoder, protected_id: int | None, max_length: int
+    ) -> SegmentGraphs:
+        """Check that a model's segments can be recorded, as ``capture_graphs`` says; nothing is recorded yet."""
+        device = encoder.embeddings.words.weight.device
+        if device.type != "cuda":
+            raise ValueError(f"capture_graphs: expected the model on a CUDA device, got {device}")
+        if isinstance(max_length, bool) or not 1 <= max_length <= backbone.max_length:
+            raise ValueError(f"max_length: expected 1 to {backbone.max_length}, got {max_length!r}")
+        if protected_id is not None:
+            raise ValueError("capture_graphs: expected attention.global_tokens ['cls'], got 'sep' among them")
+        return cls(max_length)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle without the recordings, which read the weights of the model that they were made for."""
         return SegmentGraphs, (self.max_length,)
 
-    def __call__(
-        self,
-        backbone: Backbone,
-        encoder: AdaptiveEncoder,
-        input_ids: Int[Tensor, ...] | None,
-        attention_mask: Tensor | None,
-        token_type_ids: Int[Tensor, ...] | None,
-        lengths: Int[Tensor, " batch"] | None,
-    ) -> AdaptiveOutput | None:
+    def __call__(self, backbone: Backbone, encoder: AdaptiveEncoder, inputs: Inputs) -> AdaptiveOutput | None:
         """Answer a single unpadded sequence, in inference on CUDA.
 
         Returns:
             The answer; None for any other input, what is wrong included: it is left to the encoder itself.
         """
+        input_ids = inputs.input_ids
         if (
             input_ids is None
             or not 1 <= input_ids.numel() <= self.max_length
             or not can_replay(encoder, input_ids.device)
-            or not is_single(input_ids, attention_mask, token_type_ids, lengths)
+            or not is_single(inputs)
         ):
             return None
         # Tensors made in inference mode could not be written to outside of it.
@@ -177,13 +184,13 @@ class SegmentGraphs:
                 if len(self._recorded) > SHAPES_HELD:
                     self._recorded.popitem(last=False)
             self._recorded.move_to_end(shape)
-            return self._recorded[shape].answer(input_ids, token_type_ids)
+            return self._recorded[shape].answer(input_ids, inputs.token_type_ids)
 
     def _forget_if_changed(self, encoder: AdaptiveEncoder) -> None:
         """Drop recordings made for other parts or temperatures, or weights elsewhere; new values in place are read."""
         weight = encoder.embeddings.words.weight
-        block = encoder.blocks[0]
-        parts = (encoder.pruner, encoder.pruner.scale, encoder.exit_criterion, block.attention, block.compiled)
+        attentions = (block.attention for block in encoder.blocks)
+        parts = (encoder.pruner, encoder.pruner.scale, encoder.exit_criterion, encoder.blocks[0].compiled, *attentions)
         # Numbers on the host: a recording holds them as they were.
         temperatures = (head.temperature for head in encoder.heads.values())
         made_for = (*parts, *temperatures, weight.data_ptr(), weight.dtype)
@@ -199,13 +206,11 @@ def can_replay(encoder: AdaptiveEncoder, device: torch.device) -> bool:
     return recordable and not (encoder.training or torch.is_grad_enabled() or torch.is_autocast_enabled("cuda"))
 
 
-def is_single(
-    input_ids: Int[Tensor, ...],
-    attention_mask: Tensor | None,
-    token_type_ids: Int[Tensor, ...] | None,
-    lengths: Int[Tensor, " batch"] | None,
-) -> bool:
+def is_single(inputs: Inputs) -> bool:
     """Return whether the input is one sequence without padding, looking at the device only where a mask is given."""
+    input_ids, attention_mask, token_type_ids, lengths = inputs
+    if input_ids is None:
+        return False
     if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
         return False
     if lengths is not None:

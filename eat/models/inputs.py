@@ -1,6 +1,8 @@
-"""From what a caller gives, padded or packed, to embedded rows."""
+"""Pack a batch, padded or packed by its caller, into embedded rows."""
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -11,30 +13,35 @@ from eat.modules.embeddings import Embeddings
 from eat.packed import Packed
 
 
-def pack_inputs(
-    backbone: Backbone,
-    embeddings: Embeddings,
-    input_ids: Int[Tensor, ...] | None,
-    attention_mask: Tensor | None,
-    token_type_ids: Int[Tensor, ...] | None,
-    lengths: Int[Tensor, " batch"] | None,
-    *,
-    protected_id: int | None,
-) -> Packed:
+class Inputs(NamedTuple):
+    """A batch as a caller gives it.
+
+    Attributes:
+        input_ids: (batch, width) padded, or (tokens,) packed with ``lengths``.
+        attention_mask: (batch, width), nonzero on real tokens; default all. Not for packed input.
+        token_type_ids: Shaped like ``input_ids``; default 0.
+        lengths: Tokens of each sequence of a packed input.
+    """
+
+    input_ids: Int[Tensor, ...] | None
+    attention_mask: Tensor | None
+    token_type_ids: Int[Tensor, ...] | None
+    lengths: Int[Tensor, " batch"] | None
+
+
+def pack_inputs(backbone: Backbone, embeddings: Embeddings, inputs: Inputs, *, protected_id: int | None) -> Packed:
     """Embed a batch as packed rows.
 
     Args:
         backbone: Gives position ids and limits.
         embeddings: Tokens to rows.
-        input_ids: (batch, width) padded, or (tokens,) packed with ``lengths``.
-        attention_mask: (batch, width), nonzero on real tokens.
-        token_type_ids: Shaped like ``input_ids``.
-        lengths: Tokens of each sequence of a packed input.
+        inputs: The batch.
         protected_id: Token id that is protected besides [CLS].
 
     Raises:
         ValueError: If shapes disagree, a sequence is empty or too long, or a token id is out of range.
     """
+    input_ids, attention_mask, token_type_ids, lengths = inputs
     if input_ids is None:
         raise ValueError("input_ids: expected a tensor of token ids, got None")
     if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
@@ -43,13 +50,10 @@ def pack_inputs(
             f"got {tuple(token_type_ids.shape)}"
         )
     if lengths is not None:
-        tokens, types, positions, position_ids, host_lengths, contiguous = _packed(
-            backbone, input_ids, attention_mask, token_type_ids, lengths
-        )
+        parts = _packed(backbone, input_ids, attention_mask, token_type_ids, lengths)
     else:
-        tokens, types, positions, position_ids, host_lengths, contiguous = _padded(
-            backbone, input_ids, attention_mask, token_type_ids
-        )
+        parts = _padded(backbone, input_ids, attention_mask, token_type_ids)
+    tokens, types, positions, position_ids, host_lengths, contiguous = parts
     try:
         rows = embeddings(tokens, position_ids, types)
     except IndexError:
@@ -58,6 +62,19 @@ def pack_inputs(
             f"got ids from {int(tokens.min())} to {int(tokens.max())}; does the tokenizer belong to this model?"
         ) from None
     return Packed.start(rows, tokens, positions, host_lengths, contiguous=contiguous, protected_id=protected_id)
+
+
+def refuse(**arguments: Any) -> None:
+    """Refuse arguments of Hugging Face's that rows which leave the encoder make impossible.
+
+    Raises:
+        ValueError: If one is given and not False.
+    """
+    for name, value in arguments.items():
+        if value is not None and value is not False:
+            raise ValueError(
+                f"{name}: not supported, since rows leave the encoder while it runs; expected input_ids and no {name}"
+            )
 
 
 _Parts = tuple[Tensor, Tensor | None, Tensor, Tensor, list[int], bool]

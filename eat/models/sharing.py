@@ -1,4 +1,4 @@
-"""Several models of one set of weights, each with parts of its own."""
+"""Copy a model without its weights: parts and configuration of its own on the same tensors."""
 
 import copy
 from itertools import chain

@@ -1,6 +1,6 @@
-"""Answers to a stream of examples, on full batches at every depth: who stays after an early head waits for company.
+"""Predict a stream of examples on full batches at every depth, though some exit early.
 
-Plain batches shrink where sequences leave early, and late blocks run on what is left. Here the survivors of several
+Plain batches shrink where sequences exit early, and late blocks run on what is left. Here the survivors of several
 batches wait in their head's pool until as many have come together as a batch holds.
 """
 
@@ -17,9 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eat.backbones.base import Backbone
-from eat.models.encoder import AdaptiveEncoder, Reached, Standing
+from eat.checks import whole_number
+from eat.models.encoder import AdaptiveEncoder, SegmentExit, SegmentStart
 from eat.models.examples import Example, end_to_end, read_example
-from eat.models.inputs import pack_inputs
+from eat.models.inputs import Inputs, pack_inputs
 from eat.packed import Packed
 
 # What a stream may hold by default, in batches per segment: enough to fill late pools while the first example waits.
@@ -32,7 +33,7 @@ class Prediction:
 
     Attributes:
         logits: Logits of the exit taken, on the model's device.
-        exit_depth: Depth (1-based) at which the example left.
+        exit_depth: Depth (1-based) at which the example exited.
         tokens_kept: One per depth and one before: entry 0 is what came in, entry d what was alive after depth d's
             pruning, 0 from the exit on.
     """
@@ -43,22 +44,16 @@ class Prediction:
 
 
 class SurvivorPools:
-    """Runs a stream through the encoder's segments, each on a full batch wherever enough sequences wait for it.
+    """Run a stream through the encoder's segments, each on a full batch wherever enough sequences wait for it.
 
-    Args:
-        backbone: Gives position ids and limits.
-        encoder: In evaluation mode.
-        protected_id: Token id that is protected besides [CLS].
-        batch_size: Sequences of a full batch.
-        max_in_flight: Most examples that have been read and whose answers have not been handed out; None for
-            ``BATCHES_IN_FLIGHT`` batches per segment.
+    Args are those of ``AdaptiveForSequenceClassification.predict_stream``, and ``protected_id``, the id of the tokens
+    that are protected besides [CLS].
     """
 
     def __init__(
         self,
         backbone: Backbone,
         encoder: AdaptiveEncoder,
-        *,
         protected_id: int | None,
         batch_size: int,
         max_in_flight: int | None,
@@ -66,13 +61,13 @@ class SurvivorPools:
         self.backbone = backbone
         self.encoder = encoder
         self.protected_id = protected_id
-        self.batch_size = _checked("batch_size", batch_size, 1)
+        self.batch_size = whole_number("batch_size", batch_size)
         if max_in_flight is None:
             max_in_flight = BATCHES_IN_FLIGHT * batch_size * len(encoder.running_heads(trace=False))
-        self.max_in_flight = _checked("max_in_flight", max_in_flight, batch_size)
+        self.max_in_flight = whole_number("max_in_flight", max_in_flight, batch_size)
         self._check_mode()
         self._arrivals: deque[tuple[int, Example]] = deque()
-        self._survivors: dict[int, deque[Standing]] = defaultdict(deque)
+        self._survivors: dict[int, deque[SegmentStart]] = defaultdict(deque)
         self._tokens_kept: dict[int, list[int]] = {}
         self._answered: dict[int, Prediction] = {}
 
@@ -89,7 +84,7 @@ class SurvivorPools:
                 return
             self._step()
             while handed_out in self._answered:
-                # Counted before it goes out: who takes it may never come back.
+                # Counted before it goes out: the caller may never come back.
                 handed_out += 1
                 yield self._answered.pop(handed_out - 1)
 
@@ -99,45 +94,40 @@ class SurvivorPools:
         self._check_mode()
         self._collect(self.encoder.advance(self._next_batch(), trace=False))
 
-    def _next_batch(self) -> Standing:
+    def _next_batch(self) -> SegmentStart:
         """Take the oldest of the deepest full pool; where none is full and no more may come in, of the fullest."""
         waiting = {0: len(self._arrivals)} | {depth: len(pool) for depth, pool in self._survivors.items()}
         depth = max(waiting, key=lambda depth: (min(waiting[depth], self.batch_size), depth))
         count = min(waiting[depth], self.batch_size)
         if depth == 0:
-            return Standing(self._embed([self._arrivals.popleft() for _ in range(count)]))
-        standing = [self._survivors[depth].popleft() for _ in range(count)]
-        history = torch.cat([one.history for one in standing if one.history is not None], dim=1)
-        return Standing(Packed.join([one.state for one in standing]), depth, history)
+            return SegmentStart(self._embed([self._arrivals.popleft() for _ in range(count)]))
+        waited = [self._survivors[depth].popleft() for _ in range(count)]
+        history = torch.cat([one.history for one in waited if one.history is not None], dim=1)
+        return SegmentStart(Packed.join([one.state for one in waited]), depth, history)
 
     def _embed(self, arrivals: list[tuple[int, Example]]) -> Packed:
         indices, examples = zip(*arrivals, strict=True)
         embeddings = self.encoder.embeddings
         ids, types, lengths = end_to_end(examples, embeddings.words.weight.device)
-        state = pack_inputs(self.backbone, embeddings, ids, None, types, lengths, protected_id=self.protected_id)
+        state = pack_inputs(
+            self.backbone, embeddings, Inputs(ids, None, types, lengths), protected_id=self.protected_id
+        )
         return dataclasses.replace(state, example=indices)
 
-    def _collect(self, reached: Reached) -> None:
-        """Write down who leaves and let the others wait."""
-        for lengths in reached.lengths:
-            for index, length in zip(reached.example, lengths, strict=True):
+    def _collect(self, ended: SegmentExit) -> None:
+        """Record the answers of the sequences that exit and let the others wait."""
+        for lengths in ended.lengths:
+            for index, length in zip(ended.example, lengths, strict=True):
                 self._tokens_kept[index].append(length)
-        for index, logits in zip(reached.leaving, reached.logits.unbind(), strict=True):
+        for index, logits in zip(ended.leaving, ended.logits.unbind(), strict=True):
             kept = self._tokens_kept.pop(index)
             gone = [0] * (len(self.encoder.blocks) + 1 - len(kept))
-            self._answered[index] = Prediction(logits, reached.depth, (*kept, *gone))
-        if reached.staying is not None and reached.staying.history is not None:
-            pool, depth = self._survivors[reached.depth], reached.depth
-            histories = reached.staying.history.split(1, dim=1)
-            for state, history in zip(reached.staying.state.split(), histories, strict=True):
-                pool.append(Standing(state, depth, history))
+            self._answered[index] = Prediction(logits, ended.depth, (*kept, *gone))
+        if ended.staying is not None and ended.staying.history is not None:
+            histories = ended.staying.history.split(1, dim=1)
+            for state, history in zip(ended.staying.state.split(), histories, strict=True):
+                self._survivors[ended.depth].append(SegmentStart(state, ended.depth, history))
 
     def _check_mode(self) -> None:
         if self.encoder.training:
             raise RuntimeError("predict_stream: expected the model in evaluation mode; call model.eval() first")
-
-
-def _checked(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}: expected an integer of {least} or more, got {value!r}")
-    return value

@@ -1,4 +1,4 @@
-"""Words, positions and types to rows."""
+"""Embed words, positions and token types as rows."""
 
 import torch.nn.functional as F
 from jaxtyping import Float, Int

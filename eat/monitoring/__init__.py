@@ -1,4 +1,4 @@
-"""Watching a certified model in service: is traffic still like what was certified?"""
+"""Drift monitoring of a certified model in service: is traffic still like what was certified?"""
 
 from eat.monitoring.guard import DriftGuard
 

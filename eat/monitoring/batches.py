@@ -1,11 +1,11 @@
-"""Rows that are answered in different ways: taken out of their batch, and their answers put back in order."""
+"""Split a batch by how its rows are answered, and merge the answers in order."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Int
@@ -32,26 +32,19 @@ class Batch:
     def select(self, rows: Sequence[int]) -> Batch:
         """Return some of its rows, in the order given."""
         index = torch.tensor(rows)
-        lengths = None if self.lengths is None else self.lengths.index_select(0, index.to(self.lengths.device))
-        parts = [self._select(part, index) for part in (self.input_ids, self.attention_mask, self.token_type_ids)]
-        ids, mask, types = parts
-        return Batch(self.input_ids if ids is None else ids, mask, types, lengths)
 
-    def _select(self, part: Tensor | None, index: Int[Tensor, " rows"]) -> Tensor | None:
-        if part is None:
-            return None
-        if self.lengths is None:
-            return part.index_select(0, index.to(part.device))
-        pieces = part.split(self.lengths.tolist())
-        return torch.cat([pieces[row] for row in index.tolist()])
+        def chosen(name: str) -> Any:
+            part: Tensor | None = getattr(self, name)
+            if part is None or self.lengths is None or name == "lengths":
+                return None if part is None else part.index_select(0, index.to(part.device))
+            pieces = part.split(self.lengths.tolist())
+            return torch.cat([pieces[row] for row in rows])
+
+        return Batch(**{field.name: chosen(field.name) for field in dataclasses.fields(self)})
 
 
 def merge(answers: Sequence[tuple[Sequence[int], AdaptiveOutput]]) -> AdaptiveOutput:
-    """Put the answers to parts of a batch together.
-
-    Args:
-        answers: Rows and their answers; together each row once.
-    """
+    """Merge the answers to parts of a batch, given with their rows, which are together each row once."""
     if len(answers) == 1:
         return answers[0][1]
     order = torch.tensor([row for rows, _ in answers for row in rows]).argsort()
@@ -66,12 +59,7 @@ def merge(answers: Sequence[tuple[Sequence[int], AdaptiveOutput]]) -> AdaptiveOu
 def rows_alike(
     batch: int, source: str | Sequence[str], suspicious: Sequence[bool] | Tensor | None
 ) -> dict[tuple[str, bool], list[int]]:
-    """Return the rows of each source, suspicious and not.
-
-    Args:
-        batch: Rows.
-        source: One for all rows, or one per row.
-        suspicious: One per row; None where no row is.
+    """Return the rows of each source (one for all rows, or one per row), suspicious and not (None where no row is).
 
     Raises:
         ValueError: If there is not one value per row.
@@ -90,7 +78,7 @@ def rows_alike(
 
 
 def remembered(items: Iterator[T], waiting: deque[T]) -> Iterator[T]:
-    """Pass items on, and keep them at hand."""
+    """Pass items on, and keep them in ``waiting``."""
     for item in items:
         waiting.append(item)
         yield item

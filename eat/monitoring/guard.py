@@ -1,4 +1,4 @@
-"""A certified model in service, watched: it says when traffic no longer looks certified, and goes to full depth."""
+"""Drift guard: watch a certified model in service, and fall back to full depth when traffic has drifted."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from eat.checks import number, one_of, whole_number
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.stream import Prediction
 from eat.monitoring.batches import Batch, as_output, merge, remembered, rows_alike
 from eat.monitoring.lanes import Lanes, certificate_of
 from eat.monitoring.prometheus import exposition
-from eat.monitoring.sources import DEFAULT, OperatingPoint, Source, check_names, read_source
+from eat.monitoring.sources import DEFAULT, Source, SourcePoint, check_names, read_source
 from eat.monitoring.state import check_keys
 from eat.monitoring.watch import FALLBACK, SUSPICIOUS, Watch
 from eat.packed import AdaptiveOutput
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class DriftGuard:
-    """Answers as a certified model does, watches every answer, and falls back to full depth when traffic has drifted.
+    """Drift guard: answers as a certified model does, watches its answers, and goes to full depth when traffic drifts.
 
     Exit depth, confidence, retention and length of the answers are tested against what the certification split showed
     (`eat.monitoring.martingale.DriftTest`). While traffic is exchangeable with it, the probability that the guard EVER
@@ -38,10 +39,10 @@ class DriftGuard:
     answered well: the test says that the certificate's condition no longer holds, not that answers are wrong; nor can
     it see a drift that leaves all four quantities as they were, such as labels that mean something else.
 
-        >>> guard = DriftGuard(model, false_alarm=0.01)
-        >>> output = guard(input_ids=ids, attention_mask=mask)  # as the model answers
-        >>> if guard.fired:
-        ...     page_somebody(guard.report())
+        guard = DriftGuard(model, false_alarm=0.01)
+        output = guard(input_ids=ids, attention_mask=mask)  # as the model answers
+        if guard.fired:
+            page_somebody(guard.report())
 
     Once a source has fired, its later answers are at full depth, which needs no certificate, with the pruning that its
     certified losses are measured against: the model's own, or the one that the certificate names (of a variant,
@@ -80,10 +81,12 @@ class DriftGuard:
         window: int = 1000,
         seed: int = 0,
     ) -> None:
-        _check_options(false_alarm, min_retention, window)
+        number("false_alarm", false_alarm, above=0, below=1)
+        number("min_retention", min_retention, at_least=0, at_most=1)
+        whole_number("window", window)
         certificate = certificate_of(model)
         check_names(sources or {})
-        points = {DEFAULT: OperatingPoint.from_certificate(certificate)}
+        points = {DEFAULT: SourcePoint.from_certificate(certificate)}
         points |= {name: read_source(name, given, certificate["model"]) for name, given in (sources or {}).items()}
         self.false_alarm = false_alarm
         self._fingerprint = certificate["model"]
@@ -115,14 +118,9 @@ class DriftGuard:
     ) -> AdaptiveOutput:
         """Answer a batch, under ``torch.inference_mode``, and take note of the answers.
 
-        Args:
-            input_ids: As the model takes them.
-            attention_mask: As the model takes it.
-            token_type_ids: As the model takes them.
-            lengths: As the model takes them.
-            source: Where the texts come from: one name, or one per row.
-            suspicious: True on rows that the caller distrusts: they are answered at full depth with ``min_retention``.
-                Counted, not tested; where they are many, what remains is no longer like the certification split.
+        Tensors are as the model takes them; ``source`` says where the texts come from, one name or one per row. Rows
+        that the caller distrusts (``suspicious``) are answered at full depth with ``min_retention``, counted and not
+        tested; where they are many, what remains is no longer like the certification split.
 
         Raises:
             ValueError: If the model refuses the input, a source is unknown, or there is not one value per row.
@@ -152,13 +150,8 @@ class DriftGuard:
         """Answer a stream of one source's examples as the model's ``predict_stream`` does, and take note of each.
 
         When the guard fires, what was read and not yet handed out is answered again at full depth, so that all later
-        answers are. Errors name an example by its place since the last such change.
-
-        Args:
-            examples: As the model takes them.
-            batch_size: As the model takes it.
-            max_in_flight: As the model takes it.
-            source: Where the texts come from.
+        answers are. Errors name an example by its place since the last such change. Arguments are as the model's, and
+        ``source``, where the texts come from.
 
         Raises:
             ValueError: If the source is unknown; else as the model's.
@@ -184,10 +177,6 @@ class DriftGuard:
     def observe(self, output: AdaptiveOutput, *, source: str = DEFAULT) -> bool:
         """Take note of answers that the caller got from the model at the source's operating point.
 
-        Args:
-            output: The model's.
-            source: Where the texts come from.
-
         Returns:
             Whether the source has fired: it is then for the caller to fall back.
 
@@ -199,10 +188,7 @@ class DriftGuard:
         return source in self.fired
 
     def reset(self, source: str | None = None) -> None:
-        """Return to the certified point and begin a new test, with its own chance of a false alarm.
-
-        Args:
-            source: The only one to reset; default all.
+        """Return to the certified point and begin a new drift test: of one source, or of all where None is named.
 
         Raises:
             ValueError: If the source is unknown.
@@ -218,7 +204,11 @@ class DriftGuard:
             return {name: watch.report() for name, watch in self._watches.items()}
 
     def prometheus(self) -> str:
-        """Return all counts, histograms and tests in Prometheus' text format 0.0.4."""
+        """Return all counts, histograms and tests in Prometheus' text format 0.0.4.
+
+        Raises:
+            ImportError: If ``prometheus_client`` is not installed (the extra ``monitoring``).
+        """
         with self._lock:
             return exposition(self._watches)
 
@@ -258,9 +248,7 @@ class DriftGuard:
         }
 
     def _watch(self, source: str) -> Watch:
-        if source not in self._watches:
-            raise ValueError(f"source: expected one of {sorted(self._watches)}, got {source!r}")
-        return self._watches[source]
+        return self._watches[one_of("source", source, self._watches)]
 
     def _route(self, source: str, suspicious: bool) -> tuple[AdaptiveForSequenceClassification, str | None]:
         """Return who answers, and by which order at full depth."""
@@ -285,12 +273,3 @@ class DriftGuard:
                 "%.3g (alarm at %.3g; by quantity %s). The guard answers it at full depth from now on",
                 *(source, watch.test.examples, watch.test.martingale, watch.test.threshold, watch.test.martingales),
             )
-
-
-def _check_options(false_alarm: object, min_retention: object, window: object) -> None:
-    if isinstance(false_alarm, bool) or not isinstance(false_alarm, int | float) or not 0 < false_alarm < 1:
-        raise ValueError(f"false_alarm: expected a number between 0 and 1 (both excluded), got {false_alarm!r}")
-    if isinstance(min_retention, bool) or not isinstance(min_retention, int | float) or not 0 <= min_retention <= 1:
-        raise ValueError(f"min_retention: expected a number in [0, 1], got {min_retention!r}")
-    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
-        raise ValueError(f"window: expected an integer of 1 or more, got {window!r}")

@@ -1,4 +1,4 @@
-"""The models behind a guard: one set of weights at the certified points, at full depth, and at full depth with care."""
+"""Serve one set of weights at several operating points: certified, at full depth, and at full depth pruning less."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import sharing_copy
-from eat.monitoring.sources import OperatingPoint
+from eat.monitoring.sources import SourcePoint
 
 _NEVER = {"name": "never"}
 
 
 class Lanes:
-    """Models that answer in different ways; all share the tensors of the one that is served, which stays as it is.
+    """Copies of the served model at other operating points; they share its tensors, and it stays as it is.
 
     Args:
         model: Certified.
@@ -28,10 +28,7 @@ class Lanes:
     """
 
     def __init__(
-        self,
-        model: AdaptiveForSequenceClassification,
-        points: Mapping[str, OperatingPoint],
-        min_retention: float,
+        self, model: AdaptiveForSequenceClassification, points: Mapping[str, SourcePoint], min_retention: float
     ) -> None:
         self._model, self._certificate = model, model.config.certificate
         self.by_source = {

@@ -1,4 +1,4 @@
-"""A sequential test of drift that may be looked at after every example: conformal test martingales.
+"""Conformal test martingales: a sequential test of drift that may be looked at after every example.
 
 Each example gets a conformal p-value among the certified examples and all earlier ones of the stream. As long as all of
 them are exchangeable, p-values are independent and uniform, exactly, whatever the distribution and however small the
@@ -18,15 +18,15 @@ from eat.monitoring.state import read_counts
 from eat.traces.profile import QUANTITIES, Profile
 
 _SLOPES = np.array([-1.5, -0.5, 0.5, 1.5])
-# A bet multiplies its money by 1 + shift (p - 1/2) + spread (|2p - 1| - 1/2), whose mean over uniform p is 1: smaller
+# A bet multiplies its capital by 1 + shift (p - 1/2) + spread (|2p - 1| - 1/2), whose mean over uniform p is 1: smaller
 # or larger values than certified, further out or further in. The first bet is none.
 SHIFT = np.concatenate([[0.0], _SLOPES, 0 * _SLOPES])
 SPREAD = np.concatenate([[0.0], 0 * _SLOPES, _SLOPES])
 JUMP_RATES = np.array([0.001, 0.01, 0.1])
-"""Part of the money that changes its bet at each example, of three jumpers with equal shares (Composite Jumper)."""
+"""Part of the capital that changes its bet at each example, of three jumpers with equal shares (Composite Jumper)."""
 
 AT_ONCE = 0.5
-"""Part of the money that bets from the first example on: traffic may differ from the start."""
+"""Part of the capital that bets from the first example on: traffic may differ from the start."""
 
 HORIZON = 1000.0
 """Examples in which about 0.4 of the other part has begun to bet."""
@@ -49,11 +49,11 @@ def smoothed_p_values(
     return (larger + uniform * equal) / (counts.sum(-1) + 1)
 
 
-def money_waiting(examples: int) -> float:
-    """Return the part of the money that has not begun to bet after so many examples.
+def capital_waiting(examples: int) -> float:
+    """Return the part of the capital that has not begun to bet after so many examples.
 
     The rest was paid in bit by bit: a martingale restarted before each example, with weights that sum to 1. Without it
-    a long quiet time would cost nearly all money and blind the test. What a change after t examples must overcome
+    a long quiet time would cost nearly all capital and blind the test. What a change after t examples must overcome
     beside 1 / false_alarm is about t log(t)^2 over the examples that it takes to see it: the delay grows with log(t)
     only.
     """
@@ -61,7 +61,7 @@ def money_waiting(examples: int) -> float:
 
 
 def first_wealth() -> Float64[np.ndarray, "rates bets"]:
-    """Return the money that bets from the start, in equal shares."""
+    """Return the capital that bets from the start, in equal shares."""
     shape = len(JUMP_RATES), len(SHIFT)
     return np.full(shape, AT_ONCE / (shape[0] * shape[1]))
 
@@ -69,10 +69,10 @@ def first_wealth() -> Float64[np.ndarray, "rates bets"]:
 def bet(
     wealth: Float64[np.ndarray, "*streams rates bets"], paid_in: float, p_values: Float64[np.ndarray, "*streams"]
 ) -> Float64[np.ndarray, "*streams rates bets"]:
-    """Return the money after one example: some changes its bet, what is paid in spreads, then bets are settled.
+    """Return the capital after one example: some changes its bet, what is paid in spreads, then bets are settled.
 
     Args:
-        wealth: Money by jumping rate and bet.
+        wealth: Capital by jumping rate and bet.
         paid_in: What begins to bet now.
         p_values: The example's.
     """
@@ -84,10 +84,10 @@ def bet(
 
 
 class DriftTest:
-    """One martingale per quantity and their average, itself a martingale, which fires.
+    """Drift test: one conformal martingale per quantity and their average, itself a martingale, which fires.
 
-    It stands still once it has fired: what it shows then is why. Its numbers need no logarithms: money that waits keeps
-    it above 0, and standing still bounds it.
+    It stands still once it has fired: what it shows then is why. Its numbers need no logarithms: capital that waits
+    keeps it above 0, and standing still bounds it.
 
     The p-values' independence needs more than equal distributions: traffic that repeats itself or comes in bursts is
     not exchangeable, and counts as drift. The rate is exact for a certified point that was fixed beforehand; the
@@ -115,13 +115,13 @@ class DriftTest:
     @property
     def martingales(self) -> dict[str, float]:
         """The martingale of each quantity."""
-        values = money_waiting(self.examples) + self._wealth.sum((1, 2))
+        values = capital_waiting(self.examples) + self._wealth.sum((1, 2))
         return dict(zip(QUANTITIES, values.tolist(), strict=True))
 
     @property
     def martingale(self) -> float:
         """Their average."""
-        return money_waiting(self.examples) + float(self._wealth.sum()) / len(QUANTITIES)
+        return capital_waiting(self.examples) + float(self._wealth.sum()) / len(QUANTITIES)
 
     @property
     def fired(self) -> bool:
@@ -136,7 +136,7 @@ class DriftTest:
             if fired:
                 break
             p_values = smoothed_p_values(self._counts, column, self._generator.random(len(QUANTITIES)))
-            paid_in = money_waiting(self.examples) - money_waiting(self.examples + 1)
+            paid_in = capital_waiting(self.examples) - capital_waiting(self.examples + 1)
             self._wealth = bet(self._wealth, paid_in, p_values)
             self._counts[rows, column] += 1
             self.examples += 1

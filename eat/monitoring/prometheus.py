@@ -1,118 +1,85 @@
-"""What a guard knows in Prometheus' text format 0.0.4, without its client library."""
+"""Export a drift guard's counts in Prometheus' text format 0.0.4 (by ``prometheus_client``, an extra)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 from eat.monitoring.watch import Watch
 from eat.traces.profile import BINS, QUANTITIES, upper_edges
 
-Sample = tuple[str, dict[str, str], float]
-"""What follows the family's name (as in ``_bucket``), labels and value."""
+_COUNTERS = {
+    "exits": ("eat_exits", "Answers, by why and where they came", "reason", "depth"),
+    "alarms": ("eat_drift_alarms", "Times that the test of drift fired"),
+}
+_PERCENTILE = ("eat_percentile", "Percentiles of certified and of recent answers")
+_GAUGES = {
+    "fired": ("eat_drift_fired", "1 from when the test fired until it is reset"),
+    "martingale": ("eat_drift_martingale", "Evidence of drift by quantity; their average (all) fires", "quantity"),
+    "threshold": ("eat_drift_threshold", "Average at which the test fires"),
+    "examples": ("eat_drift_examples", "Answers tested since the last start"),
+    "percentile": (*_PERCENTILE, "quantity", "answers", "percentile"),
+}
+_HISTOGRAMS = {
+    "depth": ("eat_exit_depth", "Depth at which examples left"),
+    "confidence": ("eat_confidence", "Probability of the class answered; 0 where logits are NaN or infinite"),
+    "retention": ("eat_retention", "Tokens that the last executed block worked on / tokens that came in"),
+    "length": ("eat_input_tokens", "Tokens that came in"),
+}
+# Every fourth bin is enough for a dashboard. The last bin has no upper edge, but that of retention, which ends at 1.
+_BUCKETS = {"confidence": range(3, BINS - 1, 4), "retention": range(3, BINS, 4), "length": range(0, BINS - 1, 4)}
 
 
 def exposition(watches: Mapping[str, Watch]) -> str:
     """Write counters, gauges and histograms of each source.
 
-    Args:
-        watches: By source.
+    Raises:
+        ImportError: If ``prometheus_client`` is not installed.
     """
-    lines = []
-    for name, (kind, text, samples) in _FAMILIES.items():
-        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-        for source, watch in watches.items():
-            lines += [
-                _line(name + suffix, {"source": source} | labels, float(v)) for suffix, labels, v in samples(watch)
-            ]
-    return "\n".join(lines) + "\n"
+    try:
+        from prometheus_client import core, generate_latest
+    except ImportError:
+        raise ImportError(
+            "DriftGuard.prometheus: prometheus_client is not installed: pip install 'eat-transformers[monitoring]'"
+        ) from None
+    kinds = (
+        (core.CounterMetricFamily, _COUNTERS),
+        (core.GaugeMetricFamily, _GAUGES),
+        (core.HistogramMetricFamily, _HISTOGRAMS),
+    )
+    families: dict[str, Any] = {
+        key: kind(name, text, labels=("source", *labels))
+        for kind, table in kinds
+        for key, (name, text, *labels) in table.items()
+    }
+    for source, watch in watches.items():
+        _add(families, source, watch)
+    collector: Any = SimpleNamespace(collect=families.values)
+    return generate_latest(collector).decode()
 
 
-def _exits(watch: Watch) -> Iterator[Sample]:
+def _add(families: Mapping[str, Any], source: str, watch: Watch) -> None:
     for (reason, depth), count in sorted(watch.reasons.items()):
-        yield "", {"reason": reason, "depth": str(depth)}, count
-
-
-def _alarms(watch: Watch) -> Iterator[Sample]:
-    yield "", {}, watch.alarms
-
-
-def _fired(watch: Watch) -> Iterator[Sample]:
-    yield "", {}, watch.fired
-
-
-def _martingale(watch: Watch) -> Iterator[Sample]:
+        families["exits"].add_metric((source, reason, str(depth)), count)
+    families["alarms"].add_metric((source,), watch.alarms)
+    families["fired"].add_metric((source,), watch.fired)
     if watch.test is not None:
-        for quantity, value in watch.test.martingales.items():
-            yield "", {"quantity": quantity}, value
-        yield "", {"quantity": "all"}, watch.test.martingale
-
-
-def _threshold(watch: Watch) -> Iterator[Sample]:
-    if watch.test is not None:
-        yield "", {}, watch.test.threshold
-
-
-def _examples(watch: Watch) -> Iterator[Sample]:
-    if watch.test is not None:
-        yield "", {}, watch.test.examples
-
-
-def _percentiles(watch: Watch) -> Iterator[Sample]:
+        for quantity, value in {**watch.test.martingales, "all": watch.test.martingale}.items():
+            families["martingale"].add_metric((source, quantity), value)
+        families["threshold"].add_metric((source,), watch.test.threshold)
+        families["examples"].add_metric((source,), watch.test.examples)
     for quantity, both in watch.percentiles().items():
         for answers, values in both.items():
             for percentile, value in values.items():
-                yield "", {"quantity": quantity, "answers": answers, "percentile": percentile}, value
+                families["percentile"].add_metric((source, quantity, answers, percentile), value)
+    for quantity in _HISTOGRAMS:
+        row = QUANTITIES.index(quantity)
+        counts, edges = watch.histogram[row].cumsum(), upper_edges()[row]
+        places = range(watch.num_layers) if quantity == "depth" else _BUCKETS[quantity]
+        buckets = [*((_edge(float(edges[place])), counts[place]) for place in places), ("+Inf", counts[-1])]
+        families[quantity].add_metric((source,), buckets, watch.sums[row])
 
 
-def _histogram(watch: Watch, quantity: str) -> Iterator[Sample]:
-    row = QUANTITIES.index(quantity)
-    counts, edges = watch.histogram[row].cumsum(), upper_edges()[row]
-    for place in range(watch.num_layers) if quantity == "depth" else _BUCKETS[quantity]:
-        yield "_bucket", {"le": _number(float(edges[place]))}, counts[place]
-    yield "_bucket", {"le": "+Inf"}, counts[-1]
-    yield "_sum", {}, watch.sums[row]
-    yield "_count", {}, counts[-1]
-
-
-# Every fourth bin is enough for a dashboard. The last bin has no upper edge, but that of retention, which ends at 1.
-_BUCKETS = {
-    "confidence": range(3, BINS - 1, 4),
-    "retention": range(3, BINS, 4),
-    "length": range(0, BINS - 1, 4),
-}
-
-_FAMILIES: dict[str, tuple[str, str, Callable[[Watch], Iterator[Sample]]]] = {
-    "eat_exits_total": ("counter", "Answers, by why and where they came", _exits),
-    "eat_drift_alarms_total": ("counter", "Times that the test of drift fired", _alarms),
-    "eat_drift_fired": ("gauge", "1 from when the test fired until it is reset", _fired),
-    "eat_drift_martingale": ("gauge", "Evidence of drift by quantity; their average (all) fires", _martingale),
-    "eat_drift_threshold": ("gauge", "Average at which the test fires", _threshold),
-    "eat_drift_examples": ("gauge", "Answers tested since the last start", _examples),
-    "eat_percentile": ("gauge", "Percentiles of certified and of recent answers", _percentiles),
-    "eat_exit_depth": ("histogram", "Depth at which examples left", partial(_histogram, quantity="depth")),
-    "eat_confidence": (
-        "histogram",
-        "Probability of the class answered; 0 where logits are NaN or infinite",
-        partial(_histogram, quantity="confidence"),
-    ),
-    "eat_retention": (
-        "histogram",
-        "Tokens that the last executed block worked on / tokens that came in",
-        partial(_histogram, quantity="retention"),
-    ),
-    "eat_input_tokens": ("histogram", "Tokens that came in", partial(_histogram, quantity="length")),
-}
-
-
-def _line(name: str, labels: Mapping[str, str], value: float) -> str:
-    pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-    return f"{name}{{{pairs}}} {_number(value)}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-
-
-def _number(value: float) -> str:
+def _edge(value: float) -> str:
     return repr(int(value)) if value.is_integer() else repr(value)

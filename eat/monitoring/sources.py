@@ -1,4 +1,4 @@
-"""Where texts come from, and the operating point of each source."""
+"""Sources of traffic, and the operating point at which each is answered."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Source = Mapping[str, Any] | str | Path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class OperatingPoint:
-    """How a source's texts are answered.
+class SourcePoint:
+    """Operating point of a source: how its texts are answered.
 
     Attributes:
         exit: The exit's spec.
@@ -31,7 +31,7 @@ class OperatingPoint:
     fallback: dict[str, Any] | None = None
 
     @classmethod
-    def from_certificate(cls, certificate: Mapping[str, Any]) -> OperatingPoint:
+    def from_certificate(cls, certificate: Mapping[str, Any]) -> SourcePoint:
         """Read the certified point.
 
         Raises:
@@ -47,7 +47,7 @@ class OperatingPoint:
         return cls(dict(certificate["exit"]), profile, fallback and dict(fallback["pruner"]))
 
 
-def read_source(name: str, given: Source, fingerprint: str) -> OperatingPoint:
+def read_source(name: str, given: Source, fingerprint: str) -> SourcePoint:
     """Read what a caller gave for a source.
 
     Args:
@@ -68,7 +68,7 @@ def read_source(name: str, given: Source, fingerprint: str) -> OperatingPoint:
         if not given:
             raise ValueError(f"{where}: expected a certified model, got {str(file.parent)!r} without a certificate")
     if isinstance(given, Mapping) and "name" in given:
-        return OperatingPoint(dict(given), None)
+        return SourcePoint(dict(given), None)
     if not isinstance(given, Mapping) or not {"exit", "model"} <= set(given):
         raise ValueError(
             f"{where}: expected an exit ({{'name': ...}}), a certificate ('exit', 'model', 'profile') or the folder of "
@@ -80,7 +80,7 @@ def read_source(name: str, given: Source, fingerprint: str) -> OperatingPoint:
             f"got one about {given['model']}"
         )
     try:
-        return OperatingPoint.from_certificate(given)
+        return SourcePoint.from_certificate(given)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 

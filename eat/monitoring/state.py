@@ -1,4 +1,4 @@
-"""Checks of what a saved state holds, before anything of it is used."""
+"""Check what a saved state holds, before anything of it is used."""
 
 from __future__ import annotations
 
@@ -20,13 +20,7 @@ def check_keys(where: str, state: object, keys: Iterable[str]) -> None:
 
 
 def read_counts(where: str, values: Any, shape: tuple[int | None, ...], dtype: type = np.int64) -> np.ndarray:
-    """Read finite numbers of 0 or more.
-
-    Args:
-        where: For messages.
-        values: Nested lists.
-        shape: What they must have; None for any length.
-        dtype: Of the result.
+    """Read nested lists of finite numbers of 0 or more; None in ``shape`` stands for any length.
 
     Raises:
         ValueError: If they have another shape, or one of them is negative or not finite.

@@ -1,4 +1,4 @@
-"""What is known of one source's answers: counts, histograms, recent percentiles, and the test of drift."""
+"""Watch one source's answers: counts, histograms, recent percentiles, and the test of drift."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from eat.monitoring.martingale import DriftTest
-from eat.monitoring.sources import OperatingPoint
+from eat.monitoring.sources import SourcePoint
 from eat.monitoring.state import check_keys, read_counts
 from eat.traces.profile import BINS, QUANTITIES, bins_of, upper_edges
 
@@ -22,7 +22,7 @@ PERCENTILES = (5, 25, 50, 75, 95)
 
 
 class Watch:
-    """Counts the answers of one source and tests those at its operating point.
+    """Count the answers of one source and test those at its operating point for drift.
 
     Histograms and reasons are of all answers, and never start again. Answers at full depth by order (fallback,
     suspicious) say nothing of the operating point: test and recent percentiles leave them out.
@@ -35,7 +35,7 @@ class Watch:
         seed: Of the test's draws.
     """
 
-    def __init__(self, point: OperatingPoint, *, num_layers: int, false_alarm: float, window: int, seed: int) -> None:
+    def __init__(self, point: SourcePoint, *, num_layers: int, false_alarm: float, window: int, seed: int) -> None:
         self.point = point
         self.num_layers = num_layers
         self.window = window
@@ -84,11 +84,9 @@ class Watch:
         recent = np.stack([np.bincount(row, minlength=BINS) for row in self._recent])
         certified = np.zeros_like(recent) if self.point.profile is None else self.point.profile.counts
         edges = upper_edges()
+        both = {"certified": certified, "recent": recent}
         return {
-            name: {
-                "certified": _percentiles(certified[row], edges[row]),
-                "recent": _percentiles(recent[row], edges[row]),
-            }
+            name: {answers: _percentiles(counts[row], edges[row]) for answers, counts in both.items()}
             for row, name in enumerate(QUANTITIES)
         }
 

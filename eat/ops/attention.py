@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+PerHead = Float[Tensor, "batch width heads head_dim"]
+
 # Queries that `received` scores at once: bounds its memory at heads x QUERY_CHUNK x width per sequence.
 QUERY_CHUNK = 256
 
@@ -26,20 +28,12 @@ class DenseLayout:
     mask: Float[Tensor, "batch 1 queries width"] | None
     valid: Bool[Tensor, "batch width"] | None
 
-    def mix(
-        self,
-        q: Float[Tensor, "batch width heads head_dim"],
-        k: Float[Tensor, "batch width heads head_dim"],
-        v: Float[Tensor, "batch width heads head_dim"],
-        dropout: float,
-    ) -> Float[Tensor, "batch width heads head_dim"]:
+    def mix(self, q: PerHead, k: PerHead, v: PerHead, dropout: float) -> PerHead:
         """Return softmax(Q K^T / sqrt(head_dim)) V."""
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=like(self.mask, q), dropout_p=dropout).transpose(1, 2)
 
-    def received(
-        self, q: Float[Tensor, "batch width heads head_dim"], k: Float[Tensor, "batch width heads head_dim"]
-    ) -> Float[Tensor, "batch width"]:
+    def received(self, q: PerHead, k: PerHead) -> Float[Tensor, "batch width"]:
         """Return the attention that each key receives: mean over heads, sum over live queries."""
         q, k = q.transpose(1, 2), k.transpose(1, 2)
         total = q.new_zeros(q.shape[0], q.shape[2])
@@ -70,6 +64,13 @@ def additive(visible: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tenso
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, -torch.inf)
 
 
+def padding_mask(
+    valid: Bool[Tensor, "batch width"] | None, dtype: torch.dtype
+) -> Float[Tensor, "batch 1 1 width"] | None:
+    """Return what hides padding as keys; None where no row is padding."""
+    return None if valid is None else additive(valid, dtype)[:, None, None]
+
+
 def like(mask: Float[Tensor, "*shape"] | None, q: Tensor) -> Float[Tensor, "*shape"] | None:
     """Return the mask in the queries' dtype, which autocast may have lowered."""
     return None if mask is None else mask.to(q.dtype)
@@ -81,10 +82,10 @@ def band_visible(
     valid: Bool[Tensor, "batch width"] | None,
     window: int,
 ) -> Bool[Tensor, "batch width width"]:
-    """Return who sees whom in a window with global tokens (Longformer, Beltagy et al. 2020; EAT).
+    """Return which key each query sees in a window with global tokens (Longformer, Beltagy et al. 2020; EAT).
 
     A query sees the keys at most ``window`` / 2 positions away and the global ones; a global query sees every key.
-    Padding is seen by nobody; since [CLS] is global, each row of the mask has at least one True.
+    Padding is never seen; since [CLS] is global, each row of the mask has at least one True.
     """
     near = (positions.unsqueeze(2) - positions.unsqueeze(1)).abs() <= window // 2
     visible = near | is_global.unsqueeze(1) | is_global.unsqueeze(2)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eat.ops.attention import additive, attention_probabilities, like
+from eat.ops.attention import PerHead, additive, attention_probabilities, like, padding_mask
 
 BLOCK = 64
 
@@ -63,18 +63,12 @@ class BandLayout:
         return cls(
             reach=reach,
             block_mask=additive(visible, dtype),
-            key_mask=None if valid is None else additive(valid, dtype)[:, None, None],
+            key_mask=padding_mask(valid, dtype),
             global_columns=columns,
             local_query=live & ~is_global,
         )
 
-    def mix(
-        self,
-        q: Float[Tensor, "batch width heads head_dim"],
-        k: Float[Tensor, "batch width heads head_dim"],
-        v: Float[Tensor, "batch width heads head_dim"],
-        dropout: float,
-    ) -> Float[Tensor, "batch width heads head_dim"]:
+    def mix(self, q: PerHead, k: PerHead, v: PerHead, dropout: float) -> PerHead:
         """Return the windowed attention's output; global queries, few of them, are multiplied with every key."""
         local = F.scaled_dot_product_attention(
             self._query_blocks(q),
@@ -93,9 +87,7 @@ class BandLayout:
         ).transpose(1, 2)
         return local.scatter(1, self._expanded(q), from_global)
 
-    def received(
-        self, q: Float[Tensor, "batch width heads head_dim"], k: Float[Tensor, "batch width heads head_dim"]
-    ) -> Float[Tensor, "batch width"]:
+    def received(self, q: PerHead, k: PerHead) -> Float[Tensor, "batch width"]:
         """Return the attention that each key receives: mean over heads, sum over live queries."""
         batch, width = self.local_query.shape
         num_global = self.global_columns.shape[1]

@@ -1,10 +1,12 @@
-"""How sure a head is, from its logits alone, per example. Computed in float32 or better."""
+"""Confidence, margin and entropy of a head's logits, per example; computed in float32 or better."""
 
 import math
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from eat.ops.precision import at_least_float32
 
 
 def max_probability(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
@@ -20,7 +22,7 @@ def margin(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
 
 def normalised_entropy(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
     """Return the entropy of P divided by log(classes), in [0, 1] (FastBERT, Liu et al. 2020, eq. 5)."""
-    log_p = torch.log_softmax(_at_least_float32(logits), dim=-1)
+    log_p = torch.log_softmax(at_least_float32(logits), dim=-1)
     return -(log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])
 
 
@@ -28,7 +30,7 @@ def agreeing_heads(history: Float[Tensor, "heads batch classes"]) -> Int[Tensor,
     """Count how many heads before the last one, without a gap, predict the class that the last one predicts.
 
     This is PABEE's counter (Zhou et al. 2020, eq. 4): 0 after the first head or a change of mind, then one more with
-    each head that agrees with the one before it. A head that says NaN agrees with nobody.
+    each head that agrees with the one before it. A head whose logits are NaN agrees with none.
     """
     predictions = history.argmax(-1).masked_fill(history.isnan().any(-1), -1)
     agrees = predictions.flip(0).eq(predictions[-1]) & (predictions[-1] >= 0)
@@ -36,8 +38,4 @@ def agreeing_heads(history: Float[Tensor, "heads batch classes"]) -> Int[Tensor,
 
 
 def _probabilities(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch classes"]:
-    return torch.softmax(_at_least_float32(logits), dim=-1)
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    return torch.softmax(at_least_float32(logits), dim=-1)

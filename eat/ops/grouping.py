@@ -1,4 +1,4 @@
-"""Sequences of like length side by side: padding exists inside attention only, and little of it."""
+"""Group sequences of like length for attention, the only place with padding, and little of it."""
 
 from __future__ import annotations
 

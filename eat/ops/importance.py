@@ -1,14 +1,15 @@
-"""Scores that say how much a token matters; higher is kept first. Computed in float32 or better."""
+"""Importance scores of tokens; higher is kept first. Computed in float32 or better."""
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eat.ops.precision import at_least_float32
+
 
 def l2_norm(rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, " tokens"]:
     """Return ||h_i||_2 of each hidden state (EAT, arXiv:2510.12856, section on progressive pruning)."""
-    rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
-    return torch.linalg.vector_norm(rows, dim=1)
+    return torch.linalg.vector_norm(at_least_float32(rows), dim=1)
 
 
 def hashed(

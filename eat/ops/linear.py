@@ -1,4 +1,4 @@
-"""The matrix product with a weight: torch's own, or oneDNN's where that is faster.
+"""Multiply rows with a weight: by torch's own matrix product, or oneDNN's where that is faster.
 
 On CPU torch multiplies float32 matrices with MKL, which leaves AVX-512 unused on processors that are not Intel's and
 rearranges the weight at every call. oneDNN, which torch carries as well, does neither; measured on AMD EPYC with the

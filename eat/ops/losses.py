@@ -8,45 +8,34 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eat.ops.confidence import normalised_entropy
+from eat.ops.precision import at_least_float32
+
+EARLY_WEIGHT = 0.3
+"""EAT's lambda of each early head in equation 1."""
+FINAL_WEIGHT = 1.0
+"""Its lambda of the final head."""
 
 
-def joint_cross_entropy(
-    all_logits: Float[Tensor, "batch heads classes"],
-    labels: Int[Tensor, " batch"],
-    weights: Float[Tensor, " heads"],
+def joint_loss(
+    all_logits: Float[Tensor, "batch heads classes"], labels: Tensor, weights: Sequence[float]
 ) -> Float[Tensor, ""]:
-    """Weighted sum over the heads of their mean cross-entropy, EAT eq. 1: sum_l lambda_l CE(P_l, y).
+    """Return the weighted sum of the heads' mean losses, EAT's eq. 1: sum_l lambda_l CE(P_l, y).
+
+    With one output (a regression) squared errors take the place of cross-entropies.
 
     Args:
-        all_logits: Logits of every head, the last head last.
-        labels: Class of each example, in [0, classes).
+        all_logits: Logits of every head, the last head last; of a regression the predictions, in the labels' unit.
+        labels: (batch,), the class of each example, in [0, classes), or its target.
         weights: lambda of each head; the sum is not normalised, as in the paper.
 
     Returns:
-        The loss in nats.
+        The loss in nats, or in the labels' unit squared.
     """
-    losses = _cross_entropies(all_logits, labels).mean(dim=0)
-    return losses @ weights.to(losses)
-
-
-def joint_mean_squared_error(
-    all_logits: Float[Tensor, "batch heads 1"],
-    labels: Float[Tensor, " batch"],
-    weights: Float[Tensor, " heads"],
-) -> Float[Tensor, ""]:
-    """Weighted sum over the heads of their mean squared error: eq. 1 for a regression task.
-
-    Args:
-        all_logits: Prediction of every head, in the unit of the labels, the last head last.
-        labels: Target of each example.
-        weights: lambda of each head.
-
-    Returns:
-        The loss, in the labels' unit squared.
-    """
-    errors = _precise(all_logits).squeeze(-1) - labels.unsqueeze(1)
-    squared = errors.square().mean(dim=0)
-    return squared @ weights.to(squared)
+    if all_logits.shape[2] == 1:
+        losses = (at_least_float32(all_logits).squeeze(-1) - labels.unsqueeze(1)).square().mean(dim=0)
+    else:
+        losses = _cross_entropies(all_logits, labels).mean(dim=0)
+    return losses @ losses.new_tensor(weights)
 
 
 def depth_weights(head_depths: Sequence[int]) -> tuple[float, ...]:
@@ -62,7 +51,7 @@ def depth_weights(head_depths: Sequence[int]) -> tuple[float, ...]:
 
 
 def routing_weights(all_logits: Float[Tensor, "batch heads classes"]) -> Float[Tensor, "batch heads"]:
-    """Return how likely each example is to leave at each head: r_l = (1 - H_l) prod_{j<l} H_j.
+    """Return how likely each example is to exit at each head: r_l = (1 - H_l) prod_{j<l} H_j.
 
     BEExformer (Ansar et al. 2024, arXiv:2412.05225) weighs the heads' losses by a soft routing of the examples; this is
     ours: the normalised entropy H_l is taken as the probability of staying after head l, and the last head takes the
@@ -97,56 +86,42 @@ def routed_cross_entropy(
 
 
 def distillation(
-    logits: Float[Tensor, "batch classes"],
-    teacher_logits: Float[Tensor, "batch classes"],
-    temperature: float = 2.0,
+    logits: Float[Tensor, "batch classes"], teacher_logits: Float[Tensor, "batch classes"], temperature: float = 2.0
 ) -> Float[Tensor, ""]:
     """Pull softened predictions towards a teacher's, EAT eq. 2 without mu: T^2 KL(P_teacher^T || P^T).
 
-    T^2 keeps the size of the gradients independent of the temperature. The teacher gets no gradient.
+    T^2 keeps the size of the gradients independent of the temperature. With one output (a regression), where no softmax
+    softens, it is the mean squared distance to the teacher's prediction. The teacher gets no gradient.
 
     Args:
-        logits: The student's logits.
-        teacher_logits: The teacher's logits, classes in the same order.
+        logits: The student's logits, or its predictions.
+        teacher_logits: The teacher's, classes in the same order or predictions in the same unit.
         temperature: T, above 0; both sides' logits are divided by it.
 
     Returns:
-        The mean over the batch, in nats.
+        The mean over the batch, in nats, or in the labels' unit squared.
 
     Raises:
         ValueError: If the temperature is not above 0.
     """
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
-    student = F.log_softmax(_precise(logits) / temperature, dim=-1)
-    teacher = F.log_softmax(_precise(teacher_logits.detach()) / temperature, dim=-1)
+    logits, teacher_logits = at_least_float32(logits), at_least_float32(teacher_logits.detach())
+    if logits.shape[1] == 1:
+        return F.mse_loss(logits, teacher_logits)
+    student, teacher = (F.log_softmax(one / temperature, dim=-1) for one in (logits, teacher_logits))
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
-def regression_distillation(
-    predictions: Float[Tensor, "batch 1"], teacher_predictions: Float[Tensor, "batch 1"]
-) -> Float[Tensor, ""]:
-    """Mean squared distance to a teacher's prediction: eq. 2 for a regression task, where no softmax softens.
-
-    Args:
-        predictions: The student's predictions.
-        teacher_predictions: The teacher's, in the same unit; they get no gradient.
-
-    Returns:
-        The loss, in the labels' unit squared.
-    """
-    return F.mse_loss(_precise(predictions), _precise(teacher_predictions.detach()))
-
-
 def self_distillation(all_logits: Float[Tensor, "batch heads classes"], temperature: float = 2.0) -> Float[Tensor, ""]:
-    """Let the final head teach the early ones (FastBERT, Liu et al. 2020): mean over them of T^2 KL(P_L^T || P_l^T).
+    """Let the final head teach the early ones (FastBERT, Liu et al. 2020): their mean `distillation` to its answers.
 
     Args:
-        all_logits: Logits of every head, the last head last; it teaches and gets no gradient from this.
+        all_logits: Logits or predictions of every head, the last head last; it teaches and gets no gradient from this.
         temperature: T, above 0.
 
     Returns:
-        The mean over early heads and batch, in nats; 0 without early heads.
+        The mean over early heads and batch; 0 without early heads.
 
     Raises:
         ValueError: If the temperature is not above 0.
@@ -158,31 +133,11 @@ def self_distillation(all_logits: Float[Tensor, "batch heads classes"], temperat
     return distillation(early.reshape(-1, classes), final.expand_as(early).reshape(-1, classes), temperature)
 
 
-def regression_self_distillation(all_logits: Float[Tensor, "batch heads 1"]) -> Float[Tensor, ""]:
-    """Let the final head teach the early ones in a regression task: mean squared distance to its prediction.
-
-    Args:
-        all_logits: Prediction of every head, the last head last; it gets no gradient from this.
-
-    Returns:
-        The mean over early heads and batch; 0 without early heads.
-    """
-    early, final = all_logits[:, :-1], all_logits[:, -1:]
-    if early.shape[1] == 0:
-        return all_logits.new_zeros(())
-    return regression_distillation(early.reshape(-1, 1), final.expand_as(early).reshape(-1, 1))
-
-
 def _cross_entropies(
     all_logits: Float[Tensor, "batch heads classes"], labels: Int[Tensor, " batch"]
 ) -> Float[Tensor, "batch heads"]:
     batch, heads, classes = all_logits.shape
     losses = F.cross_entropy(
-        _precise(all_logits).reshape(batch * heads, classes), labels.repeat_interleave(heads), reduction="none"
+        at_least_float32(all_logits).reshape(batch * heads, classes), labels.repeat_interleave(heads), reduction="none"
     )
     return losses.view(batch, heads)
-
-
-def _precise(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Lift half precision, which mixed-precision training hands over, to float32; a loss needs its digits."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

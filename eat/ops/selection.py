@@ -1,4 +1,4 @@
-"""Which tokens stay: counts from lengths alone, then the best-scored ones."""
+"""Select the tokens to keep: counts from lengths alone, then the best-scored ones."""
 
 from collections.abc import Sequence
 

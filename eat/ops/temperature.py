@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes a head as sure as it is right."""
+"""Calibrate a head by temperature scaling: one number divides its logits."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Pruners: which tokens stay after a depth. Per sequence a function of its own rows only."""
+"""Pruners: mark the tokens to keep after a depth; for each sequence a function of its own rows only."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -18,10 +18,10 @@ __all__ = ["PRUNERS", "Pruner", "build_pruner"]
 
 @runtime_checkable
 class Pruner(Protocol):
-    """Marks the tokens that stay.
+    """Mark the tokens to keep.
 
     Attributes:
-        depths: Depths (1-based) after which tokens leave.
+        depths: Depths (1-based) after which tokens are pruned.
         scale: In [0, 1], multiplies the ratios; below 1 only while training anneals them.
     """
 

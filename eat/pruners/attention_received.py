@@ -1,4 +1,4 @@
-"""Tokens that nobody looks at leave."""
+"""Prune the tokens that receive the least attention (PoWER-BERT)."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -8,7 +8,7 @@ from eat.pruners.ranked import RankedPruner
 
 
 class AttentionReceivedPruner(RankedPruner):
-    """Keeps the tokens that received most attention (PoWER-BERT, Goyal et al. 2020; EAT's alternative score).
+    """Keep the tokens that received most attention (PoWER-BERT, Goyal et al. 2020; EAT's alternative score).
 
     The score is softmax(Q K^T / sqrt(d)) of the block just run, before dropout, mean over heads and sum over live
     queries; the block computes it at this pruner's depths only.

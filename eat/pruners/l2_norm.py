@@ -1,4 +1,4 @@
-"""EAT's pruner: tokens with a small hidden state leave."""
+"""Prune the tokens whose hidden states have the smallest L2 norm (EAT)."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,7 +9,7 @@ from eat.pruners.ranked import RankedPruner
 
 
 class L2NormPruner(RankedPruner):
-    """Keeps the tokens whose hidden states have the largest L2 norm (EAT, arXiv:2510.12856, Algorithm 1)."""
+    """Keep the tokens whose hidden states have the largest L2 norm (EAT, arXiv:2510.12856, Algorithm 1)."""
 
     def scores(self, state: Packed, depth: int) -> Float[Tensor, " tokens"]:
         """Return ||h_i||_2."""

@@ -1,4 +1,4 @@
-"""Nothing leaves."""
+"""Prune nothing."""
 
 import torch
 from jaxtyping import Bool
@@ -8,7 +8,7 @@ from eat.packed import Packed
 
 
 class NoPruner:
-    """Keeps every token: the pruner that switches pruning off."""
+    """Keep every token: the pruner that switches pruning off."""
 
     depths: tuple[int, ...] = ()
     scale = 1.0

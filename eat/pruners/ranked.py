@@ -1,5 +1,6 @@
-"""What the pruners share that keep a fixed fraction: the best-scored tokens of each sequence."""
+"""Prune a fixed fraction of each sequence, the lowest-scored tokens first."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,39 +9,38 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from eat.checks import number, whole_number
 from eat.ops.selection import keep_counts, keep_top_tokens
 from eat.packed import Packed
 
 
+@dataclasses.dataclass(eq=False)
 class RankedPruner:
-    """Drops ``ratio`` of each sequence's unprotected tokens after each of ``depths``, the lowest-scored first.
+    """Drop ``ratio`` of each sequence's unprotected tokens after each of ``depths``, the lowest-scored first.
 
     A member of the family adds ``scores``. Defaults are EAT's (arXiv:2510.12856): 30 % after depths 2 and 4.
 
-    Args:
-        depths: Depths (1-based, increasing) after which tokens leave.
+    Attributes:
+        depths: Depths (1-based, increasing) after which tokens are pruned.
         ratio: Fraction to drop, in [0, 1): one for all depths or one per depth.
         min_tokens: At least so many unprotected tokens stay.
         min_retention: At least this part of the tokens that came in stays alive (EAT's floor on suspicious input), in
             [0, 1]. They are counted from the first to the last, holes in the attention mask included.
     """
 
-    def __init__(
-        self,
-        depths: Sequence[int] = (2, 4),
-        ratio: int | float | Sequence[float] = 0.3,
-        min_tokens: int = 1,
-        min_retention: int | float = 0.0,
-    ) -> None:
-        self.depths = _checked_depths(depths)
-        self.ratios = dict(zip(self.depths, _checked_ratios(ratio, len(self.depths)), strict=True))
-        if isinstance(min_tokens, bool) or not isinstance(min_tokens, int) or min_tokens < 0:
-            raise ValueError(f"pruner.min_tokens: expected an integer of 0 or more, got {min_tokens!r}")
-        self.min_tokens = min_tokens
-        if isinstance(min_retention, bool) or not isinstance(min_retention, int | float) or not 0 <= min_retention <= 1:
-            raise ValueError(f"pruner.min_retention: expected a number in [0, 1], got {min_retention!r}")
-        self.min_retention = float(min_retention)
-        self.scale = 1.0
+    depths: Sequence[int] = (2, 4)
+    ratio: int | float | Sequence[float] = 0.3
+    min_tokens: int = 1
+    min_retention: int | float = 0.0
+
+    scale = 1.0  # unannotated: no argument
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        self.depths = _checked_depths(self.depths)
+        self.ratios = dict(zip(self.depths, _checked_ratios(self.ratio, len(self.depths)), strict=True))
+        whole_number("pruner.min_tokens", self.min_tokens, at_least=0)
+        number("pruner.min_retention", self.min_retention, at_least=0, at_most=1)
 
     def needs(self, depth: int) -> bool:
         """Return False: hidden states are enough, unless a member says otherwise."""
@@ -80,12 +80,9 @@ def _checked_depths(depths: Any) -> tuple[int, ...]:
 def _checked_ratios(ratio: Any, num_depths: int) -> list[float]:
     """Return one ratio per depth."""
     one_for_all = isinstance(ratio, str) or not isinstance(ratio, Sequence)
-    ratios = [ratio] if one_for_all else list(ratio)
-    for value in ratios:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-            raise ValueError(f"pruner.ratio: expected numbers in [0, 1), got {value!r}")
+    ratios = [number("pruner.ratio", value, at_least=0, below=1) for value in ([ratio] if one_for_all else ratio)]
     if one_for_all:
-        ratios = ratios * num_depths
+        return ratios * num_depths
     if len(ratios) != num_depths:
         raise ValueError(f"pruner.ratio: expected one number or one per depth ({num_depths} depths), got {ratios}")
-    return [float(value) for value in ratios]
+    return ratios

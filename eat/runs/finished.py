@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.fingerprint import encode, raw_facts
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
@@ -98,10 +99,7 @@ class FinishedRun:
 
     def raw_fingerprint(self) -> str:
         """Name what raw logits follow from: traces on disk with the same name need not be made again."""
-        config = self.model_config()
-        kept = {key: config.get(key) for key in ("backbone", "attention", "pruner", "heads", "id2label")}
-        kept["heads"] = {key: value for key, value in config["heads"].items() if key != "temperatures"}
-        digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+        digest = hashlib.sha256(encode(raw_facts(self.model_config())))
         digest.update(self.weights_digest())
         return digest.hexdigest()[:16]
 

@@ -12,13 +12,14 @@ from eat.tasks.demo import DemoTask
 from eat.tasks.file import FileTask
 from eat.tasks.glue import cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb
 from eat.tasks.imdb import imdb
+from eat.tasks.leakage import LeakageRule
 
-__all__ = ["TASKS", "Task", "build_task", "describe_rows"]
+__all__ = ["TASKS", "Task", "TaskFacts", "build_task", "describe_rows"]
 
 
 @runtime_checkable
-class Task(Protocol):
-    """Labelled text under one set of column names."""
+class TaskFacts(Protocol):
+    """What is known of a task without its rows: enough for metrics, and what a trace remembers."""
 
     @property
     def name(self) -> str:
@@ -60,6 +61,21 @@ class Task(Protocol):
         """Official size of each split, where there is one: so that a subset is recognised and called a subset."""
         ...
 
+
+@runtime_checkable
+class Task(TaskFacts, Protocol):
+    """Labelled text under one set of column names."""
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The text columns as the source calls them, for messages."""
+        ...
+
+    @property
+    def group_by(self) -> LeakageRule | None:
+        """Which training rows a held-out split takes together; None: those with equal texts, for want of a rule."""
+        ...
+
     def load(self, root: str | Path | None = None, cache_dir: str | Path | None = None) -> dict[str, Dataset]:
         """Return ``train`` and the splits that are reported.
 
@@ -95,11 +111,6 @@ def describe_rows(task: Task, split: str, num_rows: int) -> str:
     """Say whether a split is whole: ``"complete"``, or ``"subset 8,403 of 40,430"``; a user's own file is complete.
 
     A split with more rows than the official one is called what it is, too: ``"70,000 rows, official 67,349"``.
-
-    Args:
-        task: Knows the official sizes.
-        split: The split's name.
-        num_rows: Rows that the source gave.
     """
     official = task.official_rows.get(split, num_rows)
     if num_rows > official:

@@ -1,24 +1,14 @@
-"""The embedded corpus: made by rules, no download; of each sentence the difficulty and the decisive word are known."""
+"""The demo task: sentiment of made-up reviews, no download; of each the difficulty and the decisive word are known."""
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from datasets import Dataset, Features, Value
+from datasets import Dataset
 
+from eat.checks import whole_number
 from eat.tasks.demo_corpus import generate
-
-FEATURES = Features(
-    {
-        "text": Value("string"),
-        "label": Value("int64"),
-        "difficulty": Value("string"),
-        "cue": Value("string"),
-        "cue_start": Value("int64"),
-        "frame": Value("string"),
-    }
-)
 
 
 class DemoTask:
@@ -35,6 +25,8 @@ class DemoTask:
 
     name = "demo"
     text_fields: tuple[str, ...] = ("text",)
+    source_columns = text_fields
+    group_by = None
     label_field = "label"
     kind: Literal["classification", "regression"] = "classification"
     label_names: tuple[str, ...] = ("negative", "positive")
@@ -43,15 +35,13 @@ class DemoTask:
 
     def __init__(self, train_rows: int = 12_000, validation_rows: int = 1_500, corpus_seed: int = 0) -> None:
         for option, rows in (("train_rows", train_rows), ("validation_rows", validation_rows)):
-            if rows < 1:
-                raise ValueError(f"task.{option}: expected an integer of 1 or more, got {rows}")
+            whole_number(f"task.{option}", rows)
         self.official_rows: Mapping[str, int] = {"train": train_rows, "validation": validation_rows}
         self.corpus_seed = corpus_seed
 
     def load(self, root: str | Path | None = None, cache_dir: str | Path | None = None) -> dict[str, Dataset]:
         """Make the sentences; ``root`` and ``cache_dir`` concern public data sets and are not used here."""
-        return {split: self._make(split, rows) for split, rows in self.official_rows.items()}
-
-    def _make(self, split: str, num_rows: int) -> Dataset:
-        rows = [dataclasses.asdict(sentence) for sentence in generate(split, num_rows, self.corpus_seed)]
-        return Dataset.from_list(rows, features=FEATURES)
+        return {
+            split: Dataset.from_list([dataclasses.asdict(row) for row in generate(split, rows, self.corpus_seed)])
+            for split, rows in self.official_rows.items()
+        }

@@ -20,8 +20,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from eat.tasks.demo_frames import CUES
-from eat.tasks.demo_words import ADJECTIVES, SHARED, STEMS, TRAIN, VALIDATION, VERBS, Lexicon
+from eat.tasks.demo_words import ADJECTIVES, CUES, SHARED, STEMS, TRAIN, VALIDATION, VERBS, Lexicon
 
 # Of 20 sentences so many are of each difficulty.
 SHARES = {"plain": 4, "intensified": 3, "negated": 4, "contrasted": 5, "distracted": 4}

@@ -1,14 +1,15 @@
-"""A user's own text: a CSV, TSV, JSONL or Parquet file with a text column and a label column."""
+"""File task, a user's own text: a CSV, TSV, JSONL or Parquet file with a text column and a label column."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datasets import Dataset, Features, Value
 
-from eat.tasks.labels import class_names, number_classes, scores, sorted_names
+from eat.tasks.labels import class_names, is_missing, number_classes, scores, sorted_names
+from eat.tasks.leakage import SAME_TEXT, SharedColumns
 from eat.tasks.tables import Table, read_table
-from eat.tasks.units import draw_units, group_units, pair_key, row_strata, row_texts
+from eat.tasks.units import draw_units
 
 VALIDATION_SHARE = 0.1
 MANY_CLASSES = 50  # more than this, and a new one in every other row: no class label
@@ -19,7 +20,7 @@ class FileTask:
 
     Class names are the distinct labels of the training file, by number where all are numbers, else by character.
     Reported are the validation and test files; where neither is named, a tenth of the training rows, each class in its
-    proportion and equal texts together. Files are read once, when first needed.
+    proportion, equal texts and ``group_by``'s rows together. Files are read once, when first needed.
 
     Args:
         train: Training file (.csv, .tsv, .jsonl or .parquet).
@@ -30,6 +31,9 @@ class FileTask:
         label: Column of the label.
         kind: ``"classification"``, or ``"regression"`` for finite scores.
         quotes: False reads double quotes in CSV and TSV as ordinary characters.
+        group_by: Column of the training file, or columns: rows that share a value of one of them never stand on both
+            sides of a split; rows without a value (empty, null or NaN) share none. An empty list keeps only equal texts
+            together and says that this is meant; so does None, but with a warning where texts repeat across pairs.
         split_seed: Names the draw of the validation rows; not the training seed: all seeds report on the same rows.
     """
 
@@ -48,24 +52,28 @@ class FileTask:
         label: str = "label",
         kind: str = "classification",
         quotes: bool = True,
+        group_by: str | Sequence[str] | None = None,
         split_seed: int = 0,
     ) -> None:
         if kind not in ("classification", "regression"):
             raise ValueError(f"data.kind: expected 'classification' or 'regression', got {kind!r}")
         wanted = {"data.text": text, "data.text_pair": text_pair, "data.label": label}
-        self._columns = {option: column for option, column in wanted.items() if column is not None}
-        if len(set(self._columns.values())) < len(self._columns):
-            raise ValueError(f"data.text, data.text_pair, data.label: expected different columns, got {self._columns}")
+        columns = {option: column for option, column in wanted.items() if column is not None}
+        if len(set(columns.values())) < len(columns):
+            raise ValueError(f"data.text, data.text_pair, data.label: expected different columns, got {columns}")
+        self._columns = {column: option for option, column in columns.items()}
         named = {"train": train, "validation": validation, "test": test}
         self._files = {split: file for split, file in named.items() if file is not None}
-        self._text_columns = [text] if text_pair is None else [text, text_pair]
+        self.source_columns = (text,) if text_pair is None else (text, text_pair)
+        self.text_fields = ("text", "text_pair")[: len(self.source_columns)]
+        self._groups = self._group_columns(group_by, label)
+        self.group_by = None if group_by is None else SharedColumns(tuple(self._groups.values()))
         self._label_column = label
         self._quotes = quotes
         self._split_seed = split_seed
         self._splits: dict[str, Dataset] = {}
         self._label_names: tuple[str, ...] = ()
         self.kind: Literal["classification", "regression"] = "regression" if kind == "regression" else "classification"
-        self.text_fields = ("text", "text_pair")[: len(self._text_columns)]
         self.metrics = ("accuracy", "macro_f1") if kind == "classification" else ("pearson", "spearman")
 
     @property
@@ -91,9 +99,20 @@ class FileTask:
             self._splits = self._read()
         return dict(self._splits)
 
+    def _group_columns(self, group_by: object, label: str) -> dict[str, str]:
+        """Return the file's columns that ``group_by`` names -> the columns of what is loaded."""
+        names = [group_by] if isinstance(group_by, str) else [] if group_by is None else group_by
+        if not isinstance(names, Sequence) or not all(isinstance(name, str) and name != label for name in names):
+            raise ValueError(f"data.group_by: expected a column, not data.label's, or a list of them, got {group_by!r}")
+        fields = dict(zip(self.source_columns, self.text_fields, strict=True))
+        return {name: fields.get(name, f"group_by/{name}") for name in names}
+
     def _read(self) -> dict[str, Dataset]:
+        in_train = {**dict.fromkeys(self._groups, "data.group_by"), **self._columns}
         tables = {
-            split: read_table(file, self._columns, option=f"data.{split}", quotes=self._quotes)
+            split: read_table(
+                file, in_train if split == "train" else self._columns, option=f"data.{split}", quotes=self._quotes
+            )
             for split, file in self._files.items()
         }
         labels: dict[str, list[int]] | dict[str, list[float]]
@@ -101,13 +120,19 @@ class FileTask:
             labels = {split: scores(table, self._label_column) for split, table in tables.items()}
         else:
             labels = self._number_classes(tables)
-        label_type = Value("float32" if self.kind == "regression" else "int64")
-        features = Features({**{field: Value("string") for field in self.text_fields}, self.label_field: label_type})
-        splits = {}
-        for split, table in tables.items():
-            texts = {f: _texts(table, column) for f, column in zip(self.text_fields, self._text_columns, strict=True)}
-            splits[split] = Dataset.from_dict({**texts, self.label_field: labels[split]}, features=features)
+        splits = {split: self._rows(table, labels[split], split == "train") for split, table in tables.items()}
         return splits if len(splits) > 1 else self._carve_validation(splits["train"])
+
+    def _rows(self, table: Table, labels: list[int] | list[float], with_groups: bool) -> Dataset:
+        text, score = Value("string"), Value("float32" if self.kind == "regression" else "int64")
+        columns: dict[str, tuple[list[Any], Value]] = {}
+        for field, column in zip(self.text_fields, self.source_columns, strict=True):
+            columns[field] = _texts(table, column), text
+        columns[self.label_field] = labels, score
+        for column, field in self._groups.items() if with_groups else ():
+            columns.setdefault(field, (_group_values(table, column), text))
+        features = Features({field: kind for field, (_, kind) in columns.items()})
+        return Dataset.from_dict({field: values for field, (values, _) in columns.items()}, features=features)
 
     def _number_classes(self, tables: Mapping[str, Table]) -> dict[str, list[int]]:
         column = self._label_column
@@ -129,16 +154,24 @@ class FileTask:
         return labels
 
     def _carve_validation(self, train: Dataset) -> dict[str, Dataset]:
-        units = group_units([[pair_key(texts)] for texts in row_texts(train)], row_strata(train))
+        units = (self.group_by or SAME_TEXT).units(train)
         drawn = draw_units(units, max(1, round(VALIDATION_SHARE * len(train))), salt=f"{self._split_seed}/validation")
         held_out = sorted(row for unit in drawn for row in unit.rows)
         if not held_out:
             raise ValueError(
-                f"data.train: {self._files['train']} has {len(units)} different texts, too few to hold out rows for "
+                f"data.train: {self._files['train']} has {len(units)} independent texts, too few to hold out rows for "
                 "validation; name a file with data.validation="
             )
         staying = sorted(set(range(len(train))) - set(held_out))
-        return {"train": train.select(staying), "validation": train.select(held_out)}
+        own = [*self.text_fields, self.label_field]
+        return {"train": train.select(staying), "validation": train.select(held_out).select_columns(own)}
+
+
+def _group_values(table: Table, column: str) -> list[str | None]:
+    """Write values as text; what no text can hold (half a surrogate pair) is replaced."""
+    return [
+        None if is_missing(value) else str(value).encode(errors="replace").decode() for value in table.columns[column]
+    ]
 
 
 def _texts(table: Table, column: str) -> list[str]:

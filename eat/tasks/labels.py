@@ -1,4 +1,4 @@
-"""Labels of a user's file: names of classes, or scores, each checked with the place where it stands."""
+"""Read the labels of a user's file: names of classes, or scores, each checked with the place where it stands."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -76,7 +76,7 @@ def number_classes(names: Sequence[str], known: Sequence[str], table: Table, col
 
 def _present(table: Table, column: str) -> list[Any]:
     values = table.columns[column]
-    missing = [row for row, value in enumerate(values) if _is_missing(value)]
+    missing = [row for row, value in enumerate(values) if is_missing(value)]
     if missing:
         raise ValueError(
             f"data.label: {table.path}: {len(missing)} of {len(values)} rows have no label in column {column!r} "
@@ -85,7 +85,8 @@ def _present(table: Table, column: str) -> list[Any]:
     return values
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Tell empty text, null and NaN, also as a word."""
     if isinstance(value, str):
         return value.strip().lower() in ("", "nan")
     return value is None or (isinstance(value, float) and math.isnan(value))

@@ -1,7 +1,8 @@
 """Metrics of a task: running ones for training (torchmetrics), and plain functions of arrays for replayed logits.
 
-Both take logits (examples, classes), for regression (examples, 1), and labels; the plain ones agree with scikit-learn
-and SciPy. A share that has nothing to count is 0, a correlation with a constant is NaN.
+Running ones take logits (examples, classes), for regression (examples, 1); plain ones, which agree with scikit-learn
+and SciPy, what was predicted. Both take labels. A share that has nothing to count is 0, a correlation with a constant
+is NaN.
 """
 
 import math
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+import torch
+from jaxtyping import Int, Shaped
 from scipy.stats import rankdata
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
@@ -23,7 +25,7 @@ from torchmetrics.classification import (
 )
 from torchmetrics.wrappers import LambdaInputTransformer
 
-from eat.tasks import Task
+from eat.tasks import TaskFacts
 from eat.tasks.clinc150 import OUT_OF_SCOPE
 
 
@@ -36,37 +38,15 @@ class TaskMetric:
         value: ``(predicted, labels, task) -> value``; predicted are classes, or scores for regression.
     """
 
-    running: Callable[[Task], Metric]
-    value: Callable[[np.ndarray, np.ndarray, Task], float]
+    running: Callable[[TaskFacts], Metric]
+    value: Callable[[np.ndarray, np.ndarray, TaskFacts], float]
 
 
-def build_metrics(task: Task) -> MetricCollection:
+def build_metrics(task: TaskFacts) -> MetricCollection:
     """Build the task's running metrics, by name, in torchmetrics's own order; ``update(logits, labels)``."""
     metrics = {name: METRICS[name].running(task) for name in task.metrics}
     # Groups of metrics with equal states would be formed from wrappers, which have none.
     return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
-
-
-def compute_metrics(
-    task: Task, logits: Float[np.ndarray | Tensor, "examples outputs"], labels: Shaped[np.ndarray | Tensor, " examples"]
-) -> dict[str, float]:
-    """Compute the task's metrics, the primary one first.
-
-    Args:
-        task: Names the metrics.
-        logits: One row per example; a task's ``num_labels`` outputs.
-        labels: Class numbers, or scores for regression.
-
-    Raises:
-        ValueError: If there is no example, the number of outputs is not the task's, or a logit is NaN.
-    """
-    scores, truth = np.asarray(logits), np.asarray(labels)
-    if scores.shape != (len(truth), task.num_labels) or not len(truth):
-        raise ValueError(f"logits: expected (examples, {task.num_labels}) with examples > 0, got {scores.shape}")
-    if np.isnan(scores).any():
-        raise ValueError(f"logits: {int(np.isnan(scores).any(axis=1).sum())} of {len(truth)} examples have NaN")
-    predicted = scores[:, 0].astype(np.float64) if task.kind == "regression" else scores.argmax(axis=1)
-    return {name: METRICS[name].value(predicted, truth, task) for name in task.metrics}
 
 
 def accuracy(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
@@ -110,50 +90,38 @@ def spearman(predicted: Shaped[np.ndarray, " n"], labels: Shaped[np.ndarray, " n
     return pearson(rankdata(predicted), rankdata(labels))
 
 
-def _value(function: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[np.ndarray, np.ndarray, Task], float]:
+def _value(
+    function: Callable[[np.ndarray, np.ndarray], float],
+) -> Callable[[np.ndarray, np.ndarray, TaskFacts], float]:
     return lambda predicted, labels, task: function(predicted, labels)
 
 
-def _in_scope_accuracy(predicted: np.ndarray, labels: np.ndarray, task: Task) -> float:
-    in_scope = labels != task.label_names.index(OUT_OF_SCOPE)
-    return accuracy(predicted[in_scope], labels[in_scope])
-
-
-def _oos_recall(predicted: np.ndarray, labels: np.ndarray, task: Task) -> float:
-    out_of_scope = labels == task.label_names.index(OUT_OF_SCOPE)
-    return accuracy(predicted[out_of_scope], labels[out_of_scope])
-
-
-def _predicted(logits: Tensor) -> Tensor:
-    return logits.argmax(dim=-1)
+def _accuracy_where(predicted: np.ndarray, labels: np.ndarray, task: TaskFacts, in_scope: bool) -> float:
+    chosen = (labels != task.label_names.index(OUT_OF_SCOPE)) == in_scope
+    return accuracy(predicted[chosen], labels[chosen])
 
 
 def _predicted_is(logits: Tensor, label: int) -> Tensor:
     return logits.argmax(dim=-1) == label
 
 
-def _label_is(labels: Tensor, label: int) -> Tensor:
-    return labels == label
-
-
 def _score(logits: Tensor) -> Tensor:
     return logits.squeeze(-1).double()
 
 
-def _running_f1(task: Task) -> Metric:
+def _running_f1(task: TaskFacts) -> Metric:
     if task.num_labels != 2:
         raise ValueError(f"f1 is that of the second of two classes, {task.name} has {task.num_labels}: use macro_f1")
-    return LambdaInputTransformer(BinaryF1Score(), _predicted)
+    return LambdaInputTransformer(BinaryF1Score(), partial(torch.argmax, dim=-1))
 
 
-def _running_oos_recall(task: Task) -> Metric:
+def _running_oos_recall(task: TaskFacts) -> Metric:
     oos = task.label_names.index(OUT_OF_SCOPE)
-    return LambdaInputTransformer(BinaryRecall(), partial(_predicted_is, label=oos), partial(_label_is, label=oos))
+    return LambdaInputTransformer(BinaryRecall(), partial(_predicted_is, label=oos), partial(torch.eq, other=oos))
 
 
-def _running_in_scope_accuracy(task: Task) -> Metric:
-    oos = task.label_names.index(OUT_OF_SCOPE)
-    return MulticlassAccuracy(task.num_labels, average="micro", ignore_index=oos)
+def _running_in_scope_accuracy(task: TaskFacts) -> Metric:
+    return MulticlassAccuracy(task.num_labels, average="micro", ignore_index=task.label_names.index(OUT_OF_SCOPE))
 
 
 METRICS: Mapping[str, TaskMetric] = {
@@ -163,6 +131,6 @@ METRICS: Mapping[str, TaskMetric] = {
     "matthews": TaskMetric(lambda task: MulticlassMatthewsCorrCoef(task.num_labels), _value(matthews)),
     "pearson": TaskMetric(lambda task: LambdaInputTransformer(PearsonCorrCoef(), _score), _value(pearson)),
     "spearman": TaskMetric(lambda task: LambdaInputTransformer(SpearmanCorrCoef(), _score), _value(spearman)),
-    "in_scope_accuracy": TaskMetric(_running_in_scope_accuracy, _in_scope_accuracy),
-    "oos_recall": TaskMetric(_running_oos_recall, _oos_recall),
+    "in_scope_accuracy": TaskMetric(_running_in_scope_accuracy, partial(_accuracy_where, in_scope=True)),
+    "oos_recall": TaskMetric(_running_oos_recall, partial(_accuracy_where, in_scope=False)),
 }

@@ -1,23 +1,23 @@
-"""A public labelled data set under its official columns, brought to eat's: text, text_pair, label."""
+"""Public labelled data sets: official columns brought to eat's, which are text, text_pair and label."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from datasets import ClassLabel, Dataset
 from jaxtyping import Float, Int
 
+from eat.tasks.leakage import LeakageRule
 from eat.tasks.sources import Source, read_label_names, read_splits
 
 TEXT_FIELDS = ("text", "text_pair")
-LABEL_FIELD = "label"
 
 
 @dataclass(frozen=True)
 class PublicTask:
-    """A data set that everybody knows: its address, columns, classes, metrics and official size.
+    """Public labelled data set: its address, columns, classes, metrics and official size.
 
     Attributes:
         name: The task's name in the table.
@@ -27,6 +27,7 @@ class PublicTask:
         label_names: Class names in label order; empty for regression.
         metrics: Names of its metrics, the primary one first.
         official_rows: Official size of each labelled split; these are the splits that are loaded, ``train`` first.
+        group_by: Which rows of train enter a held-out split together; None: those with equal texts, for want of a rule.
     """
 
     name: str
@@ -36,16 +37,13 @@ class PublicTask:
     label_names: tuple[str, ...]
     metrics: tuple[str, ...]
     official_rows: Mapping[str, int]
+    group_by: LeakageRule | None = None
+    label_field: ClassVar[str] = "label"
 
     @property
     def text_fields(self) -> tuple[str, ...]:
         """The text columns after loading."""
         return TEXT_FIELDS[: len(self.source_columns)]
-
-    @property
-    def label_field(self) -> str:
-        """The label column after loading."""
-        return LABEL_FIELD
 
     @property
     def kind(self) -> Literal["classification", "regression"]:
@@ -62,10 +60,6 @@ class PublicTask:
 
         Class numbers follow ``label_names`` whatever the source's own order is: a ``labels.json`` beside local files,
         or the names stored with the column, are matched by name. Without either the numbers are the hub's.
-
-        Args:
-            root: Folder of local Parquet files; None asks ``EAT_DATA_ROOT``, then the hub.
-            cache_dir: Where ``datasets`` keeps its Arrow files.
 
         Raises:
             DataNotFoundError: If the data is not where it was looked for.
@@ -87,7 +81,8 @@ class PublicTask:
         raw = dataset.with_format("numpy")[self.source_label][:]
         labels = self._classes(raw, names, where) if self.label_names else _scores(raw, where)
         renames = {old: new for old, new in zip(self.source_columns, TEXT_FIELDS, strict=False) if old != new}
-        return dataset.select_columns(list(self.source_columns)).rename_columns(renames).add_column(LABEL_FIELD, labels)
+        texts = dataset.select_columns(list(self.source_columns)).rename_columns(renames)
+        return texts.add_column(self.label_field, labels)
 
     def _classes(self, raw: np.ndarray, names: Sequence[str] | None, where: str) -> Int[np.ndarray, " rows"]:
         """Number the source's labels in the order of ``label_names``."""

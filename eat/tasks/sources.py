@@ -1,4 +1,4 @@
-"""Where public data sets come from: a local Parquet root, else the Hugging Face hub with its cache.
+"""Read public data sets from a local Parquet root, else from the Hugging Face hub with its cache.
 
 In this order, the first that is named: ``data.root=``, the environment's ``EAT_DATA_ROOT``, the hub. A named root that
 lacks a file is an error: nothing falls back silently to other data.

@@ -1,4 +1,4 @@
-"""A user's own file, read strictly: CSV, TSV, JSONL or Parquet into columns, each row knowing its line."""
+"""Read a user's own file strictly: CSV, TSV, JSONL or Parquet into columns, each row with its line."""
 
 import csv
 import difflib
@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pyarrow import ArrowException
 
 @dataclass(frozen=True)
 class Table:
-    """The columns asked for.
+    """Columns of a file.
 
     Attributes:
         path: The file.
@@ -40,7 +41,7 @@ def read_table(path: str | Path, wanted: Mapping[str, str], *, option: str, quot
 
     Args:
         path: The file.
-        wanted: What names a column -> the column (``{"data.text": "body"}``).
+        wanted: The columns, and what names each (``{"body": "data.text"}``).
         option: What names the file (``"data.train"``).
         quotes: False reads double quotes in CSV and TSV as ordinary characters, as GLUE's TSV files need it.
 
@@ -62,14 +63,6 @@ def read_table(path: str | Path, wanted: Mapping[str, str], *, option: str, quot
     return table
 
 
-def _read_csv(path: Path, wanted: Mapping[str, str], quotes: bool) -> Table:
-    return _read_delimited(path, wanted, quotes, ",")
-
-
-def _read_tsv(path: Path, wanted: Mapping[str, str], quotes: bool) -> Table:
-    return _read_delimited(path, wanted, quotes, "\t")
-
-
 def _read_delimited(path: Path, wanted: Mapping[str, str], quotes: bool, delimiter: str) -> Table:
     limit_before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default refuses texts over 128 KiB
     rows = csv.reader(
@@ -83,7 +76,7 @@ def _read_delimited(path: Path, wanted: Mapping[str, str], quotes: bool, delimit
         header = next(rows, [])
         line = rows.line_num
         _require_columns(header, wanted, path)
-        places = {name: header.index(name) for name in wanted.values()}
+        places = {name: header.index(name) for name in wanted}
         columns: dict[str, list[Any]] = {name: [] for name in places}
         lines = []
         for fields in rows:
@@ -118,26 +111,26 @@ def _read_jsonl(path: Path, wanted: Mapping[str, str], quotes: bool) -> Table:
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {line}: expected a JSON object, got {type(row).__name__}")
         available.update(dict.fromkeys(row))
-        rows.append({name: row.get(name) for name in wanted.values()})
+        rows.append({name: row.get(name) for name in wanted})
         lines.append(line)
     if rows:
         _require_columns(list(available), wanted, path)
-    return Table(path, {name: [row[name] for row in rows] for name in wanted.values()}, lines)
+    return Table(path, {name: [row[name] for row in rows] for name in wanted}, lines)
 
 
 def _read_parquet(path: Path, wanted: Mapping[str, str], quotes: bool) -> Table:
     try:
         _require_columns(pyarrow.parquet.read_schema(path).names, wanted, path)
-        table = pyarrow.parquet.read_table(path, columns=list(wanted.values()))
-        columns = {name: table.column(name).to_pylist() for name in wanted.values()}
+        table = pyarrow.parquet.read_table(path, columns=list(wanted))
+        columns = {name: table.column(name).to_pylist() for name in wanted}
     except (ArrowException, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as Parquet ({error})") from error
     return Table(path, columns, range(1, table.num_rows + 1))
 
 
-_READERS: dict[str, Callable[[Path, Mapping[str, str], bool], Table]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
+_READERS: Mapping[str, Callable[[Path, Mapping[str, str], bool], Table]] = {
+    ".csv": partial(_read_delimited, delimiter=","),
+    ".tsv": partial(_read_delimited, delimiter="\t"),
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
 }
@@ -163,7 +156,7 @@ def _require_columns(available: Sequence[str], wanted: Mapping[str, str], path: 
     repeated = sorted({name for name in available if list(available).count(name) > 1})
     if repeated:
         raise ValueError(f"{path}: column names must differ, {repeated} stand there more than once")
-    for option, name in wanted.items():
+    for name, option in wanted.items():
         if name not in available:
             close = difflib.get_close_matches(name, available, n=1)
             hint = f" (did you mean {option}={close[0]}?)" if close else ""

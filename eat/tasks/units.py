@@ -1,4 +1,4 @@
-"""Which rows belong together, and a seeded draw of whole units, so that no held-out text is also trained on."""
+"""Leakage-free draws: group rows that belong together into units, and draw whole units by a seed."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
@@ -10,7 +10,7 @@ from datasets import Dataset
 
 @dataclass(frozen=True)
 class Unit:
-    """Rows that enter a split together or not at all.
+    """Unit of a draw: rows that enter a split together or not at all.
 
     Attributes:
         key: What the draw is decided by: text, so that neither row order nor a library's generator matters.
@@ -46,15 +46,7 @@ def pair_key(texts: Sequence[str]) -> str:
 
 
 def group_units(keys: Sequence[Iterable[str]], strata: Sequence[Hashable]) -> list[Unit]:
-    """Join rows that share a key, directly or through other rows, into units.
-
-    Args:
-        keys: The keys of each row.
-        strata: The stratum of each row.
-
-    Returns:
-        The units, in the order of their first rows.
-    """
+    """Join rows that share a key, directly or through other rows, into units, in the order of their first rows."""
     parent = list(range(len(keys)))
 
     def find(row: int) -> int:
@@ -81,14 +73,7 @@ def draw_units(units: Sequence[Unit], num_rows: int, *, salt: str) -> list[Unit]
 
     The order of the draw is that of a hash of (salt, key). Every stratum keeps at least one unit, so that no class
     leaves what is trained on; a unit larger than the room that is left is passed over.
-
-    Args:
-        units: What to draw from.
-        num_rows: Rows wanted.
-        salt: Names the draw: seed and purpose.
-
-    Returns:
-        The drawn units.
+    ``salt`` names the draw: seed and purpose.
     """
     order = sorted(units, key=lambda unit: (_digest(salt, unit.key), unit.rows))
     rows_of: dict[Hashable, int] = defaultdict(int)

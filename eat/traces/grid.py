@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int8
 
 from eat.exits import ThresholdExit, check_exit
 from eat.exits.points import OperatingPoint
-from eat.exits.threshold import Threshold, bounds_of
+from eat.exits.threshold import Threshold
 from eat.tasks.metrics import METRICS
 from eat.traces.replay import exit_head
 from eat.traces.trace import Trace
@@ -102,7 +102,7 @@ def _family_heads(trace: Trace, criteria: Sequence[ThresholdExit]) -> Int8[np.nd
         for head in reversed(early):  # the earliest head that lets an example go wins
             score, bound = scores[head], bounds[start : start + size].to(scores[head].dtype)
             if bound.shape[1] > 1:
-                bound = bounds_of(bound, predicted[head])
+                bound = bound[:, predicted[head]]
             leaves = criteria[0].passes(score.expand(len(chunk), -1), bound)
             np.copyto(chunk, np.int8(head), where=leaves.numpy())
     return heads
@@ -110,6 +110,6 @@ def _family_heads(trace: Trace, criteria: Sequence[ThresholdExit]) -> Int8[np.nd
 
 def _matrix(bounds: Sequence[Threshold]) -> Float64[torch.Tensor, "points classes"]:
     """Stack bounds, one column where all are single numbers, else one per class."""
-    classes = max(len(bound) if isinstance(bound, tuple) else 1 for bound in bounds)
-    lines = [bound if isinstance(bound, tuple) else (bound,) * classes for bound in bounds]
+    classes = max(len(bound) if isinstance(bound, Sequence) else 1 for bound in bounds)
+    lines = [bound if isinstance(bound, Sequence) else (bound,) * classes for bound in bounds]
     return torch.tensor(lines, dtype=torch.float64)

@@ -11,7 +11,7 @@ from eat.data import TextDataModule
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off, sharing_copy
 from eat.runs.finished import FinishedRun
-from eat.tasks import Task, describe_rows
+from eat.tasks import TaskFacts, describe_rows
 from eat.traces.difficulty import cue_depths, cue_positions, logged_pruning
 from eat.traces.run_traces import ALL_OFF_SUFFIX, trace_path
 from eat.traces.storage import write_trace
@@ -55,7 +55,7 @@ def record_traces(run: FinishedRun, model: AdaptiveForSequenceClassification, da
 def record_trace(
     model: AdaptiveForSequenceClassification,
     batches: Iterable[Mapping[str, Any]],
-    task: Task,
+    task: TaskFacts,
     *,
     metadata: Mapping[str, Any] | None = None,
     columns: Mapping[str, np.ndarray] | None = None,

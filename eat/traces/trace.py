@@ -7,14 +7,12 @@ threshold and patience, long after the weights are gone.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from datasets import Dataset
 from jaxtyping import Float, Int, Num
 
-from eat.tasks import Task
+from eat.tasks import TaskFacts
 from eat.traces.costs import Costs
 
 
@@ -41,7 +39,7 @@ class RecordedTask:
     label_field: str = "label"
 
     @classmethod
-    def of(cls, task: Task) -> "RecordedTask":
+    def of(cls, task: TaskFacts) -> "RecordedTask":
         """Remember a task."""
         return cls(**{field.name: getattr(task, field.name) for field in dataclasses.fields(cls)})
 
@@ -50,14 +48,6 @@ class RecordedTask:
         """Read back what `dataclasses.asdict` gave, after JSON has turned tuples into lists."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
         return cls(**values)
-
-    def load(self, root: str | Path | None = None, cache_dir: str | Path | None = None) -> dict[str, Dataset]:
-        """Refuse: a trace keeps answers and labels.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError(f"the trace of task {self.name!r} keeps answers and labels, not the text")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,7 +1,6 @@
 """What frozen weights make of a data set, computed once: pooled rows at every early head, and the final answer."""
 
 import hashlib
-import json
 import logging
 import shutil
 import time
@@ -19,6 +18,7 @@ from eat.data.sampler import batches_in_order
 from eat.data.tokenized import TokenizedSplit
 from eat.files import replacing
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.fingerprint import config_facts, encode
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,7 @@ def fingerprint(model: AdaptiveForSequenceClassification, splits: Sequence[Token
         model: The classifier; the early heads' weights and the exit do not matter.
         splits: The tokenised data.
     """
-    options = {key: getattr(model.config, key) for key in ("backbone", "attention", "pruner", "heads")}
-    digest = hashlib.blake2b(json.dumps(options, sort_keys=True).encode(), digest_size=8)
+    digest = hashlib.blake2b(encode(config_facts(model.config)), digest_size=8)
     early = tuple(f"heads.{depth}." for depth in model.head_depths[:-1])
     for name, weight in model.encoder.state_dict().items():
         if not name.startswith(early):

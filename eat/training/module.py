@@ -13,10 +13,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.ops.losses import joint_loss
 from eat.packed import AdaptiveOutput
 from eat.training.frozen import set_frozen
 from eat.training.objectives import Objective, Phase
-from eat.training.objectives.terms import supervised
 from eat.training.schedule import PruningSchedule
 
 Batch = Mapping[str, Tensor]
@@ -164,7 +164,7 @@ class AdaptiveModule(LightningModule):
         """Measure every head on a packed batch; nobody exits."""
         output, labels = self._forward(batch, self.model.head_depths), batch["labels"]
         assert output.all_logits is not None
-        loss = supervised(output.all_logits[:, -1:], labels, [1.0])  # the same in all objectives
+        loss = joint_loss(output.all_logits[:, -1:], labels, [1.0])  # the same in all objectives
         values = {"val/loss": loss, "val/retention": output.retention.mean()}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(labels))
         all_logits = output.all_logits.float()

@@ -11,8 +11,9 @@ from eat.benchmark.latency.fit import Probe, baseline_calls, build_probes, calib
 from eat.benchmark.latency.model import WORK, LatencyModel, WorkCounter, fit_latency, take
 from eat.exits import build_exit
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.traces.record import record_trace
 from eat.traces.replay import Replay, replay
-from eat.traces.trace import Trace, record_trace
+from eat.traces.trace import Trace
 from tests.made.models import TASK, make_batches, make_model
 
 FULL = [

@@ -14,7 +14,7 @@ from eat.benchmark.shortcuts import truncated, truncated_trace
 from eat.evaluation import evaluate_run
 from eat.evaluation.report.table import read_rows
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.traces.trace import record_trace
+from eat.traces.record import record_trace
 from tests.made.models import TASK, make_batches, make_model
 from tests.made.runs import write_run
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eat.training.objectives import OBJECTIVES, Objective, build_objective
+from eat.training.objectives import OBJECTIVES, build_objective
 from tests.training.test_teacher import make_tokenizer
 
 every_objective = pytest.mark.parametrize("name", sorted(OBJECTIVES))
@@ -16,13 +16,6 @@ def build(name, regression=False, **arguments):
     label_names = () if regression else ("a", "b", "c")
     spec = {"name": name, **arguments}
     return build_objective(spec, tokenizer=make_tokenizer(), label_names=label_names, max_length=8)
-
-
-@every_objective
-def test_it_is_an_objective(name):
-    objective = build(name)
-    assert isinstance(objective, Objective)
-    assert isinstance(objective.needs_classes, bool)
 
 
 @every_objective

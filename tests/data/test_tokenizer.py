@@ -10,7 +10,12 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from eat.data.tokenizer import SPECIAL_TOKENS, train_tokenizer
 
 TEXTS = ["The soup was good.", "The soup was not good!", "Was the plot good?", "Anna: the plot was bad", "Das Café, 1€"]
-MAKE = "from eat.data.tokenizer import train_tokenizer as t; print(t({texts!r}, {size}).backend_tokenizer.to_str())"
+# The file alone, without the package, whose import takes longer than all the rest.
+MAKE = """
+import runpy
+train_tokenizer = runpy.run_path("eat/data/tokenizer.py")["train_tokenizer"]
+print(train_tokenizer({texts!r}, {size}).backend_tokenizer.to_str())
+"""
 
 
 def pieces(tokenizer, text):

@@ -14,8 +14,8 @@ from eat.benchmark.tokenizing import encoded_examples
 from eat.evaluation import evaluate_run
 from eat.evaluation.calibration import CalibrationSettings, fit_temperatures
 from eat.exits.points import OperatingPoint
-from eat.models.certificate import model_fingerprint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.fingerprint import model_fingerprint
 from eat.packed import AdaptiveOutput
 from eat.runs.data import load_data
 from eat.runs.finished import FinishedRun

@@ -34,3 +34,19 @@ def make_run(certification: int = 1500, **options: Any) -> dict[str, Trace]:
 def as_runs(**runs: dict[str, Trace]) -> dict[str, RunTraces]:
     """Sort the traces of runs by role, as `read_traces` does."""
     return {name: RunTraces.of(name, traces) for name, traces in runs.items()}
+
+
+def trace_of(all_logits: Any, labels: Any, head_depths: tuple[int, ...], tokens_kept: Any = None, **more: Any) -> Trace:
+    """Build a trace from given logits, as if a model had said them."""
+    logits = np.asarray(all_logits, dtype=np.float64)
+    if tokens_kept is None:
+        tokens_kept = np.full((len(logits), head_depths[-1] + 1), 10)
+        tokens_kept[:, -1] = 0
+    return Trace(
+        labels=np.asarray(labels),
+        all_logits=logits,
+        tokens_kept=np.asarray(tokens_kept),
+        head_depths=head_depths,
+        task=more.pop("task", TASK),
+        **more,
+    )

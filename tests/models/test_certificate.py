@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from eat.models.certificate import model_fingerprint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.fingerprint import model_fingerprint
 from tests.reference.tiny import batch_of, tiny_adaptive
 
 POINT = {"name": "confidence", "threshold": 0.6}

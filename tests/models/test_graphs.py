@@ -6,7 +6,9 @@ import dataclasses
 import pytest
 import torch
 
+from eat.attention import build_attention
 from eat.models.graphs import SegmentGraphs, is_single
+from eat.models.inputs import Inputs
 from tests.reference.tiny import MODEL_TYPES, batch_of, configure, pack, tiny_adaptive, types_for
 
 
@@ -132,6 +134,7 @@ def test_other_parts_are_recorded_anew():
         lambda: model.set_pruner(name="l2_norm", depths=[1], ratio=0.5),
         lambda: model.set_pruning_scale(0.5),
         lambda: model.set_attention(name="windowed", window=4),
+        lambda: setattr(model.encoder.blocks[1], "attention", build_attention({"name": "full"})),
         lambda: model.set_temperatures([2.0] * len(model.head_depths)),
         lambda: model.double(),
     ):
@@ -170,13 +173,13 @@ def test_a_copy_records_for_itself():
 def test_what_counts_as_one_sequence():
     ids, mask, types = batch_of([9])
     length = torch.tensor([9])
-    assert is_single(ids, None, None, None) and is_single(ids, mask, types, None)
-    assert is_single(ids[0], None, types[0], length)
-    assert not is_single(ids, mask.index_fill(1, torch.tensor([8]), 0), None, None)
-    assert not is_single(ids.expand(2, 9), None, None, None)
-    assert not is_single(ids[0], None, None, torch.tensor([4, 5]))
-    assert not is_single(ids[0], None, None, torch.tensor([8]))
-    assert not is_single(ids[0], None, types, length)
+    assert is_single(Inputs(ids, None, None, None)) and is_single(Inputs(ids, mask, types, None))
+    assert is_single(Inputs(ids[0], None, types[0], length))
+    assert not is_single(Inputs(ids, mask.index_fill(1, torch.tensor([8]), 0), None, None))
+    assert not is_single(Inputs(ids.expand(2, 9), None, None, None))
+    assert not is_single(Inputs(ids[0], None, None, torch.tensor([4, 5])))
+    assert not is_single(Inputs(ids[0], None, None, torch.tensor([8])))
+    assert not is_single(Inputs(ids[0], None, types, length))
 
 
 def test_graphs_need_a_gpu():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from eat.models.inputs import pack_inputs
+from eat.models.inputs import Inputs, pack_inputs
 from tests.reference.tiny import batch_of, configure, pack, tiny_adaptive
 
 # Operations whose result's shape or value the host needs: each waits for the device.
@@ -59,15 +59,8 @@ def test_once_per_early_head(reads, attention, pruner, lengths):
     configure(model, attention, pruning, {"name": "margin", "threshold": 0.2})
     inputs = pack(*batch_of(lengths))
     with torch.inference_mode():
-        state = pack_inputs(
-            model.backbone,
-            model.encoder.embeddings,
-            inputs["input_ids"],
-            None,
-            inputs["token_type_ids"],
-            inputs["lengths"],
-            protected_id=None,
-        )
+        packed = Inputs(inputs["input_ids"], None, inputs["token_type_ids"], inputs["lengths"])
+        state = pack_inputs(model.backbone, model.encoder.embeddings, packed, protected_id=None)
         with reads:
             output = model.encoder(state, trace=False)
         count = reads.count

@@ -13,8 +13,8 @@ from tests.reference.tiny import batch_of, tiny_adaptive, tiny_hugging_face
 build = AdaptiveForSequenceClassification.from_backbone
 
 BAD_OPTIONS = [
-    ({"pruner": {"name": "l2_norm", "ratio": 1.0}}, r"pruner\.ratio: expected numbers in \[0, 1\), got 1\.0"),
-    ({"pruner": {"name": "l2_norm", "ratio": -0.1}}, r"pruner\.ratio: expected numbers in \[0, 1\), got -0\.1"),
+    ({"pruner": {"name": "l2_norm", "ratio": 1.0}}, r"pruner\.ratio: expected a number in \[0, 1\), got 1\.0"),
+    ({"pruner": {"name": "l2_norm", "ratio": -0.1}}, r"pruner\.ratio: expected a number in \[0, 1\), got -0\.1"),
     (
         {"pruner": {"name": "l2_norm", "depths": [1, 2], "ratio": [0.3]}},
         r"pruner\.ratio: expected one number or one",
@@ -37,7 +37,7 @@ BAD_OPTIONS = [
     ({"exit": {"name": "margin", "threshold": [0.5] * 3}}, r"exit\.threshold: .* one for each of the 2 classes, got 3"),
     (
         {"exit": {"name": "margin", "threshold": [0.5, 1.5]}},
-        r"exit\.threshold: expected a number in \[0, 1\], got 1\.5",
+        r"exit\.threshold\[1\]: expected a number in \[0, 1\], got 1\.5",
     ),
     ({"exit": {"name": "difference"}}, r"exit\.name: 'difference' needs one predicted number .*num_labels=2"),
     ({"exit": {"name": "patience", "patience": 0}}, r"exit\.patience: expected an integer of 1 or more, got 0"),

@@ -7,7 +7,8 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
 from eat.exits import EXITS
-from eat.models.classifier import EARLY_HEAD_WEIGHT, AdaptiveForSequenceClassification
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.ops.losses import EARLY_WEIGHT
 from tests.reference.tiny import MODEL_TYPES, batch_of, pad_id, tiny_adaptive, tiny_hugging_face, types_for
 
 OPTIONS = {
@@ -36,7 +37,7 @@ def test_loss_in_training_is_joint_over_the_heads():
     ids, mask, types = batch_of(LENGTHS)
     output = model(ids, mask, types, labels=LABELS)
     per_head = [float(F.cross_entropy(output.all_logits[:, head].detach(), LABELS)) for head in range(3)]
-    expected = EARLY_HEAD_WEIGHT * (per_head[0] + per_head[1]) + per_head[2]
+    expected = EARLY_WEIGHT * (per_head[0] + per_head[1]) + per_head[2]
     assert output.loss.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -88,7 +89,7 @@ def test_regression():
     assert float(output.loss) == pytest.approx(float(F.mse_loss(output.logits[:, 0], targets)))
     output = model.train()(ids, mask, types, labels=targets)
     per_head = [F.mse_loss(output.all_logits[:, head, 0], targets).item() for head in range(3)]
-    assert output.loss.item() == pytest.approx(EARLY_HEAD_WEIGHT * sum(per_head[:2]) + per_head[2], rel=1e-5)
+    assert output.loss.item() == pytest.approx(EARLY_WEIGHT * sum(per_head[:2]) + per_head[2], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(name for name, part in EXITS.items() if part.needs_classes))

@@ -12,8 +12,8 @@ from eat.monitoring.martingale import (
     SPREAD,
     DriftTest,
     bet,
+    capital_waiting,
     first_wealth,
-    money_waiting,
     smoothed_p_values,
 )
 from eat.traces.profile import BINS, QUANTITIES, Profile
@@ -35,9 +35,9 @@ def fired_at(streams, examples, *, drifts_at=None, drifted=HARDER, false_alarm=0
         if drifts_at is not None and t >= drifts_at:
             bins[:, 0] = generator.choice(6, size=streams, p=drifted)
         p_values = smoothed_p_values(counts, bins, generator.random(bins.shape))
-        wealth = bet(wealth, money_waiting(t) - money_waiting(t + 1), p_values)
+        wealth = bet(wealth, capital_waiting(t) - capital_waiting(t + 1), p_values)
         counts[row, np.arange(len(QUANTITIES)), bins] += 1
-        average = money_waiting(t + 1) + wealth.sum((-1, -2)).mean(-1)
+        average = capital_waiting(t + 1) + wealth.sum((-1, -2)).mean(-1)
         fired[(fired < 0) & (average >= 1 / false_alarm)] = t
     return fired
 
@@ -73,13 +73,13 @@ def test_no_bet_gains_or_loses_on_average_and_none_goes_bankrupt():
     assert wealth.sum() == pytest.approx(first_wealth().sum() + 0.01)
 
 
-def test_all_money_is_paid_in_once():
-    assert money_waiting(0) + first_wealth().sum() == pytest.approx(1)
-    waiting = [money_waiting(t) for t in (0, 1, 10**3, 10**6, 10**12)]
+def test_all_capital_is_paid_in_once():
+    assert capital_waiting(0) + first_wealth().sum() == pytest.approx(1)
+    waiting = [capital_waiting(t) for t in (0, 1, 10**3, 10**6, 10**12)]
     assert waiting == sorted(waiting, reverse=True) and waiting[-1] > 0
 
 
-def test_money_that_jumps_is_kept():
+def test_capital_that_jumps_is_kept():
     """At p = 1/2 shift bets neither win nor lose, and spread bets win what others lose."""
     idle = np.zeros((len(JUMP_RATES), len(SHIFT)))
     idle[:, 0] = 1
@@ -108,7 +108,7 @@ def test_easier_texts_and_other_spreads_are_noticed():
         assert (fired >= 0).all()
 
 
-def test_a_long_quiet_time_blinds_nobody():
+def test_a_long_quiet_time_does_not_blind_the_test():
     fired = fired_at(20, 5600, drifts_at=5000)
     assert (fired >= 5000).mean() >= 0.9 and (fired[fired >= 0] >= 5000).all()
 
@@ -133,9 +133,9 @@ def test_the_class_is_the_functions():
     counts, wealth = certified.counts.copy(), np.stack([first_wealth()] * 4)
     for t, bins in enumerate(stream.T):
         p_values = smoothed_p_values(counts, bins, uniform.random(4))
-        wealth = bet(wealth, money_waiting(t) - money_waiting(t + 1), p_values)
+        wealth = bet(wealth, capital_waiting(t) - capital_waiting(t + 1), p_values)
         counts[np.arange(4), bins] += 1
-    expected = money_waiting(50) + wealth.sum((1, 2))
+    expected = capital_waiting(50) + wealth.sum((1, 2))
     assert list(test.martingales.values()) == pytest.approx(expected.tolist())
     assert test.martingale == pytest.approx(expected.mean()) and test.examples == 50
 

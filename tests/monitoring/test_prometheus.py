@@ -1,6 +1,7 @@
 """The text is what Prometheus' own parser reads, and its numbers are the guard's."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -83,3 +84,10 @@ def test_buckets_hold_what_they_say(guard, model):
                 assert sample.value == (numbers <= float(sample.labels["le"])).sum()
         assert [s.value for s in samples if s.name.endswith("_sum")] == pytest.approx([float(numbers.sum())], rel=1e-6)
     assert 0 < values(read["eat_exit_depth"], source="default", le="1")[0] < 100
+
+
+def test_without_the_client_it_says_what_to_install(guard, monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(ImportError, match=r"pip install 'eat-transformers\[monitoring\]'"):
+        guard.prometheus()
+    assert guard.report()["default"]["watched"]

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from eat.monitoring import DriftGuard
+from tests.made.guarded import NEVER, fire, padded
 from tests.made.models import make_batches
-from tests.monitoring.conftest import NEVER, fire, padded
 
 
 def test_a_restarted_service_goes_on_with_its_test(model):

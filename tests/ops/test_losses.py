@@ -13,30 +13,30 @@ HALF = [math.log(0.5), math.log(0.5)]
 QUARTER = [math.log(0.25), math.log(0.75)]
 
 
-def test_joint_cross_entropy_by_hand():
+def test_joint_loss_by_hand():
     all_logits = torch.tensor([[HALF, QUARTER]])
-    value = losses.joint_cross_entropy(all_logits, torch.tensor([0]), torch.tensor([0.3, 1.0]))
+    value = losses.joint_loss(all_logits, torch.tensor([0]), [0.3, 1.0])
     assert value.item() == pytest.approx(0.3 * math.log(2) + 1.0 * math.log(4), rel=1e-6)
 
 
-def test_joint_cross_entropy_is_the_weighted_sum_of_the_heads():
+def test_joint_loss_is_the_weighted_sum_of_the_heads():
     all_logits, labels = torch.randn(5, 3, 4), torch.tensor([0, 3, 1, 2, 2])
-    weights = torch.tensor([0.3, 0.3, 1.0])
+    weights = [0.3, 0.3, 1.0]
     expected = sum(w * F.cross_entropy(all_logits[:, h], labels) for h, w in enumerate(weights))
-    torch.testing.assert_close(losses.joint_cross_entropy(all_logits, labels, weights), expected)
+    torch.testing.assert_close(losses.joint_loss(all_logits, labels, weights), expected)
 
 
 def test_half_precision_is_lifted_and_double_precision_kept():
-    all_logits, weights = torch.randn(3, 2, 2), torch.ones(2)
+    all_logits, weights = torch.randn(3, 2, 2), [1.0, 1.0]
     labels = torch.tensor([0, 1, 1])
-    assert losses.joint_cross_entropy(all_logits.bfloat16(), labels, weights).dtype == torch.float32
-    assert losses.joint_cross_entropy(all_logits.double(), labels, weights).dtype == torch.float64
+    assert losses.joint_loss(all_logits.bfloat16(), labels, weights).dtype == torch.float32
+    assert losses.joint_loss(all_logits.double(), labels, weights).dtype == torch.float64
 
 
-def test_joint_mean_squared_error_by_hand():
+def test_joint_loss_of_a_regression_by_hand():
     all_logits = torch.tensor([[[1.0], [2.0]], [[3.0], [5.0]]])
     # Head 0 errs by 1 and 1, head 1 by 0 and 1: 0.5 * 1 + 2 * 0.5.
-    value = losses.joint_mean_squared_error(all_logits, torch.tensor([2.0, 4.0]), torch.tensor([0.5, 2.0]))
+    value = losses.joint_loss(all_logits, torch.tensor([2.0, 4.0]), [0.5, 2.0])
     assert value.item() == pytest.approx(1.5)
 
 
@@ -69,14 +69,14 @@ def test_self_distillation_is_the_mean_over_early_heads_and_spares_the_final_one
 
 
 def test_regression_distillation_by_hand():
-    assert losses.regression_distillation(torch.tensor([[1.0], [4.0]]), torch.tensor([[3.0], [4.0]])).item() == 2.0
+    assert losses.distillation(torch.tensor([[1.0], [4.0]]), torch.tensor([[3.0], [4.0]])).item() == 2.0
     all_logits = torch.tensor([[[1.0], [2.0], [4.0]]])
-    assert losses.regression_self_distillation(all_logits).item() == pytest.approx((9 + 4) / 2)
+    assert losses.self_distillation(all_logits).item() == pytest.approx((9 + 4) / 2)
 
 
 def test_without_early_heads_nothing_is_distilled():
     assert losses.self_distillation(torch.randn(2, 1, 3)).item() == 0.0
-    assert losses.regression_self_distillation(torch.randn(2, 1, 1)).item() == 0.0
+    assert losses.self_distillation(torch.randn(2, 1, 1)).item() == 0.0
 
 
 def test_a_temperature_of_zero_is_refused():

@@ -60,7 +60,7 @@ def test_defaults_are_the_papers():
 
 @pytest.mark.parametrize("ratio", BAD_RATIOS)
 def test_bad_ratio(ratio):
-    with pytest.raises(ValueError, match=r"pruner\.ratio: expected (numbers in \[0, 1\)|one number or one per depth)"):
+    with pytest.raises(ValueError, match=r"pruner\.ratio: expected (a number in \[0, 1\)|one number or one per depth)"):
         unchecked(RankedPruner, depths=[1, 2], ratio=ratio)
 
 

@@ -11,7 +11,7 @@ from eat.evaluation import evaluate_run
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.runs.finished import FinishedRun
 from eat.runs.variants import with_pruner
-from eat.traces.record import read_traces
+from eat.traces.run_traces import read_traces
 from tests.made.runs import write_run
 
 
@@ -39,12 +39,12 @@ def test_its_traces_are_its_own(run: FinishedRun) -> None:
     report = evaluate_run(run.folder, pruner={"ratio": 0.6, "name": None}, stages=["quality"], device="cpu")
     variant = FinishedRun(report.folder.parent)
     assert {row["ratio"] for row in report.rows} == {0.6}
-    before, after = read_traces(run)["validation"], read_traces(variant)["validation"]
+    before, after = read_traces(run).reported, read_traces(variant).reported
     assert np.array_equal(before.labels, after.labels)
     assert after.tokens_kept[:, 1:3].sum() < before.tokens_kept[:, 1:3].sum()
     off = evaluate_run(run.folder, pruner={"name": "none"}, stages=["quality"], device="cpu")
     assert off.folder.parent.name == "run-none"
-    unpruned = read_traces(FinishedRun(off.folder.parent))["validation"].tokens_kept
+    unpruned = read_traces(FinishedRun(off.folder.parent)).reported.tokens_kept
     assert (unpruned[:, :-1] == unpruned[:, :1]).all()
 
 
@@ -84,7 +84,7 @@ def test_a_certificate_stays_with_its_own_pruning(run: FinishedRun) -> None:
 
 
 def test_bad_input_leaves_nothing_behind(run: FinishedRun) -> None:
-    with pytest.raises(ValueError, match=r"pruner\.ratio: expected numbers in \[0, 1\), got 2"):
+    with pytest.raises(ValueError, match=r"pruner\.ratio: expected a number in \[0, 1\), got 2"):
         with_pruner(run, {"ratio": 2})
     with pytest.raises(ValueError, match="l2_norn"):
         with_pruner(run, {"name": "l2_norn"})

@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from eat.tasks import Task, build_task
+from eat.data.splits import carve
+from eat.tasks import build_task
 from eat.tasks.file import FileTask
+from eat.tasks.units import row_texts
 
 ROWS = [{"body": f"text number {i}", "class": ("ham", "spam", "eggs")[i % 3]} for i in range(30)]
 COLUMNS = {"text": "body", "label": "class"}
@@ -36,7 +38,6 @@ def test_reads_every_format(suffix: str, tmp_path: Path) -> None:
     train = save(tmp_path / f"train{suffix}", ROWS)
     validation = save(tmp_path / f"validation{suffix}", ROWS[:5])
     task = build_task({"name": "file", "train": str(train), "validation": str(validation), **COLUMNS})
-    assert isinstance(task, Task)
     assert task.label_names == ("eggs", "ham", "spam")
     assert (task.num_labels, task.text_fields, task.metrics) == (3, ("text",), ("accuracy", "macro_f1"))
     splits = task.load()
@@ -90,6 +91,91 @@ def test_carved_validation_is_stratified_grouped_and_the_same_every_time(tmp_pat
     normalised = {name: {" ".join(text.lower().split()) for text in split["text"][:]} for name, split in splits.items()}
     assert not normalised["train"] & normalised["validation"]
     assert splits["validation"].to_dict() == again["validation"].to_dict() != other["validation"].to_dict()
+
+
+def inferences(path: Path, **columns: list) -> Path:
+    """Write 300 premise-hypothesis pairs, three hypotheses to a premise, each premise in two spellings."""
+    rows = [
+        {"premise": f"{'The ' if i % 2 else 'the  '}premise {i // 3}", "hypothesis": f"so {i}", "label": i % 2}
+        for i in range(300)
+    ]
+    for name, values in columns.items():
+        rows = [row | {name: values[i]} for i, row in enumerate(rows)]
+    return save(path, rows)
+
+
+def sides(task: FileTask, split_column: str = "text") -> list[set[str]]:
+    """Return what each split holds in a column: train, threshold, certification, validation."""
+    splits = task.load()
+    parts = [*carve(task, splits["train"], threshold_examples=30, certification_examples=60), splits["validation"]]
+    return [{" ".join(text.lower().split()) for text in part[split_column][:]} for part in parts]
+
+
+def shared(sides: list[set[str]]) -> set[str]:
+    return {value for i, one in enumerate(sides) for other in sides[i + 1 :] for value in one & other}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("group_by", ["premise", ["hypothesis", "premise"]])
+def test_a_premise_never_stands_on_both_sides_of_a_split(suffix, group_by, tmp_path, caplog) -> None:
+    path = inferences(tmp_path / f"x{suffix}")
+    pairs = {"text": "premise", "text_pair": "hypothesis"}
+    task = FileTask(path, **pairs, group_by=group_by)
+    held = sides(task)
+    assert not shared(held) and all(held)
+    assert task.load()["validation"].column_names == ["text", "text_pair", "label"]
+    assert not caplog.messages
+    sides(FileTask(path, **pairs, group_by=[]))
+    assert not caplog.messages, "no rule but equal texts is a rule"
+    assert shared(sides(FileTask(path, **pairs)))
+    assert "task=file: of 270 training rows " in caplog.text and "type data.group_by=premise " in caplog.text
+
+
+@pytest.mark.data
+def test_real_premises_in_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train = build_task({"name": "mnli"}).load()["train"]
+    path = tmp_path / "mnli.csv"
+    train.select(range(25_000)).to_csv(path)
+    leaked = {}
+    for group_by in (None, "text"):
+        task = FileTask(path, text_pair="text_pair", group_by=group_by)
+        carved = carve(task, task.load()["train"])
+        trained_on = {first for first, _ in row_texts(carved.train)}
+        leaked[group_by] = sum(first in trained_on for first, _ in row_texts(carved.certification))
+    assert leaked[None] > 100 and leaked["text"] == 0
+    assert caplog.text.count("type data.group_by=text ") == 1
+
+
+def test_rows_are_grouped_by_any_column_of_the_file_and_equal_texts_stay_together(tmp_path: Path) -> None:
+    authors = [None if i % 10 == 0 else f"Author {i % 30 + i // 150}" for i in range(300)]
+    path = inferences(tmp_path / "x.jsonl", author=authors)
+    task = FileTask(path, text="hypothesis", group_by="author")
+    assert task.text_fields == ("text",) and task.load()["validation"].column_names == ["text", "label"]
+    of_text = {f"so {i}": author for i, author in enumerate(authors)}
+    held = [{of_text[text] for text in side} - {None} for side in sides(task)]
+    assert not shared(held) and all(held)
+    assert max(len(side & {f"so {i}" for i in range(0, 300, 10)}) for side in sides(task)) < 30, "no author, no group"
+    repeated = save(tmp_path / "y.csv", [{"text": f"t{i // 2}", "who": i, "label": i // 2 % 2} for i in range(200)])
+    assert not shared(sides(FileTask(repeated, group_by="who")))
+
+
+def test_a_file_that_is_reported_on_needs_no_group_column(tmp_path: Path) -> None:
+    train = inferences(tmp_path / "x.csv", author=[i // 2 for i in range(300)])
+    task = FileTask(train, validation=inferences(tmp_path / "y.csv"), text="hypothesis", group_by="author")
+    assert task.load()["validation"].num_rows == 300
+
+
+def test_a_group_column_must_be_there(tmp_path: Path) -> None:
+    path = inferences(tmp_path / "x.csv")
+    has = r"it has \['premise', 'hypothesis', 'label'\] \(did you mean data\.group_by=premise\?\)"
+    message = r"data\.group_by: .*x\.csv has no column 'premis'; " + has
+    with pytest.raises(ValueError, match=message):
+        FileTask(path, text="hypothesis", group_by="premis").load()
+    for wrong in ("label", ["premise", "label"]):
+        with pytest.raises(
+            ValueError, match=r"data\.group_by: expected a column, not data\.label's, or a list of them, "
+        ):
+            FileTask(path, text="hypothesis", group_by=wrong)
 
 
 def test_a_rare_class_stays_in_training(tmp_path: Path) -> None:
@@ -193,7 +279,7 @@ def test_a_column_of_ever_new_values_is_no_label(tmp_path: Path) -> None:
 
 def test_too_few_texts_to_carve(tmp_path: Path) -> None:
     path = labelled(tmp_path / "x.csv", ["a", "b"])
-    with pytest.raises(ValueError, match=r"has 2 different texts, too few .* data\.validation="):
+    with pytest.raises(ValueError, match=r"has 2 independent texts, too few .* data\.validation="):
         FileTask(path).load()
 
 

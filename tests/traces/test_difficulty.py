@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from eat.data.tokenizer import train_tokenizer
-from eat.exits import build_exit
-from eat.traces.difficulty import NO_CUE, STAYS, cue_depths, difficulty_rows, logged_pruning
-from eat.traces.record import token_positions
+from eat.exits.points import OperatingPoint
+from eat.traces.difficulty import NO_CUE, STAYS, cue_depths, difficulty_rows, logged_pruning, token_positions
 from eat.traces.replay import replay
 from eat.traces.trace import Trace
 from tests.made.models import make_batches, make_model
@@ -46,7 +45,7 @@ def test_table_by_hand(made_trace: Callable[..., Trace]) -> None:
             "cue_depth": np.array([NO_CUE, 3, STAYS, 3]),  # the last leaves at depth 2, before its cue does
         },
     )
-    rows = difficulty_rows(trace, replay(trace, build_exit({"name": "confidence", "threshold": 0.9})))
+    rows = difficulty_rows(trace, replay(trace, OperatingPoint.of({"name": "confidence", "threshold": 0.9})))
     assert rows == [("plain", 1, 1.0, 2.0, None), ("negated", 3, 2 / 3, 10 / 3, 1 / 3)]
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.tasks.metrics import compute_metrics
-from eat.traces.costs import Costs
+from eat.tasks.metrics import accuracy
 from eat.traces.quality import difference, head_calibration, measure_point, predictions
 from eat.traces.trace import RecordedTask, Trace
-from tests.made.models import TASK, make_batches
+from tests.made.models import make_batches
 
 SCORES = RecordedTask("made_up", "regression", (), ("pearson", "spearman"), 1)
 
@@ -29,7 +29,7 @@ def test_cost_equals_the_live_encoders(
             output = model(batch["input_ids"], lengths=batch["lengths"])
             executed.append(model.flops(output.tokens_kept, output.exit_depth))
             dense.append(model.dense_flops(batch["lengths"]))
-    point = measure_point(trace, spec, Costs(trace))
+    point = measure_point(trace, OperatingPoint.of(spec))
     assert point.gflops == pytest.approx(float(torch.cat(executed).mean()) / 1e9)
     assert point.flops_ratio == pytest.approx(float(torch.cat(executed).sum() / torch.cat(dense).sum()))
     assert 0 < point.retention <= 1
@@ -37,15 +37,15 @@ def test_cost_equals_the_live_encoders(
 
 
 def test_full_depth_differs_from_itself_by_nothing(trace: Trace) -> None:
-    point = measure_point(trace, {"name": "never"}, Costs(trace), trace.all_logits[:, -1], trace.all_logits[:, -1])
+    point = measure_point(trace, FULL_DEPTH, trace.full_depth, trace.full_depth)
     assert point.delta == point.delta_dense
     assert point.delta is not None
     assert (point.delta.points, point.delta.low, point.delta.high, point.delta.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_metrics_are_the_tasks(trace: Trace) -> None:
-    point = measure_point(trace, {"name": "never"}, Costs(trace))
-    assert point.metrics == compute_metrics(TASK, trace.all_logits[:, -1], trace.labels)
+    point = measure_point(trace, FULL_DEPTH)
+    assert point.metrics == {"accuracy": accuracy(trace.full_depth.argmax(axis=1), trace.labels)}
     assert point.interval is not None
     assert point.interval[0] < point.metrics["accuracy"] < point.interval[1]
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.tasks import Task
-from eat.traces.trace import RecordedTask, Trace, read_trace, record_trace, write_trace
+from eat.tasks import Task, TaskFacts
+from eat.traces.record import record_trace
+from eat.traces.storage import read_trace, write_trace
+from eat.traces.trace import RecordedTask, Trace
 from tests.made.models import TASK, make_batches
 
 
@@ -61,7 +63,7 @@ def test_full_disk_keeps_the_old_file(trace: Trace, tmp_path: Path, monkeypatch:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("eat.traces.trace.pq.write_table", full)
+    monkeypatch.setattr("eat.traces.storage.pq.write_table", full)
     with pytest.raises(OSError, match="No space left"):
         write_trace(trace, path)
     assert path.read_bytes() == before
@@ -106,8 +108,6 @@ def test_damaged_file_is_named(tmp_path: Path) -> None:
         read_trace(path)
 
 
-def test_recorded_task_is_a_task_without_text() -> None:
-    assert isinstance(TASK, Task)
+def test_a_recorded_task_is_a_task_without_its_rows() -> None:
+    assert isinstance(TASK, TaskFacts) and not isinstance(TASK, Task)
     assert RecordedTask.of(TASK) == TASK
-    with pytest.raises(ValueError, match="not the text"):
-        TASK.load()

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCardData
 
 from eat.evaluation.certify.certificate import Certificate
 from eat.files import write_text
-from eat.models.certificate import model_fingerprint
+from eat.models.fingerprint import model_fingerprint
 from eat.runs.finished import FinishedRun
 
 BEGIN, END = "<!-- certificate: written by evaluate.py -->", "<!-- end of certificate -->"

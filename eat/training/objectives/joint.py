@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.training.objectives import terms
+from eat.ops import losses
 from eat.training.objectives.phase import Batch, Phase
 
 
@@ -24,8 +24,8 @@ class JointObjective:
         temperature: T of both kinds of advice.
     """
 
-    early_weight: float = 0.3
-    final_weight: float = 1.0
+    early_weight: float = losses.EARLY_WEIGHT
+    final_weight: float = losses.FINAL_WEIGHT
     self_weight: float = 0.0
     teacher: Callable[[Batch], Tensor] | None = None
     teacher_weight: float = 0.5
@@ -65,12 +65,11 @@ class JointObjective:
         self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return the loss and its parts."""
-        labels = batch["labels"]
-        parts = {"supervised": terms.supervised(all_logits, labels, phase.weights)}
+        parts = {"supervised": losses.joint_loss(all_logits, batch["labels"], phase.weights)}
         if self.self_weight > 0:
-            advice = terms.self_distillation(all_logits, labels, self.temperature)
+            advice = losses.self_distillation(all_logits, self.temperature)
             parts["self_distillation"] = self.self_weight * advice
         if self.teacher is not None and self.teacher_weight > 0:
-            advice = terms.distillation(all_logits[:, -1], self.teacher(batch), labels, self.temperature)
+            advice = losses.distillation(all_logits[:, -1], self.teacher(batch), self.temperature)
             parts["distillation"] = self.teacher_weight * advice
         return torch.stack(list(parts.values())).sum(), parts

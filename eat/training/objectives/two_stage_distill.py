@@ -5,7 +5,7 @@ import dataclasses
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.training.objectives import terms
+from eat.ops.losses import self_distillation
 from eat.training.objectives.phase import Batch, Phase
 from eat.training.objectives.two_stage import TwoStageObjective
 
@@ -38,5 +38,5 @@ class TwoStageDistillObjective(TwoStageObjective):
         """Return the loss, its one part."""
         if not phase.frozen:
             return super().__call__(all_logits, batch, phase)
-        loss = terms.self_distillation(all_logits, batch["labels"], self.temperature)
+        loss = self_distillation(all_logits, self.temperature)
         return loss, {"self_distillation": loss}

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.training.objectives import terms
+from eat.ops.losses import joint_loss
 from eat.training.objectives.phase import Batch, Phase
 
 
@@ -20,5 +20,5 @@ class WeightedObjective:
         self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return the loss, its one part."""
-        loss = terms.supervised(all_logits, batch["labels"], phase.weights)
+        loss = joint_loss(all_logits, batch["labels"], phase.weights)
         return loss, {"supervised": loss}

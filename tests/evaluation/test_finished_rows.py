@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from eat.evaluation.report.rows import run_row
 from eat.runs.finished import FinishedRun
 
 COMMITTED = sorted((Path(__file__).parents[2] / "results").glob("*/*/config.yaml"))  # not part of the sdist
@@ -32,9 +33,9 @@ def test_the_objective_is_named(tmp_path, spec, label):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"task": {"name": "sst2"}, "objective": spec}))
     (tmp_path / "trace").mkdir()
     (tmp_path / "trace" / "validation.parquet").touch()
-    assert FinishedRun(tmp_path).row(MODEL_CONFIG)["objective"] == label
+    assert run_row(FinishedRun(tmp_path), MODEL_CONFIG)["objective"] == label
 
 
 @pytest.mark.parametrize("config", COMMITTED, ids=lambda path: path.parent.name)
 def test_committed_results_are_read(config):
-    assert FinishedRun(config.parent).row(MODEL_CONFIG)["objective"] in ("joint", "joint+self_distill")
+    assert run_row(FinishedRun(config.parent), MODEL_CONFIG)["objective"] in ("joint", "joint+self_distill")
