@@ -22,7 +22,7 @@ Runs = Mapping[str, RunTraces]
 
 @dataclasses.dataclass(frozen=True)
 class TestedPoint:
-    """An operating point with what the threshold split says of it and, once tested, what the certification split does."""
+    """An operating point with what the threshold split says of it and, once tested, the certification split."""
 
     run: str  # the run whose traces it is replayed on
     exit: OperatingPoint  # the point itself
