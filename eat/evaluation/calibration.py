@@ -52,23 +52,15 @@ class SplitCalibration:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What `calibration.json` holds.
-
-    Attributes:
-        fitted_on: The split.
-        max_ece: The bound above which a head got a temperature.
-        temperatures: One per head, 1 where none was needed.
-        applied: Whether the saved model has them now.
-        splits: The split that they were fitted on, and the reported ones.
-    """
+    """What `calibration.json` holds."""
 
     run: str
-    fitted_on: str
-    max_ece: int | float
+    fitted_on: str  # the split
+    max_ece: int | float  # the bound above which a head got a temperature
     head_depths: tuple[int, ...]
-    temperatures: tuple[float, ...]
-    applied: bool
-    splits: Mapping[str, SplitCalibration]
+    temperatures: tuple[float, ...]  # one per head, 1 where none was needed
+    applied: bool  # whether the saved model has them now
+    splits: Mapping[str, SplitCalibration]  # the split that they were fitted on, and the reported ones
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file."""

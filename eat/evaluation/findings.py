@@ -16,42 +16,25 @@ MAX_DROPS = (0.0, 0.5, 1.0, 2.0)
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """An operating point chosen on the threshold split.
+    """An operating point chosen on the threshold split."""
 
-    Attributes:
-        max_drop: Points of the primary metric that it may lose there.
-        exit: The cheapest operating point that does not lose more.
-        drop: Points that it loses there (below 0 where it gains).
-        reported: The same operating point on the reported split.
-    """
-
-    max_drop: float
-    exit: OperatingPoint
-    drop: float
-    reported: Point
+    max_drop: float  # points of the primary metric that it may lose there
+    exit: OperatingPoint  # the cheapest operating point that does not lose more
+    drop: float  # points that it loses there (below 0 where it gains)
+    reported: Point  # the same operating point on the reported split
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Findings:
-    """All that is known without running the model.
+    """All that is known without running the model."""
 
-    Attributes:
-        traces: What the run's model answers.
-        own: The operating point that the report is about.
-        splits: Facts of each split.
-        points: Swept operating points of each reported split, full depth among them.
-        own_points: The own operating point on each split.
-        dense_points: The encoder with everything off on each reported split.
-        choices: Operating points chosen on the threshold split; empty where there is none.
-    """
-
-    traces: RunTraces
-    own: OperatingPoint
-    splits: Sequence[SplitFacts]
-    points: Mapping[str, Sequence[Point]]
-    own_points: Mapping[str, Point]
-    dense_points: Mapping[str, Point]
-    choices: Sequence[Choice]
+    traces: RunTraces  # what the run's model answers
+    own: OperatingPoint  # the operating point that the report is about
+    splits: Sequence[SplitFacts]  # facts of each split
+    points: Mapping[str, Sequence[Point]]  # swept operating points of each reported split, full depth among them
+    own_points: Mapping[str, Point]  # the own operating point on each split
+    dense_points: Mapping[str, Point]  # the encoder with everything off on each reported split
+    choices: Sequence[Choice]  # operating points chosen on the threshold split; empty where there is none
 
     def point(self, wanted: OperatingPoint) -> Point:
         """Return an operating point on the main split.

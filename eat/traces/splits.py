@@ -18,31 +18,18 @@ PERCENTILES = (5, 50, 95)
 
 @dataclasses.dataclass(frozen=True)
 class SplitFacts:
-    """Lengths of a split and the model's answers to it at full depth.
+    """Lengths of a split and the model's answers to it at full depth."""
 
-    Attributes:
-        name: The split.
-        data: "complete", "subset n of N" or "held out".
-        examples: Rows.
-        mean_length: Mean tokens per example.
-        length_interval: 95 % interval of the mean length.
-        length_percentiles: Percentile (`PERCENTILES`, as text) -> tokens per example.
-        metric: Name of the primary metric.
-        full_depth: The primary metric at full depth.
-        right: Right answers at full depth; None in regression.
-        accuracy_interval: Wilson 95 % interval of their share; None in regression.
-    """
-
-    name: str
-    data: str
-    examples: int
-    mean_length: float
-    length_interval: Interval
-    length_percentiles: Mapping[str, float]
-    metric: str
-    full_depth: float
-    right: int | None
-    accuracy_interval: Interval | None
+    name: str  # the split
+    data: str  # "complete", "subset n of N" or "held out"
+    examples: int  # rows
+    mean_length: float  # mean tokens per example
+    length_interval: Interval  # 95 % interval of the mean length
+    length_percentiles: Mapping[str, float]  # percentile (`PERCENTILES`, as text) -> tokens per example
+    metric: str  # name of the primary metric
+    full_depth: float  # the primary metric at full depth
+    right: int | None  # right answers at full depth; None in regression
+    accuracy_interval: Interval | None  # wilson 95 % interval of their share; None in regression
 
     @classmethod
     def of(cls, trace: Trace) -> "SplitFacts":
@@ -91,15 +78,10 @@ class SplitFacts:
 
 @dataclasses.dataclass(frozen=True)
 class SplitComparison:
-    """Two splits side by side.
+    """Two splits side by side."""
 
-    Attributes:
-        splits: The certification split and the reported one.
-        p_values: Two-sample tests by what they compare.
-    """
-
-    splits: tuple[SplitFacts, SplitFacts]
-    p_values: Mapping[str, float]
+    splits: tuple[SplitFacts, SplitFacts]  # the certification split and the reported one
+    p_values: Mapping[str, float]  # two-sample tests by what they compare
 
     @property
     def differs_in(self) -> list[str]:

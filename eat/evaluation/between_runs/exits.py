@@ -49,19 +49,12 @@ class ExitLine:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ExitTable:
-    """All criteria in one run.
+    """All criteria in one run."""
 
-    Attributes:
-        run: The run.
-        reported: Trace of the split that points are shown on.
-        full_depth: Full depth there; its ``delta_dense`` is to the dense run of the table, where there is one.
-        lines: The criteria in the order of their table, the choice among all of them last.
-    """
-
-    run: FinishedRun
-    reported: Trace
-    full_depth: Point
-    lines: tuple[ExitLine, ...]
+    run: FinishedRun  # the run
+    reported: Trace  # trace of the split that points are shown on
+    full_depth: Point  # full depth there; its ``delta_dense`` is to the dense run of the table, where there is one
+    lines: tuple[ExitLine, ...]  # the criteria in the order of their table, the choice among all of them last
 
 
 def make_exit_tables(runs: Sequence[FinishedRun]) -> list[ExitTable]:

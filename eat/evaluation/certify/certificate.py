@@ -31,45 +31,28 @@ HELD_OUT: tuple[Role, ...] = ("threshold", "certification")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """What a saved model carries of its certificate; depth and cost are those on the certification split.
-
-    Attributes:
-        exit: The certified operating point.
-        loss: Name in `RISKS`.
-        bound: What its mean is certified to be at most.
-        confidence: With which probability; None where the guarantee is one in expectation.
-        observed: Mean loss on the certification split, whose fingerprint is ``split``.
-        reference: What losses are measured against.
-        exit_shares: Depth, as text -> share of the examples that leave there.
-        retention: Mean share of tokens in the last executed block.
-        gflops: Mean executed work per example, in 10^9 operations.
-        flops_ratio: Executed work / that of the reference, dense at full depth.
-        profile: What certified answers look like, as `eat.traces.profile.Profile` writes it.
-        caveat: What it rests on besides, where weights were trained elsewhere.
-        fallback: ``{"pruner": ...}`` where the reference is another run; see `eat.evaluation.certify.store.fallback`.
-        model: Fingerprint of the model that carries it; None before it is stored.
-    """
+    """What a saved model carries of its certificate; depth and cost are those on the certification split."""
 
     run: str
-    exit: OperatingPoint
-    loss: str
-    bound: int | float
-    confidence: int | float | None
+    exit: OperatingPoint  # the certified operating point
+    loss: str  # name in `RISKS`
+    bound: int | float  # what its mean is certified to be at most
+    confidence: int | float | None  # with which probability; None where the guarantee is one in expectation
     method: str
     examples: int
-    observed: float
+    observed: float  # mean loss on the certification split, whose fingerprint is ``split``
     split: str
-    reference: str
+    reference: str  # what losses are measured against
     num_layers: int
     average_depth: float
-    exit_shares: Mapping[str, float]
-    retention: float
-    gflops: float
-    flops_ratio: float
-    profile: Mapping[str, Any]
-    caveat: str | None = None
-    fallback: Mapping[str, Any] | None = None
-    model: str | None = None
+    exit_shares: Mapping[str, float]  # depth, as text -> share of the examples that leave there
+    retention: float  # mean share of tokens in the last executed block
+    gflops: float  # mean executed work per example, in 10^9 operations
+    flops_ratio: float  # executed work / that of the reference, dense at full depth
+    profile: Mapping[str, Any]  # what certified answers look like, as `eat.traces.profile.Profile` writes it
+    caveat: str | None = None  # what it rests on besides, where weights were trained elsewhere
+    fallback: Mapping[str, Any] | None = None  # pruner of the reference, where that is another run (``pruner``)
+    model: str | None = None  # fingerprint of the model that carries it; None before it is stored
 
     def to_json(self) -> dict[str, Any]:
         """Return what files hold of it."""
@@ -85,44 +68,26 @@ class Certificate:
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """Why nothing was certified.
+    """Why nothing was certified."""
 
-    Attributes:
-        reason: In words.
-        failed: The first point that failed; None where there was nothing to test.
-        examples_needed: Examples that would certify what it lost; None where none would.
-    """
-
-    reason: str
-    failed: TestedPoint | None = None
-    examples_needed: int | None = None
+    reason: str  # in words
+    failed: TestedPoint | None = None  # the first point that failed; None where there was nothing to test
+    examples_needed: int | None = None  # examples that would certify what it lost; None where none would
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Certification:
-    """What came of an attempt to certify: either ``certificate`` and ``reported``, or ``refusal``.
+    """What came of an attempt to certify: either ``certificate`` and ``reported``, or ``refusal``."""
 
-    Attributes:
-        settings: What was asked for, with the criteria and the names of the runs.
-        split: Fingerprint of the certification split.
-        comparison: That split beside the reported one.
-        sequence: Operating points that were to be tested.
-        tested: Those that were, until the first that failed.
-        certificate: The certificate.
-        reported: The certified point on the reported split, which neither chose nor certified it.
-        reported_loss: Its mean loss there.
-        refusal: Why there is none.
-    """
-
-    settings: CertifySettings
-    split: str
-    comparison: SplitComparison
-    sequence: int
-    tested: Sequence[TestedPoint]
-    certificate: Certificate | None = None
-    reported: Point | None = None
-    reported_loss: float | None = None
-    refusal: Refusal | None = None
+    settings: CertifySettings  # what was asked for, with the criteria and the names of the runs
+    split: str  # fingerprint of the certification split
+    comparison: SplitComparison  # that split beside the reported one
+    sequence: int  # operating points that were to be tested
+    tested: Sequence[TestedPoint]  # those that were, until the first that failed
+    certificate: Certificate | None = None  # the certificate
+    reported: Point | None = None  # the certified point on the reported split, which neither chose nor certified it
+    reported_loss: float | None = None  # its mean loss there
+    refusal: Refusal | None = None  # why there is none
 
     def to_json(self) -> dict[str, Any]:
         """Return what `certificate.json` holds."""

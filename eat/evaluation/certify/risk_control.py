@@ -33,15 +33,10 @@ class RiskTest(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class BinomialTest:
-    """Exact test of losses that are 0 or 1: the mean loss exceeds ``max_risk`` with p-value <= 1 - ``confidence``.
+    """Exact test of losses that are 0 or 1: the mean loss exceeds ``max_risk`` with p-value <= 1 - ``confidence``."""
 
-    Attributes:
-        max_risk: The bound, in (0, 1).
-        confidence: Of the certificate, in (0, 1).
-    """
-
-    max_risk: float
-    confidence: float
+    max_risk: float  # the bound, in (0, 1)
+    confidence: float  # of the certificate, in (0, 1)
 
     _p_value = staticmethod(binomial_p_value)
     _upper_bound = staticmethod(binomial_upper_bound)
@@ -68,13 +63,9 @@ class HoeffdingBentkusTest(BinomialTest):
 
 @dataclasses.dataclass(frozen=True)
 class ExpectationBound:
-    """Conformal Risk Control (Angelopoulos et al. 2022, arXiv:2208.02814, eq. 4) for losses in [0, 1].
+    """Conformal Risk Control (Angelopoulos et al. 2022, arXiv:2208.02814, eq. 4) for losses in [0, 1]."""
 
-    Attributes:
-        max_risk: The bound on the expected loss of a new example, over calibration sets too.
-    """
-
-    max_risk: float
+    max_risk: float  # the bound on the expected loss of a new example, over calibration sets too
 
     def passes(self, total: Totals, examples: Sizes) -> Bool[np.ndarray, "..."]:
         """Return True where n / (n + 1) mean + 1 / (n + 1) <= bound; the losses must not fall along the sequence."""

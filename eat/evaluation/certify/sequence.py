@@ -22,31 +22,18 @@ Runs = Mapping[str, RunTraces]
 
 @dataclasses.dataclass(frozen=True)
 class TestedPoint:
-    """An operating point with what the threshold split says of it and, once tested, what the certification split does.
+    """An operating point with what the threshold split says of it and, once tested, the certification split."""
 
-    Attributes:
-        run: The run whose traces it is replayed on.
-        exit: The point itself.
-        risk: Mean loss on the threshold split.
-        ties: A second mean loss there, which decides between equal risks.
-        flops: Mean executed work per example there.
-        lost: Sum of the losses on the certification split.
-        mean: Their mean.
-        passes: Whether the risk is controlled.
-        p_value: Of the hypothesis that it is not; None where the guarantee is one in expectation.
-        upper_bound: Of the risk of this point taken alone; None likewise.
-    """
-
-    run: str
-    exit: OperatingPoint
-    risk: float
-    ties: float
-    flops: float
-    lost: float | None = None
-    mean: float | None = None
-    passes: bool | None = None
-    p_value: float | None = None
-    upper_bound: float | None = None
+    run: str  # the run whose traces it is replayed on
+    exit: OperatingPoint  # the point itself
+    risk: float  # mean loss on the threshold split
+    ties: float  # A second mean loss there, which decides between equal risks
+    flops: float  # mean executed work per example there
+    lost: float | None = None  # sum of the losses on the certification split
+    mean: float | None = None  # their mean
+    passes: bool | None = None  # whether the risk is controlled
+    p_value: float | None = None  # of the hypothesis that it is not; None where the guarantee is one in expectation
+    upper_bound: float | None = None  # of the risk of this point taken alone; None likewise
 
     def to_json(self) -> dict[str, Any]:
         """Return what `certificate.json` holds of it."""

@@ -35,17 +35,11 @@ SECTIONS: tuple[Callable[[Evaluation], Section | None], ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What an evaluation wrote.
+    """What an evaluation wrote."""
 
-    Attributes:
-        folder: Where results.csv, frontier.csv, summary.md, operating_point.json and the figures are.
-        rows: The rows of frontier.csv.
-        table: The table that was printed.
-    """
-
-    folder: Path
-    rows: list[Row]
-    table: str
+    folder: Path  # where results.csv, frontier.csv, summary.md, operating_point.json and the figures are
+    rows: list[Row]  # the rows of frontier.csv
+    table: str  # the table that was printed
 
 
 def write_report(run: Evaluation, stages: Mapping[str, Section]) -> Report:
