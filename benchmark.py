@@ -1,6 +1,6 @@
 """Measure the standard suite on this machine: ``python benchmark.py``; ``--help`` lists what can be chosen.
 
-Composes the configuration and hands it over; the trainers are passed in, because evaluation does not import training.
+Composes the configuration and hands it over.
 """
 
 from pathlib import Path
@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 
 from eat.runs.environment import describe_environment
 from eat.suite import SuiteSettings, run_suite
-from eat.training.throughput import training_contenders
 from train import keep_quiet, plain
 
 
@@ -23,7 +22,7 @@ def main(config: DictConfig) -> Path:
     settings = SuiteSettings(**options)
     data = "random tokens, lengths of SST-2 validation and IMDB test"
     environment = describe_environment(seed=settings.seed, data=data, device=settings.torch_device.type)
-    return run_suite(settings, folder=folder, environment=environment, training=training_contenders, fresh=fresh)
+    return run_suite(settings, folder=folder, environment=environment, fresh=fresh)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,15 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 import benchmark
-from eat.benchmark.contenders import ALL_OFF, ONNX_FP32, ONNX_INT8, PADDED
-from eat.benchmark.engines import onnx
+from eat.benchmark.contenders import ALL_OFF, PADDED
+from eat.benchmark.engines.onnx import OnnxRuntime
 from eat.benchmark.memory import Peak, measure_peak
-from eat.suite import SuiteSettings, memory, run, workbench
+from eat.suite import SuiteSettings, memory, run
 from eat.suite.records import read_part
 from eat.suite.settings import PART_NAMES
 
+ONNX_FP32, ONNX_INT8 = "onnxruntime_fp32", "onnxruntime_int8"
+WHY_NOT = OnnxRuntime.why_not
 CONF = Path(benchmark.__file__).parent / "conf"
 TINY = (
     *("shapes=[tiny]", "heavy_shapes=[tiny]", "threads=[1]", "device=cpu"),
@@ -39,7 +41,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def _quick() -> Iterator[None]:
     """Leave out what has tests of its own and takes long: the export to ONNX, and a process for each peak."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workbench, "why_not", lambda device: "left out of these tests")
+        patch.setattr(OnnxRuntime, "why_not", lambda self, device: "left out of these tests")
         patch.setattr(memory, "measure_peak", lambda *_, **__: Peak(300.0, 20.0, 200.0))
         yield
 
@@ -132,7 +134,7 @@ def test_a_part_that_fails_leaves_what_was_there(measured: Path, monkeypatch: py
     def fail(*_: Any) -> Any:
         raise OSError("no space left")
 
-    monkeypatch.setattr(run, "compare", fail)
+    monkeypatch.setattr(run, "hold", fail)
     with pytest.raises(OSError, match="no space left"):
         run_script(*TINY, "parts=[serving]", "fresh=true", f"folder={measured.parent}")
     assert content(measured) == before
@@ -151,11 +153,11 @@ def test_nothing_recorded_is_nothing_to_draw(tmp_path: Path) -> None:
         ("heavy_shapes=[x]", r"heavy_shapes: expected some of"),
         ("seconds=0", r"seconds: expected a number above 0, got 0"),
         ("curve_seconds=-1", r"curve_seconds: expected a number above 0, got -1"),
-        ("rounds=0", r"rounds: expected whole numbers of at least 1, got 0"),
-        ("threads=[1,0]", r"threads: expected whole numbers of at least 1, got 0"),
-        ("lengths=[0]", r"lengths: expected whole numbers of at least 1, got 0"),
+        ("rounds=0", r"rounds: expected an integer of 1 or more, got 0"),
+        ("threads=[1,0]", r"threads: expected an integer of 1 or more, got 0"),
+        ("lengths=[0]", r"lengths: expected an integer of 1 or more, got 0"),
         ("memory_batches=[[8]]", r"memory_batches: expected pairs of batch size and length, got \[8\]"),
-        ("warmup=-1", r"warmup: expected at least 0 calls, got -1"),
+        ("warmup=-1", r"warmup: expected an integer of 0 or more, got -1"),
         ("device=tpu9", r"device: expected auto, cpu or cuda, got 'tpu9'"),
     ],
 )
@@ -168,7 +170,7 @@ def test_bad_input_is_named(override: str, message: str, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_onnx_runtime_and_memory_for_real(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workbench, "why_not", onnx.why_not)
+        patch.setattr(OnnxRuntime, "why_not", WHY_NOT)
         patch.setattr(memory, "measure_peak", measure_peak)
         folder = run_script(*TINY, "parts=[serving,memory]", f"folder={tmp_path}")
     serving = {row["contender"]: row for row in read_part(folder / "serving.csv")}

@@ -1,124 +1,93 @@
-"""Who takes part in a benchmark: each answers a list of token-id lists with logits on the host."""
+"""Who takes part in a benchmark: every engine, ours at every operating point; the one that all are divided by first."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from transformers import PreTrainedModel
-
-from eat.benchmark.calls import Call as Call
-from eat.benchmark.calls import Encoded as Encoded
-from eat.benchmark.calls import hugging_face_call as hugging_face_call
-from eat.benchmark.calls import packed_call as packed_call
-from eat.benchmark.engines.onnx import export_onnx, onnx_call
-from eat.benchmark.memory import Saved
+from eat.benchmark.engines import EAT, ENGINES, Call, Saved, Source
+from eat.benchmark.engines import PADDED as PADDED
+from eat.benchmark.engines.packed import packed_call
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import ALL_OFF_PARTS, all_off, sharing_copy
-from eat.runs.finished import no_progress_bars
 
-PADDED = "huggingface_sdpa_padded"
-GROUPED = "huggingface_sdpa_grouped"
 ALL_OFF = "eat_all_off"
-ONNX_FP32 = "onnxruntime_fp32"
-ONNX_INT8 = "onnxruntime_int8"
-"""The baselines: Hugging Face on padded batches in random order (the 1.00x), grouped by length, ours all off, and
-ONNX Runtime on padded batches, as exported and with int8 products."""
+"""Ours with everything off, which saved work is divided by."""
+TITLES: Mapping[str, str] = {name: engine.title for name, engine in ENGINES.items() if name != EAT} | {
+    ALL_OFF: "eat, everything off"
+}
+"""Names of the baselines in tables and figures, in their order there."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """One way to answer a batch.
+    """One way to answer a batch."""
 
-    Attributes:
-        name: Unique in a benchmark.
-        engine: What runs it, for the column of that name.
-        call: Batch in, logits out.
-        exit: Operating point of ours; None for baselines.
-        grouped: Whether its batches hold examples of like length.
-        saved: The same contender on disk, where it was written there: its memory is measured in another process.
-    """
-
-    name: str
-    engine: str
-    call: Call
-    exit: OperatingPoint | None = None
-    grouped: bool = False
-    saved: Saved | None = None
+    name: str  # unique in a benchmark
+    engine: str  # what runs it: a key of `ENGINES`
+    call: Call  # batch in, logits out
+    exit: OperatingPoint | None = None  # operating point of ours; None for baselines
+    grouped: bool = False  # whether its batches hold examples of like length
+    saved: Saved | None = None  # the same contender on disk, for the process that measures its memory
 
 
 def build_contenders(
-    model: AdaptiveForSequenceClassification,
-    exits: Sequence[OperatingPoint],
+    source: Source,
+    exits: Sequence[OperatingPoint] = (),
     *,
     shortcuts: Mapping[str, AdaptiveForSequenceClassification] = MappingProxyType({}),
     folder: Path | None = None,
+    absent: Collection[str] = (),
+    memory: bool = True,
 ) -> tuple[Contender, ...]:
-    """List the contenders that torch runs for a trained model, the one that all are divided by first.
+    """List the contenders for a trained model.
 
     Args:
-        model: The model; it is not changed. All contenders of ours but the shortcuts' share its weights.
+        source: The model; it is not changed. All contenders of ours but the shortcuts' share its weights.
         exits: Operating points to measure.
         shortcuts: Shallower models by name, measured with everything off.
-        folder: Where weights are written for the processes that memory is measured in; None writes nothing.
+        folder: Where engines write, as long as contenders are used; without it those that need an export are left out.
+        absent: Engines to leave out.
+        memory: Whether those that need no export are written as well, for the processes that memory is measured in.
     """
-    pad = model.backbone.pad_token_id
-    plain = model.to_hugging_face()
-    theirs, their_files = hugging_face_call(plain, pad), _saved(plain, "huggingface", folder, pad)
-    files = _saved(model, "eat", folder, pad)
-    contenders = [
-        Contender(PADDED, PADDED, theirs, saved=their_files),
-        Contender(GROUPED, GROUPED, theirs, grouped=True, saved=their_files),
-        Contender(ALL_OFF, "eat", packed_call(all_off(model)), saved=_with_parts(files, ALL_OFF_PARTS)),
-    ]
-    for name, shortcut in shortcuts.items():
-        shallow = all_off(shortcut)
-        saved = _saved(shallow, "eat", folder and folder / name, pad)
-        contenders.append(Contender(name, "eat", packed_call(shallow), saved=saved))
-    for point in exits:
-        variant = sharing_copy(model)
-        variant.set_exit(**point.spec)
-        saved = _with_parts(files, {"exit": point.spec})
-        contenders.append(Contender(point.label, "eat", packed_call(variant), exit=point, saved=saved))
+    contenders: list[Contender] = []
+    for name, engine in ENGINES.items():
+        written = folder if memory or engine.exported else None
+        if name == EAT:
+            contenders += _ours(source, exits, shortcuts, written)
+        elif name not in absent and not (engine.exported and folder is None):
+            saved = engine.save(source, written, name) if written else None
+            call = engine.call(saved if saved and engine.exported else source)
+            contenders.append(Contender(name, name, call, grouped=engine.grouped, saved=saved))
     return tuple(contenders)
 
 
-def onnx_contenders(
-    model: AdaptiveForSequenceClassification, folder: Path, *, token_types: bool
-) -> tuple[Contender, ...]:
-    """Export the model's dense twin and list what ONNX Runtime makes of it.
-
-    Args:
-        model: On the CPU; in whatever precision it is, the export is in float32.
-        folder: Holds the exported files as long as the contenders are used.
-        token_types: Whether examples have ``token_type_ids``.
-    """
-    pad = model.backbone.pad_token_id
-    files = export_onnx(model.to_hugging_face().float(), folder, token_types=token_types)
-    return tuple(
-        Contender(name, name, onnx_call(file, pad), saved=Saved(engine="onnxruntime", path=str(file), pad_token_id=pad))
-        for name, file in zip((ONNX_FP32, ONNX_INT8), files, strict=True)
-    )
+def operating_point_model(
+    model: AdaptiveForSequenceClassification, point: OperatingPoint
+) -> AdaptiveForSequenceClassification:
+    """Return the same weights at an operating point; the model itself is not changed."""
+    variant = sharing_copy(model)
+    variant.set_exit(**point.spec)
+    return variant
 
 
-def _saved(model: PreTrainedModel, engine: str, folder: Path | None, pad_token_id: int) -> Saved | None:
-    """Write a model for another process, in a folder named for its engine."""
-    if folder is None:
-        return None
-    path = folder / engine
-    with no_progress_bars():
-        model.save_pretrained(path)
-    parameter = next(model.parameters())
-    return Saved(
-        engine=engine,
-        path=str(path),
-        pad_token_id=pad_token_id,
-        device=parameter.device.type,
-        dtype=str(parameter.dtype).removeprefix("torch."),
-    )
-
-
-def _with_parts(saved: Saved | None, parts: Mapping[str, Mapping[str, Any]]) -> Saved | None:
-    return saved and dataclasses.replace(saved, parts=dict(parts))
+def _ours(
+    source: Source,
+    exits: Sequence[OperatingPoint],
+    shortcuts: Mapping[str, AdaptiveForSequenceClassification],
+    folder: Path | None,
+) -> Iterator[Contender]:
+    """Yield ours with everything off, the shortcuts likewise, and the operating points."""
+    save = ENGINES[EAT].save
+    files = save(source, folder, EAT) if folder else None
+    off = files and dataclasses.replace(files, parts=ALL_OFF_PARTS)
+    yield Contender(ALL_OFF, EAT, packed_call(all_off(source.model)), saved=off)
+    for name, shortcut in shortcuts.items():
+        shallow = Source(all_off(Source(shortcut, source.dtype).model))
+        saved = save(shallow, folder / name, EAT) if folder else None
+        yield Contender(name, EAT, packed_call(shallow.model), saved=saved)
+    for point in exits:
+        call = packed_call(operating_point_model(source.model, point))
+        saved = files and dataclasses.replace(files, parts={"exit": point.spec})
+        yield Contender(point.label, EAT, call, exit=point, saved=saved)

@@ -11,83 +11,23 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification
-from transformers.utils import logging as transformers_logging
 
-from eat.benchmark.calls import Call, Encoded, hugging_face_call, packed_call
-from eat.benchmark.engines.onnx import onnx_call
-from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.sharing import ALL_OFF_PARTS
+from eat.benchmark.engines import Encoded, Saved, call_saved
 
-ENGINES = ("huggingface", "eat", "onnxruntime")
 MIB = 2**20
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Saved:
-    """A contender on disk, as another process can build it.
-
-    Attributes:
-        engine: Out of `ENGINES`.
-        path: The folder that ``save_pretrained`` wrote, for ONNX Runtime the file.
-        pad_token_id: Fills shorter examples where batches are padded.
-        parts: What differs from the saved configuration of ours: "attention", "pruner", "exit" to their specs.
-        device: Type of the device: "cpu" or "cuda".
-        dtype: Name of the weights' type.
-    """
-
-    engine: str
-    path: str
-    pad_token_id: int = 0
-    parts: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    device: str = "cpu"
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        """Check the engine and the parts.
-
-        Raises:
-            ValueError: Naming what is unknown.
-        """
-        if self.engine not in ENGINES:
-            raise ValueError(f"engine: expected one of {list(ENGINES)}, got {self.engine!r}")
-        unknown = sorted(set(self.parts) - set(ALL_OFF_PARTS))
-        if unknown:
-            raise ValueError(f"parts: expected some of {list(ALL_OFF_PARTS)}, got {unknown}")
-
-    def call(self) -> Call:
-        """Load the contender and return what answers batches."""
-        if self.engine == "onnxruntime":
-            return onnx_call(Path(self.path), self.pad_token_id)
-        transformers_logging.disable_progress_bar()
-        place = {"device": torch.device(self.device), "dtype": getattr(torch, self.dtype)}
-        if self.engine == "huggingface":
-            plain = AutoModelForSequenceClassification.from_pretrained(self.path)
-            return hugging_face_call(plain.to(**place).eval(), self.pad_token_id)
-        model = AdaptiveForSequenceClassification.from_pretrained(self.path)
-        for part, spec in self.parts.items():
-            getattr(model, f"set_{part}")(**spec)
-        return packed_call(model.to(**place).eval())
 
 
 @dataclasses.dataclass(frozen=True)
 class Peak:
-    """What answering took, in MiB; on CUDA of the device's memory, elsewhere resident.
+    """What answering took, in MiB; on CUDA of the device's memory, elsewhere resident."""
 
-    Attributes:
-        peak_mib: The most at any moment while batches were answered, libraries and weights included.
-        over_loaded_mib: That beyond what the process held once it was loaded and had answered one tiny batch.
-        libraries_mib: What it held before any weights; 0 on CUDA.
-    """
-
-    peak_mib: float
-    over_loaded_mib: float
-    libraries_mib: float
+    peak_mib: float  # the most at any moment while batches were answered, libraries and weights included
+    over_loaded_mib: float  # that beyond what the process held once it was loaded and had answered one tiny batch
+    libraries_mib: float  # what it held before any weights; 0 on CUDA
 
 
 def measure_peak(
@@ -131,7 +71,7 @@ def answer_and_measure(saved: Saved, batches: Sequence[Sequence[Encoded]], threa
     on_gpu = saved.device == "cuda"
     torch.set_num_threads(threads)
     libraries = 0.0 if on_gpu else _resident("VmRSS")
-    call = saved.call()
+    call = call_saved(saved)
     with torch.inference_mode():
         call([{key: ids[:2] for key, ids in batches[0][0].items()}])
         loaded = torch.cuda.memory_allocated() / MIB if on_gpu else _resident("VmRSS")

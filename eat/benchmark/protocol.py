@@ -1,89 +1,141 @@
-"""All contenders over the same examples: times at one batch size, and peak memory."""
+"""The one timing protocol: the same inputs through every contender, interleaved, round after round, ratios paired.
+
+The benchmark of a run, the plan of a budget, the suite and the training speed are all measured by :func:`measure`.
+"""
 
 import dataclasses
-import logging
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from eat.benchmark.calls import Encoded
-from eat.benchmark.clock import Call, Timing, clock_of, summarise, time_rounds, warm_up
-from eat.benchmark.contenders import ALL_OFF, PADDED, Contender
-from eat.benchmark.memory import measure_peak
-from eat.benchmark.settings import MIN_EXAMPLES, BenchmarkSettings
-from eat.benchmark.tokenizing import Texts
+from eat.benchmark.clock import Clock
+from eat.benchmark.engines import Call, Encoded
+from eat.traces.statistics import median_interval
 
-log = logging.getLogger(__name__)
+Ratio = tuple[float, float, float]
+"""A paired speed-up, above 1 when faster than the baseline, with the ends of its bootstrap 95 % interval."""
+Seconds = Float[np.ndarray, "rounds batches"]
 
-BASELINES = (PADDED, ALL_OFF)
-TOKENIZER = "tokenizer"
-
-Seconds = Mapping[str, Float[np.ndarray, "rounds batches"]]
+BLOCK = 16
+"""About so many examples in a row before the next contender has its turn."""
 
 
-def measure_times(
-    contenders: Sequence[Contender],
-    examples: Sequence[Encoded],
-    texts: Texts | None,
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long contenders are timed. Where time is short batches go first, then rounds."""
+
+    seconds: int | float = math.inf  # about so long may all rounds together take
+    rounds: int = 5  # how often everything is repeated
+    warmup: int = 10  # untimed calls of each contender before; without any, nothing is known and nothing is left out
+    min_batches: int = 1  # so many batches are timed, however slow they are
+    min_rounds: int | None = None  # so many rounds, likewise; None never leaves one out
+    short_warmup: bool = False  # let warm-up calls after the first take a quarter of the seconds at most
+
+    def fit(self, seconds_per_batch: float, batches: int) -> tuple[int, int]:
+        """Return how many batches and rounds there is time for."""
+        if not seconds_per_batch or math.isinf(self.seconds):
+            return batches, self.rounds
+        fitting = int(self.seconds / (seconds_per_batch * self.rounds))
+        count = min(batches, max(self.min_batches, fitting))
+        least = self.rounds if self.min_rounds is None else self.min_rounds
+        return count, min(self.rounds, max(least, int(self.seconds / (seconds_per_batch * count))))
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """What one contender needed."""
+
+    latency_ms: tuple[float, float, float]  # 50th, 95th and 99th percentile over all calls of all rounds, in ms
+    examples_per_s: float  # examples per second, median over the rounds
+    speedup: Ratio  # median over the rounds of (baseline's time / this one's) in the same round, with its interval
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Timed:
+    """What was measured, and what was done for it."""
+
+    seconds: Mapping[str, Seconds]  # time of each call, by contender
+    examples: int  # examples in a round: the first of those given
+    rounds: int  # how often everything was repeated
+    warmup: int  # untimed calls of each contender before
+
+    def over(self, baseline: str, beside: Seconds | None = None) -> dict[str, Timing]:
+        """Return percentiles, throughput and paired speed-ups over a baseline.
+
+        Args:
+            baseline: The contender that the others are compared with.
+            beside: Time to add to every contender's, such as that of tokenising. Ratios are of whole rounds, so that it
+                does not matter which call it is added to.
+        """
+        whole = {name: times if beside is None else times + beside for name, times in self.seconds.items()}
+        totals = {name: times.sum(axis=1) for name, times in whole.items()}
+        return {name: self._timing(whole[name], totals[name], totals[baseline]) for name in whole}
+
+    def without(self, name: str) -> "Timed":
+        """Return the times of the others."""
+        others = {other: times for other, times in self.seconds.items() if other != name}
+        return dataclasses.replace(self, seconds=others)
+
+    def _timing(
+        self, times: Seconds, totals: Float[np.ndarray, " rounds"], baseline: Float[np.ndarray, " rounds"]
+    ) -> Timing:
+        ratios = baseline / totals
+        p50, p95, p99 = np.percentile(times * 1e3, [50, 95, 99])
+        return Timing(
+            latency_ms=(float(p50), float(p95), float(p99)),
+            examples_per_s=float(np.median(self.examples / totals)),
+            speedup=(float(np.median(ratios)), *median_interval(ratios)),
+        )
+
+
+def measure(
+    calls: Mapping[str, Call],
+    examples: Sequence[Any],
     batch_size: int,
-    settings: BenchmarkSettings,
-    device: torch.device,
-) -> list[dict[str, Any]]:
-    """Time all contenders at one batch size, with as many threads as torch has now.
+    budget: Budget,
+    *,
+    clock: Clock = time.perf_counter,
+    grouped: Collection[str] = (),
+    inputs: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+    training: bool = False,
+) -> Timed:
+    """Warm contenders up, then time every call of each, with as many threads as torch has now.
 
-    Grouping by length changes nothing at batch size 1 and is left out there. Tokenising the same texts takes its turns
-    as if it were a contender.
+    Contenders take turns after every block of batches (A B C A B C ...), so that a machine which slows down slows all
+    of them; within a block a model's weights stay as warm as they would in service.
 
     Args:
-        contenders: Who answers.
-        examples: Token ids, in random order; a slow model gets the first of them only.
-        texts: Their texts, or None.
-        batch_size: Examples of a call.
-        settings: How much is measured.
-        device: Where the models are.
-    """
-    running = {c.name: c for c in contenders if batch_size > 1 or not c.grouped}
-    calls: dict[str, Call] = {name: c.call for name, c in running.items()}
-    clock = clock_of(device)
-    all_batches = batches_of(examples, batch_size)
-    round_seconds = warm_up(calls, all_batches, settings.warmup, clock) * len(all_batches)
-    if round_seconds * settings.rounds > settings.seconds:
-        fitting = int(len(examples) * settings.seconds / (round_seconds * settings.rounds))
-        examples = examples[: max(MIN_EXAMPLES, fitting // batch_size * batch_size)]
-    batches: dict[str, Sequence[Any]] = {
-        name: batches_of(by_length(examples) if c.grouped else examples, batch_size) for name, c in running.items()
-    }
-    if texts is not None:
-        calls[TOKENIZER] = texts.call
-        batches[TOKENIZER] = batches_of(texts.rows[: len(examples)], batch_size)
-        warm_up({TOKENIZER: texts.call}, batches[TOKENIZER], settings.warmup, clock)
-    seconds = time_rounds(calls, batches, rounds=settings.rounds, block=max(1, 16 // batch_size), clock=clock)
-    tokenising = seconds.pop(TOKENIZER, None)
-    measured = _measurements(running, seconds, len(examples), tokenising)
-    return [one | {"batch_size": batch_size, "threads": torch.get_num_threads()} for one in measured]
-
-
-def measure_memory(
-    contenders: Sequence[Contender], examples: Sequence[Encoded], threads: int, settings: BenchmarkSettings
-) -> dict[str, Any]:
-    """Measure each contender's peak memory over the largest batches, in a process of its own.
+        calls: What answers a batch, by contender.
+        examples: Token ids, in random order; slow contenders get the first of them only.
+        batch_size: Examples of a call; the last call may have fewer.
+        budget: How much is measured.
+        clock: Seconds, monotonic.
+        grouped: Contenders whose batches hold examples of like length.
+        inputs: Contenders that are given something else than the examples, row for row, such as their texts.
+        training: True where calls compute gradients.
 
     Raises:
-        RuntimeError: If such a process fails.
+        ValueError: If there is nothing to time, or nothing to time it with.
     """
-    batch_size = max(settings.batch_sizes)
-    peaks = {}
-    for contender in contenders:
-        if contender.saved is None:
-            continue
-        log.info("benchmark: peak memory of %s", contender.name)
-        inputs = by_length(examples) if contender.grouped else examples
-        peak = measure_peak(contender.name, contender.saved, batches_of(inputs, batch_size), threads=threads)
-        peaks[contender.name] = dataclasses.asdict(peak)
-    return {"batch_size": batch_size, "examples": len(examples), "threads": threads, "peaks": peaks}
+    if budget.rounds < 1 or batch_size < 1 or not calls or not examples:
+        raise ValueError(
+            f"expected contenders, examples, rounds >= 1 and batch_size >= 1, got {len(calls)}, {len(examples)}, "
+            f"{budget.rounds} and {batch_size}"
+        )
+    batches = {name: batches_of(inputs.get(name, examples), batch_size) for name in calls}
+    with torch.inference_mode(not training):
+        warmup, per_batch = _warm_up(calls, batches, budget, clock)
+        count, rounds = budget.fit(per_batch, len(batches_of(examples, batch_size)))
+        examples = examples[: count * batch_size]
+        batches |= {name: batches_of(by_length(examples), batch_size) for name in calls if name in grouped}
+        seconds = _time_rounds(calls, batches, count, rounds, max(1, BLOCK // batch_size), clock)
+    return Timed(seconds, len(examples), rounds, warmup)
 
 
 def batches_of(examples: Sequence[Any], size: int) -> list[Sequence[Any]]:
@@ -96,36 +148,43 @@ def by_length(examples: Sequence[Encoded]) -> list[Encoded]:
     return sorted(examples, key=lambda example: len(example["input_ids"]))
 
 
-def _measurements(
-    running: Mapping[str, Contender],
-    seconds: Seconds,
-    examples: int,
-    tokenising: Float[np.ndarray, "rounds batches"] | None,
-) -> list[dict[str, Any]]:
-    """Turn times into one record per contender."""
-    versus = {baseline: summarise(seconds, examples, baseline) for baseline in BASELINES}
-    records = {
-        name: {
-            "contender": name,
-            "engine": contender.engine,
-            "exit": None if contender.exit is None else contender.exit.spec,
-            "examples": examples,
-            "latency_ms": list(versus[PADDED][name].latency_ms),
-            "examples_per_s": versus[PADDED][name].examples_per_s,
-            "speedup": {baseline: _interval(timings[name]) for baseline, timings in versus.items()},
-        }
-        for name, contender in running.items()
-    }
-    if tokenising is not None:
-        # Ratios are of whole rounds, so that it does not matter which call a batch's tokenising is added to.
-        whole = {name: times + tokenising for name, times in seconds.items()}
-        again = {baseline: summarise(whole, examples, baseline) for baseline in BASELINES}
-        milliseconds = float(np.median(tokenising) * 1e3)
-        for name, record in records.items():
-            record["tokenising_ms"] = milliseconds
-            record["speedup_tokenised"] = {baseline: _interval(timings[name]) for baseline, timings in again.items()}
-    return list(records.values())
+def _warm_up(
+    calls: Mapping[str, Call], batches: Mapping[str, Sequence[Any]], budget: Budget, clock: Clock
+) -> tuple[int, float]:
+    """Return how often each contender was called, and about how long a call of each takes, together, in seconds.
+
+    First calls set things up: where there are more, the median of those counts. Without calls this is 0.
+    """
+    if budget.warmup < 1:
+        return 0, 0.0
+    first = sum(_durations(call, batches[name], 1, clock)[0] for name, call in calls.items())
+    again = budget.warmup - 1
+    if budget.short_warmup and first > 0:
+        again = min(again, int(budget.seconds / (4 * first)))
+    if again < 1:
+        return 1, first
+    more = [_durations(call, batches[name], again, clock) for name, call in calls.items()]
+    return 1 + again, float(sum(np.median(seconds) for seconds in more))
 
 
-def _interval(timing: Timing) -> list[float]:
-    return [timing.speedup, timing.speedup_low, timing.speedup_high]
+def _durations(call: Call, batches: Sequence[Any], count: int, clock: Clock) -> list[float]:
+    """Time so many calls, over the batches in turn."""
+    seconds = []
+    for index in range(count):
+        batch = batches[index % len(batches)]
+        began = clock()
+        call(batch)
+        seconds.append(clock() - began)
+    return seconds
+
+
+def _time_rounds(
+    calls: Mapping[str, Call], batches: Mapping[str, Sequence[Any]], count: int, rounds: int, block: int, clock: Clock
+) -> dict[str, Seconds]:
+    seconds = {name: np.zeros((rounds, count)) for name in calls}
+    for done in range(rounds):
+        for start in range(0, count, block):
+            for name, call in calls.items():
+                turn = batches[name][start : min(start + block, count)]
+                seconds[name][done, start : start + block] = _durations(call, turn, len(turn), clock)
+    return seconds

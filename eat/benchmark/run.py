@@ -1,11 +1,7 @@
-"""How fast, side by side in one process, on real inputs: latency at batch 1, throughput at larger batches.
+"""How fast, side by side in one process, on real inputs: latency at batch 1, throughput at larger batches, memory."""
 
-All contenders see the same examples, interleaved round by round, and every ratio is paired within a round. What comes
-out is plain JSON, so that tables can be rebuilt where the weights are gone.
-"""
-
-import copy
-import dataclasses
+import logging
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -18,23 +14,23 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from eat.benchmark.clock import num_threads
-from eat.benchmark.contenders import (
-    ONNX_FP32,
-    ONNX_INT8,
-    Contender,
-    Encoded,
-    build_contenders,
-    onnx_contenders,
-)
-from eat.benchmark.engines.onnx import why_not
-from eat.benchmark.protocol import measure_memory, measure_times
+from eat.benchmark.clock import clock_of, num_threads
+from eat.benchmark.contenders import ALL_OFF, PADDED, Contender, build_contenders
+from eat.benchmark.engines import Encoded, Source, not_measured
+from eat.benchmark.memory import measure_peak
+from eat.benchmark.protocol import Budget, batches_of, by_length, measure
+from eat.benchmark.results import Benchmark, Measurement, PeakMemory
 from eat.benchmark.settings import MIN_EXAMPLES as MIN_EXAMPLES
 from eat.benchmark.settings import BenchmarkSettings as BenchmarkSettings
 from eat.benchmark.tokenizing import Texts
 from eat.exits.points import OperatingPoint
 from eat.machine import describe_host, gpu_clocks
 from eat.models.classifier import AdaptiveForSequenceClassification
+
+log = logging.getLogger(__name__)
+
+BASELINES = (PADDED, ALL_OFF)
+TOKENIZER = "tokenizer"
 
 
 def draw_examples(total: int, settings: BenchmarkSettings) -> Int[np.ndarray, " drawn"]:
@@ -51,7 +47,7 @@ def run_benchmark(
     *,
     shortcuts: Mapping[str, AdaptiveForSequenceClassification] = MappingProxyType({}),
     texts: Texts | None = None,
-) -> dict[str, Any]:
+) -> Benchmark:
     """Measure every contender.
 
     Args:
@@ -63,9 +59,7 @@ def run_benchmark(
         texts: The examples' texts; with them a second line of speed-ups has tokenisation in both times.
 
     Returns:
-        ``environment``, ``settings``, ``measurements`` (one per contender, batch size and thread count),
-        ``memory``, ``not_measured`` (contender -> reason) and ``answers`` (logits of each contender at batch size 1,
-        to be checked against the replayed ones).
+        What was measured, with ``answers`` to be checked against the replayed ones.
 
     Raises:
         ValueError: If there are no examples, or the type of the weights does not suit the device.
@@ -76,29 +70,88 @@ def run_benchmark(
     device = next(model.parameters()).device
     if settings.dtype == "float16" and device.type == "cpu":
         raise ValueError("benchmark.dtype: float16 is for GPUs; use benchmark.dtype=float32 on a CPU")
-    environment = describe_machine(_cast(model, settings.dtype))  # first of all: the load is the others', not ours
-    absent = None if settings.onnx else "left out with benchmark.onnx=false"
-    absent = absent or why_not(device)
+    source = Source(model, getattr(torch, settings.dtype), token_types="token_type_ids" in examples[0])
+    environment = describe_machine(source.model)  # first of all: the load is the others', not ours
+    absent = not_measured(device, exported=settings.onnx)
     thread_counts = settings.threads or (torch.get_num_threads(),)
     with tempfile.TemporaryDirectory(prefix="eat-benchmark-") as folder:
-        contenders = _line_up(model, exits, shortcuts, settings, Path(folder))
-        if absent is None:
-            contenders += onnx_contenders(model, Path(folder), token_types="token_type_ids" in examples[0])
-        measurements: list[dict[str, Any]] = []
+        contenders = build_contenders(
+            source, exits, shortcuts=shortcuts, folder=Path(folder), absent=absent, memory=settings.memory
+        )
+        measurements: list[Measurement] = []
         for threads in thread_counts:
             with num_threads(threads):
                 for batch_size in settings.batch_sizes:
                     measurements += measure_times(contenders, examples, texts, batch_size, settings, device)
-        answers = _answer(contenders, examples[: max(measured["examples"] for measured in measurements)])
-        memory = measure_memory(contenders, examples, thread_counts[0], settings) if settings.memory else {}
-    return {
-        "environment": environment,
-        "settings": {key: _plain(value) for key, value in dataclasses.asdict(settings).items()},
-        "measurements": measurements,
-        "memory": memory,
-        "not_measured": {} if absent is None else {ONNX_FP32: absent, ONNX_INT8: absent},
-        "answers": answers,
-    }
+        answers = _answer(contenders, examples[: max(one.examples for one in measurements)])
+        memory = measure_memory(contenders, examples, thread_counts[0], settings) if settings.memory else None
+    return Benchmark(environment, settings.to_json(), tuple(measurements), memory, absent, answers=answers)
+
+
+def measure_times(
+    contenders: Sequence[Contender],
+    examples: Sequence[Encoded],
+    texts: Texts | None,
+    batch_size: int,
+    settings: BenchmarkSettings,
+    device: torch.device,
+) -> list[Measurement]:
+    """Time all contenders at one batch size, with as many threads as torch has now.
+
+    Grouping by length changes nothing at batch size 1 and is left out there. Tokenising the same texts takes its turns
+    as if it were a contender.
+    """
+    running = {c.name: c for c in contenders if batch_size > 1 or not c.grouped}
+    tokenizer = {} if texts is None else {TOKENIZER: texts.call}
+    least = math.ceil(MIN_EXAMPLES / batch_size)
+    timed = measure(
+        {name: c.call for name, c in running.items()} | tokenizer,
+        examples,
+        batch_size,
+        Budget(seconds=settings.seconds, rounds=settings.rounds, warmup=settings.warmup, min_batches=least),
+        clock=clock_of(device),
+        grouped={name for name, c in running.items() if c.grouped},
+        inputs={} if texts is None else {TOKENIZER: texts.rows},
+    )
+    tokenising = timed.seconds.get(TOKENIZER)
+    timed = timed.without(TOKENIZER)
+    over = {baseline: timed.over(baseline) for baseline in BASELINES}
+    again = {} if tokenising is None else {baseline: timed.over(baseline, tokenising) for baseline in BASELINES}
+    return [
+        Measurement(
+            contender=name,
+            engine=contender.engine,
+            exit=contender.exit,
+            examples=timed.examples,
+            latency_ms=over[PADDED][name].latency_ms,
+            examples_per_s=over[PADDED][name].examples_per_s,
+            speedup={baseline: timings[name].speedup for baseline, timings in over.items()},
+            tokenising_ms=None if tokenising is None else float(np.median(tokenising) * 1e3),
+            speedup_tokenised={baseline: timings[name].speedup for baseline, timings in again.items()} or None,
+            batch_size=batch_size,
+            threads=torch.get_num_threads(),
+        )
+        for name, contender in running.items()
+    ]
+
+
+def measure_memory(
+    contenders: Sequence[Contender], examples: Sequence[Encoded], threads: int, settings: BenchmarkSettings
+) -> PeakMemory:
+    """Measure each contender's peak memory over the largest batches, in a process of its own.
+
+    Raises:
+        RuntimeError: If such a process fails.
+    """
+    batch_size = max(settings.batch_sizes)
+    peaks = {}
+    for contender in contenders:
+        if contender.saved is not None:
+            log.info("benchmark: peak memory of %s", contender.name)
+            inputs = by_length(examples) if contender.grouped else examples
+            batches = batches_of(inputs, batch_size)
+            peaks[contender.name] = measure_peak(contender.name, contender.saved, batches, threads=threads)
+    return PeakMemory(batch_size, len(examples), threads, peaks)
 
 
 def describe_machine(model: AdaptiveForSequenceClassification) -> dict[str, Any]:
@@ -109,42 +162,21 @@ def describe_machine(model: AdaptiveForSequenceClassification) -> dict[str, Any]
         "device": torch.cuda.get_device_name(parameter.device) if on_gpu else "cpu",
         "dtype": str(parameter.dtype).removeprefix("torch."),
         "torch": torch.__version__,
-        **describe_host(),
     }
+    return facts | describe_conditions(parameter.device, "gpu")
+
+
+def describe_conditions(device: torch.device, clocks: str) -> dict[str, Any]:
+    """Return the host with its load, ONNX Runtime's version, and on a GPU its state, with its clocks under a key."""
+    facts: dict[str, Any] = describe_host()
     if find_spec("onnxruntime") is not None:
         facts["onnxruntime"] = metadata.version("onnxruntime")
-    if on_gpu:
-        facts |= {"tf32": torch.backends.cuda.matmul.allow_tf32, "cuda": torch.version.cuda, "gpu": gpu_clocks()}
+    if device.type == "cuda":
+        facts |= {"tf32": torch.backends.cuda.matmul.allow_tf32, "cuda": torch.version.cuda, clocks: gpu_clocks()}
     return facts
-
-
-def _line_up(
-    model: AdaptiveForSequenceClassification,
-    exits: Sequence[OperatingPoint],
-    shortcuts: Mapping[str, AdaptiveForSequenceClassification],
-    settings: BenchmarkSettings,
-    folder: Path,
-) -> tuple[Contender, ...]:
-    """Build the contenders that torch runs, in the precision wanted; on disk as well where memory is measured."""
-    return build_contenders(
-        _cast(model, settings.dtype),
-        exits,
-        shortcuts={name: _cast(shortcut, settings.dtype) for name, shortcut in shortcuts.items()},
-        folder=folder if settings.memory else None,
-    )
-
-
-def _cast(model: AdaptiveForSequenceClassification, dtype: str) -> AdaptiveForSequenceClassification:
-    """Return a model with weights of another type, or itself where they are of that type."""
-    wanted = getattr(torch, dtype)
-    return model if next(model.parameters()).dtype == wanted else copy.deepcopy(model).to(wanted)
 
 
 def _answer(contenders: Sequence[Contender], examples: Sequence[Encoded]) -> dict[str, list[list[float]]]:
     """Return each contender's logits, one example at a time."""
     with torch.inference_mode():
         return {c.name: [c.call([example])[0].tolist() for example in examples] for c in contenders}
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | list) else value

@@ -1,4 +1,4 @@
-"""The static shortcut: the first n layers and a head there, for everybody. What leaves early must beat it.
+"""Static shortcuts: the first n layers and a head there, for every sequence. Early exits must beat them.
 
 A run trained with ``backbone.num_layers=n`` has a head trained for it. Without one, the early heads of the model
 itself give shortcuts of the same cost.
@@ -7,11 +7,11 @@ itself give shortcuts of the same cost.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
 
+from eat.benchmark.results import ShortcutFacts
 from eat.exits.points import FULL_DEPTH
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off
@@ -23,34 +23,27 @@ from eat.traces.trace import Trace
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shortcut:
-    """A shallower model with everything off.
+    """A shallower model with everything off."""
 
-    Attributes:
-        name: Unique in a benchmark.
-        model: The model.
-        trace: What it answers on the main split, at its one head.
-        run: Name of the run that it was trained in; None where it is the model's own first layers.
-    """
+    name: str  # unique in a benchmark
+    model: AdaptiveForSequenceClassification  # the model
+    trace: Trace  # what it answers on the main split, at its one head
+    run: str | None  # name of the run that it was trained in; None where it is the model's own first layers
 
-    name: str
-    model: AdaptiveForSequenceClassification
-    trace: Trace
-    run: str | None
-
-    def facts(self, traces: RunTraces) -> dict[str, Any]:
-        """Return what a benchmark's file keeps of it: size, quality on the main split, work; JSON values only."""
+    def facts(self, traces: RunTraces) -> ShortcutFacts:
+        """Return what a benchmark's file keeps of it."""
         point = measure_point(self.trace, FULL_DEPTH, traces.reported.full_depth)
         dense = float(traces.all_off[traces.main].costs.dense.mean())
         delta = point.delta
-        return {
-            "num_layers": self.trace.num_layers,
-            "run": self.run,
-            "metrics": point.metrics,
-            "delta": None if delta is None else [delta.points, delta.low, delta.high],
-            "ece": point.ece,
-            "gflops": point.gflops,
-            "flops_ratio": point.gflops * 1e9 / dense,
-        }
+        return ShortcutFacts(
+            num_layers=self.trace.num_layers,
+            run=self.run,
+            metrics=point.metrics,
+            delta=None if delta is None else (delta.points, delta.low, delta.high),
+            ece=point.ece,
+            gflops=point.gflops,
+            flops_ratio=point.gflops * 1e9 / dense,
+        )
 
 
 def find_shortcuts(
@@ -87,7 +80,7 @@ def trained_shortcut(
     Raises:
         ValueError: If it is not shallower than the model, answered other examples, or its traces are not its weights'.
     """
-    shallow = run.load_model(device)
+    shallow = run.load_model(device, certified=False)
     if shallow.num_layers >= model.num_layers:
         raise ValueError(
             f"benchmark.shortcut_runs: expected runs with fewer layers than the model's {model.num_layers}, "
@@ -101,10 +94,6 @@ def trained_shortcut(
 
 def truncated(model: AdaptiveForSequenceClassification, depth: int) -> AdaptiveForSequenceClassification:
     """Return the first layers of a model with the head there and everything off; weights are shared.
-
-    Args:
-        model: The model; it is not changed.
-        depth: A depth with a head.
 
     Raises:
         ValueError: If there is no head at that depth.

@@ -7,22 +7,17 @@ from contextlib import contextmanager
 
 from transformers import PreTrainedTokenizerBase
 
-from eat.benchmark.calls import Call, Encoded
+from eat.benchmark.engines import Call, Encoded
 from eat.data import TextDataModule
 from eat.data.encoding import encode, template_of
 
 
 @dataclasses.dataclass(frozen=True)
 class Texts:
-    """The texts of a benchmark's examples and what makes token ids of them.
+    """The texts of a benchmark's examples and what makes token ids of them."""
 
-    Attributes:
-        rows: The texts of each example, one or a pair.
-        call: Texts of a batch in, token ids out.
-    """
-
-    rows: Sequence[Sequence[str]]
-    call: Call
+    rows: Sequence[Sequence[str]]  # the texts of each example, one or a pair
+    call: Call  # texts of a batch in, token ids out
 
 
 def encoded_examples(data: TextDataModule, split: str, index: Sequence[int]) -> list[Encoded]:
@@ -48,13 +43,7 @@ def texts_of(data: TextDataModule, split: str, index: Sequence[int]) -> Texts:
 
 
 def tokenizer_call(tokenizer: PreTrainedTokenizerBase, num_texts: int, max_length: int) -> Call:
-    """Make token ids of batches of texts, cut and with special tokens, on one thread.
-
-    Args:
-        tokenizer: A fast tokenizer.
-        num_texts: Texts of an example, 1 or 2.
-        max_length: Longest example in tokens.
-    """
+    """Make token ids of batches of texts, cut and with special tokens, on one thread."""
     template = template_of(tokenizer, num_texts)
 
     def call(batch: Sequence[Sequence[str]]) -> list[list[int]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from eat.benchmark.latency.model import LatencyModel
+from eat.benchmark.results import Benchmark, read_benchmark, timed_exits
 from eat.data import TextDataModule
 from eat.evaluation.findings import Findings, analyse
-from eat.evaluation.measured import read_benchmark, timed_exits
 from eat.evaluation.report.plan import read_latency
 from eat.exits import check_exit
 from eat.exits.points import OperatingPoint
@@ -98,7 +98,7 @@ class Evaluation:
         return model
 
     @cached_property
-    def benchmark(self) -> dict[str, Any] | None:
+    def benchmark(self) -> Benchmark | None:
         """Times of these weights, from an earlier evaluation where this one measures none."""
         return read_benchmark(self.folder, self.traces.fingerprint)
 

@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from eat.benchmark.contenders import ALL_OFF, PADDED
+from eat.benchmark.contenders import ALL_OFF, PADDED, TITLES
 from eat.evaluation.report.figures import BLUE, GREEN, GREY, ORANGE, RED, STYLE, save
 from eat.suite.records import Row
 from eat.suite.shapes import SHAPE_TITLES
@@ -16,19 +16,14 @@ from eat.suite.timed import WINDOWED_NAME, WINDOWED_PRUNED
 
 LINES = {
     PADDED: ("Hugging Face, SDPA", GREY, "s"),
-    ALL_OFF: ("eat, everything off", ORANGE, "D"),
+    ALL_OFF: (TITLES[ALL_OFF], ORANGE, "D"),
     WINDOWED_NAME: ("eat, windowed", BLUE, "o"),
     WINDOWED_PRUNED: ("eat, windowed and pruned", GREEN, "^"),
 }
 
 
 def draw_targets(points: Sequence[tuple[Figure, str, Measured]], path: Path) -> None:
-    """Draw each measured figure with its interval beside the mark that it is to reach.
-
-    Args:
-        points: Figure, name of the column (precision and threads), what was measured.
-        path: The PNG to write.
-    """
+    """Draw each measured figure with its interval beside the mark that it is to reach."""
     asked = list(dict.fromkeys(_name(figure) for figure, _, _ in points))
     series = list(dict.fromkeys(column for _, column, _ in points))
     with mpl.rc_context(STYLE):
@@ -55,12 +50,7 @@ def draw_targets(points: Sequence[tuple[Figure, str, Measured]], path: Path) -> 
 
 
 def draw_curves(rows: Sequence[Row], path: Path) -> None:
-    """Draw the cost curves: a panel for each batch size, time per call above, time per token below.
-
-    Args:
-        rows: Of all parts.
-        path: The PNG to write.
-    """
+    """Draw the cost curves: a panel for each batch size, time per call above, time per token below."""
     timed = [r for r in rows if r["part"] == "curves" and r["baseline"] == PADDED]
     first = timed[0]
     timed = [r for r in timed if (r["shape"], r["dtype"]) == (first["shape"], first["dtype"])]

@@ -11,17 +11,13 @@ from importlib import resources
 import numpy as np
 from jaxtyping import Int
 
-from eat.benchmark.contenders import Encoded
+from eat.benchmark.engines import Encoded
 
 DATA_SETS = ("sst2", "imdb")
 
 
 def real_lengths(name: str) -> Int[np.ndarray, " examples"]:
-    """Return the token counts of a data set's examples.
-
-    Args:
-        name: Out of `DATA_SETS`.
-    """
+    """Return the token counts of a data set's examples."""
     text = (resources.files("eat.suite") / "lengths" / f"{name}.txt").read_text(encoding="utf-8")
     return np.array(text.split(), dtype=np.int64)
 
@@ -29,14 +25,7 @@ def real_lengths(name: str) -> Int[np.ndarray, " examples"]:
 def draw_lengths(
     lengths: Int[np.ndarray, " examples"], count: int, seed: int, at_least: int = 1
 ) -> Int[np.ndarray, " drawn"]:
-    """Draw lengths in random order, without repetition.
-
-    Args:
-        lengths: To draw from.
-        count: At most so many.
-        seed: Of the draw.
-        at_least: Shorter examples are left out.
-    """
+    """Draw at most so many lengths in random order, without repetition, none below ``at_least``."""
     fitting = lengths[lengths >= at_least]
     return fitting[np.random.default_rng(seed).permutation(len(fitting))[:count]]
 

@@ -10,12 +10,7 @@ from eat.suite.settings import num_cores
 
 
 def machine_class(device: torch.device, cpu: str) -> str:
-    """Name the folder of a machine's results: the GPU, or the processor with its cores.
-
-    Args:
-        device: What was measured on.
-        cpu: The processor's name as the system gives it.
-    """
+    """Name the folder of a machine's results: the GPU, or the processor with its cores."""
     if device.type == "cuda":
         return slug(torch.cuda.get_device_name(device))
     return f"cpu-{slug(cpu)}-{num_cores()}-cores"

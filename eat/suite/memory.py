@@ -4,8 +4,9 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 
-from eat.benchmark.contenders import GROUPED, PADDED, Contender, build_contenders
-from eat.benchmark.memory import Saved, measure_peak
+from eat.benchmark.contenders import ALL_OFF, PADDED, Contender, build_contenders
+from eat.benchmark.engines import Saved
+from eat.benchmark.memory import measure_peak
 from eat.models.sharing import ALL_OFF_PARTS
 from eat.suite.records import Row
 from eat.suite.timed import WINDOWED, WINDOWED_NAME
@@ -38,11 +39,9 @@ def memory_rows(bench: Workbench) -> Iterator[Row]:
 
 def _on_disk(bench: Workbench) -> Iterator[tuple[Contender, Saved]]:
     """Write the contenders to disk, where other processes find them; grouping by length changes nothing here."""
-    contenders = [c for c in build_contenders(bench.model, [], folder=bench.folder) if c.name != GROUPED]
-    contenders += [entrant.contender for entrant in bench.onnx]
-    for contender in contenders:
-        if contender.saved is not None:
+    for contender in build_contenders(bench.source, folder=bench.folder, absent=bench.absent):
+        if contender.saved is not None and not contender.grouped:
             yield contender, contender.saved
-            if contender.saved.parts == ALL_OFF_PARTS:
+            if contender.name == ALL_OFF:
                 windowed = dataclasses.replace(contender.saved, parts=ALL_OFF_PARTS | {"attention": WINDOWED})
                 yield dataclasses.replace(contender, name=WINDOWED_NAME), windowed

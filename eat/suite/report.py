@@ -27,9 +27,6 @@ the figures are drawn from them, again with `python benchmark.py parts=[]`."""
 def write_suite_report(folder: Path) -> str:
     """Write summary.md and the figures of a machine's folder; return the table of figures to reach.
 
-    Args:
-        folder: The machine's folder.
-
     Raises:
         FileNotFoundError: If nothing was measured there.
         OSError: If a file cannot be written; the old one stays.

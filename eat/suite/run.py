@@ -6,39 +6,35 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from eat.benchmark.contenders import ONNX_FP32, ONNX_INT8
+from eat.benchmark.run import describe_conditions
 from eat.files import write_text
-from eat.machine import describe_host, gpu_clocks
 from eat.suite import timed
-from eat.suite.compare import Budget, Comparison, compare
+from eat.suite.contest import Contest, budget_of, hold
 from eat.suite.machine import code_digest, machine_class
 from eat.suite.memory import memory_rows
-from eat.suite.pool import pool
-from eat.suite.records import Row, is_current, read_part, write_part
+from eat.suite.records import TABLE, Row, is_current, read_part
 from eat.suite.report import write_suite_report
 from eat.suite.settings import SuiteSettings
-from eat.suite.training import TrainingContenders, training_rows
+from eat.suite.training import training_rows
 from eat.suite.workbench import Workbench
 
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = "environment.json"
-TIMED: Mapping[str, Callable[[Workbench], Iterator[Comparison]]] = {
+TIMED: Mapping[str, Callable[[Workbench], Iterator[Contest]]] = {
     "serving": timed.serving,
     "pruning": timed.pruning,
     "depth": timed.depth,
     "windowed": timed.windowed,
     "curves": timed.curves,
-    "pool": pool,
+    "pool": timed.pool,
 }
-"""Parts that are comparisons of times."""
+"""Parts that are contests of time."""
 HEAVY = ("curves", "training", "pool")
 """Parts that take long, and so have fewer shapes."""
 
@@ -48,7 +44,6 @@ def run_suite(
     *,
     folder: str | Path,
     environment: Mapping[str, Any],
-    training: TrainingContenders,
     fresh: bool = False,
 ) -> Path:
     """Measure, record and draw.
@@ -60,7 +55,6 @@ def run_suite(
         settings: What is measured, and how long.
         folder: Of all machines' results; this machine gets a folder in it.
         environment: What the numbers depend on besides: versions, hardware (``cpu``), ``commit``.
-        training: Builds the contenders of the part about training.
         fresh: Measure parts again that are recorded.
 
     Returns:
@@ -68,7 +62,8 @@ def run_suite(
     """
     place = Path(folder) / machine_class(settings.torch_device, str(environment["cpu"]))
     values = settings.measured_values()
-    facts = {**environment, **_conditions(settings), "settings": values}  # the load is the others', not ours
+    conditions = describe_conditions(settings.torch_device, "clocks")  # now: the load is the others', not ours
+    facts = {**environment, **conditions, "settings": values}
     stamp = {
         "commit": environment["commit"],
         "code": code_digest(),
@@ -80,8 +75,8 @@ def run_suite(
             log.info("%s: recorded already; fresh=true measures it again", part)
             continue
         began = time.monotonic()
-        rows = [{"part": part, **_where(settings), **row, **stamp} for row in _measure(part, settings, training)]
-        write_part(path, rows)
+        rows = [{"part": part, **_where(settings), **row, **stamp} for row in _measure(part, settings)]
+        TABLE.write(path, rows)
         write_text(place / ENVIRONMENT, json.dumps(facts, indent=1) + "\n")
         log.info("%s: measured in %.1f minutes", part, (time.monotonic() - began) / 60)
     table = write_suite_report(place)
@@ -89,65 +84,54 @@ def run_suite(
     return place
 
 
-def _measure(part: str, settings: SuiteSettings, training: TrainingContenders) -> Iterator[Row]:
+def _measure(part: str, settings: SuiteSettings) -> Iterator[Row]:
     """Measure one part in every precision and shape."""
     for dtype in settings.dtypes:
         for shape in settings.heavy_shapes if part in HEAVY else settings.shapes:
             facts = {"shape": shape, "dtype": str(dtype).removeprefix("torch.")}
-            for row in _rows(part, shape, dtype, settings, training):
+            for row in _rows(part, shape, dtype, settings):
                 yield facts | row
 
 
-def _rows(
-    part: str, shape: str, dtype: torch.dtype, settings: SuiteSettings, training: TrainingContenders
-) -> Iterator[Row]:
+def _rows(part: str, shape: str, dtype: torch.dtype, settings: SuiteSettings) -> Iterator[Row]:
     if part == "training":
-        yield from training_rows(shape, dtype, settings, training)
+        yield from training_rows(shape, dtype, settings)
         return
     with tempfile.TemporaryDirectory(prefix="eat-suite-") as folder:
         bench = Workbench(shape, dtype, settings, Path(folder))
         yield from memory_rows(bench) if part == "memory" else _timed_rows(part, bench)
-        if part in ("serving", "memory") and bench.without_onnx is not None:
-            for name in (ONNX_FP32, ONNX_INT8):
-                yield {"contender": name, "engine": name, "not_measured": bench.without_onnx}
+        if part in ("serving", "memory"):
+            for name, reason in bench.absent.items():
+                yield {"contender": name, "engine": name, "not_measured": reason}
 
 
 def _timed_rows(part: str, bench: Workbench) -> Iterator[Row]:
-    """Measure the comparisons of a part, the cost curves with all cores only."""
+    """Measure the contests of a part, the cost curves with all cores only."""
     settings = bench.settings
     on_curve = part == "curves"
-    budget = Budget(settings.curve_seconds if on_curve else settings.seconds, settings.rounds, settings.warmup)
+    seconds = settings.curve_seconds if on_curve else settings.seconds
+    budget = budget_of(seconds, settings.rounds, settings.warmup)
     counts = settings.thread_counts[-1:] if on_curve else settings.thread_counts
-    for comparison in TIMED[part](bench):
+    for contest in TIMED[part](bench):
         for threads in counts:
-            rows = compare(comparison, budget, threads, settings.torch_device)
-            log.info("%s", _said(part, bench, comparison, rows))
+            rows = hold(contest, budget, threads, settings.torch_device)
+            log.info("%s", _outcome(part, bench, contest, rows))
             yield from rows
 
 
-def _said(part: str, bench: Workbench, comparison: Comparison, rows: list[Row]) -> str:
+def _outcome(part: str, bench: Workbench, contest: Contest, rows: list[Row]) -> str:
     """Say in a line what came out, for those who wait."""
-    over = comparison.baselines[0]
-    named = comparison.inputs if comparison.length is None else f"{comparison.length} tokens"
+    over = contest.baselines[0]
+    named = contest.inputs if contest.length is None else f"{contest.length} tokens"
     found = [
         f"{row['contender']} {row['speedup']:.2f}x"
         for row in rows
         if row["baseline"] == over and row["contender"] != over
     ]
-    where = f"{part} {bench.shape} {named} batch {comparison.batch_size} threads {rows[0]['threads']}"
+    where = f"{part} {bench.shape} {named} batch {contest.batch_size} threads {rows[0]['threads']}"
     return f"{where}: {', '.join(found)} over {over}"
 
 
 def _where(settings: SuiteSettings) -> dict[str, Any]:
     device = settings.torch_device
     return {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
-
-
-def _conditions(settings: SuiteSettings) -> dict[str, Any]:
-    """Return what times depend on beside versions: the host with its load, ONNX Runtime, and on a GPU its state."""
-    facts: dict[str, Any] = describe_host()
-    if find_spec("onnxruntime") is not None:
-        facts["onnxruntime"] = metadata.version("onnxruntime")
-    if settings.torch_device.type == "cuda":
-        facts |= {"tf32": torch.backends.cuda.matmul.allow_tf32, "cuda": torch.version.cuda, "clocks": gpu_clocks()}
-    return facts

@@ -1,13 +1,13 @@
 """What the suite measures and how long; one flat set of values, each checked where it comes in."""
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from eat.checks import closest, number, whole_number
 from eat.suite.shapes import SHAPES
 
 PART_NAMES = ("serving", "pruning", "depth", "windowed", "curves", "memory", "training", "pool")
@@ -17,45 +17,26 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SuiteSettings:
-    """How much is measured.
+    """How much is measured."""
 
-    Attributes:
-        parts: Out of `PART_NAMES`; None for all, none of them to draw the tables and figures anew.
-        shapes: Out of `SHAPES`.
-        threads: Threads inside operators, one measurement each; None for 1 and all cores.
-        seconds: About so long each comparison may take; a slow one is measured on fewer examples, in fewer rounds.
-        rounds: How often all contenders of a comparison answer everything.
-        warmup: Untimed calls of each contender before.
-        examples: At most so many examples of a comparison.
-        lengths: Tokens at which windowed attention is compared with full attention.
-        heavy_shapes: Shapes of the parts that take long: curves, training, pool.
-        curve_lengths: Lengths of the cost curves.
-        curve_batch_sizes: Batch sizes of the cost curves.
-        curve_tokens: Most tokens in a batch of the cost curves; longer combinations are left out.
-        curve_seconds: As ``seconds``, for each point of the curves.
-        memory_batches: Batch size and length of each batch whose peak memory is measured.
-        training_steps: Optimiser steps of a round of training.
-        device: A torch device, or "auto" for the first GPU where there is one.
-        seed: Of weights, draws and token ids.
-    """
-
-    parts: Sequence[str] | None = None
-    shapes: Sequence[str] = ("minilm", "bert_base")
-    threads: Sequence[int] | None = None
-    seconds: int | float = 8
-    rounds: int = 5
-    warmup: int = 10
-    examples: int = 128
-    lengths: Sequence[int] = (512, 1024, 2048, 4096)
-    heavy_shapes: Sequence[str] = ("minilm",)
+    parts: Sequence[str] | None = None  # out of `PART_NAMES`; None for all, [] only draws
+    shapes: Sequence[str] = ("minilm", "bert_base")  # out of `SHAPES`
+    threads: Sequence[int] | None = None  # threads inside operators, one measurement each; None for 1 and all cores
+    seconds: int | float = 8  # about so long for each contest; slow ones get fewer examples, then rounds
+    rounds: int = 5  # how often all contenders of a comparison answer everything
+    warmup: int = 10  # untimed calls of each contender before
+    examples: int = 128  # at most so many examples of a comparison
+    lengths: Sequence[int] = (512, 1024, 2048, 4096)  # windowed over full attention
+    heavy_shapes: Sequence[str] = ("minilm",)  # shapes of the parts that take long: curves, training, pool
+    # in tokens
     curve_lengths: Sequence[int] = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
-    curve_batch_sizes: Sequence[int] = (1, 8, 32, 128)
-    curve_tokens: int = 8192
-    curve_seconds: int | float = 3
-    memory_batches: Sequence[Sequence[int]] = ((8, 512), (1, 4096))
-    training_steps: int = 10
-    device: str = "auto"
-    seed: int = 0
+    curve_batch_sizes: Sequence[int] = (1, 8, 32, 128)  # batch sizes of the cost curves
+    curve_tokens: int = 8192  # most tokens in a batch of the cost curves; longer combinations are left out
+    curve_seconds: int | float = 3  # as ``seconds``, for each point of the curves
+    memory_batches: Sequence[Sequence[int]] = ((8, 512), (1, 4096))  # (batch size, length)
+    training_steps: int = 10  # optimiser steps of a round of training
+    device: str = "auto"  # a torch device, or "auto" for the first GPU where there is one
+    seed: int = 0  # of weights, draws and token ids
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -66,16 +47,14 @@ class SuiteSettings:
         for name, known in (("parts", PART_NAMES), ("shapes", SHAPES), ("heavy_shapes", SHAPES)):
             _check_names(name, getattr(self, name) or (), known)
         for name in ("seconds", "curve_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)!r}")
+            number(name, getattr(self, name), above=0)
         for name in ("rounds", "examples", "curve_tokens", "training_steps"):
-            _check_count(name, getattr(self, name))
+            whole_number(name, getattr(self, name))
         for name in ("threads", "lengths", "curve_lengths", "curve_batch_sizes"):
             for value in getattr(self, name) or ():
-                _check_count(name, value)
+                whole_number(name, value)
         _check_pairs("memory_batches", self.memory_batches)
-        if self.warmup < 0:
-            raise ValueError(f"warmup: expected at least 0 calls, got {self.warmup}")
+        whole_number("warmup", self.warmup, at_least=0)
         if self.device.partition(":")[0] not in DEVICES:
             raise ValueError(f"device: expected auto, cpu or cuda, got {self.device!r}")
 
@@ -121,7 +100,7 @@ def num_cores() -> int:
 def _check_names(name: str, values: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:
     for value in values:
         if value not in known:
-            raise ValueError(f"{name}: expected some of {list(known)}, got {value!r}{_closest(value, known)}")
+            raise ValueError(f"{name}: expected some of {list(known)}, got {value!r}{closest(value, known)}")
 
 
 def _check_pairs(name: str, pairs: Sequence[Sequence[int]]) -> None:
@@ -129,18 +108,8 @@ def _check_pairs(name: str, pairs: Sequence[Sequence[int]]) -> None:
         if len(pair) != 2:
             raise ValueError(f"{name}: expected pairs of batch size and length, got {list(pair)}")
         for value in pair:
-            _check_count(name, value)
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected whole numbers of at least 1, got {value!r}")
+            whole_number(name, value)
 
 
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
-
-
-def _closest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -30,13 +30,7 @@ def build_model(
 ) -> AdaptiveForSequenceClassification:
     """Build a shape with random weights, everything off, and heads after a third of the layers and after the last.
 
-    Args:
-        shape: Out of `SHAPES`.
-        max_length: Longest input; the position table is as long.
-        device: Where it goes.
-        dtype: Its precision.
-        seed: Of the weights.
-        num_layers: Keep the first so many layers; the last of them has the only head.
+    With ``num_layers``, only the first so many layers with one head after the last of them.
     """
     model = AdaptiveForSequenceClassification.from_backbone(
         shape_config(shape),

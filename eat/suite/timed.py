@@ -1,13 +1,17 @@
-"""The parts that are comparisons of times: who meets whom on what."""
+"""The parts of the suite that compare times: which contenders meet on which examples."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from eat.benchmark.contenders import ALL_OFF, PADDED, Contender, Encoded, packed_call
+from eat.benchmark.contenders import ALL_OFF, PADDED, Contender
+from eat.benchmark.engines import Call, Encoded
+from eat.benchmark.engines.packed import packed_call
+from eat.benchmark.protocol import batches_of
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.suite.compare import Comparison, Entrant, ours
+from eat.models.sharing import all_off
+from eat.suite.contest import Contest, Entrant, ours
 from eat.suite.shapes import variant
-from eat.suite.workbench import EVERYBODY, PRUNER, WINDOW, Workbench
+from eat.suite.workbench import ALL_LEAVE, PRUNER, WINDOW, Workbench
 
 WINDOWED = {"name": "windowed", "window": WINDOW}
 PRUNED, PRUNED_EXITS = "eat_pruned", "eat_pruned_half_exit"
@@ -16,29 +20,26 @@ WINDOWED_NAME, WINDOWED_PRUNED = f"eat_windowed{WINDOW}", f"eat_windowed{WINDOW}
 WINDOWED_HALF = f"{WINDOWED_NAME}_half_length"
 LONG = 64
 """Tokens from which on batch size 1 counts as long."""
+POOL_BATCH = 32
+PLAIN, POOL = "eat_half_exit_batches", "eat_half_exit_pool"
+STREAM = 4
+"""So many times the examples of another comparison: a pool needs many batches to draw from."""
 
 
-def serving(bench: Workbench) -> Iterator[Comparison]:
+def serving(bench: Workbench) -> Iterator[Contest]:
     """Ours with everything off against Hugging Face and ONNX Runtime: as a gateway, as a queue, and on long texts."""
-    padded, grouped = bench.hugging_face
     for data_set, size in (("sst2", 1), ("sst2", 32), ("imdb", 8)):
-        yield Comparison(
+        yield Contest(
             inputs=data_set,
             batch_size=size,
             examples=bench.examples(data_set),
-            entrants=[
-                padded,
-                *([grouped] if size > 1 else []),
-                bench.all_off,
-                *bench.without_onednn,
-                *bench.onnx,
-            ],
+            entrants=bench.baselines(grouped=size > 1),
             baselines=[PADDED, ALL_OFF],
             min_batches=16 if size == 1 else 2,
         )
 
 
-def pruning(bench: Workbench) -> Iterator[Comparison]:
+def pruning(bench: Workbench) -> Iterator[Contest]:
     """The paper's pruning over everything off, without exits and where half the examples leave early."""
     pruned = bench.pruned
     on_gpu = bench.settings.torch_device.type == "cuda"
@@ -46,25 +47,21 @@ def pruning(bench: Workbench) -> Iterator[Comparison]:
     for size, at_least in sizes:
         data_set = "sst2" if at_least == 1 else "imdb"
         examples = bench.examples(data_set, at_least)
-        yield Comparison(
+        yield Contest(
             inputs=data_set if at_least == 1 else f"{data_set} from {at_least} tokens",
             batch_size=size,
             examples=examples,
-            entrants=[
-                bench.all_off,
-                ours(PRUNED, pruned),
-                ours(PRUNED_EXITS, bench.half_leave(pruned, examples)),
-            ],
+            entrants=[bench.all_off, ours(PRUNED, pruned), ours(PRUNED_EXITS, bench.half_leave(pruned, examples))],
             baselines=[ALL_OFF],
             min_batches=16 if size == 1 else 2,
         )
 
 
-def depth(bench: Workbench) -> Iterator[Comparison]:
+def depth(bench: Workbench) -> Iterator[Contest]:
     """Every example leaves after a third of the layers, beside the static model of that depth."""
-    leaving = variant(bench.model, exit=EVERYBODY)
+    leaving = variant(bench.model, exit=ALL_LEAVE)
     for size in (1, 32):
-        yield Comparison(
+        yield Contest(
             inputs="sst2",
             batch_size=size,
             examples=bench.examples("sst2"),
@@ -74,11 +71,11 @@ def depth(bench: Workbench) -> Iterator[Comparison]:
         )
 
 
-def windowed(bench: Workbench) -> Iterator[Comparison]:
+def windowed(bench: Workbench) -> Iterator[Contest]:
     """Windowed over full attention in the whole encoder, one sequence at a time, and over itself at half the length."""
     model = variant(bench.model, attention=WINDOWED)
     for length in bench.settings.lengths:
-        yield Comparison(
+        yield Contest(
             inputs="one length",
             length=length,
             batch_size=1,
@@ -88,11 +85,11 @@ def windowed(bench: Workbench) -> Iterator[Comparison]:
         )
 
 
-def curves(bench: Workbench) -> Iterator[Comparison]:
+def curves(bench: Workbench) -> Iterator[Contest]:
     """Cost over length and batch size; all examples of a batch are as long, so that nothing is padded."""
     window = variant(bench.model, attention=WINDOWED)
     entrants = [
-        bench.hugging_face[0],
+        bench.padded,
         bench.all_off,
         ours(WINDOWED_NAME, window),
         ours(WINDOWED_PRUNED, variant(window, pruner=PRUNER)),
@@ -101,7 +98,7 @@ def curves(bench: Workbench) -> Iterator[Comparison]:
         for length in bench.settings.curve_lengths:
             if size * length <= bench.settings.curve_tokens:
                 examples = bench.examples_of(length, 4 * size)
-                yield Comparison(
+                yield Contest(
                     inputs="one length",
                     length=length,
                     batch_size=size,
@@ -109,6 +106,23 @@ def curves(bench: Workbench) -> Iterator[Comparison]:
                     entrants=entrants,
                     baselines=[PADDED, ALL_OFF],
                 )
+
+
+def pool(bench: Workbench) -> Iterator[Contest]:
+    """All examples at once at the point where half leave early: batch after batch of 32, and pooled."""
+    examples = bench.examples("sst2", times=STREAM)
+    model = bench.half_leave(bench.model, examples)
+    yield Contest(
+        inputs="sst2, in one stream",
+        batch_size=len(examples),
+        examples=examples,
+        entrants=[
+            _in_batches(ALL_OFF, all_off(bench.model)),
+            _in_batches(PLAIN, model),
+            Entrant(Contender(POOL, "eat", _pooled(model)), model),
+        ],
+        baselines=[PLAIN, ALL_OFF],
+    )
 
 
 def _on_first_half(model: AdaptiveForSequenceClassification) -> Entrant:
@@ -119,3 +133,19 @@ def _on_first_half(model: AdaptiveForSequenceClassification) -> Entrant:
         return call([{key: tokens[: len(tokens) // 2] for key, tokens in example.items()} for example in batch])
 
     return Entrant(Contender(WINDOWED_HALF, "eat", on_half))
+
+
+def _in_batches(name: str, model: AdaptiveForSequenceClassification) -> Entrant:
+    answer = packed_call(model)
+
+    def call(examples: Sequence[Encoded]) -> list[Any]:
+        return [answer(batch) for batch in batches_of(examples, POOL_BATCH)]
+
+    return Entrant(Contender(name, "eat", call), model)
+
+
+def _pooled(model: AdaptiveForSequenceClassification) -> Call:
+    def call(examples: Sequence[Encoded]) -> list[Any]:
+        return list(model.predict_stream(examples, batch_size=POOL_BATCH))
+
+    return call

@@ -1,49 +1,47 @@
-"""The part about training speed. The trainers come from outside: evaluation and training are one layer."""
+"""The part about training speed: ours against the Hugging Face Trainer."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
-from transformers import PreTrainedConfig
 
-from eat.benchmark.clock import num_threads, summarise
-from eat.suite.compare import Budget
+from eat.benchmark.clock import num_threads
+from eat.benchmark.protocol import measure
+from eat.suite.contest import budget_of, timed_row
 from eat.suite.inputs import real_lengths
 from eat.suite.records import Row
 from eat.suite.settings import SuiteSettings
 from eat.suite.shapes import shape_config
+from eat.training.throughput import Epoch, training_contenders
 
 BATCH_SIZE = 32
 
 
-@runtime_checkable
-class TrainingContenders(Protocol):
-    """Builds what trains: name -> a call that trains for one epoch and returns its seconds; the baseline first."""
+class EpochClock:
+    """A clock that moves on by what epochs say they took: their set-up is not timed."""
 
-    def __call__(
-        self,
-        config: PreTrainedConfig,
-        lengths: Int[np.ndarray, " examples"],
-        *,
-        batch_size: int,
-        bf16: bool,
-        device: torch.device,
-        seed: int,
-    ) -> Mapping[str, Callable[[], float]]:
-        """Build them for one shape of encoder and these lengths."""
-        ...
+    def __init__(self, epochs: Mapping[str, Epoch]) -> None:
+        self.calls = {name: partial(self._run, epoch) for name, epoch in epochs.items()}
+        self._seconds = 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds of all epochs so far."""
+        return self._seconds
+
+    def _run(self, epoch: Epoch, _: Any) -> None:
+        self._seconds += epoch()
 
 
-def training_rows(shape: str, dtype: torch.dtype, settings: SuiteSettings, build: TrainingContenders) -> Iterator[Row]:
+def training_rows(shape: str, dtype: torch.dtype, settings: SuiteSettings) -> Iterator[Row]:
     """Measure training throughput in interleaved epochs over the same examples with SST-2's lengths."""
     lengths = np.resize(
         np.random.default_rng(settings.seed).permutation(real_lengths("sst2")), settings.training_steps * BATCH_SIZE
     )
     for threads in settings.thread_counts:
         with num_threads(threads):
-            epochs = build(
+            epochs = training_contenders(
                 shape_config(shape),
                 lengths,
                 batch_size=BATCH_SIZE,
@@ -51,27 +49,9 @@ def training_rows(shape: str, dtype: torch.dtype, settings: SuiteSettings, build
                 device=settings.torch_device,
                 seed=settings.seed,
             )
-            warm = sum(epoch() for epoch in epochs.values())
-            _, rounds = Budget(settings.seconds, settings.rounds, warmup=1).fit(warm, 1, 1)
-            seconds = {name: np.zeros((rounds, 1)) for name in epochs}
-            for done in range(rounds):
-                for name, epoch in epochs.items():
-                    seconds[name][done] = epoch()
-        timings = summarise(seconds, len(lengths), next(iter(epochs)))
-        for name, timing in timings.items():
-            yield {
-                "inputs": "sst2",
-                "batch_size": BATCH_SIZE,
-                "threads": threads,
-                "contender": name,
-                "engine": name,
-                "examples": len(lengths),
-                "rounds": rounds,
-                "warmup": 1,
-                "examples_per_s": timing.examples_per_s,
-                "tokens_per_s": timing.examples_per_s * float(lengths.mean()),
-                "baseline": next(iter(epochs)),
-                "speedup": timing.speedup,
-                "speedup_low": timing.speedup_low,
-                "speedup_high": timing.speedup_high,
-            }
+            clock = EpochClock(epochs)
+            budget = budget_of(settings.seconds, settings.rounds, warmup=1)
+            timed = measure(clock.calls, lengths.tolist(), len(lengths), budget, clock=clock, training=True)
+        for name in epochs:
+            row = timed_row(timed, next(iter(epochs)), name, float(lengths.mean()))
+            yield row | {"inputs": "sst2", "batch_size": BATCH_SIZE, "threads": threads, "engine": name}

@@ -8,21 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eat.benchmark.calls import with_torchs_product
-from eat.benchmark.contenders import (
-    ALL_OFF,
-    GROUPED,
-    PADDED,
-    Contender,
-    Encoded,
-    hugging_face_call,
-    onnx_contenders,
-)
-from eat.benchmark.engines.onnx import why_not
+from eat.benchmark.contenders import ALL_OFF, PADDED, Contender, build_contenders
+from eat.benchmark.engines import EAT, ENGINES, Encoded, Source, not_measured
+from eat.benchmark.engines.packed import with_torchs_product
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off
 from eat.ops.confidence import max_probability
-from eat.suite.compare import Entrant, ours
+from eat.suite.contest import Entrant, ours
 from eat.suite.inputs import draw_lengths, random_examples, real_lengths
 from eat.suite.settings import SuiteSettings
 from eat.suite.shapes import VOCAB_SIZE, build_model, early_depth, variant
@@ -32,7 +24,7 @@ PRUNER = {"name": "l2_norm", "depths": [2, 4], "ratio": 0.3}
 WINDOW = 32
 TORCHS_PRODUCT = f"{ALL_OFF}_torchs_product"
 """Says how much of a speed-up over Hugging Face is the library's: see :mod:`eat.ops.linear`."""
-EVERYBODY = {"name": "confidence", "threshold": 0.0}
+ALL_LEAVE = {"name": "confidence", "threshold": 0.0}
 """An exit that every example takes at the first head."""
 
 ENOUGH = 32
@@ -41,19 +33,12 @@ ENOUGH = 32
 
 @dataclasses.dataclass(frozen=True)
 class Workbench:
-    """A shape with random weights; built when it is first asked for.
+    """A shape with random weights; built when it is first asked for."""
 
-    Attributes:
-        shape: Out of `SHAPES`.
-        dtype: Precision.
-        settings: The suite's.
-        folder: Holds what is written for other engines and processes, as long as it is measured.
-    """
-
-    shape: str
-    dtype: torch.dtype
-    settings: SuiteSettings
-    folder: Path
+    shape: str  # out of `SHAPES`
+    dtype: torch.dtype  # precision
+    settings: SuiteSettings  # the suite's
+    folder: Path  # holds what is written for other engines and processes, as long as it is measured
 
     @cached_property
     def model(self) -> AdaptiveForSequenceClassification:
@@ -71,34 +56,37 @@ class Workbench:
         return ours(ALL_OFF, all_off(self.model))
 
     @cached_property
-    def without_onednn(self) -> tuple[Entrant, ...]:
-        """Ours with everything off and torch's own matrix product, as Hugging Face has it; nobody on a GPU."""
-        if self.settings.torch_device.type == "cuda":
-            return ()
-        off = self.all_off
-        call = with_torchs_product(off.contender.call)
-        return (Entrant(Contender(TORCHS_PRODUCT, "eat", call), off.model),)
+    def contenders(self) -> tuple[Contender, ...]:
+        """What every engine makes of the model with everything off; those that need an export are on disk."""
+        return build_contenders(self.source, folder=self.folder, absent=self.absent, memory=False)
 
     @cached_property
-    def hugging_face(self) -> tuple[Entrant, Entrant]:
-        """Hugging Face on padded batches, and the same on batches of like length."""
-        call = hugging_face_call(self.model.to_hugging_face(), self.model.backbone.pad_token_id)
-        return (
-            Entrant(Contender(PADDED, PADDED, call)),
-            Entrant(Contender(GROUPED, GROUPED, call, grouped=True)),
-        )
+    def source(self) -> Source:
+        """The model as engines are given it."""
+        return Source(self.model)
 
     @cached_property
-    def onnx(self) -> tuple[Entrant, ...]:
-        """ONNX Runtime, float32 and int8; nobody where it cannot be measured."""
-        if self.without_onnx is not None:
-            return ()
-        return tuple(Entrant(c) for c in onnx_contenders(self.model, self.folder, token_types=True))
+    def absent(self) -> dict[str, str]:
+        """Why engines take no part, by name."""
+        return not_measured(self.settings.torch_device)
 
     @property
-    def without_onnx(self) -> str | None:
-        """Why ONNX Runtime takes no part; None where it does."""
-        return why_not(self.settings.torch_device)
+    def padded(self) -> Entrant:
+        """Hugging Face on padded batches."""
+        return Entrant(Contender(PADDED, PADDED, ENGINES[PADDED].call(self.source)))
+
+    def baselines(self, *, grouped: bool) -> list[Entrant]:
+        """Enter every engine; after ours, on a CPU, ours again with torch's own product, as Hugging Face has it."""
+        entrants = []
+        for contender in self.contenders:
+            if contender.engine != EAT and (grouped or not contender.grouped):
+                entrants.append(Entrant(contender))
+            elif contender.name == ALL_OFF:
+                entrants.append(self.all_off)
+                if self.settings.torch_device.type == "cpu":
+                    slower = Contender(TORCHS_PRODUCT, EAT, with_torchs_product(self.all_off.contender.call))
+                    entrants.append(Entrant(slower, self.all_off.model))
+        return entrants
 
     @property
     def pruned(self) -> AdaptiveForSequenceClassification:
@@ -118,13 +106,7 @@ class Workbench:
         return variant(model, exit={"name": "confidence", "threshold": float(np.median(confidence))})
 
     def examples(self, data_set: str, at_least: int = 1, times: int = 1) -> list[Encoded]:
-        """Draw examples of real lengths.
-
-        Args:
-            data_set: Out of `DATA_SETS`.
-            at_least: Shorter ones are left out.
-            times: So many times as many as a comparison usually has.
-        """
+        """Draw examples of real lengths."""
         count = times * self.settings.examples
         lengths = draw_lengths(real_lengths(data_set), count, self.settings.seed, at_least)
         return random_examples(lengths, VOCAB_SIZE, self.settings.seed)

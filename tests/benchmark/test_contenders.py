@@ -1,6 +1,9 @@
 """All contenders answer the same question: same weights, same logits, whatever the batch."""
 
+import dataclasses
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,24 +11,22 @@ import pytest
 import torch
 from transformers import DataCollatorWithPadding
 
-from eat.benchmark.calls import packed_call, padded, with_torchs_product
-from eat.benchmark.contenders import (
-    ALL_OFF,
-    GROUPED,
-    ONNX_FP32,
-    ONNX_INT8,
-    PADDED,
-    all_off,
-    build_contenders,
-    sharing_copy,
-)
+from eat.benchmark.contenders import ALL_OFF, PADDED, build_contenders
+from eat.benchmark.engines import ENGINES, Engine, Saved, Source, call_saved
+from eat.benchmark.engines.hugging_face import padded
+from eat.benchmark.engines.packed import packed_call, with_torchs_product
+from eat.benchmark.results import Benchmark, read_benchmark
 from eat.benchmark.run import BenchmarkSettings, draw_examples, run_benchmark
 from eat.benchmark.tokenizing import Texts
 from eat.data.tokenizer import train_tokenizer
+from eat.exits.points import FULL_DEPTH, OperatingPoint
+from eat.models.sharing import ALL_OFF_PARTS, all_off, sharing_copy
 from tests.made.models import make_model
 
+GROUPED, ONNX_FP32, ONNX_INT8 = "huggingface_sdpa_grouped", "onnxruntime_fp32", "onnxruntime_int8"
+RESULTS = Path(__file__).parents[2] / "results"
 QUICK: dict[str, Any] = {"warmup": 0, "threads": (1,), "onnx": False, "memory": False}
-EXITS: list[dict[str, Any]] = [{"name": "never"}, {"name": "confidence", "threshold": 0.7}]
+EXITS = [FULL_DEPTH, OperatingPoint.of({"name": "confidence", "threshold": 0.7})]
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +36,29 @@ def examples() -> list[dict[str, list[int]]]:
 
 
 def test_baselines_answer_alike(examples: list[dict[str, list[int]]]) -> None:
-    contenders = {c.name: c.call for c in build_contenders(make_model(torch.float32), EXITS)}
+    contenders = {c.name: c.call for c in build_contenders(Source(make_model(torch.float32)), EXITS)}
     with torch.inference_mode():
         answers = {name: contenders[name](examples) for name in (PADDED, GROUPED, ALL_OFF)}
     np.testing.assert_allclose(answers[ALL_OFF], answers[PADDED], atol=1e-4)
     np.testing.assert_allclose(answers[GROUPED], answers[PADDED], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_engines_keep_to_the_protocol(name: str, tmp_path: Path, examples: list[dict[str, list[int]]]) -> None:
+    engine, source = ENGINES[name], Source(make_model(torch.float32), token_types=False)
+    assert isinstance(engine, Engine)
+    if engine.why_not(torch.device("cpu")) is not None:
+        pytest.skip(str(engine.why_not(torch.device("cpu"))))
+    saved = engine.save(source, tmp_path, name)
+    assert saved.engine == name and Saved(**json.loads(json.dumps(dataclasses.asdict(saved)))) == saved
+    with torch.inference_mode():
+        answers = call_saved(dataclasses.replace(saved, parts=ALL_OFF_PARTS if name == "eat" else {}))(examples)
+        expected = packed_call(all_off(source.model))(examples)
+        if not engine.exported:
+            live = packed_call(source.model)(examples) if name == "eat" else expected
+            np.testing.assert_allclose(engine.call(source)(examples), live, atol=1e-4)
+    assert answers.shape == expected.shape
+    assert np.allclose(answers, expected, atol=1e-4) == engine.exact
 
 
 def test_torchs_product_is_used_inside_the_call_alone() -> None:
@@ -73,8 +92,8 @@ def test_contenders_leave_the_model_alone_and_share_its_weights() -> None:
 
 def test_operating_points_are_the_models(examples: list[dict[str, list[int]]]) -> None:
     model = make_model(torch.float32)
-    contender = build_contenders(model, EXITS)[-1]
-    model.set_exit(**EXITS[-1])
+    contender = build_contenders(Source(model), EXITS)[-1]
+    model.set_exit(**EXITS[-1].spec)
     with torch.inference_mode():
         np.testing.assert_array_equal(contender.call(examples), packed_call(model)(examples))
 
@@ -96,47 +115,66 @@ def test_no_mask_where_nothing_is_padded() -> None:
 def test_benchmark_measures_every_contender(examples: list[dict[str, list[int]]]) -> None:
     settings = BenchmarkSettings(**QUICK, examples=12, rounds=2, batch_sizes=(1, 4))
     measured = run_benchmark(make_model(torch.float32), examples, EXITS, settings)
-    names = {size: [m["contender"] for m in measured["measurements"] if m["batch_size"] == size] for size in (1, 4)}
+    names = {size: [m.contender for m in measured.measurements if m.batch_size == size] for size in (1, 4)}
     points = ["never", "confidence threshold=0.7"]
     assert names == {1: [PADDED, ALL_OFF, *points], 4: [PADDED, GROUPED, ALL_OFF, *points]}
-    assert measured["measurements"][0]["speedup"][PADDED] == [1.0, 1.0, 1.0]
-    assert all(m["examples"] == 12 and m["threads"] == 1 for m in measured["measurements"])
-    assert {len(answers) for answers in measured["answers"].values()} == {12}
-    assert (measured["environment"]["device"], measured["environment"]["dtype"]) == ("cpu", "float32")
+    assert measured.measurements[0].speedup[PADDED] == (1.0, 1.0, 1.0)
+    assert all(m.examples == 12 and m.threads == 1 for m in measured.measurements)
+    assert {len(answers) for answers in measured.answers.values()} == {12}
+    assert (measured.environment["device"], measured.environment["dtype"]) == ("cpu", "float32")
+
+
+def test_a_benchmark_survives_its_file(examples: list[dict[str, list[int]]]) -> None:
+    measured = run_benchmark(make_model(torch.float32), examples, EXITS, BenchmarkSettings(**QUICK, rounds=1))
+    written = json.dumps(measured.to_json())
+    again = Benchmark.from_json(json.loads(written))
+    assert again == dataclasses.replace(measured, answers={})
+    assert json.dumps(again.to_json()) == written
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/*/report/benchmark.json")), ids=lambda path: path.parts[-3])
+def test_committed_times_are_read_as_they_were_written(path: Path) -> None:
+    values = json.loads(path.read_text())
+    fingerprint = values.pop("fingerprint")
+    read = read_benchmark(path.parent, fingerprint)
+    assert read is not None
+    assert json.loads(json.dumps(read.to_json())) == values
+    assert list(read.to_json()["measurements"][0]) == list(values["measurements"][0])
+    assert read_benchmark(path.parent, "of other weights") is None
 
 
 def test_the_second_line_adds_the_same_tokenising_to_both(examples: list[dict[str, list[int]]]) -> None:
     texts = Texts([("a text",)] * len(examples), lambda batch: time.sleep(0.02))
     settings = BenchmarkSettings(**QUICK, rounds=2, batch_sizes=(4,))
-    measured = run_benchmark(make_model(torch.float32), examples, [], settings, texts=texts)["measurements"]
-    assert len({m["tokenising_ms"] for m in measured}) == 1
-    assert measured[0]["tokenising_ms"] >= 20
+    measured = run_benchmark(make_model(torch.float32), examples, [], settings, texts=texts).measurements
+    assert len({m.tokenising_ms for m in measured}) == 1
+    assert measured[0].tokenising_ms >= 20
     for one in measured:
-        seconds = 12 / one["examples_per_s"]
-        bound = (12 / measured[0]["examples_per_s"] + 0.06) / (seconds + 0.06)
-        assert one["speedup_tokenised"][PADDED][0] == pytest.approx(bound, rel=0.5)
-    assert measured[0]["speedup_tokenised"][PADDED] == [1.0, 1.0, 1.0]
+        seconds = 12 / one.examples_per_s
+        bound = (12 / measured[0].examples_per_s + 0.06) / (seconds + 0.06)
+        assert one.speedup_tokenised[PADDED][0] == pytest.approx(bound, rel=0.5)
+    assert measured[0].speedup_tokenised[PADDED] == (1.0, 1.0, 1.0)
 
 
 def test_who_was_left_out_is_named(examples: list[dict[str, list[int]]], monkeypatch: pytest.MonkeyPatch) -> None:
     model, settings = make_model(torch.float32), {**QUICK, "rounds": 1, "batch_sizes": (4,)}
-    assert run_benchmark(model, examples, [], BenchmarkSettings(**settings))["not_measured"] == dict.fromkeys(
+    assert run_benchmark(model, examples, [], BenchmarkSettings(**settings)).not_measured == dict.fromkeys(
         (ONNX_FP32, ONNX_INT8), "left out with benchmark.onnx=false"
     )
     monkeypatch.setattr("eat.benchmark.engines.onnx.find_spec", lambda name: None)
     measured = run_benchmark(model, examples, [], BenchmarkSettings(**settings | {"onnx": True}))
-    assert "not installed: onnx, onnxruntime, onnxscript" in measured["not_measured"][ONNX_FP32]
+    assert "not installed: onnx, onnxruntime, onnxscript" in measured.not_measured[ONNX_FP32]
 
 
 def test_both_sides_get_the_precision_wanted(examples: list[dict[str, list[int]]]) -> None:
     model = make_model(torch.float32)
     settings = BenchmarkSettings(**QUICK, rounds=1, batch_sizes=(4,), dtype="bfloat16")
     measured = run_benchmark(model, examples, EXITS, settings)
-    assert measured["environment"]["dtype"] == "bfloat16"
+    assert measured.environment["dtype"] == "bfloat16"
     assert next(model.parameters()).dtype == torch.float32
-    exact = run_benchmark(model, examples, EXITS, BenchmarkSettings(**QUICK, rounds=1, batch_sizes=(4,)))["answers"]
+    exact = run_benchmark(model, examples, EXITS, BenchmarkSettings(**QUICK, rounds=1, batch_sizes=(4,))).answers
     for name in (PADDED, ALL_OFF):
-        rounded = np.asarray(measured["answers"][name])
+        rounded = np.asarray(measured.answers[name])
         np.testing.assert_allclose(rounded, exact[name], atol=0.1 * np.abs(exact[name]).max())
         assert not np.allclose(rounded, exact[name], atol=1e-6)
     with pytest.raises(ValueError, match=r"benchmark.dtype: float16 is for GPUs"):
@@ -147,7 +185,7 @@ def test_a_slow_model_is_measured_on_fewer_examples() -> None:
     many = [{"input_ids": [1, 2, 3]}] * 40
     settings = BenchmarkSettings(**QUICK | {"warmup": 1}, examples=40, rounds=1, batch_sizes=(8,), seconds=1e-9)
     measured = run_benchmark(make_model(torch.float32), many, [], settings)
-    assert {m["examples"] for m in measured["measurements"]} == {32}
+    assert {m.examples for m in measured.measurements} == {32}
 
 
 def test_no_examples() -> None:
@@ -176,5 +214,5 @@ def test_drawn_examples_are_repeatable_and_not_repeated() -> None:
     ],
 )
 def test_settings_out_of_range_are_named(option: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"benchmark\.{option} must"):
+    with pytest.raises(ValueError, match=rf"benchmark\.{option}: expected"):
         BenchmarkSettings(**{option: value})

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
-from eat.benchmark.latency.fit import Probe, baseline_calls, build_probes, calibrate, operating_point_call
-from eat.benchmark.latency.model import WORK, LatencyModel, WorkCounter, fit_latency, take
-from eat.exits import build_exit
+from eat.benchmark.latency.fit import Probe, baseline_calls, build_probes, fit_probes, operating_point_call
+from eat.benchmark.latency.model import WORK, LatencyModel, WorkCounter, fit_latency
+from eat.benchmark.protocol import Budget, measure
+from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.traces.record import record_trace
 from eat.traces.replay import Replay, replay
@@ -23,10 +24,10 @@ FULL = [
 ]  # heads at depths 1 to 4; tokens after each depth; pruned after 1 and 2
 
 
-def made_replay(exit_depth: list[int], tokens_kept: list[list[int]] = FULL) -> Replay:
+def made_replay(exit_depth: list[int], tokens_kept: list[list[int]] = FULL, early_heads: bool = True) -> Replay:
     depth = np.asarray(exit_depth)
     kept = np.where(np.arange(5) < depth[:, None], tokens_kept, 0)
-    return Replay(logits=np.zeros((len(depth), 2)), exit_depth=depth, tokens_kept=kept)
+    return Replay(logits=np.zeros((len(depth), 2)), exit_depth=depth, tokens_kept=kept, early_heads=early_heads)
 
 
 def random_replay(generator: np.random.Generator, examples: int) -> Replay:
@@ -40,8 +41,8 @@ def counter(model: AdaptiveForSequenceClassification) -> WorkCounter:
     return WorkCounter(model.config)
 
 
-def counted(counter: WorkCounter, run: Replay, batch_size: int, early_heads: bool = True) -> list[dict[str, float]]:
-    work = counter.count(run, batch_size, early_heads=early_heads)
+def counted(counter: WorkCounter, run: Replay, batch_size: int) -> list[dict[str, float]]:
+    work = counter.count(run, batch_size)
     return [{name: value for name, value in zip(WORK, row, strict=True) if value} for row in work.tolist()]
 
 
@@ -76,7 +77,7 @@ def test_work_of_a_batch_that_shrinks(counter: WorkCounter) -> None:
 
 
 def test_early_heads_run_only_where_somebody_could_leave(counter: WorkCounter) -> None:
-    (never,) = counted(counter, made_replay([4, 4, 4]), batch_size=3, early_heads=False)
+    (never,) = counted(counter, made_replay([4, 4, 4], early_heads=False), batch_size=3)
     assert (never["heads"], never["head_sequences"]) == (1, 3)
 
 
@@ -92,7 +93,7 @@ def test_windowed_attention_counts_the_pairs_that_it_computes() -> None:
 def test_prediction_is_the_sum_of_its_pieces(counter: WorkCounter) -> None:
     seconds = dict.fromkeys(WORK, 0.0) | {"calls": 1e-3, "blocks": 2e-3, "block_tokens": 1e-4, "heads": 5e-4}
     model = LatencyModel(counter, 2, seconds, 0.0)
-    predicted = model.predict_ms(made_replay([3, 1, 2]), early_heads=True)
+    predicted = model.predict_ms(made_replay([3, 1, 2]))
     np.testing.assert_allclose(predicted, [1 + 6 + 2.9 + 1.5, 1 + 4 + 0.7 + 1.0])
 
 
@@ -111,10 +112,10 @@ def test_the_fit_predicts_batches_that_it_has_not_seen(counter: WorkCounter) -> 
     truth = dict(zip(WORK, generator.uniform(0.5, 2.0, size=len(WORK)) * 1e-5, strict=True))
     machine = LatencyModel(counter, 8, truth, 0.0)
     seen, unseen = random_replay(generator, 400), random_replay(generator, 64)
-    seconds = machine.predict_ms(seen, early_heads=True) / 1e3
-    fitted = fit_latency(counter, 8, counter.count(seen, 8, early_heads=True), seconds)
-    expected = machine.predict_ms(unseen, early_heads=True)
-    np.testing.assert_allclose(fitted.predict_ms(unseen, early_heads=True), expected, rtol=1e-3)
+    seconds = machine.predict_ms(seen) / 1e3
+    fitted = fit_latency(counter, 8, counter.count(seen, 8), seconds)
+    expected = machine.predict_ms(unseen)
+    np.testing.assert_allclose(fitted.predict_ms(unseen), expected, rtol=1e-3)
 
 
 def test_noise_does_not_bias_the_fit(counter: WorkCounter) -> None:
@@ -158,12 +159,12 @@ def test_probes_do_what_they_are_counted_for(batch_size: int) -> None:
         expected = probe.run.logits if head is None else trace.all_logits[rows, head]
         np.testing.assert_allclose(live, expected, atol=1e-5)
         assert head is None or set(probe.run.exit_depth) == {trace.head_depths[head]}
-    assert probes["never"].early_heads is False and probes[forced[-1]].early_heads is True
+    assert probes["never"].run.early_heads is False and probes[forced[-1]].run.early_heads is True
 
 
 def test_an_operating_point_leaves_the_model_alone(model: AdaptiveForSequenceClassification, trace: Trace) -> None:
     before = model.exit_criterion
-    call = operating_point_call(model, {"name": "confidence", "threshold": 0.0})
+    call = operating_point_call(model, OperatingPoint.of({"name": "confidence", "threshold": 0.0}))
     examples = encoded(len(trace))
     with torch.inference_mode():
         np.testing.assert_allclose(call(examples[:8]), trace.all_logits[:8, 0], atol=1e-5)
@@ -172,32 +173,34 @@ def test_an_operating_point_leaves_the_model_alone(model: AdaptiveForSequenceCla
     assert model.exit_criterion is before
 
 
-def test_calibration_pairs_baselines_with_the_probes_of_the_same_round(
+def test_the_fit_pairs_baselines_with_the_probes_of_the_same_round(
     counter: WorkCounter, ticking: Callable[[list[float]], Callable[[], float]]
 ) -> None:
     machine = LatencyModel(counter, 2, dict.fromkeys(WORK, 0.0) | {"blocks": 1e-3, "tokens": 1e-4}, 0.0)
     lengths = [*FULL, [7, 5, 4, 4, 0], [9, 9, 9, 9, 0]]
     runs = {f"at {depth}": made_replay([depth] * 5, lengths) for depth in (1, 3)}
     depths = {"at 1": 1, "at 3": None}
-    probes = {name: Probe(lambda batch: None, run, True, depths[name]) for name, run in runs.items()}
-    ours = {name: machine.predict_ms(take(run, range(4)), early_heads=True) / 1e3 for name, run in runs.items()}
+    probes = {name: Probe(lambda batch: None, run, depths[name]) for name, run in runs.items()}
+    ours = {name: machine.predict_ms(run.take(range(4))) / 1e3 for name, run in runs.items()}
     one_round = [0.020, 0.030, *ours["at 1"], *ours["at 3"]]
     clock = ticking([slow * seconds for slow in (1.0, 4.0, 1.0) for seconds in one_round])
     text = {"input_ids": [1, 2]}
-    batches = [[text, text], [text, text]]  # the fifth text does not fill a batch and is not answered
-    calibration = calibrate({PADDED: lambda batch: None}, probes, counter, batches, rounds=3, clock=clock)
-    assert calibration.baseline_ms[PADDED] == pytest.approx(25.0)
-    assert calibration.baseline_interval[PADDED] == pytest.approx((25.0, 25.0))
+    # the fifth text does not fill a batch and is not answered
+    calls = {PADDED: lambda batch: None} | {name: probe.call for name, probe in probes.items()}
+    timed = measure(calls, [text] * 4, 2, Budget(rounds=3, warmup=0), clock=clock)
+    fit = fit_probes(timed, probes, counter, 2)
+    assert fit.baseline_ms[PADDED] == pytest.approx(25.0)
+    assert fit.baseline_interval[PADDED] == pytest.approx((25.0, 25.0))
     for name, seconds in ours.items():
-        assert calibration.probe_ms[name] == pytest.approx((1e3 * seconds.mean(), 1e3 * seconds.mean()))
-    assert calibration.depth_ms == {1: pytest.approx(1e3 * ours["at 1"].mean())}
+        assert fit.probe_ms[name] == pytest.approx((1e3 * seconds.mean(), 1e3 * seconds.mean()))
+    assert fit.depth_ms == {1: pytest.approx(1e3 * ours["at 1"].mean())}
     unseen = made_replay([2, 1, 3, 3], lengths[:4])
-    expected = machine.predict_ms(unseen, early_heads=True)
-    np.testing.assert_allclose(calibration.latency.predict_ms(unseen, early_heads=True), expected, rtol=0.1)
+    expected = machine.predict_ms(unseen)
+    np.testing.assert_allclose(fit.latency(counter, 2).predict_ms(unseen), expected, rtol=0.1)
 
 
 def test_a_replay_can_be_taken_apart(trace: Trace) -> None:
-    run = replay(trace, build_exit({"name": "confidence", "threshold": 0.6}))
-    part = take(run, [3, 1])
+    run = replay(trace, OperatingPoint.of({"name": "confidence", "threshold": 0.6}))
+    part = run.take([3, 1])
     assert part.exit_depth.tolist() == [run.exit_depth[3], run.exit_depth[1]]
     assert np.array_equal(part.tokens_kept[0], run.tokens_kept[3])

@@ -1,33 +1,40 @@
 """Peak memory: another process builds the contender from files, answers, and says what it took."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from eat.benchmark.calls import packed_call
 from eat.benchmark.contenders import ALL_OFF, PADDED, build_contenders
-from eat.benchmark.memory import Peak, Saved, answer_and_measure, measure_peak
+from eat.benchmark.engines import Saved, Source, call_saved
+from eat.benchmark.engines.packed import packed_call
+from eat.benchmark.memory import Peak, answer_and_measure, measure_peak
+from eat.exits.points import OperatingPoint
 from tests.made.models import make_model
 
 EXIT = {"name": "confidence", "threshold": 0.7}
+ONNX = ("onnxruntime_fp32", "onnxruntime_int8")
 BATCHES = [[{"input_ids": [1, 2, 3, 4, 5, 6]}, {"input_ids": [7, 8]}]]
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Saved]:
     folder = tmp_path_factory.mktemp("saved")
-    contenders = build_contenders(make_model(torch.float32), [EXIT], folder=folder)
+    source = Source(make_model(torch.float32))
+    contenders = build_contenders(source, [OperatingPoint.of(EXIT)], folder=folder, absent=ONNX)
     assert all(contender.saved is not None for contender in contenders)
     return {contender.name: contender.saved for contender in contenders if contender.saved}
 
 
 def test_what_is_saved_answers_as_the_contender(saved: dict[str, Saved]) -> None:
-    contenders = {c.name: c for c in build_contenders(make_model(torch.float32), [EXIT])}
+    contenders = {c.name: c for c in build_contenders(Source(make_model(torch.float32)), [OperatingPoint.of(EXIT)])}
     with torch.inference_mode():
         for name, one in saved.items():
-            np.testing.assert_allclose(one.call()(BATCHES[0]), contenders[name].call(BATCHES[0]), atol=1e-5)
+            np.testing.assert_allclose(call_saved(one)(BATCHES[0]), contenders[name].call(BATCHES[0]), atol=1e-5)
 
 
 def test_a_contender_of_ours_in_a_process_of_its_own(saved: dict[str, Saved]) -> None:
@@ -55,9 +62,9 @@ def test_a_process_that_dies_is_named_with_its_last_words(saved: dict[str, Saved
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ValueError, match=r"engine: expected one of .*'eat'.* got 'tvm'"):
-        Saved(engine="tvm", path="x")
+        call_saved(Saved(engine="tvm", path="x"))
     with pytest.raises(ValueError, match=r"parts: expected some of .*'exit'.* got \['exits'\]"):
-        Saved(engine="eat", path="x", parts={"exits": {}})
+        call_saved(Saved(engine="eat", path="x", parts={"exits": {}}))
 
 
 def test_parts_are_what_was_asked_for(saved: dict[str, Saved], tmp_path: Path) -> None:
@@ -65,4 +72,13 @@ def test_parts_are_what_was_asked_for(saved: dict[str, Saved], tmp_path: Path) -
     model.set_exit(**EXIT)
     with torch.inference_mode():
         expected = packed_call(model)(BATCHES[0])
-        np.testing.assert_allclose(saved["confidence threshold=0.7"].call()(BATCHES[0]), expected, atol=1e-6)
+        np.testing.assert_allclose(call_saved(saved["confidence threshold=0.7"])(BATCHES[0]), expected, atol=1e-6)
+
+
+def test_a_process_that_measures_holds_no_more_than_its_engine_needs() -> None:
+    code = "import sys, eat.benchmark.memory; print(*sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    unneeded = {"datasets", "hydra", "lightning", "matplotlib", "omegaconf", "onnx", "onnxruntime", "torchmetrics"}
+    unneeded |= {"eat.data", "eat.evaluation", "eat.runs", "eat.traces", "eat.training"}
+    assert unneeded.isdisjoint(done.stdout.split())

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from eat.backbones.tiny import tiny_config
-from eat.benchmark.calls import Call, hugging_face_call
-from eat.benchmark.contenders import ONNX_FP32, ONNX_INT8, onnx_contenders
-from eat.benchmark.engines.onnx import why_not
+from eat.benchmark.engines import ENGINES, Call, Source, call_saved
+from eat.benchmark.engines.hugging_face import hugging_face_call
 from eat.models.classifier import AdaptiveForSequenceClassification
 from tests.made.models import make_model
+
+ONNX_FP32, ONNX_INT8 = "onnxruntime_fp32", "onnxruntime_int8"
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -31,9 +32,12 @@ def make_examples(lengths: list[int], *, token_types: bool = True) -> list[dict[
 def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Call]:
     model = make_model(torch.float32)
     folder = tmp_path_factory.mktemp("onnx")
-    contenders = onnx_contenders(model, folder, token_types=True)
+    source = Source(model)
     theirs = hugging_face_call(model.to_hugging_face(), model.backbone.pad_token_id)
-    return {"theirs": theirs, **{contender.name: contender.call for contender in contenders}}
+    return {
+        "theirs": theirs,
+        **{name: call_saved(ENGINES[name].save(source, folder, name)) for name in (ONNX_FP32, ONNX_INT8)},
+    }
 
 
 @pytest.mark.parametrize("lengths", [[1], [9], [2, 30, 5], [128, 3], [7] * 33], ids=str)
@@ -52,10 +56,8 @@ def test_other_encoders_are_exported_too(model_type: str, tmp_path: Path) -> Non
     batch = make_examples([4, 30, 9], token_types=token_types)
     with torch.inference_mode():
         expected = hugging_face_call(model.to_hugging_face(), pad)(batch)
-    exact, _ = onnx_contenders(model, tmp_path, token_types=token_types)
-    np.testing.assert_allclose(exact.call(batch), expected, atol=1e-4)
-    assert exact.saved is not None
-    np.testing.assert_array_equal(exact.saved.call()(batch), exact.call(batch))
+    saved = ENGINES[ONNX_FP32].save(Source(model, token_types=token_types), tmp_path, ONNX_FP32)
+    np.testing.assert_allclose(call_saved(saved)(batch), expected, atol=1e-4)
 
 
 def test_int8_mostly_predicts_the_same_and_is_another_graph(calls: dict[str, Call]) -> None:
@@ -90,7 +92,11 @@ def test_a_session_has_the_threads_of_the_measurement(calls: dict[str, Call], mo
 
 
 def test_it_is_said_why_it_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    why_not = ENGINES[ONNX_INT8].why_not
     assert why_not(torch.device("cpu")) is None
     assert why_not(torch.device("cuda")) == "measured on a CPU only, and this is cuda"
     monkeypatch.setattr("eat.benchmark.engines.onnx.find_spec", lambda name: None if name == "onnxscript" else name)
-    assert why_not(torch.device("cpu")) == "not installed: onnxscript (pip install 'eat-transformers[onnx]')"
+    assert (
+        ENGINES[ONNX_INT8].why_not(torch.device("cpu"))
+        == "not installed: onnxscript (pip install 'eat-transformers[onnx]')"
+    )

@@ -1,5 +1,6 @@
 """A budget in, an operating point out: which one is chosen, what is refused, what is written."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -10,15 +11,17 @@ import numpy as np
 import pytest
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
-from eat.benchmark.latency.candidates import Candidate, candidate_points, choose, predict_candidates
-from eat.benchmark.latency.fit import Calibration
+from eat.benchmark.latency.candidates import Candidate, choose, predict_candidates
 from eat.benchmark.latency.model import WORK, LatencyModel, WorkCounter
 from eat.benchmark.latency.plan import PlanSettings, draw_rows
+from eat.benchmark.latency.planned import Plan, read_plan
 from eat.evaluation import evaluate_run
 from eat.evaluation.report.plan import plan_markdown, plan_table
-from eat.exits import build_exit
+from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.runs.finished import FinishedRun
 from eat.traces.replay import replay
+from eat.traces.sweeps import candidate_points
 from eat.traces.trace import Trace
 from tests.made.runs import write_run
 
@@ -27,7 +30,7 @@ QUICK = {"batch_size": 4, "rounds": 1, "warmup": 1, "seconds": 0.5}
 
 def candidate(threshold: float | None, value: float, latency_ms: float) -> Candidate:
     spec = {"name": "never"} if threshold is None else {"name": "confidence", "threshold": threshold}
-    return Candidate(spec, value, latency_ms, latency_ms, latency_ms, 12.0 / latency_ms)
+    return Candidate(OperatingPoint.of(spec), value, latency_ms, latency_ms, latency_ms, 12.0 / latency_ms)
 
 
 CANDIDATES = (
@@ -52,7 +55,7 @@ CANDIDATES = (
     ],
 )
 def test_the_most_accurate_that_fits(budget: dict[str, float], threshold: float | None) -> None:
-    assert choose(CANDIDATES, **budget).exit.get("threshold") == threshold
+    assert choose(CANDIDATES, **budget).exit.threshold == threshold
 
 
 def test_an_undefined_metric_is_chosen_last() -> None:
@@ -79,9 +82,9 @@ def test_an_impossible_budget_names_the_fastest_point_and_what_it_costs(budget: 
         ({"speedup": -1.0}, "plan.speedup: expected a number above 0"),
         ({"speedup": float("nan")}, "plan.speedup: expected a number above 0, got nan"),
         ({"speedup": 2, "seconds": 0}, "plan.seconds: expected a number above 0"),
-        ({"speedup": 2, "batch_size": 0}, "plan.batch_size: expected 1 or more, got 0"),
-        ({"speedup": 2, "threads": 0}, "plan.threads: expected 1 or more, got 0"),
-        ({"speedup": 2, "warmup": 0}, "plan.warmup: expected 1 or more, got 0"),
+        ({"speedup": 2, "batch_size": 0}, "plan.batch_size: expected an integer of 1 or more, got 0"),
+        ({"speedup": 2, "threads": 0}, "plan.threads: expected an integer of 1 or more, got 0"),
+        ({"speedup": 2, "warmup": 0}, "plan.warmup: expected an integer of 1 or more, got 0"),
     ],
 )
 def test_nonsense_is_refused(values: dict[str, Any], message: str) -> None:
@@ -101,16 +104,16 @@ def test_every_call_is_full() -> None:
 
 def test_candidates_are_all_criteria_each_decision_once(trace: Trace) -> None:
     points = list(candidate_points(trace))
-    decisions = {(spec["name"] == "never", run.exit_depth.tobytes()) for spec, run in points}
+    decisions = {(point == FULL_DEPTH, run.exit_depth.tobytes()) for point, run in points}
     assert len(decisions) == len(points)
-    assert {"never", "confidence", "patience"} <= {spec["name"] for spec, _ in points}
-    assert any(spec["name"] == "patience" and "threshold" in spec for spec, _ in points)
+    assert {"never", "confidence", "patience"} <= {point.name for point, _ in points}
+    assert any(point.name == "patience" and point.threshold is not None for point, _ in points)
     assert any(set(run.exit_depth) == {trace.head_depths[0]} for _, run in points)
 
 
 def test_regression_has_full_depth_and_patience_by_difference(made_trace: Callable[..., Trace]) -> None:
     scores = made_trace(np.zeros((3, 3, 1)), [0.0, 1.0, 2.0], (1, 2, 3))
-    found = [(spec["name"], set(run.exit_depth.tolist())) for spec, run in candidate_points(scores)]
+    found = [(point.name, set(run.exit_depth.tolist())) for point, run in candidate_points(scores)]
     assert found == [("never", {3}), ("difference", {3}), ("difference", {2})]
 
 
@@ -120,10 +123,10 @@ def test_candidates_are_predicted_on_the_texts_and_judged_on_the_split(
     seconds = dict.fromkeys(WORK, 0.0) | {"calls": 1e-3, "head_sequences": 1e-3}
     latency = LatencyModel(WorkCounter(model.config), 2, seconds, 0.0)
     rows = np.array([5, 2, 9, 30])
-    candidates = predict_candidates(trace, rows, Calibration(latency, {PADDED: 21.0}, {}, {}, {}))
-    assert candidates[0].exit == {"name": "never"} and candidates[0].latency_ms == pytest.approx(1 + 2)
+    candidates = predict_candidates(trace, rows, latency, 21.0)
+    assert candidates[0].exit == FULL_DEPTH and candidates[0].latency_ms == pytest.approx(1 + 2)
     for found in candidates[1:]:
-        run = replay(trace, build_exit(found.exit))
+        run = replay(trace, found.exit)
         heads = run.exit_depth[rows]  # heads at depths 1 to 4: as many as the depth
         calls = 1 + heads.reshape(2, 2).sum(axis=1)
         assert found.latency_ms == pytest.approx(calls.mean())
@@ -147,8 +150,25 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def without_figures(patch: pytest.MonkeyPatch) -> None:
-    for name in ("draw_frontier", "draw_exits", "draw_calibration"):
-        patch.setattr(f"eat.evaluation.report.write.{name}", lambda *_: None)
+    patch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
+
+
+def plan_of(run: Path) -> Plan:
+    plan = read_plan(run / "report", FinishedRun(run).fingerprint())
+    assert plan is not None
+    return plan
+
+
+def test_a_plan_survives_its_file(planned: Path) -> None:
+    values = json.loads((planned / "report" / "plan.json").read_text())
+    again = json.loads(json.dumps(plan_of(planned).to_json()))
+    assert {"run": "small", "fingerprint": FinishedRun(planned).fingerprint()} | again == values
+    assert read_plan(planned / "report", "of other weights") is None
+    path = next((Path(__file__).parents[2] / "results").glob("*/*/report/plan.json"))
+    committed = json.loads(path.read_text())
+    read = read_plan(path.parent, committed["fingerprint"])
+    assert read is not None
+    assert json.dumps({key: committed[key] for key in ("run", "fingerprint")} | read.to_json()) == json.dumps(committed)
 
 
 def test_a_plan_is_written(planned: Path) -> None:
@@ -168,9 +188,9 @@ def test_a_plan_is_written(planned: Path) -> None:
 
 
 def test_the_report_says_how_to_use_it(planned: Path) -> None:
-    plan = json.loads((planned / "report" / "plan.json").read_text())
+    plan = plan_of(planned)
     text = (planned / "report" / "plan.md").read_text()
-    for key, value in plan["exit"].items():
+    for key, value in plan.exit.spec.items():
         assert (f"exit={value}" if key == "name" else f"exit.{key}={value}") in text
         assert f"{key}={value!r}" in text
     assert "if everybody leaves at once: " in text
@@ -182,8 +202,8 @@ def test_the_report_says_how_to_use_it(planned: Path) -> None:
 
 
 def test_a_missed_budget_is_said(planned: Path) -> None:
-    plan = json.loads((planned / "report" / "plan.json").read_text())
-    missed = plan | {"budget": {"latency_ms": plan["measured"]["latency_ms"] / 2}}
+    plan = plan_of(planned)
+    missed = dataclasses.replace(plan, budget={"latency_ms": plan.measured.latency_ms / 2})
     assert "the budget is MISSED as measured" in plan_markdown(missed)
 
 
@@ -217,7 +237,7 @@ def test_without_held_out_texts_there_is_no_plan(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "small")
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("threshold_examples: 8", "threshold_examples: 0"))
-    with pytest.raises(ValueError, match="plan: expected a split held out for thresholds"):
+    with pytest.raises(ValueError, match="plan: expected a threshold split, small has"):
         evaluate_run(folder, stages=["plan"], plan=QUICK | {"speedup": 1e-3})
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from eat.benchmark.calls import packed_call
-from eat.benchmark.contenders import all_off
+from eat.benchmark.engines.packed import packed_call
 from eat.benchmark.shortcuts import truncated, truncated_trace
 from eat.evaluation import evaluate_run
 from eat.evaluation.report.table import read_rows
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import all_off
 from eat.traces.record import record_trace
 from tests.made.models import TASK, make_batches, make_model
 from tests.made.runs import write_run
@@ -66,8 +66,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("draw_frontier", "draw_exits", "draw_calibration"):
-        monkeypatch.setattr(f"eat.evaluation.report.write.{name}", lambda *_: None)
+    monkeypatch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
 
 
 def test_shortcuts_stand_beside_the_encoder(runs: tuple[Path, Path]) -> None:
@@ -114,7 +113,7 @@ def test_runs_that_are_no_shortcut_are_refused(runs: tuple[Path, Path], tmp_path
         evaluate_run(full, stages=["benchmark"], benchmark=QUICK | {"shortcut_runs": [str(shallow)] * 2})
     untraced = tmp_path / "untraced"
     shutil.copytree(shallow, untraced, ignore=shutil.ignore_patterns("trace"))
-    with pytest.raises(ValueError, match=r"the traces of untraced are not its weights'; evaluate it first"):
+    with pytest.raises(ValueError, match=r"the traces of .*untraced are missing or of other weights; make them first"):
         evaluate_run(full, stages=["benchmark"], benchmark=QUICK | {"shortcut_runs": [str(untraced)]})
     other = write_run(tmp_path / "other", seed=1)
     truncated(AdaptiveForSequenceClassification.from_pretrained(other / "model"), 2).save_pretrained(other / "model")

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from eat.benchmark.tokenizing import texts_of, tokenizer_call
+from eat.benchmark.tokenizing import encoded_examples, texts_of, tokenizer_call
 from eat.data.tokenizer import train_tokenizer
+from eat.runs.data import load_data
 from eat.runs.finished import FinishedRun
-from eat.traces.record import encoded_examples, load_data
 from tests.made.runs import write_run
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from eat.benchmark.contenders import ALL_OFF, GROUPED, ONNX_FP32, ONNX_INT8, PADDED
-from eat.benchmark.memory import Peak, Saved
+from eat.benchmark.contenders import ALL_OFF, PADDED
+from eat.benchmark.engines import Saved
+from eat.benchmark.memory import Peak
 from eat.evaluation import combine, evaluate_run
 from eat.evaluation.report.table import read_rows
 from tests.made.runs import write_run
 
+GROUPED, ONNX_FP32, ONNX_INT8 = "huggingface_sdpa_grouped", "onnxruntime_fp32", "onnxruntime_int8"
 QUICK = {"examples": 6, "rounds": 1, "warmup": 0, "batch_sizes": [1, 4], "threads": [1], "thresholds": [0.8]}
 QUICK |= {"onnx": False, "memory": False}
 
@@ -75,7 +77,7 @@ def test_every_contender_of_the_protocol_is_measured(
         assert sum(map(len, batches)) == 6
         return Peak(300.0, 20.0, 200.0)
 
-    monkeypatch.setattr("eat.benchmark.protocol.measure_peak", peak)
+    monkeypatch.setattr("eat.benchmark.run.measure_peak", peak)
     folder = tmp_path / "small"
     shutil.copytree(evaluated, folder)
     report = evaluate_run(folder, stages=["benchmark"], benchmark=QUICK | {"onnx": True, "memory": True})
@@ -291,7 +293,7 @@ def test_missing_and_damaged_traces(without_weights: Path) -> None:
     [
         ({"stages": ["qualty"]}, r"stages: expected some of .* got 'qualty' \(did you mean 'quality'\?\)"),
         ({"benchmark": {"round": 3}}, r"benchmark.round: expected one of .* \(did you mean 'rounds'\?\)"),
-        ({"benchmark": {"rounds": 0}}, r"benchmark.rounds must be at least 1"),
+        ({"benchmark": {"rounds": 0}}, r"benchmark.rounds: expected an integer of 1 or more"),
         ({"exit": {"name": "confident"}}, r"exit.name: expected one of .*'confidence'"),
         ({"exit": {"threshold": 1.5}}, r"exit.threshold: expected a number in \[0, 1\], got 1.5"),
         ({"thresholds": [2.0]}, r"exit.threshold: expected a number in \[0, 1\], got 2.0"),

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 
 import evaluate
 from eat.benchmark.latency.plan import PlanSettings
+from eat.benchmark.latency.planned import Plan
 from eat.evaluation import STAGES, evaluate_run
 from eat.evaluation.calibration import Calibration
 from eat.evaluation.certify.certificate import Certificate
@@ -35,7 +36,7 @@ ALL_BUT_BENCHMARK = [stage for stage in STAGES if stage != "benchmark"]
 @pytest.fixture(autouse=True)
 def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plan as if the clock had said the same as once before; give each head a temperature."""
-    made = {key: value for key, value in PLAN.items() if key not in ("run", "fingerprint")}
+    made = Plan.from_json({key: value for key, value in PLAN.items() if key not in ("run", "fingerprint")})
     monkeypatch.setattr("eat.evaluation.stages.plan.make_plan", lambda *_: made)
     monkeypatch.setattr("eat.evaluation.calibration.fit_temperature", lambda *_: 2.5)
     monkeypatch.setattr("eat.traces.quality.paired_difference_interval", lambda *_: (0.0, 0.0))  # most of the time

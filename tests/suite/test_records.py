@@ -2,13 +2,13 @@
 
 import pytest
 
-from eat.suite.records import is_current, read_part, write_part
+from eat.suite.records import TABLE, is_current, read_part
 
 ROW = {"part": "serving", "threads": 1, "speedup": 1.0, "code": "0123", "settings": "77777777", "commit": None}
 
 
 def test_rows_come_back(tmp_path):
-    write_part(tmp_path / "x.csv", [ROW])
+    TABLE.write(tmp_path / "x.csv", [ROW])
     (row,) = read_part(tmp_path / "x.csv")
     assert {key: row[key] for key in ROW} == ROW  # digests stay text though they look like numbers
     assert row["peak_mib"] is None
@@ -26,10 +26,10 @@ def test_other_columns_are_refused(tmp_path):
 
 
 def test_a_column_that_is_none_is_refused_and_the_old_file_stays(tmp_path):
-    write_part(tmp_path / "x.csv", [ROW])
+    TABLE.write(tmp_path / "x.csv", [ROW])
     before = (tmp_path / "x.csv").read_bytes()
     with pytest.raises(ValueError, match="speed"):
-        write_part(tmp_path / "x.csv", [{"speed": 1}])
+        TABLE.write(tmp_path / "x.csv", [{"speed": 1}])
     assert (tmp_path / "x.csv").read_bytes() == before
 
 

@@ -3,8 +3,10 @@
 import pytest
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
-from eat.suite.records import COLUMNS
+from eat.suite import timed as parts
+from eat.suite.records import TABLE
 from eat.suite.report import columns, targets_table
+from eat.suite.settings import PART_NAMES
 from eat.suite.targets import Figure, Measured, figures, find
 
 PLACE = {"shape": "minilm", "dtype": "float32", "threads": 1, "device": "cpu"}
@@ -14,7 +16,7 @@ SERVING = Figure(
 
 
 def row(**values):
-    return dict.fromkeys(COLUMNS) | PLACE | values
+    return dict.fromkeys(TABLE.columns) | PLACE | values
 
 
 def timed(part="serving", contender=ALL_OFF, baseline=PADDED, speedup=1.5, **values):
@@ -94,6 +96,14 @@ def test_every_figure_is_asked_once():
     asked = [(f.what, f.where["shape"], f.device) for f in figures()]
     assert len(asked) == len(set(asked))
     assert {f.device for f in figures()} == {"cpu", "cuda"}
+
+
+def test_figures_name_columns_contenders_and_parts_that_there_are():
+    known = {value for value in vars(parts).values() if isinstance(value, str)}
+    for figure in figures():
+        assert figure.part in PART_NAMES
+        assert set(figure.where) <= set(TABLE.columns) and figure.column in TABLE.columns
+        assert {figure.where[key] for key in ("contender", "baseline") if key in figure.where} <= known | {"eat"}
 
 
 def test_a_gpus_table_asks_for_its_own_figures_in_each_precision():

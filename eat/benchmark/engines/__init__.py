@@ -1,1 +1,52 @@
-"""What answers a batch: one file for each engine."""
+"""The engines that answer batches; those that need a package import it when they are asked to answer or to export."""
+
+from collections.abc import Mapping
+
+import torch
+
+from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source
+from eat.benchmark.engines.hugging_face import HuggingFace
+from eat.benchmark.engines.onnx import OnnxRuntime
+from eat.benchmark.engines.packed import Packed
+from eat.checks import one_of
+
+__all__ = ["EAT", "ENGINES", "PADDED", "Call", "Encoded", "Engine", "Saved", "Source", "call_saved", "not_measured"]
+
+PADDED = "huggingface_sdpa_padded"
+"""The baseline that everything is divided by."""
+EAT = "eat"
+"""Ours, which has many contenders: everything off, shortcuts, operating points."""
+
+ENGINES: Mapping[str, Engine] = {
+    PADDED: HuggingFace("Hugging Face, padded"),
+    "huggingface_sdpa_grouped": HuggingFace("Hugging Face, by length", grouped=True),
+    EAT: Packed("eat"),
+    "onnxruntime_fp32": OnnxRuntime("ONNX Runtime, float32", dtype="float32", exported=True),
+    "onnxruntime_int8": OnnxRuntime("ONNX Runtime, int8", dtype="int8", exact=False, exported=True),
+}
+"""By their names in results, in the order in which they take turns."""
+
+
+def not_measured(device: torch.device, *, exported: bool = True) -> dict[str, str]:
+    """Return why engines cannot be measured on a device, by name; those that can are left out.
+
+    Args:
+        device: Where the models are.
+        exported: False leaves out the engines that need an export.
+    """
+    reasons = {}
+    for name, engine in ENGINES.items():
+        unwanted = engine.exported and not exported
+        reason = "left out with benchmark.onnx=false" if unwanted else engine.why_not(device)
+        if reason is not None:
+            reasons[name] = reason
+    return reasons
+
+
+def call_saved(saved: Saved) -> Call:
+    """Load a contender from files and return what answers batches.
+
+    Raises:
+        ValueError: If its engine or a part is unknown.
+    """
+    return ENGINES[one_of("engine", saved.engine, ENGINES)].call(saved)

@@ -4,6 +4,7 @@ Both graphs are what ONNX Runtime runs fastest on a CPU among those tried: the f
 length fixed. They are measured on padded batches, like the Hugging Face model that they come from.
 """
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,31 +18,44 @@ import torch
 from jaxtyping import Float
 from transformers import PreTrainedModel
 
-from eat.benchmark.calls import Call, Encoded, padded
+from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source
+from eat.benchmark.engines.hugging_face import padded
 
 REQUIRED = ("onnx", "onnxruntime", "onnxscript")
 OPSET = 23  # the first with an operator for attention, which is faster than its parts
 # Fusing the residual sum into the norm made whole models 15 % slower on a CPU (ONNX Runtime 1.31, AVX-512).
 SLOW_FUSIONS = ["SkipLayerNormFusion"]
 INT8_OPERATORS = ["MatMul", "Gemm", "Gather"]  # with attention among them the runtime refuses the graph
-FILES = ("dense.onnx", "dense_int8.onnx")
+FILES = {"float32": "dense.onnx", "int8": "dense_int8.onnx"}
 
 
-def why_not(device: torch.device) -> str | None:
-    """Say why ONNX Runtime is not measured, or None where it is."""
-    missing = [name for name in REQUIRED if find_spec(name) is None]
-    if missing:
-        return f"not installed: {', '.join(missing)} (pip install 'eat-transformers[onnx]')"
-    return None if device.type == "cpu" else f"measured on a CPU only, and this is {device.type}"
+@dataclasses.dataclass(frozen=True)
+class OnnxRuntime(Engine):
+    """The dense model exported; the first of both to be saved writes both files, from the weights as trained."""
+
+    def why_not(self, device: torch.device) -> str | None:
+        """Say which packages are missing, or that this is no CPU."""
+        missing = [name for name in REQUIRED if find_spec(name) is None]
+        if missing:
+            return f"not installed: {', '.join(missing)} (pip install 'eat-transformers[onnx]')"
+        return None if device.type == "cpu" else f"measured on a CPU only, and this is {device.type}"
+
+    def save(self, source: Source, folder: Path, name: str) -> Saved:
+        """Export the model, unless that was done before."""
+        file = folder / FILES[str(self.dtype)]
+        if not file.exists():
+            export_onnx(source.trained.to_hugging_face().float(), folder, token_types=source.token_types)
+        return Saved(engine=name, path=str(file), pad_token_id=source.trained.backbone.pad_token_id)
+
+    def call(self, source: Source | Saved) -> Call:
+        """Answer from the exported file."""
+        if isinstance(source, Source):
+            raise TypeError("ONNX Runtime answers from an exported file: expected what `save` returned, got a model")
+        return onnx_call(Path(source.path), source.pad_token_id)
 
 
 def export_onnx(model: PreTrainedModel, folder: Path, *, token_types: bool) -> tuple[Path, Path]:
     """Export a Hugging Face classifier, any batch size and any length.
-
-    Args:
-        model: In float32, on the CPU.
-        folder: Where both files go.
-        token_types: Whether the graph takes ``token_type_ids``.
 
     Returns:
         The float32 file and the one with int8 weights and dynamically quantised products.
@@ -49,7 +63,7 @@ def export_onnx(model: PreTrainedModel, folder: Path, *, token_types: bool) -> t
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    exact, int8 = (folder / name for name in FILES)
+    exact, int8 = (folder / name for name in FILES.values())
     inputs = {"input_ids": torch.full((2, 8), 5), "attention_mask": torch.ones(2, 8, dtype=torch.int64)}
     inputs |= {"token_type_ids": torch.zeros(2, 8, dtype=torch.int64)} if token_types else {}
     free = torch.export.Dim.DYNAMIC
@@ -77,10 +91,6 @@ def onnx_call(path: Path, pad_token_id: int) -> Call:
     """Answer batches with ONNX Runtime on padded arrays, with as many threads as torch has at the time.
 
     A session belongs to a number of threads: where that changes, the next call opens another one first.
-
-    Args:
-        path: The exported file.
-        pad_token_id: Fills shorter examples.
     """
     sessions: dict[int, Any] = {}
 

@@ -1,14 +1,14 @@
-"""Operating points that a plan chooses among: their quality on held-out texts, their predicted cost, and the choice."""
+"""Operating points that a plan chooses among: quality on held-out texts, predicted cost, and the choice."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from eat.benchmark.contenders import PADDED
-from eat.benchmark.latency.fit import Calibration
+from eat.benchmark.latency.model import LatencyModel
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.traces.quality import metric_values
 from eat.traces.sweeps import candidate_points
@@ -17,39 +17,41 @@ from eat.traces.trace import Trace
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """An operating point with what is known of it before it is measured.
+    """An operating point with what is known of it before it is measured."""
 
-    Attributes:
-        exit: The point itself.
-        value: The primary metric on the threshold split.
-        latency_ms: Predicted mean time of a call.
-        latency_ms_p50: Predicted median over calls.
-        latency_ms_p95: Predicted 95th percentile over calls.
-        speedup: Predicted, over Hugging Face SDPA on padded batches of the same size.
-    """
+    exit: OperatingPoint  # the point itself
+    value: float  # the primary metric on the threshold split
+    latency_ms: float  # predicted mean time of a call
+    latency_ms_p50: float  # predicted median over calls
+    latency_ms_p95: float  # predicted 95th percentile over calls
+    speedup: float  # predicted, over Hugging Face SDPA on padded batches of the same size
 
-    exit: OperatingPoint
-    value: float
-    latency_ms: float
-    latency_ms_p50: float
-    latency_ms_p95: float
-    speedup: float
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values; an undefined metric is None."""
+        return vars(self) | {"exit": self.exit.spec, "value": None if math.isnan(self.value) else self.value}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Candidate":
+        """Read back what `to_json` gave."""
+        value = math.nan if values["value"] is None else values["value"]
+        return cls(**(dict(values) | {"exit": OperatingPoint.of(values["exit"]), "value": value}))
 
 
 def predict_candidates(
-    trace: Trace, rows: Int[np.ndarray, " texts"], calibration: Calibration
+    trace: Trace, rows: Int[np.ndarray, " texts"], latency: LatencyModel, baseline_ms: float
 ) -> tuple[Candidate, ...]:
     """Say of every operating point what it is worth on a whole split, and what it will cost on some of its texts.
 
     Args:
         trace: The threshold split.
         rows: The texts that calls are made of, in the order in which they are answered.
-        calibration: What was measured on the machine.
+        latency: Predicts the time of calls.
+        baseline_ms: Mean time of a call of Hugging Face SDPA on padded batches.
     """
     metric = trace.task.metrics[0]
     candidates = []
     for point, run in candidate_points(trace):
-        ms = calibration.latency.predict_ms(run.take(rows))
+        ms = latency.predict_ms(run.take(rows))
         candidates.append(
             Candidate(
                 exit=point,
@@ -57,7 +59,7 @@ def predict_candidates(
                 latency_ms=float(ms.mean()),
                 latency_ms_p50=float(np.percentile(ms, 50)),
                 latency_ms_p95=float(np.percentile(ms, 95)),
-                speedup=calibration.baseline_ms[PADDED] / float(ms.mean()),
+                speedup=baseline_ms / float(ms.mean()),
             )
         )
     return tuple(candidates)

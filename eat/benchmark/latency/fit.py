@@ -1,8 +1,7 @@
 """Short measurements of the live model from which the time of every operating point is predicted."""
 
 import dataclasses
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eat.benchmark.clock import Call, time_rounds
-from eat.benchmark.contenders import ALL_OFF, PADDED, Encoded, hugging_face_call, packed_call
-from eat.benchmark.latency.model import LatencyModel, WorkCounter, fit_latency
+from eat.benchmark.contenders import ALL_OFF, PADDED, operating_point_model
+from eat.benchmark.engines import Call
+from eat.benchmark.engines.hugging_face import hugging_face_call
+from eat.benchmark.engines.packed import packed_call
+from eat.benchmark.latency.model import WORK, LatencyModel, WorkCounter, fit_latency
+from eat.benchmark.protocol import Timed
 from eat.exits.confidence import ConfidenceExit
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
@@ -26,11 +28,7 @@ MIXED_PROBES = 4
 
 
 class ForcedExit:
-    """Everybody leaves at one head; before it, confidence is worked out as a real criterion would.
-
-    Args:
-        heads: Heads that run until everybody leaves.
-    """
+    """Exit all sequences at one head; before it, work confidence out as a real criterion would."""
 
     active = True
     needs_classes = False
@@ -47,60 +45,45 @@ class ForcedExit:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Probe:
-    """A way to run the model whose time is measured, and the work that it does.
+    """A way to run the model whose time is measured, and the work that it does."""
 
-    Attributes:
-        call: Batch in, logits out.
-        run: Who leaves where, for the texts in order.
-        depth: Where everybody leaves, if that is forced.
-    """
-
-    call: Call
-    run: Replay
-    depth: int | None = None
+    call: Call  # batch in, logits out
+    run: Replay  # which text leaves where, in order
+    depth: int | None = None  # where all leave, if that is forced
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Calibration:
-    """What the short measurements gave.
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """What the short measurements gave; JSON values only."""
 
-    Attributes:
-        latency: The fitted model.
-        baseline_ms: Mean time of a call of each baseline, in ms.
-        baseline_interval: Its bootstrap 95 % interval over the rounds: how much the machine wavers.
-        probe_ms: Measured and fitted mean time of a call of each probe, in ms.
-        depth_ms: Measured mean time of a call when everybody leaves at a depth, in ms; differences are the layers'.
-    """
+    rounds: int  # how often everything was measured
+    baseline_ms: Mapping[str, float]  # mean time of a call of each baseline, in ms
+    baseline_interval: Mapping[str, Interval]  # bootstrap 95 % interval over the rounds
+    probe_ms: Mapping[str, tuple[float, float]]  # measured and fitted mean time of a call of each probe, in ms
+    depth_ms: Mapping[int, float]  # mean time of a call when all leave at a depth, in ms
+    microseconds: Mapping[str, float]  # fitted time of a piece of each kind of work
+    error: float  # median relative difference between the fitted and the measured times of single calls
 
-    latency: LatencyModel
-    baseline_ms: Mapping[str, float]
-    baseline_interval: Mapping[str, Interval]
-    probe_ms: Mapping[str, tuple[float, float]]
-    depth_ms: Mapping[int, float]
+    def latency(self, counter: WorkCounter, batch_size: int) -> LatencyModel:
+        """Return what predicts the time of calls from their work.
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the measurements, and the fitted time of each kind of work in microseconds, as JSON values."""
-        return {
-            "baseline_ms": dict(self.baseline_ms),
-            "baseline_interval": {name: list(ends) for name, ends in self.baseline_interval.items()},
-            "probe_ms": {name: list(pair) for name, pair in self.probe_ms.items()},
-            "depth_ms": {str(depth): ms for depth, ms in self.depth_ms.items()},
-            "microseconds": {name: 1e6 * seconds for name, seconds in self.latency.seconds.items()},
-            "error": self.latency.error,
-        }
+        Raises:
+            KeyError: If the time of a kind of work is missing.
+        """
+        seconds = {name: 1e-6 * self.microseconds[name] for name in WORK}
+        return LatencyModel(counter, batch_size, seconds, self.error)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Fit":
+        """Read back what `dataclasses.asdict` gave, after JSON has turned tuples into lists and depths into text."""
+        pairs = {key: {name: tuple(v) for name, v in values[key].items()} for key in ("baseline_interval", "probe_ms")}
+        return cls(**(dict(values) | pairs | {"depth_ms": {int(d): ms for d, ms in values["depth_ms"].items()}}))
 
 
 def build_probes(
     model: AdaptiveForSequenceClassification, trace: Trace, rows: Int[np.ndarray, " texts"], batch_size: int
 ) -> dict[str, Probe]:
-    """List what is measured: everybody leaves at each head, nobody leaves, and mixed points where batches shrink.
-
-    Args:
-        model: The model; it is not changed.
-        trace: The split that the texts are from.
-        rows: The texts, in the order in which they are answered.
-        batch_size: Of each call.
-    """
+    """List what is measured: no sequence leaves, all leave at each head, and mixed points where batches shrink."""
     full = replay(trace, FULL_DEPTH).take(rows)
     probes = {"never": Probe(operating_point_call(model, FULL_DEPTH), full)}
     if trace.is_regression:
@@ -123,58 +106,44 @@ def baseline_calls(model: AdaptiveForSequenceClassification) -> dict[str, Call]:
 
 def operating_point_call(model: AdaptiveForSequenceClassification, point: OperatingPoint) -> Call:
     """Answer batches at an operating point; the model itself is not changed."""
-    variant = sharing_copy(model)
-    variant.set_exit(**point.spec)
-    return packed_call(variant)
+    return packed_call(operating_point_model(model, point))
 
 
-def calibrate(
-    baselines: Mapping[str, Call],
-    probes: Mapping[str, Probe],
-    counter: WorkCounter,
-    batches: Sequence[Sequence[Encoded]],
-    *,
-    rounds: int,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Calibration:
-    """Time baselines and probes in turns on the same batches, and fit the probes' time to their work.
+def fit_probes(timed: Timed, probes: Mapping[str, Probe], counter: WorkCounter, batch_size: int) -> Fit:
+    """Fit the probes' time to their work.
 
     Args:
-        baselines: Calls of the baselines, warmed up.
-        probes: The probes, warmed up.
+        timed: Baselines and probes on the same batches. The median of each call counts; baselines are paired with the
+            probes of the same round, so that a machine that slows down for a while slows both.
+        probes: The probes; what else was timed is a baseline.
         counter: Counts the work of the model.
-        batches: The texts, as many in each batch.
-        rounds: How often everything is repeated; the median of each call counts. Baselines are paired with the probes
-            of the same round, so that a machine that slows down for a while slows both.
-        clock: Seconds, monotonic; tests give their own.
+        batch_size: Texts in each batch.
     """
-    batch_size = len(batches[0])
-    calls = {**baselines, **{name: probe.call for name, probe in probes.items()}}
-    measured = time_rounds(
-        calls, dict.fromkeys(calls, batches), rounds=rounds, block=max(1, 16 // batch_size), clock=clock
-    )
-    texts = np.arange(sum(len(batch) for batch in batches))
+    texts = np.arange(timed.examples)
     work = {name: counter.count(probe.run.take(texts), batch_size) for name, probe in probes.items()}
-    seconds = {name: np.median(measured[name], axis=0) for name in probes}
+    seconds = {name: np.median(timed.seconds[name], axis=0) for name in probes}
     latency = fit_latency(
         counter, batch_size, np.concatenate(list(work.values())), np.concatenate(list(seconds.values()))
     )
     fitted = {name: float(latency.of_work(counts).mean()) for name, counts in work.items()}
-    of_probes = sum(measured[name].sum(axis=1) for name in probes)  # in each round: what baselines are paired with
-    scaled = {name: measured[name].sum(axis=1) / of_probes * sum(fitted.values()) for name in baselines}
-    return Calibration(
-        latency=latency,
+    rounds = {name: times.sum(axis=1) for name, times in timed.seconds.items()}
+    of_probes = sum(rounds[name] for name in probes)
+    scaled = {name: rounds[name] / of_probes * sum(fitted.values()) for name in rounds if name not in probes}
+    return Fit(
+        rounds=timed.rounds,
         baseline_ms={name: float(np.median(ms)) for name, ms in scaled.items()},
         baseline_interval={name: median_interval(ms) for name, ms in scaled.items()},
         probe_ms={name: (float(1e3 * seconds[name].mean()), fitted[name]) for name in probes},
         depth_ms={
             probe.depth: float(1e3 * seconds[name].mean()) for name, probe in probes.items() if probe.depth is not None
         },
+        microseconds={name: 1e6 * value for name, value in latency.seconds.items()},
+        error=latency.error,
     )
 
 
 def _all_leave(full: Replay, depth: int) -> Replay:
-    """Return what happens when everybody leaves at a depth; the logits, which nothing here reads, stay."""
+    """Return what happens when all leave at a depth; the logits, which nothing here reads, stay."""
     columns = np.arange(full.tokens_kept.shape[1])
     kept = np.where(columns < depth, full.tokens_kept, 0)
     return Replay(full.logits, np.full_like(full.exit_depth, depth), kept, early_heads=True)

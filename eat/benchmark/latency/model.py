@@ -31,11 +31,7 @@ that noise made slow would count least, and every prediction would come out too 
 
 
 class WorkCounter:
-    """Counts the pieces of work in each call of an operating point.
-
-    Args:
-        config: The model's configuration.
-    """
+    """Counts the pieces of work in each call of an operating point."""
 
     def __init__(self, config: AdaptiveConfig) -> None:
         cost = CostModel(config)
@@ -44,12 +40,7 @@ class WorkCounter:
         self._head_depths = cost.head_depths
 
     def count(self, run: Replay, batch_size: int) -> Float64[np.ndarray, "calls work"]:
-        """Count the work of each call, in the order of `WORK`.
-
-        Args:
-            run: The examples in the order in which they are answered.
-            batch_size: So many of them in a call; the last call may have fewer.
-        """
+        """Count the work of each call, in the order of `WORK`."""
         starts = np.arange(0, len(run.exit_depth), batch_size)
 
         def in_call(values: np.ndarray) -> Float64[np.ndarray, " calls"]:
@@ -91,26 +82,15 @@ class WorkCounter:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LatencyModel:
-    """The time of a call on the machine, at the batch size and with the threads that it was fitted for.
+    """The time of a call on the machine, at the batch size and with the threads that it was fitted for."""
 
-    Attributes:
-        counter: Counts the work.
-        batch_size: Sequences in a call.
-        seconds: What one piece of each kind of work takes, none below 0.
-        error: Median relative difference between the fitted and the measured times of single calls.
-    """
-
-    counter: WorkCounter
-    batch_size: int
-    seconds: Mapping[str, float]
-    error: float
+    counter: WorkCounter  # counts the work
+    batch_size: int  # sequences in a call
+    seconds: Mapping[str, float]  # what one piece of each kind of work takes, none below 0
+    error: float  # median relative difference between the fitted and the measured times of single calls
 
     def predict_ms(self, run: Replay) -> Float64[np.ndarray, " calls"]:
-        """Predict the time of each call of an operating point, in ms.
-
-        Args:
-            run: The examples in the order in which they are answered, ``batch_size`` in a call.
-        """
+        """Predict the time of each call of an operating point, in ms."""
         return self.of_work(self.counter.count(run, self.batch_size))
 
     def of_work(self, work: Float64[np.ndarray, "calls work"]) -> Float64[np.ndarray, " calls"]:

@@ -9,9 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eat.benchmark.contenders import ONNX_FP32
 from eat.evaluation.findings import Findings
-from eat.evaluation.report.rows import LABELS, SHORTCUTS, row_label
+from eat.evaluation.report.rows import SHORTCUTS, row_label
 from eat.evaluation.report.table import Row
 from eat.exits.points import FULL_DEPTH, threshold_text
 from eat.files import replacing
@@ -156,7 +155,7 @@ def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]
     looks = {
         "eat, full depth": ("^", GREEN),
         "eat, everything off": ("D", ORANGE),
-        LABELS[ONNX_FP32]: ("v", RED),
+        "ONNX Runtime, float32": ("v", RED),
     }  # the same in both panels
     for row in rows:
         if row not in points:

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from eat.benchmark.contenders import ALL_OFF, GROUPED, ONNX_FP32, ONNX_INT8, PADDED
+from eat.benchmark.contenders import ALL_OFF, PADDED, TITLES
+from eat.benchmark.engines import EAT, ENGINES
+from eat.benchmark.results import Benchmark, Measurement, ShortcutFacts
 from eat.evaluation.findings import Findings
 from eat.evaluation.report.table import Row, make_row
 from eat.exits.points import FULL_DEPTH, OperatingPoint, threshold_text
@@ -14,14 +16,6 @@ from eat.traces.quality import Point
 from eat.traces.trace import Trace
 
 DENSE = {"attention": "full", "window": None, "pruner": "none", "depths": None, "ratio": None}
-LABELS = {
-    PADDED: "Hugging Face, padded",
-    GROUPED: "Hugging Face, by length",
-    ONNX_FP32: "ONNX Runtime, float32",
-    ONNX_INT8: "ONNX Runtime, int8",
-    ALL_OFF: "eat, everything off",
-}
-ONNX_DTYPES = {ONNX_FP32: "float32", ONNX_INT8: "int8"}
 SHORTCUTS = {"static": "static {} layers", "truncated": "first {} layers"}
 """Values of the column ``model`` that are shallower models, trained so or cut off, and how they are shown."""
 
@@ -70,7 +64,7 @@ def quality_rows(run: FinishedRun, findings: Findings) -> list[Row]:
 
 
 def frontier_rows(
-    run: FinishedRun, findings: Findings, benchmark: Mapping[str, Any] | None, baseline: str = PADDED
+    run: FinishedRun, findings: Findings, benchmark: Benchmark | None, baseline: str = PADDED
 ) -> list[Row]:
     """Return the primary metric beside the cost: baselines, full depth, swept points; times where they were measured.
 
@@ -100,37 +94,35 @@ def _place(row: Row) -> tuple[Any, ...]:
     if row["model"] in SHORTCUTS:
         return (1, list(SHORTCUTS).index(row["model"]), row["num_layers"])
     if row["model"] != "eat":
-        return (0, list(LABELS.values()).index(row_label(row)))
+        return (0, list(TITLES.values()).index(row_label(row)))
     threshold = 0.0 if row["threshold"] is None else float(np.mean(row["threshold"]))
     return (2, row["exit"] != FULL_DEPTH.name, row["patience"] or 0, threshold)
 
 
-def benchmark_rows(
-    run: FinishedRun, findings: Findings, benchmark: Mapping[str, Any], baseline: str = PADDED
-) -> list[Row]:
+def benchmark_rows(run: FinishedRun, findings: Findings, benchmark: Benchmark, baseline: str = PADDED) -> list[Row]:
     """Return one row for each contender, batch size and thread count, with the quality of its operating point."""
     rows = []
-    for measured in benchmark["measurements"]:
+    for measured in benchmark.measurements:
         row = _contender_row(run, findings, benchmark, measured)
-        if measured["engine"] != "eat" and measured["batch_size"] > 1:
+        if measured.engine != EAT and measured.batch_size > 1:
             row |= {"gflops": None, "flops_ratio": None}  # padding adds work that no trace counts
-        environment = benchmark["environment"]
-        p50, p95, p99 = measured["latency_ms"]
+        environment = benchmark.environment
+        p50, p95, p99 = measured.latency_ms
         rows.append(
             row
             | {
-                "engine": measured["engine"],
-                "batch_size": measured["batch_size"],
-                "threads": measured["threads"],
+                "engine": measured.engine,
+                "batch_size": measured.batch_size,
+                "threads": measured.threads,
                 "device": environment["device"],
-                "dtype": ONNX_DTYPES.get(measured["engine"], environment["dtype"]),
+                "dtype": _dtype(measured.engine) or environment["dtype"],
                 "latency_ms_p50": p50,
                 "latency_ms_p95": p95,
                 "latency_ms_p99": p99,
-                "examples_per_s": measured["examples_per_s"],
+                "examples_per_s": measured.examples_per_s,
                 "baseline": baseline,
-                **_interval("speedup", measured["speedup"][baseline]),
-                **_interval("speedup_tokenised", measured.get("speedup_tokenised", {}).get(baseline)),
+                **_interval("speedup", measured.speedup[baseline]),
+                **_interval("speedup_tokenised", (measured.speedup_tokenised or {}).get(baseline)),
                 "efficiency": efficiency(measured),
                 **_memory(benchmark, measured),
             }
@@ -138,28 +130,28 @@ def benchmark_rows(
     return rows
 
 
-def absent_rows(run: FinishedRun, findings: Findings, benchmark: Mapping[str, Any]) -> list[Row]:
+def absent_rows(run: FinishedRun, findings: Findings, benchmark: Benchmark) -> list[Row]:
     """Return one row for each contender that was not measured, with the reason as its note."""
     metadata = findings.traces.reported.metadata
-    values = {"split": metadata["split"], "data": metadata["data"], "device": benchmark["environment"]["device"]}
+    values = {"split": metadata["split"], "data": metadata["data"], "device": benchmark.environment["device"]}
     return [
         run_row(run, metadata["config"], **values, engine=name, note=f"not measured: {reason}")
         | DENSE
-        | {"model": "dense", "dtype": ONNX_DTYPES.get(name)}
-        for name, reason in benchmark.get("not_measured", {}).items()
+        | {"model": "dense", "dtype": _dtype(name)}
+        for name, reason in benchmark.not_measured.items()
     ]
 
 
-def efficiency(measured: Mapping[str, Any]) -> float | None:
+def efficiency(measured: Measurement) -> float | None:
     """Return how much of the saved work became saved time: speed-up over everything off x FLOPs ratio to it."""
-    ratio = measured["flops_ratio"]
-    return None if ratio is None else float(measured["speedup"][ALL_OFF][0] * ratio)
+    ratio = measured.flops_ratio
+    return None if ratio is None else float(measured.speedup[ALL_OFF][0] * ratio)
 
 
 def point_label(point: OperatingPoint | None, contender: str) -> str:
     """Name a contender of a benchmark: a baseline, full depth, or an operating point."""
     if point is None:
-        return LABELS.get(contender, contender.replace("_", " "))
+        return TITLES.get(contender, contender.replace("_", " "))
     return "eat, full depth" if point == FULL_DEPTH else f"eat, {point.label}"
 
 
@@ -170,12 +162,12 @@ def is_point(row: Mapping[str, Any], point: OperatingPoint) -> bool:
 
 def row_label(row: Mapping[str, Any]) -> str:
     """Name a row's contender: the engine, or the operating point."""
-    if row["engine"] in LABELS:
-        return LABELS[row["engine"]]
+    if row["engine"] in TITLES:
+        return TITLES[row["engine"]]
     if row["model"] in SHORTCUTS:
         return SHORTCUTS[row["model"]].format(row["num_layers"])
     if row["model"] == "dense":
-        return LABELS[ALL_OFF]
+        return TITLES[ALL_OFF]
     if row["exit"] == FULL_DEPTH.name:
         return "eat, full depth"
     details = [threshold_text(row["threshold"]) if row["threshold"] is not None else ""]
@@ -188,37 +180,35 @@ def point_rows(run: FinishedRun, trace: Trace, points: Sequence[Point]) -> list[
     return [_point_rows(run, trace, point)[0] for point in points]
 
 
-def _contender_row(
-    run: FinishedRun, findings: Findings, benchmark: Mapping[str, Any], measured: Mapping[str, Any]
-) -> Row:
+def _contender_row(run: FinishedRun, findings: Findings, benchmark: Benchmark, measured: Measurement) -> Row:
     """Return what a contender is and how good it is on the main split."""
-    if measured["exit"] is not None:
-        point = findings.point(OperatingPoint.of(measured["exit"]))
+    if measured.exit is not None:
+        point = findings.point(measured.exit)
         return _point_rows(run, findings.traces.reported, point)[0]
     dense = findings.dense_points[findings.traces.main]
     row = _point_rows(run, findings.traces.all_off[findings.traces.main], dense)[0]
     row |= DENSE | {"model": "dense", "head_depths": [row["num_layers"]]}
-    facts = benchmark.get("shortcuts", {}).get(measured["contender"])
+    facts = benchmark.shortcuts.get(measured.contender)
     if facts is not None:
         row |= _shortcut_values(facts, row["metric"], compared=dense.delta_dense is None)
-    if measured["engine"] == ONNX_INT8:  # other numbers: what it answers was compared on the timed examples only
+    if not ENGINES[measured.engine].exact:  # other numbers: what it answers was compared on the timed examples only
         row |= dict.fromkeys(("value", "delta_points", "delta_low", "delta_high", "ece"))
     return row
 
 
-def _shortcut_values(facts: Mapping[str, Any], metric: str, *, compared: bool) -> Row:
+def _shortcut_values(facts: ShortcutFacts, metric: str, *, compared: bool) -> Row:
     """Return the columns in which a shortcut differs from the dense model; its difference is to our full depth."""
     return {
-        "model": "static" if facts["run"] else "truncated",
-        "num_layers": facts["num_layers"],
-        "head_depths": [facts["num_layers"]],
-        "value": facts["metrics"][metric],
-        **_interval("delta", facts["delta"] if compared else None, first="delta_points"),
-        "ece": facts["ece"],
-        "avg_depth": float(facts["num_layers"]),
-        "gflops": facts["gflops"],
-        "flops_ratio": facts["flops_ratio"],
-        "note": f"trained in {facts['run']}" if facts["run"] else "own early head",
+        "model": "static" if facts.run else "truncated",
+        "num_layers": facts.num_layers,
+        "head_depths": [facts.num_layers],
+        "value": facts.metrics[metric],
+        **_interval("delta", facts.delta if compared else None, first="delta_points"),
+        "ece": facts.ece,
+        "avg_depth": float(facts.num_layers),
+        "gflops": facts.gflops,
+        "flops_ratio": facts.flops_ratio,
+        "note": f"trained in {facts.run}" if facts.run else "own early head",
     }
 
 
@@ -228,14 +218,20 @@ def _interval(name: str, values: Sequence[float] | None, first: str | None = Non
     return dict(zip(columns, values or (None, None, None), strict=True))
 
 
-def _memory(benchmark: Mapping[str, Any], measured: Mapping[str, Any]) -> Row:
+def _memory(benchmark: Benchmark, measured: Measurement) -> Row:
     """Return peak memory beside the times at the batch size and thread count that it was measured with."""
-    memory = benchmark.get("memory") or {}
-    same = all(memory.get(key) == measured[key] for key in ("batch_size", "threads"))
-    peak = memory["peaks"].get(measured["contender"]) if same else None
+    memory = benchmark.memory
+    if memory is None or (memory.batch_size, memory.threads) != (measured.batch_size, measured.threads):
+        return {}
+    peak = memory.peaks.get(measured.contender)
     if peak is None:
         return {}
-    return {"peak_memory_mib": peak["peak_mib"], "peak_memory_over_loaded_mib": peak["over_loaded_mib"]}
+    return {"peak_memory_mib": peak.peak_mib, "peak_memory_over_loaded_mib": peak.over_loaded_mib}
+
+
+def _dtype(engine: str) -> str | None:
+    """Return what an engine computes in, whatever the weights' type."""
+    return ENGINES[engine].dtype if engine in ENGINES else None
 
 
 def _point_rows(run: FinishedRun, trace: Trace, point: Point) -> list[Row]:

@@ -1,12 +1,11 @@
 """Results as rows: one set of columns everywhere, empty where nothing was measured."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eat.files import write_text
+from eat.tables import Row as Row
+from eat.tables import Table
 
 COLUMNS = (
     *("experiment", "run", "commit", "task", "split", "data", "budget", "model", "backbone", "num_layers"),
@@ -22,23 +21,19 @@ COLUMNS = (
 )
 """The columns of any results table, in order; later ones may be missing in older files."""
 
-NUM_FIRST_COLUMNS = COLUMNS.index("speedup_high") + 1
-"""So many every file has."""
-
-NUMERIC = frozenset(
-    {
-        *("num_layers", "window", "threshold", "patience", "seed", "examples"),
-        *("value", "delta_points", "delta_low", "delta_high", "ece", "avg_depth", "retention", "gflops", "flops_ratio"),
-        *("batch_size", "threads", "latency_ms_p50", "latency_ms_p95", "latency_ms_p99", "examples_per_s"),
-        *("speedup", "speedup_low", "speedup_high"),
-        *("speedup_tokenised", "speedup_tokenised_low", "speedup_tokenised_high", "efficiency"),
-        *("peak_memory_mib", "peak_memory_over_loaded_mib"),
-    }
+TABLE = Table(
+    COLUMNS,
+    text=frozenset(
+        {
+            *("experiment", "run", "commit", "task", "split", "data", "budget", "model", "backbone"),
+            *("attention", "pruner", "depths", "ratio", "head_depths", "head_pooling", "objective"),
+            *("exit", "metric", "engine", "device", "dtype", "baseline", "note"),
+        }
+    ),
+    counts=frozenset({"num_layers", "window", "patience", "seed", "examples", "batch_size", "threads"}),
+    required=COLUMNS.index("speedup_high") + 1,
+    title="results columns",
 )
-"""Those that hold one number (`threshold`: or a list, one per class); the others are text (a commit may look like a
-number, depths are lists)."""
-
-Row = dict[str, Any]
 
 
 def make_row(**values: Any) -> Row:
@@ -47,38 +42,27 @@ def make_row(**values: Any) -> Row:
     Raises:
         ValueError: If a name is no column.
     """
-    unknown = sorted(set(values) - set(COLUMNS))
-    if unknown:
-        raise ValueError(f"no such results columns: {unknown}; expected some of {list(COLUMNS)}")
-    return {column: values.get(column) for column in COLUMNS}
+    return TABLE.row(**values)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV with all `COLUMNS`, whole or not at all.
 
     Raises:
+        ValueError: If a row holds something that is no column.
         OSError: If writing fails; the old file stays.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({column: _cell(row.get(column)) for column in COLUMNS} for row in rows)
-    write_text(path, text.getvalue())
+    TABLE.write(path, rows)
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read rows back: empty cells as None, `NUMERIC` ones as int, float or list of float, the others as text (``2;4``).
+    """Read rows back: empty cells as None, numbers as int, float or list of float, the others as text (``2;4``).
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If its header is not `COLUMNS`, or the first of them, as older files have it.
     """
-    with path.open(encoding="utf-8", newline="") as handle:
-        reader = csv.DictReader(handle)
-        known = tuple(reader.fieldnames or ())
-        if known != COLUMNS[: max(len(known), NUM_FIRST_COLUMNS)]:
-            raise ValueError(f"{path}: expected the results columns {list(COLUMNS)}, got {reader.fieldnames}")
-        return [{column: _value(column, row.get(column, "")) for column in COLUMNS} for row in reader]
+    return TABLE.read(path)
 
 
 def render(headers: Sequence[str], lines: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
@@ -104,21 +88,3 @@ def render(headers: Sequence[str], lines: Sequence[Sequence[str]], *, markdown: 
 def number(value: Any, digits: int = 3, suffix: str = "") -> str:
     """Format a measured number; a dash where there is none."""
     return "-" if value is None or value == "" else f"{float(value):.{digits}f}{suffix}"
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list | tuple):
-        return ";".join(str(v) for v in value)
-    return "" if value is None else value
-
-
-def _value(column: str, text: str) -> Any:
-    if text == "":
-        return None
-    if column not in NUMERIC:
-        return text
-    if ";" in text:
-        return [float(number) for number in text.split(";")]
-    return int(text) if text.lstrip("-").isdigit() else float(text)

@@ -2,11 +2,12 @@
 
 import logging
 
+from eat.benchmark.agreement import compare_with_replay
+from eat.benchmark.results import write_benchmark
 from eat.benchmark.run import BenchmarkSettings, draw_examples, run_benchmark
 from eat.benchmark.shortcuts import find_shortcuts
 from eat.benchmark.tokenizing import encoded_examples, texts_of
 from eat.evaluation.context import Evaluation
-from eat.evaluation.measured import compare_with_replay, write_benchmark
 from eat.evaluation.stages.stage import Stage
 from eat.exits.points import FULL_DEPTH
 

@@ -1,0 +1,112 @@
+"""What an engine is: it answers batches of token-id lists with logits on the host, from a model or from files."""
+
+import copy
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from transformers import PreTrainedModel
+
+from eat.models.classifier import AdaptiveForSequenceClassification
+
+Encoded = Mapping[str, Sequence[int]]
+"""One tokenised example: ``input_ids`` and, where the tokenizer gives them, ``token_type_ids``."""
+
+Call = Callable[[Any], Any]
+"""Answers one batch; whatever a user waits for happens inside: packing or padding, the model, logits on the host."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A contender on disk, as another process can build it; JSON values only."""
+
+    engine: str  # key of `ENGINES`
+    path: str  # what the engine wrote: a folder or a file
+    pad_token_id: int = 0  # fills shorter examples where batches are padded
+    parts: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)  # of ours, instead of those saved
+    device: str = "cpu"  # type of the device: "cpu" or "cuda"
+    dtype: str = "float32"  # name of the weights' type
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Device and type of the weights, as `torch.nn.Module.to` takes them."""
+        return {"device": torch.device(self.device), "dtype": getattr(torch, self.dtype)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """A trained model as all engines are given it, so that they share what is made of it."""
+
+    trained: AdaptiveForSequenceClassification  # the model with the weights as they were trained; it is not changed
+    dtype: torch.dtype | None = None  # type wanted of engines that have none of their own; None for the trained one
+    token_types: bool = True  # whether examples have ``token_type_ids``
+
+    @cached_property
+    def model(self) -> AdaptiveForSequenceClassification:
+        """The model in the type wanted."""
+        return cast(self.trained, self.dtype)
+
+    @cached_property
+    def hugging_face(self) -> PreTrainedModel:
+        """The same weights, in the type wanted, as Hugging Face's own class."""
+        return self.model.to_hugging_face()
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine(ABC):
+    """Runs a model; add one as a file in this folder and a line in `ENGINES`."""
+
+    title: str  # its name in tables and figures
+    dtype: str | None = None  # what it computes in, whatever the weights' type; None where it follows them
+    exact: bool = True  # whether it computes the model's own function up to rounding, and so has its quality
+    grouped: bool = False  # whether its batches hold examples of like length
+    exported: bool = False  # whether it answers from files alone, so that ``benchmark.onnx=false`` saves an export
+
+    def why_not(self, device: torch.device) -> str | None:
+        """Say why it cannot be measured on a device, or None where it can."""
+        return None
+
+    @abstractmethod
+    def save(self, source: Source, folder: Path, name: str) -> Saved:
+        """Write what another process can load, or find it there, as the contender of this name in `ENGINES`."""
+
+    @abstractmethod
+    def call(self, source: Source | Saved) -> Call:
+        """Return what answers batches; an exported engine takes what was saved only."""
+
+
+def cast(model: AdaptiveForSequenceClassification, dtype: torch.dtype | None) -> AdaptiveForSequenceClassification:
+    """Return a model with weights of another type, or itself where they are of that type."""
+    if dtype is None or next(model.parameters()).dtype == dtype:
+        return model
+    twin = copy.deepcopy(model)
+    torch.nn.Module.to(twin, dtype=dtype)  # transformers' own `to` hides its types
+    return twin
+
+
+def save_pretrained(model: PreTrainedModel, folder: Path, engine: str, pad_token_id: int) -> Saved:
+    """Write a torch model, unless it is there already, and say where and what it is."""
+    from eat.runs.finished import no_progress_bars  # not at the top: processes that measure memory do without
+
+    if not folder.exists():
+        with no_progress_bars():
+            model.save_pretrained(folder)
+    parameter = next(model.parameters())
+    return Saved(
+        engine=engine,
+        path=str(folder),
+        pad_token_id=pad_token_id,
+        device=parameter.device.type,
+        dtype=str(parameter.dtype).removeprefix("torch."),
+    )
+
+
+def on_host(logits: torch.Tensor) -> Float[np.ndarray, "batch classes"]:
+    """Copy logits to the host, which also waits for the device."""
+    return logits.float().cpu().numpy()

@@ -1,0 +1,66 @@
+"""Hugging Face's own model on padded batches: the 1.00x.
+
+The call gives what `DataCollatorWithPadding` would give, by the shortest way there is: no mask where nothing is padded,
+and SDPA. Making it slower than it can be would make every ratio worthless.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, on_host, save_pretrained
+
+
+@dataclasses.dataclass(frozen=True)
+class HuggingFace(Engine):
+    """The plain model with the same weights."""
+
+    def save(self, source: Source, folder: Path, name: str) -> Saved:
+        """Write the plain model."""
+        return save_pretrained(source.hugging_face, folder / "huggingface", name, source.model.backbone.pad_token_id)
+
+    def call(self, source: Source | Saved) -> Call:
+        """Answer with the plain model."""
+        if isinstance(source, Source):
+            return hugging_face_call(source.hugging_face, source.model.backbone.pad_token_id)
+        transformers_logging.disable_progress_bar()
+        plain = AutoModelForSequenceClassification.from_pretrained(source.path)
+        return hugging_face_call(plain.to(**source.place).eval(), source.pad_token_id)
+
+
+def hugging_face_call(model: PreTrainedModel, pad_token_id: int) -> Call:
+    """Answer batches with a Hugging Face model on padded tensors.
+
+    Raises:
+        ValueError: If the model does not use SDPA, which the comparison is defined by.
+    """
+    implementation = model.config._attn_implementation
+    if implementation != "sdpa":
+        raise ValueError(f"the Hugging Face contender must use 'sdpa' attention, got {implementation!r}")
+    device = next(model.parameters()).device
+
+    def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
+        return on_host(model(**padded(batch, pad_token_id, device)).logits)
+
+    return call
+
+
+def padded(batch: Sequence[Encoded], pad_token_id: int, device: torch.device) -> dict[str, Any]:
+    """Pad to the longest example, as `DataCollatorWithPadding` does; a mask only where something is padded."""
+    lengths = [len(example["input_ids"]) for example in batch]
+    width = max(lengths)
+    inputs = {}
+    for key, filler in (("input_ids", pad_token_id), ("token_type_ids", 0)):
+        if key in batch[0]:
+            rows = [[*example[key], *([filler] * (width - n))] for example, n in zip(batch, lengths, strict=True)]
+            inputs[key] = torch.tensor(rows, device=device)
+    if min(lengths) < width:
+        inputs["attention_mask"] = torch.tensor([[1] * n + [0] * (width - n) for n in lengths], device=device)
+    return inputs

@@ -1,0 +1,67 @@
+"""Our encoder on packed rows: no padding, tokens and sequences really leave."""
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from transformers.utils import logging as transformers_logging
+
+from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, on_host, save_pretrained
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import ALL_OFF_PARTS
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed(Engine):
+    """Ours; `Saved.parts` holds what switches everything off, or sets an operating point."""
+
+    def save(self, source: Source, folder: Path, name: str) -> Saved:
+        """Write the model with the parts that it has."""
+        return save_pretrained(source.model, folder / "eat", name, source.model.backbone.pad_token_id)
+
+    def call(self, source: Source | Saved) -> Call:
+        """Answer with the model as it is, or with one from files that gets the parts of `Saved` first."""
+        if isinstance(source, Source):
+            return packed_call(source.model)
+        unknown = sorted(set(source.parts) - set(ALL_OFF_PARTS))
+        if unknown:
+            raise ValueError(f"parts: expected some of {list(ALL_OFF_PARTS)}, got {unknown}")
+        transformers_logging.disable_progress_bar()
+        model = AdaptiveForSequenceClassification.from_pretrained(source.path)
+        for part, spec in source.parts.items():
+            getattr(model, f"set_{part}")(**spec)
+        return packed_call(model.to(**source.place).eval())
+
+
+def packed_call(model: AdaptiveForSequenceClassification) -> Call:
+    """Answer batches with our encoder on packed rows."""
+    device = next(model.parameters()).device
+
+    def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
+        inputs = {
+            key: torch.tensor(list(chain.from_iterable(e[key] for e in batch))).to(device, non_blocking=True)
+            for key in ("input_ids", "token_type_ids")
+            if key in batch[0]
+        }
+        lengths = torch.tensor([len(example["input_ids"]) for example in batch])
+        return on_host(model(**inputs, lengths=lengths).logits)
+
+    return call
+
+
+def with_torchs_product(call: Call) -> Call:
+    """Answer as another call does, but multiply with torch's own product: the library left out of a comparison."""
+
+    def slower(batch: Sequence[Encoded]) -> Any:
+        (before, *_) = torch.backends.mkldnn.set_flags(False)
+        try:
+            return call(batch)
+        finally:
+            torch.backends.mkldnn.set_flags(before)
+
+    return slower
