@@ -21,6 +21,7 @@ from eat.traces.sweeps import criterion_points, score_quantiles
 from eat.traces.trace import RecordedTask, Trace
 from tests.made.models import TASK, make_batches, make_model
 
+RESULTS = Path(__file__).parents[2] / "results"
 SCORE = RecordedTask("made_up", "regression", (), ("pearson",), 1)
 
 
@@ -99,7 +100,8 @@ def test_latency_of_an_earlier_plan(trace: Trace, tmp_path: Path) -> None:
     traced = dataclasses.replace(trace, metadata=trace.metadata | {"fingerprint": "a"})
     assert read_latency(tmp_path, traced) is None
     microseconds = dict.fromkeys(WORK, 0.0) | {"head_sequences": 2000.0}
-    plan = {"fingerprint": "a", "batch_size": 1, "calibration": {"microseconds": microseconds, "error": 0.01}}
+    plan = json.loads(next(RESULTS.glob("sst2/*/report/plan.json")).read_text())
+    plan |= {"fingerprint": "a", "batch_size": 1, "calibration": plan["calibration"] | {"microseconds": microseconds}}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     comparison = compare_criteria(traced, traced, read_latency(tmp_path, traced))
     assert comparison is not None and comparison.latency_ms is not None

@@ -26,7 +26,7 @@ from eat.traces.storage import read_trace
 from tests.made.models import EXIT
 from tests.made.runs import write_run
 
-ROOT = Path(evaluate.__file__).parent
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
 PLAN = json.loads(next(RESULTS.glob("sst2/*/report/plan.json")).read_text())
 BUDGETS = {"plan": {"speedup": 1.5}, "certify": {"max_drop": 0.6, "confidence": 0.8}}
