@@ -308,6 +308,7 @@ def test_bad_options_are_named(evaluated: Path, options: dict[str, object], mess
 def test_compiled_blocks_on_request(
     compile: bool, evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("eat.evaluation.context.read_benchmark", lambda *_: pytest.fail("reads what it has measured"))
     compiled = []
     model_class = "eat.models.classifier.AdaptiveForSequenceClassification"
     monkeypatch.setattr(f"{model_class}.compile_blocks", lambda model: compiled.append(model))
