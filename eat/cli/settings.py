@@ -10,26 +10,22 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from eat.benchmark.latency.plan import PlanSettings
 from eat.benchmark.settings import BenchmarkSettings
 from eat.evaluation import evaluate_run
-from eat.evaluation.calibration import CalibrationSettings
-from eat.evaluation.certify.certificate import CertifySettings
-from eat.evaluation.stages import ON_REQUEST
+from eat.evaluation.stages import STAGES
 from eat.exits import EXITS
 from eat.pruners import PRUNERS
 from eat.suite import SuiteSettings
 
-STAGES: Mapping[str, type] = {"plan": PlanSettings, "certify": CertifySettings, "calibrate": CalibrationSettings}
-"""Key of a stage's settings in an evaluation -> their class; `BenchmarkSettings` are a group, which has presets."""
+OF_STAGES = {name: stage.Settings for name, stage in STAGES.items() if dataclasses.fields(stage.Settings)}
+"""Stage of an evaluation -> its settings; the benchmark's are a group, which has presets."""
 PARTS: Mapping[str, Mapping[str, Callable[..., Any]]] = {"exit": EXITS, "pruner": PRUNERS}
 """Parts of a finished run that an evaluation may change; null keeps the run's own."""
 EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "train": {"evaluation.benchmark.": BenchmarkSettings},
     "evaluate": {
         "": evaluate_run,
-        "benchmark.": BenchmarkSettings,
-        **{f"{key}.": settings for key, settings in STAGES.items()},
+        **{f"{key}.": settings for key, settings in OF_STAGES.items()},
         **{f"{key}={name} {key}.": part for key, parts in PARTS.items() for name, part in parts.items()},
     },
     "benchmark": {"": SuiteSettings},
@@ -58,8 +54,8 @@ $CONFIG
 def register() -> None:
     """Make the settings known to Hydra: misspelt keys fail, and ``conf`` holds only what differs from them."""
     store = ConfigStore.instance()
-    store.store(group="benchmark", name="default", node=defaults(BenchmarkSettings))
-    stages = {key: defaults(settings, unset=ON_REQUEST.get(key, ())) for key, settings in STAGES.items()}
+    stages = {key: defaults(settings, unset=STAGES[key].asked_by) for key, settings in OF_STAGES.items()}
+    store.store(group="benchmark", name="default", node=stages.pop("benchmark"))
     parts = {
         key: dict.fromkeys(("name", *(name for part in table.values() for name in inspect.signature(part).parameters)))
         for key, table in PARTS.items()
@@ -100,7 +96,7 @@ def explain(prefix: str, part: Callable[..., Any]) -> list[str]:
             meanings.setdefault(name.strip(), " ".join(meaning.split()))
     lines = []
     for name, default in defaults(part).items():
-        if name not in {*STAGES, *PARTS, "benchmark", "run"}:  # which are explained on their own
+        if name not in {*OF_STAGES, *PARTS, "settings", "run"}:  # which are explained on their own
             key = prefix + name.replace("data_root", "data.root")
             meaning = re.sub(r"\b(?:None|True|False)\b", lambda word: PLAIN[word[0]], meanings.get(name, ""))
             shown = default if isinstance(default, str) else json.dumps(default)

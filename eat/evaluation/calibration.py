@@ -2,22 +2,20 @@
 
 import dataclasses
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from eat.checks import number
 from eat.files import write_text
 from eat.models.config import AdaptiveConfig
 from eat.ops.temperature import fit_temperature
 from eat.runs.finished import FinishedRun
-from eat.traces.heads import measure_heads
-from eat.traces.run_traces import RunTraces, read_raw_traces, trace_path, with_heads_temperatures
+from eat.traces.heads import HeadCalibration, measure_heads
+from eat.traces.run_traces import RunTraces, trace_path, with_heads_temperatures
 from eat.traces.storage import write_trace
 from eat.traces.trace import Trace
-
-log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +38,46 @@ class CalibrationSettings:
         """
         if not isinstance(self.apply, bool):
             raise ValueError(f"calibrate.apply: expected true or false, got {self.apply!r}")
-        if isinstance(self.max_ece, bool) or not isinstance(self.max_ece, int | float) or not 0 <= self.max_ece < 1:
-            raise ValueError(f"calibrate.max_ece: expected a number in [0, 1), got {self.max_ece!r}")
+        number("calibrate.max_ece", self.max_ece, at_least=0, below=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitCalibration:
+    """Every head on one split, in order: raw (``before``), and divided by its temperature (``after``)."""
+
+    examples: int
+    before: tuple[HeadCalibration, ...]
+    after: tuple[HeadCalibration, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What `calibration.json` holds."""
+
+    run: str
+    fitted_on: str  # the split
+    max_ece: int | float  # the bound above which a head got a temperature
+    head_depths: tuple[int, ...]
+    temperatures: tuple[float, ...]  # one per head, 1 where none was needed
+    applied: bool  # whether the saved model has them now
+    splits: Mapping[str, SplitCalibration]  # the split that they were fitted on, and the reported ones
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the file."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Calibration":
+        """Read back what `to_json` returned."""
+        lists = {key: tuple(values[key]) for key in ("head_depths", "temperatures")}
+        splits = {
+            name: SplitCalibration(
+                split["examples"],
+                *(tuple(HeadCalibration(**head) for head in split[when]) for when in ("before", "after")),
+            )
+            for name, split in values["splits"].items()
+        }
+        return cls(**{**values, **lists, "splits": splits})
 
 
 def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
@@ -66,50 +102,13 @@ def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
     )
 
 
-def calibrate(run: FinishedRun, traces: RunTraces, settings: CalibrationSettings) -> dict[str, Any]:
-    """Fit temperatures on the threshold split; write them into the saved model where that is there and wanted.
-
-    Args:
-        run: The run.
-        traces: Its traces.
-        settings: When a head gets a temperature, and whether the model gets them.
-
-    Returns:
-        What `calibration.json` holds: the temperatures, and every head on every split before and after.
-
-    Raises:
-        ValueError: If there is no threshold split, or it does not allow a fit.
-    """
-    held_out = traces.need("threshold", "calibrate").raw
-    temperatures = fit_temperatures(held_out, settings.max_ece)
-    shown = {held_out.split: held_out} | {name: traces.splits[name].raw for name in traces.all_off}
-    applied = settings.apply and run.has_weights
-    if applied:
-        apply_temperatures(run, None if set(temperatures) == {1.0} else temperatures)
-    elif settings.apply:
-        log.info("calibrate: %s has no model/ to write the temperatures to; they are only reported", run.folder)
-    return {
-        "run": run.name,
-        "fitted_on": held_out.split,
-        "max_ece": settings.max_ece,
-        "head_depths": list(held_out.head_depths),
-        "temperatures": list(temperatures),
-        "applied": applied,
-        "splits": {
-            name: {
-                "examples": len(trace),
-                "before": [dataclasses.asdict(head) for head in measure_heads(trace)],
-                "after": [dataclasses.asdict(head) for head in measure_heads(trace.divided(temperatures))],
-            }
-            for name, trace in shown.items()
-        },
-    }
-
-
-def apply_temperatures(run: FinishedRun, temperatures: Sequence[float] | None) -> None:
+def apply_temperatures(run: FinishedRun, traces: RunTraces, temperatures: Sequence[float] | None) -> RunTraces:
     """Write temperatures into a saved model, and beside its traces for when the weights are gone.
 
-    The model's configuration is replaced in one step and rules from then on; the logits in the traces stay raw.
+    The model's configuration is replaced in one step and rules from then on; the logits in the files stay raw.
+
+    Returns:
+        What the calibrated model answers.
 
     Raises:
         ValueError: If there is not one positive number per head.
@@ -119,7 +118,7 @@ def apply_temperatures(run: FinishedRun, temperatures: Sequence[float] | None) -
     AdaptiveConfig.from_dict(dict(config)).check()
     text = json.dumps(config, indent=2, sort_keys=True)
     write_text(run.folder / "model" / "config.json", text + "\n")
-    for name, trace in read_raw_traces(run).items():
-        known: Mapping[str, Any] = trace.metadata["config"]
-        metadata = trace.metadata | {"config": with_heads_temperatures(known, temperatures)}
-        write_trace(dataclasses.replace(trace, metadata=metadata), trace_path(run, name))
+    for name, trace in traces.files.items():
+        metadata = trace.raw.metadata | {"config": with_heads_temperatures(trace.raw.config, temperatures)}
+        write_trace(dataclasses.replace(trace.raw, metadata=metadata), trace_path(run, name))
+    return traces.calibrated(temperatures)

@@ -28,7 +28,7 @@ class Comparison:
 
     Attributes:
         criteria: Criterion -> some of its operating points, as measured on the reported split.
-        front: The Pareto front of all criteria and full depth on the threshold split, cheapest first.
+        front: The Pareto front of them all on the threshold split, cheapest first.
         reported: The same points as measured on the reported split.
         full_depth: Full depth on the reported split.
         latency_ms: Predicted mean time of a call at each point of ``criteria``, ``reported`` and ``full_depth``, by the

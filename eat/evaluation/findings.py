@@ -2,14 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
-
-import numpy as np
 
 from eat.exits.points import FULL_DEPTH, OperatingPoint
-from eat.traces.quality import Point, measure_point, metric_values, predictions
+from eat.traces.quality import Point, measure_point, metric_values
 from eat.traces.run_traces import RunTraces
-from eat.traces.statistics import Interval, mean_interval, wilson_interval
+from eat.traces.splits import SplitFacts
 from eat.traces.sweeps import FINE_THRESHOLDS, distinct, sweep
 from eat.traces.trace import Trace
 
@@ -18,83 +15,26 @@ MAX_DROPS = (0.0, 0.5, 1.0, 2.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class SplitFacts:
-    """What a split is like, beside the others: a threshold chosen on easier text does not carry over.
-
-    Attributes:
-        name: The split.
-        reported: False where it was held out of training.
-        data: "complete", "subset n of N" or "held out".
-        examples: Rows.
-        mean_length: Mean tokens per example.
-        long_length: 95th percentile of tokens per example.
-        full_depth: The primary metric at full depth.
-        interval: Its Wilson interval, where it is accuracy.
-        length_interval: 95 % interval of the mean length.
-    """
-
-    name: str
-    reported: bool
-    data: str
-    examples: int
-    mean_length: float
-    long_length: float
-    full_depth: float
-    interval: Interval | None
-    length_interval: Interval
-
-    def differences(self, reported: "SplitFacts") -> list[str]:
-        """Say in which respects this split differs from a reported one: where their 95 % intervals do not overlap."""
-        found = []
-        if _apart(self.length_interval, reported.length_interval):
-            found.append("length")
-        if self.interval and reported.interval and _apart(self.interval, reported.interval):
-            found.append("full-depth accuracy")
-        return found
-
-
-@dataclasses.dataclass(frozen=True)
 class Choice:
-    """An operating point chosen on the threshold split.
+    """An operating point chosen on the threshold split."""
 
-    Attributes:
-        max_drop: Points of the primary metric that it may lose there.
-        exit: The cheapest operating point that does not lose more.
-        drop: Points that it loses there (below 0 where it gains).
-        reported: The same operating point on the reported split.
-    """
-
-    max_drop: float
-    exit: OperatingPoint
-    drop: float
-    reported: Point
+    max_drop: float  # points of the primary metric that it may lose there
+    exit: OperatingPoint  # the cheapest operating point that does not lose more
+    drop: float  # points that it loses there (below 0 where it gains)
+    reported: Point  # the same operating point on the reported split
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Findings:
-    """All that is known without running the model.
+    """All that is known without running the model."""
 
-    Attributes:
-        traces: By split, without those of the dense encoder.
-        dense_traces: Those of the encoder with everything off, by split; the run's own where nothing was on.
-        main: The reported split that figures and benchmark use.
-        own: The operating point that the report is about.
-        splits: Facts of each split.
-        points: Swept operating points of each reported split, full depth among them.
-        own_points: The own operating point on each split.
-        dense_points: The encoder with everything off on each reported split.
-        choices: Operating points chosen on the threshold split; empty where there is none.
-    """
-
-    traces: Mapping[str, Trace]
-    dense_traces: Mapping[str, Trace]
-    main: str
-    own: OperatingPoint
-    splits: Sequence[SplitFacts]
-    points: Mapping[str, Sequence[Point]]
-    own_points: Mapping[str, Point]
-    dense_points: Mapping[str, Point]
-    choices: Sequence[Choice]
+    traces: RunTraces  # what the run's model answers
+    own: OperatingPoint  # the operating point that the report is about
+    splits: Sequence[SplitFacts]  # facts of each split
+    points: Mapping[str, Sequence[Point]]  # swept operating points of each reported split, full depth among them
+    own_points: Mapping[str, Point]  # the own operating point on each split
+    dense_points: Mapping[str, Point]  # the encoder with everything off on each reported split
+    choices: Sequence[Choice]  # operating points chosen on the threshold split; empty where there is none
 
     def point(self, wanted: OperatingPoint) -> Point:
         """Return an operating point on the main split.
@@ -102,7 +42,7 @@ class Findings:
         Raises:
             KeyError: If it was not swept.
         """
-        for point in (*self.points[self.main], self.own_points[self.main]):
+        for point in (*self.points[self.traces.main], self.own_points[self.traces.main]):
             if point.exit == wanted:
                 return point
         raise KeyError(f"operating point {wanted.label} was not swept")
@@ -130,21 +70,17 @@ def analyse(
     Raises:
         ValueError: If the baseline answered other examples, or the exit does not suit the task.
     """
-    main = traces.main
-    dense_run = (
-        {}
-        if baseline is None
-        else {
-            name: baseline.same_examples(name, traces.splits[name], "baseline_run").full_depth
-            for name in traces.all_off
-        }
-    )
+    dense = {
+        name: baseline.same_examples(name, traces.splits[name], "baseline_run").full_depth
+        for name in traces.all_off
+        if baseline is not None
+    }
 
     def measure(name: str, point: OperatingPoint) -> Point:
         trace = traces.splits[name]
-        return measure_point(trace, point, trace.full_depth, dense_run.get(name))
+        return measure_point(trace, point, trace.full_depth, dense.get(name))
 
-    kept = _merged([], _without_full_depth([*always, own]))
+    kept = _merged([], [*always, own])
     shown: Sequence[OperatingPoint] = [FULL_DEPTH, *kept]
     chosen: Sequence[tuple[float, OperatingPoint, float]] = ()
     if swept:
@@ -152,44 +88,24 @@ def analyse(
         held_out = traces.get("threshold")
         if held_out is not None and sweep(own, num_heads) != [FULL_DEPTH]:
             chosen = _choose(held_out, [FULL_DEPTH, *sweep(own, num_heads, FINE_THRESHOLDS)])
-        kept = _merged(kept, _without_full_depth([point for _, point, _ in chosen]))
-        points = _without_full_depth(sweep(own, num_heads, thresholds))
+        kept = _merged(kept, [point for _, point, _ in chosen])
+        points = _merged([], sweep(own, num_heads, thresholds))
         shown = [FULL_DEPTH, *distinct(traces.reported, _merged(points, kept), kept)]
     measured = {name: [measure(name, point) for point in shown] for name in traces.all_off}
     return Findings(
-        traces=traces.splits,
-        dense_traces=traces.all_off,
-        main=main,
+        traces=traces,
         own=own,
-        splits=[split_facts(name, trace) for name, trace in traces.splits.items()],
+        splits=[SplitFacts.of(trace) for trace in traces.splits.values()],
         points=measured,
         own_points={name: measure(name, own) for name in traces.splits},
         dense_points={
-            name: measure_point(trace, FULL_DEPTH, traces.splits[name].full_depth, dense_run.get(name))
+            name: measure_point(trace, FULL_DEPTH, traces.splits[name].full_depth, dense.get(name))
             for name, trace in traces.all_off.items()
         },
         choices=[
-            Choice(max_drop, point, drop, next(found for found in measured[main] if found.exit == point))
+            Choice(max_drop, point, drop, next(found for found in measured[traces.main] if found.exit == point))
             for max_drop, point, drop in chosen
         ],
-    )
-
-
-def split_facts(name: str, trace: Trace) -> SplitFacts:
-    """Describe a split by its lengths and by the model's answers at full depth."""
-    logits = trace.full_depth
-    values = metric_values(trace.task, trace.labels, logits)
-    right = int((predictions(logits) == trace.labels).sum())
-    return SplitFacts(
-        name=name,
-        reported=trace.metadata["reported"],
-        data=trace.metadata["data"],
-        examples=len(trace),
-        mean_length=float(trace.lengths.mean()),
-        long_length=float(np.percentile(trace.lengths, 95)),
-        full_depth=next(iter(values.values())),
-        interval=wilson_interval(right, len(trace)) if next(iter(values)) == "accuracy" else None,
-        length_interval=mean_interval(trace.lengths),
     )
 
 
@@ -203,19 +119,12 @@ def _choose(held_out: Trace, candidates: Sequence[OperatingPoint]) -> list[tuple
     for max_drop in MAX_DROPS:
         fitting = [drop for drop in drops if drop[1] <= max_drop + 1e-9]
         if fitting:  # full depth always fits, unless its metric is undefined (NaN)
-            _, drop, spec = min(fitting, key=itemgetter(0))
-            choices.append((max_drop, spec, drop))
+            _, drop, point = min(fitting, key=lambda found: found[0])
+            choices.append((max_drop, point, drop))
     return choices
 
 
-def _without_full_depth(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
-    return [point for point in points if point != FULL_DEPTH]
-
-
 def _merged(points: Sequence[OperatingPoint], more: Sequence[OperatingPoint]) -> list[OperatingPoint]:
-    """Put further operating points in their place among swept ones."""
-    return sorted(dict.fromkeys([*points, *more]), key=lambda point: point.order)
-
-
-def _apart(one: Interval, other: Interval) -> bool:
-    return one[1] < other[0] or other[1] < one[0]
+    """Put further operating points in their place among swept ones; full depth stands for itself."""
+    early = [point for point in dict.fromkeys([*points, *more]) if point != FULL_DEPTH]
+    return sorted(early, key=lambda point: point.order)

@@ -60,11 +60,12 @@ class FinishedRun:
         """The operating point that the run was configured with."""
         return OperatingPoint.of(self.config["exit"])
 
-    def load_model(self, device: str) -> AdaptiveForSequenceClassification:
-        """Load the trained model, to be measured at operating points of the caller's choice: without its certificate.
+    def load_model(self, device: str, *, certified: bool = True) -> AdaptiveForSequenceClassification:
+        """Load the trained model, in evaluation mode; a certified one runs at its certified operating point.
 
         Args:
             device: A torch device, or "auto" for the first GPU where there is one.
+            certified: False leaves the certificate out: to measure at operating points of the caller's choice.
 
         Raises:
             FileNotFoundError: If the weights are not there.
@@ -78,7 +79,8 @@ class FinishedRun:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         with no_progress_bars():
             model = AdaptiveForSequenceClassification.from_pretrained(self.folder / "model")
-        model.config.certificate = None
+        if not certified:
+            model.config.certificate = None
         torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types
         return model.eval()
 

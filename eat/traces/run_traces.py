@@ -107,6 +107,21 @@ class RunTraces:
             )
         return own[split]
 
+    def calibrated(self, temperatures: Sequence[float] | None) -> RunTraces:
+        """Return what the same model answers once its heads have other temperatures; None leaves logits raw."""
+        own = {name: _divided(trace.raw, temperatures) for name, trace in self.splits.items()}
+        off = {
+            name: own[name] if trace is self.splits[name] else _divided(trace.raw, temperatures)
+            for name, trace in self.all_off.items()
+        }
+        return RunTraces(self.name, own, off)
+
+    @property
+    def files(self) -> dict[str, Trace]:
+        """The traces by the name that a run keeps each under; the inverse of `of`."""
+        off = {f"{name}{ALL_OFF_SUFFIX}": t for name, t in self.all_off.items() if t is not self.splits[name]}
+        return {**self.splits, **off}
+
 
 def trace_path(run: FinishedRun, name: str) -> Path:
     """Return where a run keeps a trace."""
@@ -180,7 +195,11 @@ def with_heads_temperatures(config: Mapping[str, Any], temperatures: Sequence[fl
 
 def _as_answered(trace: Trace, run: FinishedRun) -> Trace:
     own = run.model_config() if run.has_weights else trace.config
-    temperatures = own["heads"].get("temperatures")
+    return _divided(trace, own["heads"].get("temperatures"))
+
+
+def _divided(trace: Trace, temperatures: Sequence[float] | None) -> Trace:
+    """Return what the model answers once its heads have these temperatures, of a trace of raw logits."""
     raw = trace.metadata
     answered = {
         "config": with_heads_temperatures(trace.config, temperatures),

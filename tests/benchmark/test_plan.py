@@ -150,8 +150,7 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def without_figures(patch: pytest.MonkeyPatch) -> None:
-    for name in ("draw_frontier", "draw_exits", "draw_calibration"):
-        patch.setattr(f"eat.evaluation.report.write.{name}", lambda *_: None)
+    patch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
 
 
 def plan_of(run: Path) -> Plan:

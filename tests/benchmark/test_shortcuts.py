@@ -66,8 +66,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("draw_frontier", "draw_exits", "draw_calibration"):
-        monkeypatch.setattr(f"eat.evaluation.report.write.{name}", lambda *_: None)
+    monkeypatch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
 
 
 def test_shortcuts_stand_beside_the_encoder(runs: tuple[Path, Path]) -> None:

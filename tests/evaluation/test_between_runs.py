@@ -9,14 +9,14 @@ import pytest
 
 from eat.evaluation import combine, evaluate_run
 from eat.evaluation.between_runs.exits import ALL, DROPS, ExitTable, halfway_point, make_exit_tables
-from eat.evaluation.certify.certificate import CertifySettings, make_certificate
+from eat.evaluation.certify.certificate import make_certificate
+from eat.evaluation.certify.settings import CertifySettings
 from eat.evaluation.report.table import read_rows
+from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.runs.finished import FinishedRun
 from eat.traces.grid import exit_heads, measure_grid
 from tests.made.runs import write_run
-from tests.made.traces import make_run, make_trace
-
-FULL = {"name": "never"}
+from tests.made.traces import as_runs, make_run, make_trace
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def traces() -> dict[str, Any]:
 def table(traces: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> ExitTable:
     tmp_path = tmp_path_factory.mktemp("runs")
     dense = {"validation": last_head(traces["validation"])}
-    runs = {"early": traces, "dense": dense}
+    runs = as_runs(early=traces, dense=dense)
     for name in runs:
         (tmp_path / name / "trace").mkdir(parents=True)
         (tmp_path / name / "config.yaml").write_text("task: made_up\n")
@@ -46,24 +46,24 @@ def last_head(trace: Any) -> Any:
 
 def test_half_depth_is_the_deepest_point_within_half_of_the_layers() -> None:
     trace = make_trace(400, "threshold", seed=0)
-    specs = [{"name": "confidence", "threshold": value} for value in np.linspace(0.5, 1, 101).tolist()]
-    depths = measure_grid(trace, specs).avg_depth
-    chosen = halfway_point(trace, specs)
-    heads = exit_heads(trace, specs) + 1
+    points = OperatingPoint("confidence").at(np.linspace(0.5, 1, 101).tolist())
+    depths = measure_grid(trace, points).avg_depth
+    chosen = halfway_point(trace, points)
+    heads = exit_heads(trace, points) + 1
     within = [depth for depth, at in zip(depths, heads, strict=True) if depth + at.std() / 20 <= 1.5]
-    assert chosen is not None and depths[specs.index(chosen)] == max(within) > 1.4
-    assert halfway_point(trace, [FULL]) is None
+    assert chosen is not None and depths[points.index(chosen)] == max(within) > 1.4
+    assert halfway_point(trace, [FULL_DEPTH]) is None
 
 
 def test_between_criteria_the_more_accurate_one_is_chosen() -> None:
     trace = make_trace(400, "threshold", seed=0)
-    specs = [{"name": "confidence", "threshold": 0.9}, {"name": "margin", "threshold": 0.1}]
-    grid = measure_grid(trace, specs)
+    points = [*OperatingPoint("confidence").at([0.9]), *OperatingPoint("margin").at([0.1])]
+    grid = measure_grid(trace, points)
     assert (
         (grid.avg_depth <= 1.5).all() and grid.values[0] > grid.values[1] and grid.flops_ratio[0] > grid.flops_ratio[1]
     )
-    assert halfway_point(trace, specs) == halfway_point(trace, specs[::-1]) == specs[0]
-    assert halfway_point(trace, specs[1:]) == specs[1]
+    assert halfway_point(trace, points) == halfway_point(trace, points[::-1]) == points[0]
+    assert halfway_point(trace, points[1:]) == points[1]
 
 
 def test_every_criterion_is_there_and_the_choice_among_all_is_one_of_them(table: ExitTable) -> None:
@@ -81,12 +81,11 @@ def test_certified_points_are_those_of_the_certify_stage(table: ExitTable, trace
         assert line.certified[-1] is not None
         for drop, certified in zip(DROPS, line.certified, strict=True):
             settings = CertifySettings(max_drop=drop, criteria=criteria)
-            expected = make_certificate({"early": traces}, settings)["certificate"]
+            expected = make_certificate(as_runs(early=traces), settings).certificate
             if expected is None:
                 assert certified is None
             else:
-                assert certified is not None and certified.exit == expected["exit"]
-                assert certified.avg_depth == expected["average_depth"]
+                assert certified is not None and certified.exit == expected.exit
 
 
 def test_full_depth_is_compared_with_the_one_dense_run(table: ExitTable, traces: dict[str, Any]) -> None:
@@ -101,7 +100,7 @@ def test_one_early_head_is_enough(traces: dict[str, Any], tmp_path: Path, monkey
     two = {
         name: dataclasses.replace(t, all_logits=t.all_logits[:, 1:], head_depths=(2, 3)) for name, t in traces.items()
     }
-    monkeypatch.setattr("eat.evaluation.between_runs.exits.read_traces", lambda run: two)
+    monkeypatch.setattr("eat.evaluation.between_runs.exits.read_traces", lambda run: as_runs(two=two)["two"])
     monkeypatch.setattr("eat.evaluation.between_runs.exits.DROPS", DROPS[-1:])
     (tmp_path / "trace").mkdir()
     (tmp_path / "config.yaml").write_text("task: made_up\n")

@@ -10,16 +10,18 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from eat.benchmark.tokenizing import encoded_examples
 from eat.evaluation import evaluate_run
 from eat.evaluation.calibration import CalibrationSettings, fit_temperatures
-from eat.exits import build_exit
+from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.fingerprint import model_fingerprint
 from eat.packed import AdaptiveOutput
+from eat.runs.data import load_data
 from eat.runs.finished import FinishedRun
 from eat.traces.heads import measure_heads
-from eat.traces.record import encoded_examples, load_data, read_raw_traces, read_traces
 from eat.traces.replay import replay
+from eat.traces.run_traces import read_raw_traces, read_traces
 from tests.made.models import EXIT
 from tests.made.runs import write_run
 
@@ -87,13 +89,13 @@ def test_the_saved_model_answers_what_the_traces_say(calibrated: Path) -> None:
     model, traces = load(calibrated), read_traces(FinishedRun(calibrated))
     report = json.loads((calibrated / "report" / "calibration.json").read_text())
     assert list(model.temperatures) == report["temperatures"] and set(report["temperatures"]) != {1.0}
-    trace, raw = traces["validation"], read_raw_traces(FinishedRun(calibrated))["validation"]
+    trace, raw = traces.splits["validation"], read_raw_traces(FinishedRun(calibrated))["validation"]
     assert np.array_equal(trace.all_logits, raw.all_logits / np.float32(model.temperatures)[:, None])
     live = answers(model, FinishedRun(calibrated))
-    replayed = replay(trace, build_exit(EXIT))
+    replayed = replay(trace, OperatingPoint.of(EXIT))
     assert np.array_equal(live.exit_depth.numpy(), replayed.exit_depth)
     np.testing.assert_allclose(live.logits.numpy(), replayed.logits, rtol=1e-5, atol=1e-5)
-    uncalibrated = replay(raw, build_exit(EXIT))
+    uncalibrated = replay(raw, OperatingPoint.of(EXIT))
     assert not np.array_equal(uncalibrated.exit_depth, replayed.exit_depth)  # or the temperatures do nothing here
 
 
@@ -108,7 +110,7 @@ def test_calibrating_twice_and_without_weights_says_the_same(calibrated: Path, t
     assert json.loads((copy / "report" / "calibration.json").read_text()) == before
     shutil.rmtree(copy / "model")
     traces = read_traces(FinishedRun(copy))
-    assert list(traces["validation"].temperatures) == before["temperatures"]
+    assert list(traces.splits["validation"].temperatures) == before["temperatures"]
     evaluate_run(copy, stages=["calibrate"])
     again = json.loads((copy / "report" / "calibration.json").read_text())
     assert again == before | {"applied": False}

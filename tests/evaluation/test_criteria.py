@@ -1,5 +1,6 @@
 """All criteria side by side: which are swept, which points are on the front, what is drawn and read back."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,16 +9,19 @@ import numpy as np
 import pytest
 
 from eat.benchmark.latency.model import WORK
-from eat.evaluation.criteria import Comparison, compare_criteria, criterion_specs, pareto_front
-from eat.evaluation.report.criteria_figure import draw_comparison
+from eat.evaluation.criteria import Comparison, compare_criteria, pareto_front
+from eat.evaluation.report.criteria import draw_comparison
 from eat.evaluation.report.plan import read_latency
 from eat.exits import EXITS
+from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.traces.grid import Grid, measure_grid
 from eat.traces.record import record_trace
+from eat.traces.sweeps import criterion_points, score_quantiles
 from eat.traces.trace import RecordedTask, Trace
 from tests.made.models import TASK, make_batches, make_model
 
+RESULTS = Path(__file__).parents[2] / "results"
 SCORE = RecordedTask("made_up", "regression", (), ("pearson",), 1)
 
 
@@ -30,8 +34,8 @@ def compared(model: AdaptiveForSequenceClassification, trace: Trace) -> Comparis
 
 
 def grid_of(flops: list[float], values: list[float]) -> Grid:
-    specs = tuple({"name": "confidence", "threshold": float(i)} for i in range(len(flops)))
-    return Grid(specs, np.array(values), np.zeros(len(flops)), np.array(flops))
+    points = OperatingPoint("confidence").at(np.linspace(0, 1, len(flops)).tolist())
+    return Grid(points, np.array(values), np.zeros(len(flops)), np.array(flops))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +54,7 @@ def test_pareto_front_by_hand(flops: list[float], values: list[float], front: li
 
 def test_every_criterion_for_classes_is_compared(compared: Comparison) -> None:
     assert set(compared.criteria) == {name for name, part in EXITS.items() if part.needs_classes}
-    assert all(len(grid.specs) > 3 for grid in compared.criteria.values())
+    assert all(len(grid.points) > 3 for grid in compared.criteria.values())
 
 
 def test_the_front_is_chosen_on_the_threshold_split_only(
@@ -59,7 +63,7 @@ def test_the_front_is_chosen_on_the_threshold_split_only(
     held_out = record_trace(model, make_batches(60, seed=1), TASK, metadata=trace.metadata)
     there = measure_grid(held_out, compared.front)
     assert (np.diff(there.flops_ratio) > 0).all() and (np.diff(there.values) > 0).all()
-    every = measure_grid(held_out, [spec for grid in compared.criteria.values() for spec in grid.specs])
+    every = measure_grid(held_out, [point for grid in compared.criteria.values() for point in grid.points])
     for flops, value in zip(every.flops_ratio, every.values, strict=True):
         assert ((there.flops_ratio <= flops) & (there.values >= value)).any(), "no drawn point beats the front"
     shown = measure_grid(trace, compared.front)
@@ -67,12 +71,13 @@ def test_the_front_is_chosen_on_the_threshold_split_only(
 
 
 def test_thresholds_lie_among_the_scores(trace: Trace) -> None:
-    thresholds = [spec["threshold"] for spec in criterion_specs("confidence", trace)]
+    quantiles = score_quantiles(trace)
+    thresholds = [point.threshold for point in criterion_points("confidence", trace, quantiles)]
     assert min(thresholds) >= 0.5 and max(thresholds) <= 1.0 and len(thresholds) > 50
-    patient = list(criterion_specs("patience", trace))
-    assert {spec["patience"] for spec in patient} == {1, 2, 3}
-    assert [spec for spec in patient if "threshold" not in spec] == [
-        {"name": "patience", "patience": patience} for patience in (1, 2, 3)
+    patient = list(criterion_points("patience", trace, quantiles))
+    assert {point.patience for point in patient} == {1, 2, 3}
+    assert [point for point in patient if point.threshold is None] == [
+        OperatingPoint.of({"name": "patience", "patience": patience}) for patience in (1, 2, 3)
     ]
 
 
@@ -83,7 +88,7 @@ def test_regression_is_compared_by_difference(made_trace: Callable[..., Trace]) 
     comparison = compare_criteria(scores, scores)
     assert comparison is not None
     assert set(comparison.criteria) == {"difference"}
-    assert comparison.front[-1] == {"name": "never"}
+    assert comparison.front[-1] == FULL_DEPTH
 
 
 def test_without_an_early_head_there_is_nothing_to_compare(made_trace: Callable[..., Trace]) -> None:
@@ -92,10 +97,11 @@ def test_without_an_early_head_there_is_nothing_to_compare(made_trace: Callable[
 
 
 def test_latency_of_an_earlier_plan(trace: Trace, tmp_path: Path) -> None:
-    traced = Trace(**{**vars(trace), "metadata": trace.metadata | {"fingerprint": "a"}})
+    traced = dataclasses.replace(trace, metadata=trace.metadata | {"fingerprint": "a"})
     assert read_latency(tmp_path, traced) is None
     microseconds = dict.fromkeys(WORK, 0.0) | {"head_sequences": 2000.0}
-    plan = {"fingerprint": "a", "batch_size": 1, "calibration": {"microseconds": microseconds, "error": 0.01}}
+    plan = json.loads(next(RESULTS.glob("sst2/*/report/plan.json")).read_text())
+    plan |= {"fingerprint": "a", "batch_size": 1, "calibration": plan["calibration"] | {"microseconds": microseconds}}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     comparison = compare_criteria(traced, traced, read_latency(tmp_path, traced))
     assert comparison is not None and comparison.latency_ms is not None

@@ -29,8 +29,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _no_figures(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw once, in `evaluated`; figures are most of a report's time."""
-    for name in ("draw_frontier", "draw_exits", "draw_calibration", "draw_comparison"):
-        monkeypatch.setattr(f"eat.evaluation.report.write.{name}", lambda *_: None)
+    monkeypatch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
 
 
 @pytest.fixture
@@ -309,6 +308,7 @@ def test_bad_options_are_named(evaluated: Path, options: dict[str, object], mess
 def test_compiled_blocks_on_request(
     compile: bool, evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("eat.evaluation.context.read_benchmark", lambda *_: pytest.fail("reads what it has measured"))
     compiled = []
     model_class = "eat.models.classifier.AdaptiveForSequenceClassification"
     monkeypatch.setattr(f"{model_class}.compile_blocks", lambda model: compiled.append(model))

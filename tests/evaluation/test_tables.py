@@ -7,6 +7,7 @@ import pytest
 from eat.evaluation.report.console import delta_text, speedup_text
 from eat.evaluation.report.rows import is_point, row_label
 from eat.evaluation.report.table import COLUMNS, make_row, number, read_rows, render, write_rows
+from eat.exits.points import OperatingPoint
 
 
 def test_columns_are_those_of_the_architecture() -> None:
@@ -51,7 +52,7 @@ def test_thresholds_per_class_survive_the_disk(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.csv", [row])
     (read,) = read_rows(tmp_path / "rows.csv")
     assert read == row
-    assert is_point(read, {"name": "confidence", "threshold": [0.8, 0.95]})
+    assert is_point(read, OperatingPoint.of({"name": "confidence", "threshold": [0.8, 0.95]}))
     assert row_label(read) == "eat, confidence 0.8,0.95"
 
 

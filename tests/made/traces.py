@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from eat.traces.run_traces import RunTraces
 from eat.traces.trace import Trace
 from tests.made.models import TASK, make_model
 
@@ -28,6 +29,11 @@ def make_trace(n: int, split: str, seed: int, noise: float = 0.8, kept: int = 10
 def make_run(certification: int = 1500, **options: Any) -> dict[str, Trace]:
     sizes = {"threshold": 400, "certification": certification, "validation": 500}
     return {split: make_trace(n, split, seed, **options) for seed, (split, n) in enumerate(sizes.items())}
+
+
+def as_runs(**runs: dict[str, Trace]) -> dict[str, RunTraces]:
+    """Sort the traces of runs by role, as `read_traces` does."""
+    return {name: RunTraces.of(name, traces) for name, traces in runs.items()}
 
 
 def trace_of(all_logits: Any, labels: Any, head_depths: tuple[int, ...], tokens_kept: Any = None, **more: Any) -> Trace:

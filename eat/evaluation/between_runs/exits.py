@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from eat.evaluation.certify.certificate import CertifySettings, make_certificate
+from eat.evaluation.certify.certificate import make_certificate
+from eat.evaluation.certify.settings import CertifySettings
 from eat.evaluation.criteria import early_exit_points
 from eat.evaluation.report.rows import point_rows
 from eat.evaluation.report.table import Row
@@ -28,21 +29,6 @@ ALL = "all"
 
 
 @dataclasses.dataclass(frozen=True)
-class Certified:
-    """A certified operating point.
-
-    Attributes:
-        exit: The exit's spec.
-        avg_depth: Mean depth at which examples of the certification split leave.
-        point: The same point on the reported split, which neither chose nor certified it.
-    """
-
-    exit: OperatingPoint
-    avg_depth: float
-    point: Point
-
-
-@dataclasses.dataclass(frozen=True)
 class ExitLine:
     """One criterion, or the choice among all, in one run.
 
@@ -51,30 +37,24 @@ class ExitLine:
         chosen: On the reported split: the point chosen on the threshold split to go through half of the layers on
             average; None where no point goes through so few.
         held_out: The primary metric of the same point on the threshold split.
-        certified: One for each of `DROPS`; None where nothing but full depth could be certified, or was not tried.
+        certified: For each of `DROPS` the certified point on the reported split, which neither chose nor certified it;
+            None where nothing but full depth could be certified, or was not tried.
     """
 
     criterion: str
     chosen: Point | None
     held_out: float | None
-    certified: tuple[Certified | None, ...]
+    certified: tuple[Point | None, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ExitTable:
-    """All criteria in one run.
+    """All criteria in one run."""
 
-    Attributes:
-        run: The run.
-        reported: Trace of the split that points are shown on.
-        full_depth: Full depth there; its ``delta_dense`` is to the dense run of the table, where there is one.
-        lines: The criteria in the order of their table, the choice among all of them last.
-    """
-
-    run: FinishedRun
-    reported: Trace
-    full_depth: Point
-    lines: tuple[ExitLine, ...]
+    run: FinishedRun  # the run
+    reported: Trace  # trace of the split that points are shown on
+    full_depth: Point  # full depth there; its ``delta_dense`` is to the dense run of the table, where there is one
+    lines: tuple[ExitLine, ...]  # the criteria in the order of their table, the choice among all of them last
 
 
 def make_exit_tables(runs: Sequence[FinishedRun]) -> list[ExitTable]:
@@ -136,21 +116,16 @@ def _exit_table(run: FinishedRun, traces: RunTraces, dense: Trace | None) -> Exi
     return ExitTable(run, reported, measure_point(reported, FULL_DEPTH, full, dense_logits), tuple(lines))
 
 
-def _certified(run: FinishedRun, traces: RunTraces, drop: float, criteria: tuple[str, ...]) -> Certified | None:
+def _certified(run: FinishedRun, traces: RunTraces, drop: float, criteria: tuple[str, ...]) -> Point | None:
     settings = CertifySettings(max_drop=drop, confidence=CONFIDENCE, criteria=criteria)
     try:
-        certificate = make_certificate({run.name: traces}, settings)["certificate"]
-    except ValueError as error:  # a split that is missing, too small or unfit, or nobody leaves early
+        return make_certificate({run.name: traces}, settings).reported
+    except ValueError as error:  # a split that is missing, too small or unfit, or no sequence leaves early
         log.info("%s, %s: %s", run.name, ", ".join(criteria) or ALL, error)
         return None
-    if certificate is None:
-        return None
-    exit = OperatingPoint.of(certificate["exit"])
-    point = measure_point(traces.reported, exit, traces.reported.full_depth)
-    return Certified(exit, certificate["average_depth"], point)
 
 
-def exit_points(table: ExitTable) -> Iterator[tuple[Point, str]]:
+def _points(table: ExitTable) -> Iterator[tuple[Point, str]]:
     """Yield every point of a table with a note of what it is."""
     yield table.full_depth, "full depth"
     for line in table.lines:
@@ -159,7 +134,7 @@ def exit_points(table: ExitTable) -> Iterator[tuple[Point, str]]:
             yield line.chosen, f"{among}half of the layers on the threshold split"
         for drop, certified in zip(DROPS, line.certified, strict=True):
             if certified is not None:
-                yield certified.point, f"{among}accuracy gap certified at {drop:g} with {CONFIDENCE:.0%} confidence"
+                yield certified, f"{among}accuracy gap certified at {drop:g} with {CONFIDENCE:.0%} confidence"
 
 
 def exit_rows(tables: Sequence[ExitTable]) -> list[Row]:
@@ -167,5 +142,5 @@ def exit_rows(tables: Sequence[ExitTable]) -> list[Row]:
     return [
         point_rows(table.run, table.reported, [point])[0] | {"note": note}
         for table in tables
-        for point, note in exit_points(table)
+        for point, note in _points(table)
     ]

@@ -8,13 +8,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from eat.evaluation.between_runs.exits import ALL, CONFIDENCE, DROPS, Certified, ExitLine, ExitTable, exit_rows
-from eat.evaluation.report.console import delta_text
+from eat.evaluation.between_runs.exits import ALL, CONFIDENCE, DROPS, ExitLine, ExitTable, exit_rows
+from eat.evaluation.report.console import points_text
 from eat.evaluation.report.figures import STYLE, save
 from eat.evaluation.report.table import number, render, write_rows
 from eat.files import write_text
 from eat.traces.grid import measure_grid
-from eat.traces.quality import Delta
+from eat.traces.quality import Point
 from eat.traces.sweeps import criterion_points, score_quantiles
 
 SHOWN = "confidence"
@@ -23,16 +23,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8
 
 
 def write_exits(tables: Sequence[ExitTable], names: Mapping[str, str], out: Path) -> None:
-    """Write the comparison into a folder, each file whole or not at all.
-
-    Args:
-        tables: At least one.
-        names: Name of each run, by its folder's.
-        out: The folder.
-
-    Raises:
-        OSError: If a file cannot be written; the old one stays.
-    """
+    """Write the comparison into a folder, each file whole or not at all; ``names`` are those of the runs."""
     write_rows(out / "exits.csv", exit_rows(tables))
     _draw(tables, names, out / "exits.png")
     write_text(out / "exits.md", exits_markdown(tables, names))
@@ -81,7 +72,7 @@ def _run_table(tables: Sequence[ExitTable], names: Mapping[str, str]) -> str:
     for table in tables:
         full = next(iter(table.full_depth.metrics.values()))
         line = next(line for line in table.lines if line.criterion == ALL)
-        own = [names[table.run.name], number(full, 4), _delta(table.full_depth.delta_dense), _chosen(line)]
+        own = [names[table.run.name], number(full, 4), points_text(table.full_depth.delta_dense), _chosen(line)]
         lines.append([*own, number(line.held_out, 4), *_cells(line)])
     return render(headers, lines, markdown=True)
 
@@ -108,21 +99,14 @@ def _headers() -> list[str]:
 def _cells(line: ExitLine) -> list[str]:
     chosen = ["-"] * 3
     if line.chosen is not None:
-        chosen = [_delta(line.chosen.delta), number(line.chosen.avg_depth, 2), number(line.chosen.flops_ratio)]
+        chosen = [points_text(line.chosen.delta), number(line.chosen.avg_depth, 2), number(line.chosen.flops_ratio)]
     return [*chosen, *map(_certified, line.certified)]
 
 
-def _certified(certified: Certified | None) -> str:
-    if certified is None:
+def _certified(point: Point | None) -> str:
+    if point is None:
         return "-"
-    delta = certified.point.delta
-    return number(certified.point.flops_ratio) + ("" if delta is None else f" ({delta.points:+.2f})")
-
-
-def _delta(delta: Delta | None) -> str:
-    if delta is None:
-        return "-"
-    return delta_text({"delta_points": delta.points, "delta_low": delta.low, "delta_high": delta.high})
+    return number(point.flops_ratio) + ("" if point.delta is None else f" ({point.delta.points:+.2f})")
 
 
 def _draw(tables: Sequence[ExitTable], names: Mapping[str, str], path: Path) -> None:

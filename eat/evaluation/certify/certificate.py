@@ -1,4 +1,4 @@
-"""An accuracy budget in, an operating point with a guarantee out, or an honest refusal.
+"""Certify the cheapest operating point whose loss to full depth is controlled, or refuse with the reason.
 
 What is tested, and in which order, comes from the threshold split; the certification split is read by the test alone.
 The guarantee is about texts like those of the certification split. Each certificate stands for itself: certifying again
@@ -13,102 +13,117 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from eat.checks import number
-from eat.evaluation.certify.losses import RISKS, Risk
 from eat.evaluation.certify.p_values import examples_needed
-from eat.evaluation.certify.risk_control import (
-    BinomialTest,
-    ExpectationBound,
-    HoeffdingBentkusTest,
-    RiskTest,
-    certified_prefix,
-    monotone,
-)
-from eat.evaluation.certify.sequence import Candidate, Runs, front_chain, losses_of, threshold_chain
+from eat.evaluation.certify.risk_control import BinomialTest, certified_prefix, monotone
+from eat.evaluation.certify.sequence import Runs, TestedPoint, losses_of, points_in_order
+from eat.evaluation.certify.settings import CertifySettings
 from eat.exits import EXITS
+from eat.exits.points import OperatingPoint
 from eat.traces.profile import Profile, measure
-from eat.traces.quality import measure_point
+from eat.traces.quality import Point, measure_point
 from eat.traces.replay import replay
 from eat.traces.run_traces import Role
-from eat.traces.splits import compare_splits, split_fingerprint
+from eat.traces.splits import SplitComparison, compare_splits, split_fingerprint
 from eat.traces.trace import Trace
 
 HELD_OUT: tuple[Role, ...] = ("threshold", "certification")
-METHODS = ("pareto_testing", "learn_then_test", "conformal_risk_control")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CertifySettings:
-    """What is to be guaranteed, and how.
+class Certificate:
+    """What a saved model carries of its certificate; depth and cost are those on the certification split."""
 
-    Attributes:
-        max_drop: The bound on the mean loss, in (0, 1): 0.01 is one point of accuracy.
-        confidence: Probability over certification splits with which it holds, in (0, 1). Conformal Risk Control
-            guarantees an expectation instead and does not use it.
-        loss: Name in `RISKS`: accuracy_gap, inconsistency (reads no labels) or brier_gap.
-        method: ``pareto_testing`` (the front over criteria, thresholds and runs), ``learn_then_test`` (the thresholds
-            of one criterion) or ``conformal_risk_control`` (the same thresholds, a guarantee in expectation).
-        criteria: Names of the exits that may be chosen; empty for all.
-        veto_margin: Where the best class leads by less than this, all heads must agree; see
-            `eat.exits.ThresholdExit`. None: no veto.
-        runs: Folders of further runs, such as the same weights with other pruning, that answer the same splits.
-    """
+    run: str
+    exit: OperatingPoint  # the certified operating point
+    loss: str  # name in `RISKS`
+    bound: int | float  # what its mean is certified to be at most
+    confidence: int | float | None  # with which probability; None where the guarantee is one in expectation
+    method: str
+    examples: int
+    observed: float  # mean loss on the certification split, whose fingerprint is ``split``
+    split: str
+    reference: str  # what losses are measured against
+    num_layers: int
+    average_depth: float
+    exit_shares: Mapping[str, float]  # depth, as text -> share of the examples that leave there
+    retention: float  # mean share of tokens in the last executed block
+    gflops: float  # mean executed work per example, in 10^9 operations
+    flops_ratio: float  # executed work / that of the reference, dense at full depth
+    profile: Mapping[str, Any]  # what certified answers look like, as `eat.traces.profile.Profile` writes it
+    caveat: str | None = None  # what it rests on besides, where weights were trained elsewhere
+    fallback: Mapping[str, Any] | None = None  # pruner of the reference, where that is another run (``pruner``)
+    model: str | None = None  # fingerprint of the model that carries it; None before it is stored
 
-    max_drop: int | float
-    confidence: int | float = 0.95
-    loss: str = "accuracy_gap"
-    method: str = "pareto_testing"
-    criteria: Sequence[str] = ()
-    veto_margin: int | float | None = None
-    runs: Sequence[str] = ()
+    def to_json(self) -> dict[str, Any]:
+        """Return what files hold of it."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        absent = [name for name in ("fallback", "model") if values[name] is None]
+        return {key: value for key, value in values.items() if key not in absent} | {"exit": self.exit.spec}
 
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: Naming the one that is out of range.
-        """
-        for name in ("max_drop", "confidence"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-                raise ValueError(f"certify.{name}: expected a number between 0 and 1 (both excluded), got {value!r}")
-        for name, known in (("loss", tuple(RISKS)), ("method", METHODS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"certify.{name}: expected one of {list(known)}, got {getattr(self, name)!r}")
-        if isinstance(self.criteria, str):
-            raise ValueError(f"certify.criteria: expected a list, such as [confidence], got {self.criteria!r}")
-        if self.veto_margin is not None:
-            number("certify.veto_margin", self.veto_margin, at_least=0, at_most=1)
-        for name in self.criteria:
-            if name not in EXITS:
-                raise ValueError(f"certify.criteria: expected some of {list(EXITS)}, got {name!r}")
-
-    @property
-    def risk(self) -> Risk:
-        """The loss."""
-        return RISKS[self.loss]
-
-    @property
-    def in_expectation(self) -> bool:
-        """True where the guarantee is about the expected loss, not about a probability."""
-        return self.method == "conformal_risk_control"
-
-    @property
-    def test(self) -> RiskTest:
-        """The test that the method makes of each operating point."""
-        if self.in_expectation:
-            return ExpectationBound(self.max_drop)
-        return (BinomialTest if self.risk.is_binary else HoeffdingBentkusTest)(self.max_drop, self.confidence)
-
-    @property
-    def least_examples(self) -> int | None:
-        """Examples without which not even an exit that never loses anything can be certified."""
-        return examples_needed(self.test.passes, 0.0)
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Certificate":
+        """Read back what `to_json` returned."""
+        return cls(**{**values, "exit": OperatingPoint.of(values["exit"])})
 
 
-def make_certificate(
-    runs: Runs, settings: CertifySettings, thresholds: Sequence[float] | None = None
-) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """Why nothing was certified."""
+
+    reason: str  # in words
+    failed: TestedPoint | None = None  # the first point that failed; None where there was nothing to test
+    examples_needed: int | None = None  # examples that would certify what it lost; None where none would
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Certification:
+    """What came of an attempt to certify: either ``certificate`` and ``reported``, or ``refusal``."""
+
+    settings: CertifySettings  # what was asked for, with the criteria and the names of the runs
+    split: str  # fingerprint of the certification split
+    comparison: SplitComparison  # that split beside the reported one
+    sequence: int  # operating points that were to be tested
+    tested: Sequence[TestedPoint]  # those that were, until the first that failed
+    certificate: Certificate | None = None  # the certificate
+    reported: Point | None = None  # the certified point on the reported split, which neither chose nor certified it
+    reported_loss: float | None = None  # its mean loss there
+    refusal: Refusal | None = None  # why there is none
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `certificate.json` holds."""
+        facts, refusal = self.comparison.splits[0], None
+        if self.refusal is not None:
+            failed = self.refusal.failed
+            seen = {} if failed is None else {"mean": failed.mean, "examples": facts.examples}
+            seen |= {} if failed is None else {"examples_needed": self.refusal.examples_needed}
+            refusal = {"exit": failed and failed.exit.spec, **seen, "reason": self.refusal.reason}
+        return {
+            "settings": dataclasses.asdict(self.settings),
+            "split": {"name": facts.name, "examples": facts.examples, "fingerprint": self.split},
+            "comparison": self.comparison.to_json(),
+            "sequence": self.sequence,
+            "tested": [point.to_json() for point in self.tested],
+            "certificate": self.certificate and self.certificate.to_json(),
+            "reported": self.reported and self._on_reported(self.reported),
+            "refusal": refusal,
+        }
+
+    def _on_reported(self, point: Point) -> dict[str, Any]:
+        facts, delta = self.comparison.splits[1], point.delta
+        value = point.metrics[facts.metric]
+        return {
+            "split": facts.name,
+            "examples": facts.examples,
+            "loss": self.reported_loss,
+            "metric": facts.metric,
+            "value": None if math.isnan(value) else value,
+            "points": None if delta is None else [delta.points, delta.low, delta.high],
+            "average_depth": point.avg_depth,
+            "flops_ratio": point.flops_ratio,
+        }
+
+
+def make_certificate(runs: Runs, settings: CertifySettings, thresholds: Sequence[float] | None = None) -> Certification:
     """Find the cheapest operating point whose loss is certified.
 
     Args:
@@ -116,42 +131,37 @@ def make_certificate(
         settings: The budget and the method.
         thresholds: Values to try instead of the default ones.
 
-    Returns:
-        What `certificate.json` holds: ``certificate``, or None and why in ``refusal``; JSON values only.
-
     Raises:
-        ValueError: If a split is missing, too small or unfit, the runs answer other examples, or nobody can leave
+        ValueError: If a split is missing, too small or unfit, the runs answer other examples, or no sequence can leave
             early.
     """
     check_splits(runs, settings)
     first = next(iter(runs))
-    criteria = list(settings.criteria) or list(EXITS)
-    if settings.method == "pareto_testing":
-        chain = front_chain(runs, settings.loss, criteria, thresholds, settings.veto_margin)
-    else:
-        chain = threshold_chain(runs, settings.loss, criteria, thresholds, settings.max_drop, settings.veto_margin)
+    settings = dataclasses.replace(settings, criteria=list(settings.criteria) or list(EXITS), runs=list(runs))
+    chain = points_in_order(runs, settings, thresholds)
     splits = {run: traces.need("certification", "certify") for run, traces in runs.items()}
-    reference = splits[first]
+    reference, reported = splits[first], runs[first].reported
     losses = np.stack([losses_of(splits[point.run], reference, point.exit, settings.risk) for point in chain])
     totals = (monotone(losses) if settings.in_expectation else losses).sum(axis=1)
     count = int(certified_prefix(settings.test.passes(totals, len(reference))))
-    reported = runs[first].reported
-    tested = tested_points(chain[: count + 1], totals[: count + 1], len(reference), settings)
-    certified = chain[count - 1] if count > 1 else None  # the first is full depth itself
-    return {
-        "settings": dataclasses.asdict(settings) | {"criteria": criteria, "runs": list(runs)},
-        "split": {
-            "name": reference.split,
-            "examples": len(reference),
-            "fingerprint": split_fingerprint(reference),
-        },
-        "comparison": compare_splits(reference, reported),
-        "sequence": len(chain),
-        "tested": tested,
-        "certificate": certified and _certificate(splits, certified, tested[count - 1], settings),
-        "reported": certified and _on_reported(runs, certified, settings),
-        "refusal": None if certified else _refusal(tested, len(reference), settings),
-    }
+    tested = _tested(chain[: count + 1], totals[: count + 1], len(reference), settings)
+    result = Certification(
+        settings=settings,
+        split=split_fingerprint(reference),
+        comparison=compare_splits(reference, reported),
+        sequence=len(chain),
+        tested=tested,
+    )
+    if count <= 1:  # the first is full depth itself
+        return dataclasses.replace(result, refusal=_refusal(tested, settings))
+    certified = tested[count - 1]
+    trace = runs[certified.run].splits[reported.split]
+    return dataclasses.replace(
+        result,
+        certificate=_certificate(splits, certified, settings),
+        reported=measure_point(trace, certified.exit, reported.full_depth),
+        reported_loss=float(losses_of(trace, reported, certified.exit, settings.risk).mean()),
+    )
 
 
 def check_splits(runs: Runs, settings: CertifySettings) -> None:
@@ -176,92 +186,61 @@ def check_splits(runs: Runs, settings: CertifySettings) -> None:
         )
     least = settings.least_examples
     if least is None or len(calibration) < least:
+        sense = "in expectation" if settings.in_expectation else f"at {100 * settings.confidence:g} % confidence"
         raise ValueError(
             f"certify: the certification split has {len(calibration)} examples; certifying {settings.max_drop:g} "
-            f"{guarantee(settings)} takes at least {least or 'millions'}, even if no loss is seen; raise "
+            f"{sense} takes at least {least or 'millions'}, even if no loss is seen; raise "
             "certify.max_drop, or train with a larger data.certification_examples"
         )
 
 
-def guarantee(settings: CertifySettings) -> str:
-    """Say in which sense a bound holds."""
-    return "in expectation" if settings.in_expectation else f"at {100 * settings.confidence:g} % confidence"
-
-
-def tested_points(
-    chain: Sequence[Candidate], totals: Float[np.ndarray, " points"], examples: int, settings: CertifySettings
-) -> list[dict[str, Any]]:
-    """Lay out what each tested point lost on the certification split, and how its test came out."""
+def _tested(
+    chain: Sequence[TestedPoint], totals: Float[np.ndarray, " points"], examples: int, settings: CertifySettings
+) -> list[TestedPoint]:
+    """Add what each point lost on the certification split, and how its test came out."""
     test = settings.test
     columns = {"lost": totals, "mean": totals / examples, "passes": test.passes(totals, examples)}
     if isinstance(test, BinomialTest):
         columns |= {"p_value": test.p_value(totals, examples), "upper_bound": test.upper_bound(totals, examples)}
     return [
-        {**vars(point), "exit": point.exit.spec} | {name: values[i].item() for name, values in columns.items()}
+        dataclasses.replace(point, **{name: values[i].item() for name, values in columns.items()})
         for i, point in enumerate(chain)
     ]
 
 
-def _certificate(
-    splits: Mapping[str, Trace], chosen: Candidate, tested: dict[str, Any], settings: CertifySettings
-) -> dict[str, Any]:
-    """Return what the model itself will carry; depth and cost are those on the certification split."""
+def _certificate(splits: Mapping[str, Trace], chosen: TestedPoint, settings: CertifySettings) -> Certificate:
     first = next(iter(splits))
     trace, reference = splits[chosen.run], splits[first]
     replayed = replay(trace, chosen.exit)
     flops = trace.costs.executed(replayed)
     depths, counts = np.unique(replayed.exit_depth, return_counts=True)
-    return {
-        "run": chosen.run,
-        "exit": chosen.exit.spec,
-        "loss": settings.loss,
-        "bound": settings.max_drop,
-        "confidence": None if settings.in_expectation else settings.confidence,
-        "method": settings.method,
-        "examples": len(trace),
-        "observed": tested["mean"],
-        "split": split_fingerprint(reference),
-        "reference": f"full depth of {first}",
-        "num_layers": trace.num_layers,
-        "average_depth": float(replayed.exit_depth.mean()),
-        "exit_shares": {str(d): float(c) / len(trace) for d, c in zip(depths, counts, strict=True)},
-        "retention": float(replayed.retention.mean()),
-        "gflops": float(flops.mean()) / 1e9,
-        "flops_ratio": float(flops.sum() / reference.costs.dense.sum()),
-        "profile": Profile.of(measure(replayed.logits, replayed.exit_depth, replayed.tokens_kept)).to_dict(),
-    }
+    return Certificate(
+        run=chosen.run,
+        exit=chosen.exit,
+        loss=settings.loss,
+        bound=settings.max_drop,
+        confidence=None if settings.in_expectation else settings.confidence,
+        method=settings.method,
+        examples=len(trace),
+        observed=chosen.mean or 0.0,
+        split=split_fingerprint(reference),
+        reference=f"full depth of {first}",
+        num_layers=trace.num_layers,
+        average_depth=float(replayed.exit_depth.mean()),
+        exit_shares={str(d): float(c) / len(trace) for d, c in zip(depths, counts, strict=True)},
+        retention=float(replayed.retention.mean()),
+        gflops=float(flops.mean()) / 1e9,
+        flops_ratio=float(flops.sum() / reference.costs.dense.sum()),
+        profile=Profile.of(measure(replayed.logits, replayed.exit_depth, replayed.tokens_kept)).to_dict(),
+    )
 
 
-def _on_reported(runs: Runs, chosen: Candidate, settings: CertifySettings) -> dict[str, Any]:
-    """Measure the certified point on the reported split, which neither chose nor certified it."""
-    reference = next(iter(runs.values())).reported
-    trace = runs[chosen.run].splits[reference.split]
-    point = measure_point(trace, chosen.exit, reference.full_depth)
-    delta, value = point.delta, point.metrics[trace.task.metrics[0]]
-    return {
-        "split": trace.split,
-        "examples": len(trace),
-        "loss": float(losses_of(trace, reference, chosen.exit, settings.risk).mean()),
-        "metric": trace.task.metrics[0],
-        "value": None if math.isnan(value) else value,
-        "points": None if delta is None else [delta.points, delta.low, delta.high],
-        "average_depth": point.avg_depth,
-        "flops_ratio": point.flops_ratio,
-    }
-
-
-def _refusal(tested: Sequence[dict[str, Any]], examples: int, settings: CertifySettings) -> dict[str, Any]:
-    """Say which point failed first, and how many examples would certify what it lost."""
-    failed = next((point for point in tested if not point["passes"]), None)
-    if failed is None:
-        return {"exit": None, "reason": "no exit is cheaper than full depth on the threshold split"}
-    needed = examples_needed(settings.test.passes, failed["mean"]) if failed["mean"] < settings.max_drop else None
-    return {
-        "exit": failed["exit"],
-        "mean": failed["mean"],
-        "examples": examples,
-        "examples_needed": needed,
-        "reason": "the most cautious exits lose too much"
-        if failed["mean"] >= settings.max_drop
-        else "the split is too small for what the most cautious exits lose",
-    }
+def _refusal(tested: Sequence[TestedPoint], settings: CertifySettings) -> Refusal:
+    """Name the point that failed first, and how many examples would certify what it lost."""
+    failed = next((point for point in tested if not point.passes), None)
+    if failed is None or failed.mean is None:
+        return Refusal("no exit is cheaper than full depth on the threshold split")
+    if failed.mean >= settings.max_drop:
+        return Refusal("the most cautious exits lose too much", failed)
+    needed = examples_needed(settings.test.passes, failed.mean)
+    return Refusal("the split is too small for what the most cautious exits lose", failed, needed)

@@ -3,6 +3,7 @@
 Each is one-sided, what got worse, not the signed difference: answers that an exit improves are not set off against
 those that it spoils. A bound on the mean loss is a bound on the drop as well, because the drop is the loss minus what
 improved (full depth's accuracy - the exits' accuracy = mean `accuracy_gap` - share that only the exits have right).
+Each takes the logits of the exits, those of full depth, and the true classes.
 """
 
 import dataclasses
@@ -16,26 +17,14 @@ from scipy.special import softmax
 def accuracy_gap(
     logits: Float[np.ndarray, "n classes"], full: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """Return 1 where full depth is right and the exit is wrong.
-
-    Args:
-        logits: What the exits answer.
-        full: What full depth answers.
-        labels: True classes.
-    """
+    """Return 1 where full depth is right and the exit is wrong."""
     return ((full.argmax(axis=1) == labels) & (logits.argmax(axis=1) != labels)).astype(np.float64)
 
 
 def inconsistency(
     logits: Float[np.ndarray, "n classes"], full: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """Return 1 where the exit's class is not full depth's.
-
-    Args:
-        logits: What the exits answer.
-        full: What full depth answers.
-        labels: Not read: examples without labels will do.
-    """
+    """Return 1 where the exit's class is not full depth's; labels are not read."""
     return (full.argmax(axis=1) != logits.argmax(axis=1)).astype(np.float64)
 
 
@@ -45,11 +34,6 @@ def brier_gap(
     """Return by how much the exit's Brier score is worse than full depth's, 0 where it is better.
 
     The Brier score sum_c (P(y = c) - 1{c is the label})^2 lies in [0, 2] and is halved, so that the loss is in [0, 1].
-
-    Args:
-        logits: What the exits answer.
-        full: What full depth answers.
-        labels: True classes.
     """
     truth = np.eye(logits.shape[1])[labels]
     score, reference = (((softmax(x.astype(np.float64), axis=1) - truth) ** 2).sum(axis=1) / 2 for x in (logits, full))

@@ -33,19 +33,17 @@ class RiskTest(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class BinomialTest:
-    """Exact test of losses that are 0 or 1: the mean loss exceeds ``max_risk`` with p-value <= 1 - ``confidence``.
+    """Exact test of losses that are 0 or 1: the mean loss exceeds ``max_risk`` with p-value <= 1 - ``confidence``."""
 
-    Attributes:
-        max_risk: The bound, in (0, 1).
-        confidence: Of the certificate, in (0, 1).
-    """
+    max_risk: float  # the bound, in (0, 1)
+    confidence: float  # of the certificate, in (0, 1)
 
-    max_risk: float
-    confidence: float
+    _p_value = staticmethod(binomial_p_value)
+    _upper_bound = staticmethod(binomial_upper_bound)
 
     def p_value(self, total: Totals, examples: Sizes) -> Float[np.ndarray, "..."]:
         """Return the p-values of sums of losses."""
-        return binomial_p_value(total, examples, self.max_risk)
+        return self._p_value(total, examples, self.max_risk)
 
     def passes(self, total: Totals, examples: Sizes) -> Bool[np.ndarray, "..."]:
         """Return True where the risk is certified to be at most the bound, each sum taken alone."""
@@ -53,30 +51,21 @@ class BinomialTest:
 
     def upper_bound(self, total: Totals, examples: int) -> Float[np.ndarray, "..."]:
         """Return the smallest bounds that would pass."""
-        return binomial_upper_bound(total, examples, self.confidence)
+        return self._upper_bound(total, examples, self.confidence)
 
 
 class HoeffdingBentkusTest(BinomialTest):
     """The same for real-valued losses in [0, 1]."""
 
-    def p_value(self, total: Totals, examples: Sizes) -> Float[np.ndarray, "..."]:
-        """Return the p-values of sums of losses."""
-        return hoeffding_bentkus_p_value(total, examples, self.max_risk)
-
-    def upper_bound(self, total: Totals, examples: int) -> Float[np.ndarray, "..."]:
-        """Return the smallest bounds that would pass."""
-        return hoeffding_bentkus_upper_bound(total, examples, self.confidence)
+    _p_value = staticmethod(hoeffding_bentkus_p_value)
+    _upper_bound = staticmethod(hoeffding_bentkus_upper_bound)
 
 
 @dataclasses.dataclass(frozen=True)
 class ExpectationBound:
-    """Conformal Risk Control (Angelopoulos et al. 2022, arXiv:2208.02814, eq. 4) for losses in [0, 1].
+    """Conformal Risk Control (Angelopoulos et al. 2022, arXiv:2208.02814, eq. 4) for losses in [0, 1]."""
 
-    Attributes:
-        max_risk: The bound on the expected loss of a new example, over calibration sets too.
-    """
-
-    max_risk: float
+    max_risk: float  # the bound on the expected loss of a new example, over calibration sets too
 
     def passes(self, total: Totals, examples: Sizes) -> Bool[np.ndarray, "..."]:
         """Return True where n / (n + 1) mean + 1 / (n + 1) <= bound; the losses must not fall along the sequence."""

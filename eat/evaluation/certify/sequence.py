@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from eat.evaluation.certify.losses import RISKS, Risk
 from eat.evaluation.certify.risk_control import cost_chain, pareto_chain
-from eat.exits import EXITS
+from eat.evaluation.certify.settings import CertifySettings
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.traces.replay import replay
 from eat.traces.run_traces import RunTraces
@@ -20,73 +21,48 @@ Runs = Mapping[str, RunTraces]
 
 
 @dataclasses.dataclass(frozen=True)
-class Candidate:
-    """An operating point with what the threshold split says of it.
+class TestedPoint:
+    """An operating point with what the threshold split says of it and, once tested, the certification split."""
 
-    Attributes:
-        run: The run whose traces it is replayed on.
-        exit: The point itself.
-        risk: Mean loss.
-        ties: A second mean loss, which decides between equal risks.
-        flops: Mean executed work per example.
-    """
+    run: str  # the run whose traces it is replayed on
+    exit: OperatingPoint  # the point itself
+    risk: float  # mean loss on the threshold split
+    ties: float  # A second mean loss there, which decides between equal risks
+    flops: float  # mean executed work per example there
+    lost: float | None = None  # sum of the losses on the certification split
+    mean: float | None = None  # their mean
+    passes: bool | None = None  # whether the risk is controlled
+    p_value: float | None = None  # of the hypothesis that it is not; None where the guarantee is one in expectation
+    upper_bound: float | None = None  # of the risk of this point taken alone; None likewise
 
-    run: str
-    exit: OperatingPoint
-    risk: float
-    ties: float
-    flops: float
-
-    @property
-    def family(self) -> str:
-        """What it shares with the points that differ in the threshold alone."""
-        return f"{self.run} {self.exit.family_label}"
+    def to_json(self) -> dict[str, Any]:
+        """Return what `certificate.json` holds of it."""
+        return {key: value for key, value in vars(self).items() if value is not None} | {"exit": self.exit.spec}
 
 
-def front_chain(
-    runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None, veto_margin: float | None = None
-) -> list[Candidate]:
-    """List full depth and the Pareto front over runs, criteria and thresholds below its cost, cautious points first.
+def points_in_order(
+    runs: Runs, settings: CertifySettings, thresholds: Sequence[float] | None = None
+) -> list[TestedPoint]:
+    """List full depth, then what costs less, cautious points first.
 
-    Args:
-        runs: Traces; those of the threshold split are read.
-        risk: Name of the loss.
-        criteria: Names of the exits to try.
-        thresholds: Values to try instead of the default ones.
-        veto_margin: That of every exit that can have one.
-
-    Raises:
-        ValueError: If nobody can leave early.
-    """
-    full, *points = _candidates(runs, risk, criteria, thresholds, veto_margin)
-    order = pareto_chain(*(np.array([getattr(p, field) for p in points]) for field in ("risk", "ties", "flops")))
-    return [full, *(points[i] for i in order)]
-
-
-def threshold_chain(
-    runs: Runs,
-    risk: str,
-    criteria: Sequence[str],
-    thresholds: Sequence[float] | None,
-    max_risk: float,
-    veto_margin: float | None = None,
-) -> list[Candidate]:
-    """List full depth and the thresholds of the one criterion with the cheapest point within a risk, dear ones first.
+    Pareto Testing takes the front over runs, criteria and thresholds; the other methods the thresholds of the one
+    criterion that has the cheapest point within the risk.
 
     Args:
         runs: Traces; those of the threshold split are read.
-        risk: Name of the loss.
-        criteria: Names of the exits to choose among.
+        settings: The method, the loss and its bound, the criteria to try and their veto.
         thresholds: Values to try instead of the default ones.
-        max_risk: The risk that the cheapest point may have on the threshold split.
-        veto_margin: That of every exit that can have one.
 
     Raises:
-        ValueError: If nobody can leave early.
+        ValueError: If no sequence can leave early.
     """
-    full, *points = _candidates(runs, risk, criteria, thresholds, veto_margin)
-    risks, flops = (np.array([getattr(point, field) for point in points]) for field in ("risk", "flops"))
-    order = cost_chain([point.family for point in points], risks, flops, max_risk)
+    full, *points = _points(runs, settings, thresholds)
+    risk, ties, flops = (np.array([getattr(p, field) for p in points]) for field in ("risk", "ties", "flops"))
+    if settings.method == "pareto_testing":
+        order = pareto_chain(risk, ties, flops)
+    else:
+        families = [f"{point.run} {point.exit.family_label}" for point in points]
+        order = cost_chain(families, risk, flops, settings.max_drop)
     return [full, *(points[i] for i in order)]
 
 
@@ -95,37 +71,29 @@ def losses_of(trace: Trace, reference: Trace, point: OperatingPoint, risk: Risk)
     return risk.loss(replay(trace, point).logits, reference.full_depth, trace.labels)
 
 
-def _candidates(
-    runs: Runs, risk: str, criteria: Sequence[str], thresholds: Sequence[float] | None, veto_margin: float | None
-) -> list[Candidate]:
+def _points(runs: Runs, settings: CertifySettings, thresholds: Sequence[float] | None) -> list[TestedPoint]:
     """List full depth of the first run, then all that costs less and differs from others of the same criterion."""
     first, *_ = runs
-    names = [name for name in criteria if name != FULL_DEPTH.name]
+    held_out = {run: traces.need("threshold", "certify") for run, traces in runs.items()}
+    names = [name for name in settings.criteria if name != FULL_DEPTH.name]
     tried = [
         (run, point, replayed)
-        for run, traces in runs.items()
+        for run, trace in held_out.items()
         for name in (FULL_DEPTH.name, *names)
-        for point, replayed in candidate_points(traces.need("threshold", "certify"), (name,), thresholds, veto_margin)
+        for point, replayed in candidate_points(trace, (name,), thresholds, settings.veto_margin)
     ]
-    reference = runs[first].need("threshold", "certify")
+    reference = held_out[first]
     depths = list(reference.head_depths)
     if not any(run != first or (replayed.exit_depth < depths[-1]).any() for run, _, replayed in tried):
         raise ValueError(
-            f"certify.criteria: with heads at depths {depths} none of {names or list(EXITS)} lets anybody leave early; "
-            "nothing to certify: train with earlier heads (backbone.head_depths=...) or name other criteria"
+            f"certify.criteria: with heads at depths {depths} none of {names or [FULL_DEPTH.name]} lets a sequence "
+            "leave early; train with earlier heads (backbone.head_depths=...), or name other criteria"
         )
-    second = RISKS["inconsistency" if risk == "brier_gap" else "brier_gap"]
+    second = RISKS["inconsistency" if settings.loss == "brier_gap" else "brier_gap"]
     points = []
     for run, point, replayed in tried:
         answers = replayed.logits, reference.full_depth, reference.labels
-        points.append(
-            Candidate(
-                run=run,
-                exit=point,
-                risk=float(RISKS[risk].loss(*answers).mean()),
-                ties=float(second.loss(*answers).mean()),
-                flops=float(runs[run].need("threshold", "certify").costs.executed(replayed).mean()),
-            )
-        )
+        risk, ties = (float(loss(*answers).mean()) for loss in (settings.risk.loss, second.loss))
+        points.append(TestedPoint(run, point, risk, ties, float(held_out[run].costs.executed(replayed).mean())))
     full, *others = points
     return [full, *(point for point in others if point.flops < full.flops)]

@@ -1,11 +1,14 @@
 """The certificate inside the saved model: in its configuration, where loading applies it, and on its card."""
 
+import dataclasses
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import ModelCardData
+
+from eat.evaluation.certify.certificate import Certificate
 from eat.files import write_text
 from eat.models.fingerprint import model_fingerprint
 from eat.runs.finished import FinishedRun
@@ -13,7 +16,7 @@ from eat.runs.finished import FinishedRun
 BEGIN, END = "<!-- certificate: written by evaluate.py -->", "<!-- end of certificate -->"
 
 
-def store_certificate(run: FinishedRun, certificate: Mapping[str, Any], text: str) -> dict[str, Any]:
+def store_certificate(run: FinishedRun, certificate: Certificate, text: str) -> Certificate:
     """Write a certificate into a run's saved model, which from then on loads at the certified point.
 
     The run's own operating point in ``config.yaml``, which its report is about, stays what it was, and so do the
@@ -21,23 +24,19 @@ def store_certificate(run: FinishedRun, certificate: Mapping[str, Any], text: st
 
     Args:
         run: The run, with weights that its traces were made with.
-        certificate: What `eat.evaluation.certify.certificate.make_certificate` granted.
+        certificate: The certificate; returned with the fingerprint of the model that it is about.
         text: What the model card says of it, as Markdown.
-
-    Returns:
-        The certificate with the fingerprint of the model that it is about.
     """
     folder = run.folder / "model"
-    stored = {**certificate, "model": model_fingerprint(run.load_model("cpu"))}
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config |= {"exit": certificate["exit"], "certificate": stored}
+    stored = dataclasses.replace(certificate, model=model_fingerprint(run.load_model("cpu", certified=False)))
+    config = run.model_config() | {"exit": certificate.exit.spec, "certificate": stored.to_json()}
     write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")  # as Hugging Face does
     card = folder / "README.md"
     write_text(card, with_section(card.read_text(encoding="utf-8") if card.is_file() else new_card(run.name), text))
     return stored
 
 
-def fallback(reference: FinishedRun, chosen: FinishedRun) -> dict[str, Any]:
+def fallback(reference: FinishedRun, chosen: FinishedRun) -> dict[str, Any] | None:
     """Say how the certified model falls back to the full depth that its losses were measured against.
 
     Args:
@@ -45,13 +44,13 @@ def fallback(reference: FinishedRun, chosen: FinishedRun) -> dict[str, Any]:
         chosen: The run whose model is certified.
 
     Returns:
-        Nothing where both are one; else ``fallback``: the pruner that the same weights run with there, or None for it
-        where the weights are others.
+        None where both are one; else ``pruner``: the one that the same weights run with there, or None for it where
+        the weights are others.
     """
     if chosen.folder.resolve() == reference.folder.resolve():
-        return {}
+        return None
     same = reference.has_weights and reference.weights_digest() == chosen.weights_digest()
-    return {"fallback": {"pruner": reference.model_config()["pruner"] if same else None}}
+    return {"pruner": reference.model_config()["pruner"] if same else None}
 
 
 def caveat(run: FinishedRun) -> str | None:
@@ -86,8 +85,8 @@ def with_section(card: str, text: str) -> str:
 
 def new_card(name: str) -> str:
     """Begin a model card."""
+    data = ModelCardData(library_name="transformers", pipeline_tag="text-classification", tags=["eat", "early-exit"])
     return (
-        "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags: [eat, early-exit]\n---\n\n"
-        f"# {name}\n\nA text classifier in which tokens are pruned and sequences leave early. After `import eat`, "
-        "`AutoModelForSequenceClassification.from_pretrained` loads it.\n"
+        f"---\n{data.to_yaml()}\n---\n\n# {name}\n\nA text classifier in which tokens are pruned and sequences leave "
+        "early. After `import eat`, `AutoModelForSequenceClassification.from_pretrained` loads it.\n"
     )

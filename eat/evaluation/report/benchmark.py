@@ -3,8 +3,10 @@
 from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.engines import ENGINES
 from eat.benchmark.results import Benchmark
+from eat.evaluation.context import Evaluation
 from eat.evaluation.report.console import ratio_text
 from eat.evaluation.report.rows import efficiency, point_label
+from eat.evaluation.report.section import Section
 from eat.evaluation.report.table import number, render
 
 EFFICIENCY = (
@@ -19,15 +21,14 @@ MEMORY = (
 )
 
 
-def benchmark_section(split: str, benchmark: Benchmark | None) -> str:
-    """Lay out a benchmark as Markdown.
+def benchmark_section(run: Evaluation) -> Section:
+    """Lay out the times of this evaluation, or of an earlier one, also of an older version."""
+    measured = run.benchmark
+    return Section("Benchmark", "Not measured." if measured is None else benchmark_text(run.traces.main, measured))
 
-    Args:
-        split: Where the examples are from.
-        benchmark: What was measured, by this version or an older one; None where nothing was.
-    """
-    if benchmark is None:
-        return "Not measured."
+
+def benchmark_text(split: str, benchmark: Benchmark) -> str:
+    """Lay out a benchmark on examples of a split as Markdown."""
     environment = benchmark.environment
     parts = [
         ", ".join(f"{key} {value}" for key, value in environment.items() if value is not None) + ".",

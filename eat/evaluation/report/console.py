@@ -6,6 +6,7 @@ from typing import Any
 from eat.evaluation.report.rows import is_point, row_label
 from eat.evaluation.report.table import Row, number, render
 from eat.exits.points import OperatingPoint
+from eat.traces.quality import Delta
 
 
 def frontier_table(rows: Sequence[Row], split: str, own: OperatingPoint, *, markdown: bool = False) -> str:
@@ -52,6 +53,11 @@ def delta_text(row: Mapping[str, Any]) -> str:
     if row.get("delta_points") is None:
         return "-"
     return f"{row['delta_points']:+.2f} [{row['delta_low']:+.2f}, {row['delta_high']:+.2f}]"
+
+
+def points_text(delta: Delta | None, unit: str = "") -> str:
+    """Format a measured difference in points with its interval."""
+    return "-" if delta is None else f"{delta.points:+.2f}{unit} [{delta.low:+.2f}, {delta.high:+.2f}]"
 
 
 def speedup_text(row: Mapping[str, Any]) -> str:

@@ -35,13 +35,7 @@ METRIC_NAMES = {"f1": "F1", "macro_f1": "macro F1", "matthews": "Matthews correl
 
 
 def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
-    """Draw quality against measured latency at batch size 1 and against executed work, points labelled by threshold.
-
-    Args:
-        rows: Rows of `frontier.csv`.
-        split: The split to draw.
-        path: The PNG to write.
-    """
+    """Draw a split of `frontier.csv`: quality against latency at batch size 1, and against executed work."""
     rows = [row for row in rows if row["split"] == split and row["value"] is not None]
     threads = min((row["threads"] for row in rows if row["threads"] is not None), default=None)
     timed = [row for row in rows if row["batch_size"] == 1 and row["threads"] == threads]
@@ -64,8 +58,8 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
 
 def draw_exits(findings: Findings, path: Path) -> None:
     """Draw where examples leave at each swept point, and how many tokens are left against how many came in."""
-    trace = findings.traces[findings.main]
-    points = findings.points[findings.main]
+    trace = findings.traces.reported
+    points = findings.points[findings.traces.main]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -92,14 +86,10 @@ def draw_exits(findings: Findings, path: Path) -> None:
         save(figure, path)
 
 
-def draw_calibration(raw: Trace, split: str, path: Path, temperatures: Sequence[float] | None = None) -> None:
+def draw_calibration(raw: Trace, temperatures: Sequence[float] | None, path: Path) -> None:
     """Draw each head's reliability, 15 bins, dots sized by examples: how often it is right against how sure it is.
 
-    Args:
-        raw: Raw logits of a split.
-        split: Its name.
-        path: The PNG to write.
-        temperatures: Of the heads; a head that has one other than 1 is drawn before and after.
+    A head that has a temperature other than 1 is drawn before and after.
     """
     before, after = head_calibration(raw), head_calibration(raw.divided(temperatures))
     with mpl.rc_context(STYLE):
@@ -115,7 +105,7 @@ def draw_calibration(raw: Trace, split: str, path: Path, temperatures: Sequence[
             axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence")
             axes.set_title(f"head {depth}")
             axes.legend(loc="upper left", fontsize=7.5, handletextpad=0.2, borderaxespad=0.1)
-        figure.axes[0].set_ylabel(f"accuracy, {split}")
+        figure.axes[0].set_ylabel(f"accuracy, {raw.split}")
         save(figure, path)
 
 
@@ -130,13 +120,7 @@ def _draw_reliability(axes: Axes, error: float, bins: Reliability, colour: str, 
 
 
 def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None:
-    """Draw several runs side by side: quality against measured latency, and against executed work; a row per task.
-
-    Args:
-        rows: Rows of their frontier.csv.
-        names: What the legend calls each run.
-        path: The PNG to write.
-    """
+    """Draw rows of several runs' `frontier.csv`: quality against latency and executed work; a line per task."""
     panels = list(dict.fromkeys((row["task"], row["split"]) for row in rows))
     colours = dict(zip(names, mpl.colormaps["tab10"](np.arange(len(names)) % 10), strict=True))
     columns = (

@@ -1,42 +1,31 @@
 """A plan as files and as the table that is printed: predicted and measured side by side."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.latency.model import LatencyModel, WorkCounter
-from eat.benchmark.latency.planned import Plan, Quality, read_plan, save_plan
+from eat.benchmark.latency.planned import Plan, Quality, read_plan
+from eat.evaluation.report.section import Section
 from eat.evaluation.report.table import number, render
-from eat.files import write_text
 from eat.models.config import AdaptiveConfig
 from eat.traces.trace import Trace
-
-log = logging.getLogger(__name__)
 
 BASELINES = {PADDED: "Hugging Face, padded", ALL_OFF: "eat, everything off"}
 
 
-def write_plan(folder: Path, plan: Plan, *, run: str, fingerprint: str) -> str:
-    """Write plan.json and plan.md, each whole or not at all, and log the table.
+def plan_section(plan: Plan, folder: Path) -> Section:
+    """Lay out plan.md and what is printed; `save_plan` writes plan.json."""
+    said = "\n".join(_sentences(plan))
+    return Section(
+        files={"plan.md": plan_markdown(plan)},
+        console=f"{plan_table(plan)}\n\n{said}\n\nplan: {folder / 'plan.md'}",
+    )
 
-    Args:
-        folder: The report folder.
-        plan: What `make_plan` returned.
-        run: Name of the run.
-        fingerprint: Of its weights.
 
-    Returns:
-        The table.
-
-    Raises:
-        OSError: If a file cannot be written; the old one stays.
-    """
-    save_plan(folder, plan, run=run, fingerprint=fingerprint)
-    write_text(folder / "plan.md", plan_markdown(plan))
-    table = plan_table(plan)
-    log.info("\n%s\n\n%s\n\nplan: %s", table, "\n".join(_sentences(plan)), folder / "plan.md")
-    return table
+def latency_model(plan: Plan, trace: Trace) -> LatencyModel:
+    """Return the latency model of a plan, for the model whose trace this is."""
+    return plan.fit.latency(WorkCounter(AdaptiveConfig.from_dict(dict(trace.config))), plan.batch_size)
 
 
 def read_latency(folder: Path, trace: Trace) -> LatencyModel | None:
@@ -50,9 +39,7 @@ def read_latency(folder: Path, trace: Trace) -> LatencyModel | None:
         ValueError: If the file is damaged.
     """
     plan = read_plan(folder, trace.metadata["fingerprint"])
-    if plan is None:
-        return None
-    return plan.fit.latency(WorkCounter(AdaptiveConfig.from_dict(dict(trace.config))), plan.batch_size)
+    return None if plan is None else latency_model(plan, trace)
 
 
 def plan_markdown(plan: Plan) -> str:
@@ -110,7 +97,7 @@ def _sentences(plan: Plan) -> list[str]:
 
 
 def _depths(plan: Plan) -> str:
-    """Say what a call takes when everybody leaves at one head, for each head; nothing where no exit is possible."""
+    """Say what a call takes when all sequences leave at one head, for each head; nothing where no exit is possible."""
     times = [f"{ms:.2f} ms at depth {depth}" for depth, ms in plan.fit.depth_ms.items()]
     return f"A call takes, if everybody leaves at once: {', '.join(times)}. " if times else ""
 

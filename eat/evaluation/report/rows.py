@@ -57,7 +57,7 @@ def quality_rows(run: FinishedRun, findings: Findings) -> list[Row]:
     `delta_*` is to the dense run where one was given as baseline, else to the same model's own full depth.
     """
     rows = []
-    for name, trace in findings.traces.items():
+    for name, trace in findings.traces.splits.items():
         for point in findings.points.get(name, [findings.own_points[name]]):
             rows += _point_rows(run, trace, point)
     return rows
@@ -79,8 +79,8 @@ def frontier_rows(
     rows = list(measured)
     for name, points in findings.points.items():
         for point in points:
-            row = _point_rows(run, findings.traces[name], point)[0]
-            if name != findings.main or _operating_point(row) not in live:
+            row = _point_rows(run, findings.traces.splits[name], point)[0]
+            if name != findings.traces.main or _operating_point(row) not in live:
                 rows.append(row)
     return sorted(rows, key=_place)
 
@@ -132,7 +132,7 @@ def benchmark_rows(run: FinishedRun, findings: Findings, benchmark: Benchmark, b
 
 def absent_rows(run: FinishedRun, findings: Findings, benchmark: Benchmark) -> list[Row]:
     """Return one row for each contender that was not measured, with the reason as its note."""
-    metadata = findings.traces[findings.main].metadata
+    metadata = findings.traces.reported.metadata
     values = {"split": metadata["split"], "data": metadata["data"], "device": benchmark.environment["device"]}
     return [
         run_row(run, metadata["config"], **values, engine=name, note=f"not measured: {reason}")
@@ -184,9 +184,9 @@ def _contender_row(run: FinishedRun, findings: Findings, benchmark: Benchmark, m
     """Return what a contender is and how good it is on the main split."""
     if measured.exit is not None:
         point = findings.point(measured.exit)
-        return _point_rows(run, findings.traces[findings.main], point)[0]
-    dense = findings.dense_points[findings.main]
-    row = _point_rows(run, findings.dense_traces[findings.main], dense)[0]
+        return _point_rows(run, findings.traces.reported, point)[0]
+    dense = findings.dense_points[findings.traces.main]
+    row = _point_rows(run, findings.traces.all_off[findings.traces.main], dense)[0]
     row |= DENSE | {"model": "dense", "head_depths": [row["num_layers"]]}
     facts = benchmark.shortcuts.get(measured.contender)
     if facts is not None:

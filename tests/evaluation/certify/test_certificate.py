@@ -7,28 +7,29 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eat.evaluation.certify import certificate as module
-from eat.evaluation.certify.certificate import METHODS, CertifySettings
+from eat.evaluation.certify import certificate as certify
+from eat.evaluation.certify.certificate import make_certificate
 from eat.evaluation.certify.losses import RISKS, accuracy_gap
-from eat.evaluation.findings import FULL_DEPTH
-from eat.exits import build_exit
-from eat.traces.replay import label, replay
+from eat.evaluation.certify.settings import METHODS, CertifySettings
+from eat.exits.points import FULL_DEPTH, OperatingPoint
+from eat.traces.replay import replay
+from eat.traces.run_traces import RunTraces
 from eat.traces.splits import compare_splits, split_fingerprint
 from eat.traces.trace import Trace
-from tests.made.traces import make_run, make_trace
+from tests.made.traces import as_runs, make_run, make_trace
 
 THRESHOLDS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.99, 0.995, 0.999]
 
 
-def make_certificate(
-    runs: dict[str, dict[str, Trace]], settings: CertifySettings, thresholds: list[float] | None = THRESHOLDS
-) -> dict[str, Any]:
-    """Certify with fewer thresholds than by default, which is most of a certificate's time."""
-    return module.make_certificate(runs, settings, thresholds)
-
-
 def changed(run: dict[str, Trace], split: str, **parts: Any) -> dict[str, Trace]:
     return run | {split: dataclasses.replace(run[split], **parts)}
+
+
+def certified(
+    runs: dict[str, RunTraces], settings: CertifySettings, thresholds: list[float] | None = THRESHOLDS
+) -> dict[str, Any]:
+    """Certify with fewer thresholds than by default, most of the time; the answer as `certificate.json` holds it."""
+    return make_certificate(runs, settings, thresholds).to_json()
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +46,10 @@ def _no_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("loss", RISKS)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_point_is_certified_and_cheaper(method: str, loss: str, run: dict[str, Trace]) -> None:
-    result = make_certificate({"a": run}, CertifySettings(max_drop=0.03, method=method, loss=loss))
+    result = certified(as_runs(a=run), CertifySettings(max_drop=0.03, method=method, loss=loss))
     certificate = result["certificate"]
     trace = run["certification"]
-    replayed = replay(trace, build_exit(certificate["exit"]))
+    replayed = replay(trace, OperatingPoint.of(certificate["exit"]))
     losses = RISKS[loss].loss(replayed.logits, trace.all_logits[:, -1], trace.labels)
     assert 0 < losses.mean() <= certificate["observed"] < 0.03
     if method != "conformal_risk_control":  # whose loss was made monotone
@@ -64,7 +65,7 @@ def test_a_point_is_certified_and_cheaper(method: str, loss: str, run: dict[str,
 def test_more_may_be_lost_more_is_saved(run: dict[str, Trace]) -> None:
     for method in METHODS:
         depths = [
-            make_certificate({"a": run}, CertifySettings(max_drop=drop, method=method))["certificate"]["average_depth"]
+            certified(as_runs(a=run), CertifySettings(max_drop=drop, method=method))["certificate"]["average_depth"]
             for drop in (0.015, 0.03, 0.06)
         ]
         assert depths[0] > depths[1] > depths[2]
@@ -74,19 +75,19 @@ def test_more_may_be_lost_more_is_saved(run: dict[str, Trace]) -> None:
 def test_what_is_tested_does_not_depend_on_the_certification_split(method: str, run: dict[str, Trace]) -> None:
     settings = CertifySettings(max_drop=0.03, method=method)
     other = run | {"certification": make_trace(1500, "certification", seed=77)}
-    tested = [make_certificate({"a": r}, settings)["tested"] for r in (run, other)]
+    tested = [certified(as_runs(a=r), settings)["tested"] for r in (run, other)]
     shared = min(map(len, tested))
     assert shared > 5
     first, second = ([(p["exit"], p["risk"], p["flops"]) for p in points[:shared]] for points in tested)
     assert first == second
-    assert make_certificate({"a": run}, settings) != make_certificate({"a": other}, settings)
+    assert certified(as_runs(a=run), settings) != certified(as_runs(a=other), settings)
 
 
 @pytest.mark.parametrize("method", ["pareto_testing", "learn_then_test"])
 def test_a_veto_is_part_of_every_point_and_of_the_certificate(method: str, run: dict[str, Trace]) -> None:
-    """At a margin of 1 all heads must agree, so nobody leaves after the first."""
+    """At a margin of 1 all heads must agree, so no sequence leaves after the first."""
     free, vetoed = (
-        make_certificate({"a": run}, CertifySettings(max_drop=0.03, method=method, veto_margin=veto_margin))
+        certified(as_runs(a=run), CertifySettings(max_drop=0.03, method=method, veto_margin=veto_margin))
         for veto_margin in (None, 1.0)
     )
     assert free["certificate"]["exit_shares"]["1"] > 0.1 and "veto_margin" not in free["certificate"]["exit"]
@@ -95,7 +96,7 @@ def test_a_veto_is_part_of_every_point_and_of_the_certificate(method: str, run: 
 
 
 def test_the_certificate_says_what_certified_answers_look_like(run: dict[str, Trace]) -> None:
-    certificate = make_certificate({"a": run}, CertifySettings(max_drop=0.03))["certificate"]
+    certificate = certified(as_runs(a=run), CertifySettings(max_drop=0.03))["certificate"]
     profile = certificate["profile"]
     shares = {str(int(place) + 1): count / 1500 for place, count in profile["counts"]["depth"].items()}
     assert shares == certificate["exit_shares"] and profile["examples"] == 1500
@@ -106,7 +107,7 @@ def test_the_certificate_says_what_certified_answers_look_like(run: dict[str, Tr
 def test_the_reported_split_does_not_matter(run: dict[str, Trace]) -> None:
     settings = CertifySettings(max_drop=0.03)
     other = run | {"validation": make_trace(500, "validation", seed=99, noise=3.0)}
-    one, two = (make_certificate({"a": r}, settings) for r in (run, other))
+    one, two = (certified(as_runs(a=r), settings) for r in (run, other))
     assert one["certificate"] == two["certificate"] and one["reported"] != two["reported"]
 
 
@@ -114,25 +115,23 @@ def test_the_reported_split_does_not_matter(run: dict[str, Trace]) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_guarantee_holds_through_the_whole_path(method: str, draws: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many certification splits out of a population; the point is chosen, tested and held against the true risk."""
-    for name in ("front_chain", "threshold_chain"):  # which the draws do not change: they are built once
-        monkeypatch.setattr(module, name, once(getattr(module, name)))
+    monkeypatch.setattr(certify, "points_in_order", once(certify.points_in_order))  # which the draws do not change
     population = make_trace(4_000, "certification", seed=5)
     full, labels = population.all_logits[:, -1], population.labels
     held_out, reported = make_trace(400, "threshold", seed=6), make_trace(50, "validation", seed=7)
     settings = CertifySettings(max_drop=0.03, confidence=0.9, method=method, criteria=["confidence"])
-    true_risk = {label(FULL_DEPTH): 0.0}
+    true_risk = {FULL_DEPTH: 0.0}
     risks = []
     for seed in range(draws):
         rows = np.random.default_rng(seed).integers(len(population), size=400)
         parts = {name: getattr(population, name)[rows] for name in ("labels", "all_logits", "tokens_kept")}
         drawn = dataclasses.replace(population, **parts)
-        runs = {"a": {"threshold": held_out, "certification": drawn, "validation": reported}}
-        found = make_certificate(runs, settings, [0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98])["certificate"]
-        exit = found["exit"] if found else FULL_DEPTH
-        if label(exit) not in true_risk:
-            answers = replay(population, build_exit(exit)).logits
-            true_risk[label(exit)] = accuracy_gap(answers, full, labels).mean()
-        risks.append(true_risk[label(exit)])
+        runs = as_runs(a={"threshold": held_out, "certification": drawn, "validation": reported})
+        found = certified(runs, settings, [0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98])["certificate"]
+        exit = OperatingPoint.of(found["exit"]) if found else FULL_DEPTH
+        if exit not in true_risk:
+            true_risk[exit] = accuracy_gap(replay(population, exit).logits, full, labels).mean()
+        risks.append(true_risk[exit])
     assert np.mean(risks) > 0.01  # it does go near the bound
     if method == "conformal_risk_control":  # holds in expectation
         assert np.mean(risks) <= 0.03 + 3 * np.std(risks) / np.sqrt(draws)
@@ -156,18 +155,18 @@ def test_the_cheaper_schedule_is_taken_where_it_loses_little(run: dict[str, Trac
     kept = {split: np.where(trace.tokens_kept == 10, 4, trace.tokens_kept) for split, trace in run.items()}
     pruned = {split: dataclasses.replace(trace, tokens_kept=kept[split]) for split, trace in run.items()}
     settings = CertifySettings(max_drop=0.03)
-    both = make_certificate({"a": run, "pruned": pruned}, settings)["certificate"]
+    both = certified(as_runs(a=run, pruned=pruned), settings)["certificate"]
     assert both["run"] == "pruned" and both["reference"] == "full depth of a"
-    assert both["gflops"] < make_certificate({"a": run}, settings)["certificate"]["gflops"]
+    assert both["gflops"] < certified(as_runs(a=run), settings)["certificate"]["gflops"]
     wrong = {split: dataclasses.replace(trace, all_logits=-trace.all_logits) for split, trace in pruned.items()}
-    assert make_certificate({"a": run, "wrong": wrong}, settings)["certificate"]["run"] == "a"
+    assert certified(as_runs(a=run, wrong=wrong), settings)["certificate"]["run"] == "a"
 
 
 def test_what_exits_lose_too_often_is_refused_with_numbers() -> None:
     run = make_run(certification=400, noise=3.0)
     run["threshold"] = make_trace(400, "threshold", seed=0, noise=0.1)  # there exits look harmless
     settings = CertifySettings(max_drop=0.01, criteria=["patience"], method="learn_then_test")
-    refusal = make_certificate({"a": run}, settings)["refusal"]
+    refusal = certified(as_runs(a=run), settings)["refusal"]
     assert refusal["exit"]["name"] == "patience" and refusal["mean"] >= 0.01
     assert refusal["examples_needed"] is None and "lose too much" in refusal["reason"]
 
@@ -178,8 +177,8 @@ def test_a_small_split_is_refused_with_the_examples_needed(run: dict[str, Trace]
     right = full.argmax(1) == run["certification"].labels
     spoilt = np.argsort(-np.abs(full[:, 0]) * right)[:7]
     logits[spoilt, :2] *= -1  # seven sure answers that every exit spoils: one too many
-    result = make_certificate(
-        {"a": changed(run, "certification", all_logits=logits)},
+    result = certified(
+        as_runs(a=changed(run, "certification", all_logits=logits)),
         CertifySettings(max_drop=0.008, criteria=["patience"], method="learn_then_test"),
     )
     refusal = result["refusal"]
@@ -191,12 +190,12 @@ def test_a_small_split_is_refused_with_the_examples_needed(run: dict[str, Trace]
 
 def test_splits_are_compared(run: dict[str, Trace]) -> None:
     facts = compare_splits(run["certification"], run["validation"])
-    assert facts["differs_in"] == []
+    assert facts.differs_in == []
     longer = run["validation"].tokens_kept.copy()
     longer[:, 0] += 2
     other = changed(run, "validation", tokens_kept=longer, labels=1 - run["validation"].labels)["validation"]
-    assert compare_splits(run["certification"], other)["differs_in"] == ["length", "full-depth accuracy"]
-    assert facts["splits"][0]["length_percentiles"]["50"] == np.median(run["certification"].lengths)
+    assert compare_splits(run["certification"], other).differs_in == ["length", "full-depth accuracy"]
+    assert facts.splits[0].length_percentiles["50"] == np.median(run["certification"].lengths)
 
 
 def test_a_split_is_named_by_its_examples(run: dict[str, Trace]) -> None:
@@ -215,16 +214,19 @@ def test_a_split_is_named_by_its_examples(run: dict[str, Trace]) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_drop": 0}, r"certify.max_drop: expected a number between 0 and 1 .*, got 0"),
+        ({"max_drop": 0}, r"certify.max_drop: expected a number in \(0, 1\), got 0"),
         ({"max_drop": 1.0}, r"certify.max_drop: .* got 1.0"),
         ({"max_drop": -0.01}, r"certify.max_drop: .* got -0.01"),
         ({"max_drop": float("nan")}, r"certify.max_drop: .* got nan"),
         ({"confidence": 95}, r"certify.confidence: .* got 95"),
         ({"confidence": 1.0}, r"certify.confidence: .* got 1.0"),
         ({"loss": "accuracy"}, r"certify.loss: expected one of \['accuracy_gap', .* got 'accuracy'"),
-        ({"method": "ltt"}, r"certify.method: expected one of \['pareto_testing', .* got 'ltt'"),
+        ({"method": "ltt"}, r"certify.method: expected one of \['conformal_risk_control', .* got 'ltt'"),
         ({"veto_margin": 1.5}, r"certify.veto_margin: expected a number in \[0, 1\], got 1.5"),
-        ({"criteria": ["confident"]}, r"certify.criteria: expected some of \['never', .* got 'confident'"),
+        (
+            {"criteria": ["confident"]},
+            r"certify.criteria: expected one of \['agreement', .* 'confident' .*'confidence'",
+        ),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
@@ -243,21 +245,21 @@ def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
 def test_too_few_examples(method: str, loss: str, least: int) -> None:
     settings = CertifySettings(max_drop=0.01, method=method, loss=loss)
     with pytest.raises(ValueError, match=rf"has {least - 1} examples; certifying 0.01 .* takes at least {least}"):
-        make_certificate({"a": make_run(certification=least - 1)}, settings)
-    make_certificate({"a": make_run(certification=least)}, settings)
+        certified(as_runs(a=make_run(certification=least - 1)), settings)
+    certified(as_runs(a=make_run(certification=least)), settings)
 
 
 def test_one_class_only(run: dict[str, Trace]) -> None:
-    one = {"a": changed(run, "certification", labels=np.ones(1500, dtype=int))}
+    one = as_runs(a=changed(run, "certification", labels=np.ones(1500, dtype=int)))
     with pytest.raises(ValueError, match=r"all 1500 labels of the certification split are class 1"):
-        make_certificate(one, CertifySettings(max_drop=0.02))
-    assert make_certificate(one, CertifySettings(max_drop=0.02, loss="inconsistency"))["certificate"]
+        certified(one, CertifySettings(max_drop=0.02))
+    assert certified(one, CertifySettings(max_drop=0.02, loss="inconsistency"))["certificate"]
 
 
 @pytest.mark.parametrize("split", ["threshold", "certification"])
 def test_a_split_is_missing(split: str, run: dict[str, Trace]) -> None:
-    with pytest.raises(ValueError, match=rf"a has no {split} split, .*data.{split}_examples above 0"):
-        make_certificate({"a": {name: t for name, t in run.items() if name != split}}, CertifySettings(max_drop=0.02))
+    with pytest.raises(ValueError, match=rf"expected a {split} split, a has .*data.{split}_examples above 0"):
+        certified(as_runs(a={name: t for name, t in run.items() if name != split}), CertifySettings(max_drop=0.02))
 
 
 def test_empty_and_broken_splits_are_no_traces(run: dict[str, Trace]) -> None:
@@ -276,8 +278,8 @@ def test_no_early_heads(run: dict[str, Trace]) -> None:
         name: dataclasses.replace(trace, all_logits=trace.all_logits[:, -1:], head_depths=(3,))
         for name, trace in run.items()
     }
-    with pytest.raises(ValueError, match=r"heads at depths \[3\] none of .* lets anybody leave early"):
-        make_certificate({"a": single}, CertifySettings(max_drop=0.02))
+    with pytest.raises(ValueError, match=r"heads at depths \[3\] none of .* lets a sequence leave"):
+        certified(as_runs(a=single), CertifySettings(max_drop=0.02))
 
 
 def test_a_criterion_that_the_heads_cannot_serve(run: dict[str, Trace]) -> None:
@@ -285,22 +287,22 @@ def test_a_criterion_that_the_heads_cannot_serve(run: dict[str, Trace]) -> None:
         name: dataclasses.replace(trace, all_logits=trace.all_logits[:, 1:], head_depths=(2, 3))
         for name, trace in run.items()
     }
-    with pytest.raises(ValueError, match=r"heads at depths \[2, 3\] none of \['patience'\] lets anybody leave early"):
-        make_certificate({"a": two}, CertifySettings(max_drop=0.02, criteria=["patience"]))
+    with pytest.raises(ValueError, match=r"heads at depths \[2, 3\] none of \['patience'\] lets a sequence leave"):
+        certified(as_runs(a=two), CertifySettings(max_drop=0.02, criteria=["patience"]))
 
 
 def test_thresholds_out_of_range(run: dict[str, Trace]) -> None:
     with pytest.raises(ValueError, match=r"exit.threshold: expected a number in \[0, 1\], got 1.5"):
-        make_certificate({"a": run}, CertifySettings(max_drop=0.02), [0.5, 1.5])
+        certified(as_runs(a=run), CertifySettings(max_drop=0.02), [0.5, 1.5])
 
 
 def test_regression_has_no_classes(run: dict[str, Trace]) -> None:
     scores = {name: dataclasses.replace(trace, all_logits=trace.all_logits[:, :, :1]) for name, trace in run.items()}
     with pytest.raises(ValueError, match="a predicts a score"):
-        make_certificate({"a": scores}, CertifySettings(max_drop=0.02))
+        certified(as_runs(a=scores), CertifySettings(max_drop=0.02))
 
 
 def test_runs_must_answer_the_same_examples(run: dict[str, Trace]) -> None:
     other = run | {"certification": make_trace(1400, "certification", seed=1)}
-    with pytest.raises(ValueError, match=r"certify.runs: b must answer the same 1500 examples .* has 1400"):
-        make_certificate({"a": run, "b": other}, CertifySettings(max_drop=0.02))
+    with pytest.raises(ValueError, match=r"certify.runs: b: its trace must answer the same 1500 examples .* has 1400"):
+        certified(as_runs(a=run, b=other), CertifySettings(max_drop=0.02))

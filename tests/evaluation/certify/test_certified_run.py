@@ -10,15 +10,17 @@ import pytest
 import torch
 
 from eat.evaluation import evaluate_run
-from eat.evaluation.certify.certificate import CertifySettings, make_certificate
+from eat.evaluation.certify.certificate import make_certificate
+from eat.evaluation.certify.settings import CertifySettings
 from eat.evaluation.certify.store import BEGIN, END, new_card, with_section
-from eat.evaluation.report.certificate import outcome, write_certificate
+from eat.evaluation.report.certificate import certificate_section, outcome
+from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.monitoring import DriftGuard
 from eat.runs.finished import FinishedRun
 from tests.made.models import EXIT
 from tests.made.runs import write_run
-from tests.made.traces import make_run
+from tests.made.traces import as_runs, make_run
 
 # Ten examples certify little: with the losses of a random model at most 4 of them may be lost.
 BUDGET = {"max_drop": 0.6, "confidence": 0.8}
@@ -26,16 +28,14 @@ BUDGET = {"max_drop": 0.6, "confidence": 0.8}
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("draw_frontier", "draw_exits", "draw_calibration"):
-        monkeypatch.setattr(f"eat.evaluation.report.write.{name}", lambda *_: None)
+    monkeypatch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_run(tmp_path_factory.mktemp("runs") / "small")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("draw_frontier", "draw_exits", "draw_calibration"):
-            patch.setattr(f"eat.evaluation.report.write.{name}", lambda *_: None)
+        patch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
         evaluate_run(folder, stages=["quality"])
     return folder
 
@@ -81,7 +81,7 @@ def test_certifying_again_changes_nothing(run: Path) -> None:
 def test_the_runs_own_point_and_its_traces_stay(run: Path) -> None:
     traces, fingerprint = files(run / "trace"), FinishedRun(run).fingerprint()
     certify(run)
-    assert FinishedRun(run).exit == EXIT
+    assert FinishedRun(run).exit == OperatingPoint.of(EXIT)
     assert FinishedRun(run).fingerprint() == fingerprint
     report = evaluate_run(run, stages=["quality"])
     assert report.folder == run / "report" and files(run / "trace") == traces
@@ -163,7 +163,7 @@ def test_a_retrofit_of_foreign_weights_says_what_its_certificate_rests_on(run: P
         ({"stages": ["quality"], "calibrate": {"max_ece": 0.1}}, r"a budget \(calibrate\.\*\) is given"),
         ({"certify": BUDGET | {"criteria": "margin"}}, r"certify.criteria: expected a list, .*, got 'margin'"),
         ({"certify": {"max_dorp": 0.1}}, r"certify.max_dorp: expected one of .* \(did you mean 'max_drop'\?\)"),
-        ({"stages": ["certify"], "certify": {"max_drop": 2}}, r"certify.max_drop: expected a number between 0 and 1"),
+        ({"stages": ["certify"], "certify": {"max_drop": 2}}, r"certify.max_drop: expected a number in \(0, 1\)"),
         ({"stages": ["certify"], "certify": {"max_drop": 0.01}}, r"has 10 examples; .* takes at least 299"),
         ({"stages": ["certify"], "certify": BUDGET, "thresholds": [1.5]}, r"exit.threshold: expected a number in"),
     ],
@@ -190,15 +190,13 @@ def test_a_split_that_differs_is_said_beside_the_certificate(tmp_path: Path) -> 
     settings = CertifySettings(max_drop=0.03)
     same, other = (
         make_certificate(
-            {"a": traces | {"validation": dataclasses.replace(traces["validation"], tokens_kept=kept)}}, settings
+            as_runs(a=traces | {"validation": dataclasses.replace(traces["validation"], tokens_kept=kept)}), settings
         )
         for kept in (traces["validation"].tokens_kept, longer)
     )
-    assert "CAUTION" not in write_certificate(tmp_path, same, stored=True)
-    assert "No difference seen" in (tmp_path / "certificate.md").read_text()
-    assert "CAUTION: the certification split differs from the reported one in length" in write_certificate(
-        tmp_path, other, stored=True
-    )
-    text = (tmp_path / "certificate.md").read_text()
-    assert "differs in length: the certificate need not hold" in text
-    assert "so accuracy is lower by no more than that" in text and outcome(other) in text
+    text, caution = (certificate_section(result, tmp_path, stored=True) for result in (same, other))
+    assert "CAUTION" not in text.console and "No difference seen" in str(text.files["certificate.md"])
+    assert "CAUTION: the certification split differs from the reported one in length" in caution.console
+    said = str(caution.files["certificate.md"])
+    assert "differs in length: the certificate need not hold" in said
+    assert "so accuracy is lower by no more than that" in said and outcome(other) in said

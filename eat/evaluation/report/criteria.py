@@ -1,6 +1,7 @@
-"""The figure of all exit criteria: quality against executed work, and against predicted latency where it is known."""
+"""All exit criteria side by side: quality against executed work, and against predicted latency where it is known."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -9,8 +10,10 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eat.evaluation.criteria import Comparison
+from eat.evaluation.context import Evaluation
+from eat.evaluation.criteria import Comparison, pareto_rows
 from eat.evaluation.report.figures import STYLE, metric_name, save, value_range
+from eat.evaluation.report.section import Section
 from eat.exits import EXITS
 from eat.traces.grid import Grid
 from eat.traces.trace import Trace
@@ -21,18 +24,20 @@ LOOKS = (
 )
 """Colour, line and marker of each criterion, in the order of the table; some criteria may decide alike."""
 
-
 Column = Callable[[Grid], Float[np.ndarray, " points"]]
 
 
-def draw_comparison(comparison: Comparison, trace: Trace, path: Path) -> None:
-    """Draw each criterion over its thresholds, a line for each patience; ring the front, chosen on the threshold split.
+def criteria_section(run: Evaluation, comparison: Comparison) -> Section:
+    """Lay out criteria.png, and the points of the Pareto front in pareto.csv."""
+    held_out, reported = run.traces.need("threshold", "sweep"), run.traces.reported
+    return Section(
+        files={"criteria.png": partial(draw_comparison, comparison, reported)},
+        rows={"pareto.csv": pareto_rows(run.run, held_out, reported, comparison)},
+    )
 
-    Args:
-        comparison: What to draw.
-        trace: Of the reported split.
-        path: The PNG to write.
-    """
+
+def draw_comparison(comparison: Comparison, trace: Trace, path: Path) -> None:
+    """Draw each criterion over its thresholds, a line for each patience; ring the front of the threshold split."""
     times = comparison.latency_ms
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.5 if times else 7.2, 4.4), layout="constrained")

@@ -1,0 +1,79 @@
+"""What is to be certified, and how."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from eat.checks import number, one_of
+from eat.evaluation.certify.losses import RISKS, Risk
+from eat.evaluation.certify.p_values import examples_needed
+from eat.evaluation.certify.risk_control import BinomialTest, ExpectationBound, HoeffdingBentkusTest, RiskTest
+from eat.exits import EXITS
+
+METHODS = ("pareto_testing", "learn_then_test", "conformal_risk_control")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CertifySettings:
+    """What is to be guaranteed, and how.
+
+    Attributes:
+        max_drop: The bound on the mean loss, in (0, 1): 0.01 is one point of accuracy.
+        confidence: Probability over certification splits with which it holds, in (0, 1). Conformal Risk Control
+            guarantees an expectation instead and does not use it.
+        loss: Name in `RISKS`.
+        method: ``pareto_testing`` (the front over criteria, thresholds and runs), ``learn_then_test`` (the thresholds
+            of one criterion) or ``conformal_risk_control`` (the same thresholds, a guarantee in expectation).
+        criteria: Names of the exits that may be chosen; empty for all.
+        veto_margin: Where the best class leads by less than this, all heads must agree; see
+            `eat.exits.ThresholdExit`. None: no veto.
+        runs: Folders of further runs, such as the same weights with other pruning, that answer the same splits.
+    """
+
+    max_drop: int | float = dataclasses.field(
+        metadata={"expected": "the largest loss to certify, such as 0.01 for one point"}
+    )
+    confidence: int | float = 0.95
+    loss: str = "accuracy_gap"
+    method: str = "pareto_testing"
+    criteria: Sequence[str] = ()
+    veto_margin: int | float | None = None
+    runs: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: Naming the one that is out of range.
+        """
+        number("certify.max_drop", self.max_drop, above=0, below=1)
+        number("certify.confidence", self.confidence, above=0, below=1)
+        one_of("certify.loss", self.loss, RISKS)
+        one_of("certify.method", self.method, METHODS)
+        if isinstance(self.criteria, str):
+            raise ValueError(f"certify.criteria: expected a list, such as [confidence], got {self.criteria!r}")
+        if self.veto_margin is not None:
+            number("certify.veto_margin", self.veto_margin, at_least=0, at_most=1)
+        for name in self.criteria:
+            one_of("certify.criteria", name, EXITS)
+
+    @property
+    def risk(self) -> Risk:
+        """The loss."""
+        return RISKS[self.loss]
+
+    @property
+    def in_expectation(self) -> bool:
+        """True where the guarantee is about the expected loss, not about a probability."""
+        return self.method == "conformal_risk_control"
+
+    @property
+    def test(self) -> RiskTest:
+        """The test that the method makes of each operating point."""
+        if self.in_expectation:
+            return ExpectationBound(self.max_drop)
+        return (BinomialTest if self.risk.is_binary else HoeffdingBentkusTest)(self.max_drop, self.confidence)
+
+    @property
+    def least_examples(self) -> int | None:
+        """Examples without which not even an exit that never loses anything can be certified."""
+        return examples_needed(self.test.passes, 0.0)

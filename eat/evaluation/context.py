@@ -1,0 +1,120 @@
+"""A finished run while it is evaluated: all that stages and sections read."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from eat.benchmark.latency.model import LatencyModel
+from eat.benchmark.results import Benchmark, read_benchmark, timed_exits
+from eat.data import TextDataModule
+from eat.evaluation.findings import Findings, analyse
+from eat.evaluation.report.plan import read_latency
+from eat.exits import check_exit
+from eat.exits.points import OperatingPoint
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.runs.data import load_data
+from eat.runs.finished import FinishedRun
+from eat.traces.record import record_traces
+from eat.traces.run_traces import RunTraces, read_current, read_traces
+
+
+@dataclasses.dataclass(eq=False)
+class Evaluation:
+    """One evaluation: what was asked for, and what is known by now.
+
+    The properties are read or measured when first asked for, and kept. A stage that finds one anew sets it, so that
+    no stage reads a file that another stage of the same call wrote.
+
+    Attributes:
+        run: The run.
+        own: The operating point that the report is about.
+        settings: Settings of the chosen stages, by stage.
+        command: What repeats the report.
+
+    The others are the arguments of `eat.evaluation.run.evaluate_run`.
+    """
+
+    run: FinishedRun
+    own: OperatingPoint
+    settings: Mapping[str, Any]
+    command: str
+    thresholds: Sequence[float] | None = None
+    baseline_run: FinishedRun | None = None
+    data_root: str | Path | None = None
+    device: str = "auto"
+    fresh: bool = False
+    compile: bool = False
+
+    def check(self) -> None:
+        """Check before any measurement what can only be checked with traces.
+
+        Raises:
+            ValueError: If the exit does not suit the task, a threshold is out of range, or the baseline answered other
+                examples.
+        """
+        check_exit(self.own.build(), self.traces.reported.all_logits.shape[2])
+        OperatingPoint("confidence").at(self.thresholds or ())
+        if self.baseline is not None:
+            for split in self.traces.all_off:
+                self.baseline.same_examples(split, self.traces.splits[split], "baseline_run")
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the report goes: ``report/``, or ``report/<name>/`` for another operating point than the run's."""
+        report = self.run.folder / "report"
+        return report if self.own == self.run.exit else report / self.own.slug
+
+    @cached_property
+    def traces(self) -> RunTraces:
+        """What the model answers: read where the traces are those of the weights, made anew otherwise."""
+        current = None if self.fresh else read_current(self.run)
+        if current is None:
+            record_traces(self.run, self.run.load_model(self.device, certified=False), self.data)
+        return current or read_traces(self.run)
+
+    @cached_property
+    def temperatures(self) -> Sequence[float] | None:
+        """Temperatures of the heads, those that a calibration of this call has fitted; None for 1 everywhere."""
+        return self.traces.reported.temperatures
+
+    @cached_property
+    def baseline(self) -> RunTraces | None:
+        """Traces of the dense run."""
+        return None if self.baseline_run is None else read_traces(self.baseline_run)
+
+    @cached_property
+    def data(self) -> TextDataModule:
+        """The run's data."""
+        return load_data(self.run, self.data_root)
+
+    @cached_property
+    def model(self) -> AdaptiveForSequenceClassification:
+        """The run's model to be measured, without a certificate."""
+        model = self.run.load_model(self.device, certified=False)
+        if self.compile:
+            model.compile_blocks()
+        return model
+
+    @cached_property
+    def benchmark(self) -> Benchmark | None:
+        """Times of these weights, from an earlier evaluation where this one measures none."""
+        return read_benchmark(self.folder, self.traces.fingerprint)
+
+    @cached_property
+    def latency(self) -> LatencyModel | None:
+        """What a call takes, from an earlier plan where this evaluation makes none."""
+        return read_latency(self.folder, self.traces.reported)
+
+    @cached_property
+    def findings(self) -> Findings:
+        """All operating points on all splits."""
+        return analyse(
+            self.traces,
+            self.own,
+            baseline=self.baseline,
+            thresholds=self.thresholds,
+            always=timed_exits(self.benchmark),
+            swept="sweep" in self.settings,
+        )

@@ -1,0 +1,18 @@
+"""What a report is about: the run, its parts, its splits."""
+
+from eat.evaluation.context import Evaluation
+from eat.evaluation.report.rows import run_row
+from eat.evaluation.report.section import Section
+
+
+def about_section(run: Evaluation) -> Section:
+    """Name the task, the parts of the model, the operating point and the splits."""
+    row = run_row(run.run, run.traces.reported.config)
+    lines = [f"Task {row['task']}, backbone {row['backbone']} with {row['num_layers']} layers, budget {row['budget']}."]
+    parts = [f"attention {row['attention']}" + (f" (window {row['window']})" if row["window"] else "")]
+    parts += [f"pruner {row['pruner']}" + (f" ({row['ratio']} after {row['depths']})" if row["depths"] else "")]
+    parts += [f"heads at {row['head_depths']} on {row['head_pooling']}", f"objective {row['objective']}"]
+    lines += [f"{', '.join(parts)}; seed {row['seed']}.", f"Operating point of this report: {run.own.label}."]
+    lines += [f"- {s.name}: {s.examples:,} examples, {s.data}" for s in run.findings.splits]
+    text = "\n".join(line[0].upper() + line[1:] for line in lines)
+    return Section(markdown=f"# {run.run.name}\n\n{text}")

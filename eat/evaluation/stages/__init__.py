@@ -1,0 +1,100 @@
+"""The stages of an evaluation: one file each, and the table that names them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
+
+from eat.checks import closest
+from eat.evaluation.stages.benchmark import Benchmark
+from eat.evaluation.stages.calibrate import Calibrate
+from eat.evaluation.stages.certify import Certify
+from eat.evaluation.stages.plan import Plan
+from eat.evaluation.stages.quality import Quality
+from eat.evaluation.stages.stage import Stage
+from eat.evaluation.stages.sweep import Sweep
+from eat.runs.finished import FinishedRun
+
+STAGES: dict[str, Stage] = {
+    "calibrate": Calibrate(),
+    "benchmark": Benchmark(),
+    "plan": Plan(),
+    "quality": Quality(),
+    "sweep": Sweep(),
+    "certify": Certify(),
+}
+"""What an evaluation can do, in the order of work."""
+
+ALWAYS = "quality"
+"""Part of every evaluation."""
+
+Values = Mapping[str, Mapping[str, Any]]
+"""Values of settings by stage and name."""
+
+
+def given_values(settings: Mapping[str, Mapping[str, Any] | None]) -> Values:
+    """Check the names of stages and of their settings, and leave out values that are None.
+
+    Raises:
+        ValueError: If there is no such stage or setting; the message names the closest.
+    """
+    for stage, values in settings.items():
+        if stage not in STAGES:
+            raise ValueError(f"{stage}: expected settings of one of {list(STAGES)}{closest(stage, STAGES)}")
+        known = [field.name for field in fields(STAGES[stage].Settings)]
+        for key in values or ():
+            if key not in known:
+                raise ValueError(f"{stage}.{key}: expected one of {known}{closest(key, known)}")
+    return {
+        stage: {key: value for key, value in (settings.get(stage) or {}).items() if value is not None}
+        for stage in STAGES
+    }
+
+
+def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values) -> list[str]:
+    """Choose the stages and check them, before any work.
+
+    Args:
+        stages: Names; None for all that the folder allows, those on request where one of their settings asks for them.
+        run: The run.
+        given: The settings that were given.
+
+    Returns:
+        The stages, in the order of work.
+
+    Raises:
+        ValueError: If one is unknown, or a setting is given that asks for one that is not among them.
+        FileNotFoundError: If one needs weights, and there are none.
+    """
+    asked = [name for name, stage in STAGES.items() if not given[name].keys().isdisjoint(stage.asked_by)]
+    if stages is None:
+        free = [name for name, stage in STAGES.items() if run.has_weights or not stage.needs_weights]
+        stages = [*(name for name in free if not STAGES[name].asked_by), *asked]
+    for name in stages:
+        if name not in STAGES:
+            raise ValueError(f"stages: expected some of {list(STAGES)}, got {name!r}{closest(name, STAGES)}")
+    for name in asked:
+        if name not in stages:
+            raise ValueError(
+                f"stages: a budget ({name}.*) is given, expected {name!r} among the stages, got {list(stages)}"
+            )
+    chosen = [name for name in STAGES if name in stages or name == ALWAYS]
+    needing = [name for name in chosen if STAGES[name].needs_weights]
+    if needing and not run.has_weights:
+        raise FileNotFoundError(
+            f"stages: the {needing[0]} needs weights, and {run.folder} has no model/ (results are kept without them); "
+            "train again, or use stages=[quality,sweep], which shows the times that were measured before"
+        )
+    return chosen
+
+
+def build_settings(stage: str, values: Mapping[str, Any]) -> Any:
+    """Build the settings of a stage.
+
+    Raises:
+        ValueError: If one that has no default is missing, or a value is out of range.
+    """
+    settings = STAGES[stage].Settings
+    for field in fields(settings):
+        if field.default is MISSING and field.default_factory is MISSING and field.name not in values:
+            raise ValueError(f"{stage}.{field.name}: expected {field.metadata.get('expected', 'a value')}, got none")
+    return settings(**values)

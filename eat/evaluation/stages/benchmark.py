@@ -1,0 +1,39 @@
+"""Benchmark: measure time and memory on this machine, beside other encoders and engines."""
+
+import logging
+
+from eat.benchmark.agreement import compare_with_replay
+from eat.benchmark.results import write_benchmark
+from eat.benchmark.run import BenchmarkSettings, draw_examples, run_benchmark
+from eat.benchmark.shortcuts import find_shortcuts
+from eat.benchmark.tokenizing import encoded_examples, texts_of
+from eat.evaluation.context import Evaluation
+from eat.evaluation.stages.stage import Stage
+from eat.exits.points import FULL_DEPTH
+
+log = logging.getLogger(__name__)
+
+
+class Benchmark(Stage):
+    """Measure full depth, some thresholds and the own operating point live, on a random part of the main split."""
+
+    Settings = BenchmarkSettings
+    needs_weights = True
+
+    def __call__(self, run: Evaluation, settings: BenchmarkSettings) -> None:
+        """Measure, compare the answers with the replayed ones, and keep what came out for the report."""
+        traces, model = run.traces, run.model
+        swept = () if run.own.threshold is None else run.own.at(settings.thresholds)
+        index = draw_examples(len(traces.reported), settings)
+        log.info("benchmark: at most %d examples of %s, %d rounds", len(index), traces.main, settings.rounds)
+        shortcuts = find_shortcuts(model, traces, settings.shortcut_runs, str(model.device))
+        measured = run_benchmark(
+            model,
+            encoded_examples(run.data, traces.main, index.tolist()),
+            list(dict.fromkeys([FULL_DEPTH, *swept, run.own])),
+            settings,
+            shortcuts={shortcut.name: shortcut.model for shortcut in shortcuts},
+            texts=texts_of(run.data, traces.main, index.tolist()),
+        )
+        run.benchmark = compare_with_replay(measured, traces, index, shortcuts)
+        write_benchmark(run.folder, run.benchmark, run.traces.fingerprint)

@@ -1,0 +1,251 @@
+"""Stages: what is checked before any work, in which order they work, and what they hand to each other."""
+
+import dataclasses
+import json
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+import evaluate
+from eat.benchmark.latency.plan import PlanSettings
+from eat.benchmark.latency.planned import Plan
+from eat.evaluation import STAGES, evaluate_run
+from eat.evaluation.calibration import Calibration
+from eat.evaluation.certify.certificate import Certificate
+from eat.evaluation.context import Evaluation
+from eat.evaluation.criteria import Comparison
+from eat.evaluation.report.section import Section
+from eat.evaluation.stages.stage import NoSettings, Stage
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.runs.finished import FinishedRun
+from eat.traces.storage import read_trace
+from tests.made.models import EXIT
+from tests.made.runs import write_run
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
+PLAN = json.loads(next(RESULTS.glob("sst2/*/report/plan.json")).read_text())
+BUDGETS = {"plan": {"speedup": 1.5}, "certify": {"max_drop": 0.6, "confidence": 0.8}}
+ALL_BUT_BENCHMARK = [stage for stage in STAGES if stage != "benchmark"]
+
+
+@pytest.fixture(autouse=True)
+def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan as if the clock had said the same as once before; give each head a temperature."""
+    made = Plan.from_json({key: value for key, value in PLAN.items() if key not in ("run", "fingerprint")})
+    monkeypatch.setattr("eat.evaluation.stages.plan.make_plan", lambda *_: made)
+    monkeypatch.setattr("eat.evaluation.calibration.fit_temperature", lambda *_: 2.5)
+    monkeypatch.setattr("eat.traces.quality.paired_difference_interval", lambda *_: (0.0, 0.0))  # most of the time
+
+
+@pytest.fixture
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_run(tmp_path_factory.mktemp("runs") / "small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
+        evaluate_run(folder, stages=["quality"])
+    return folder
+
+
+@pytest.fixture
+def run(traced: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(traced, tmp_path / "small"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_evaluation_leaves_every_file_as_it_is(run: Path) -> None:
+    evaluate_run(run, stages=ALL_BUT_BENCHMARK, **BUDGETS)
+    once = files(run)
+    assert {"report/plan.json", "report/calibration.json", "report/certificate.json", "report/criteria.png"} < set(once)
+    evaluate_run(run, stages=ALL_BUT_BENCHMARK, **BUDGETS)
+    again = files(run)
+    assert [name for name in once if again[name] != once[name]] == [] and set(again) == set(once)
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_a_plan_of_the_same_call_is_in_the_figure(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Comparison] = []
+    monkeypatch.setattr("eat.evaluation.stages.sweep.criteria_section", lambda _, it: drawn.append(it) or Section())
+    evaluate_run(run, stages=["quality", "sweep"])
+    evaluate_run(run, stages=["quality", "sweep", "plan"], plan={"speedup": 1.5})
+    evaluate_run(run, stages=["quality", "sweep"])
+    assert [it.latency_ms is not None for it in drawn] == [False, True, True]
+    times = [
+        {name: it.latency_ms[grid].tolist() for name, grid in it.criteria.items()} for it in drawn if it.latency_ms
+    ]
+    assert times[0] == times[1]
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_traces_are_read_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counted(path: Path) -> Any:
+        read.append(path.name)
+        return read_trace(path)
+
+    monkeypatch.setattr("eat.traces.run_traces.read_trace", counted)
+    evaluate_run(run, stages=["calibrate", "quality", "sweep", "certify"], certify=BUDGETS["certify"])
+    assert sorted(read) == sorted(path.name for path in (run / "trace").iterdir())
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_a_certified_run_loads_as_certified(run: Path) -> None:
+    assert FinishedRun(run).load_model("cpu").config.certificate is None
+    evaluate_run(run, stages=["certify"], certify=BUDGETS["certify"])
+    certificate = json.loads((run / "report" / "certificate.json").read_text())["certificate"]
+    model = FinishedRun(run).load_model("cpu")
+    assert model.config.certificate == certificate and not model.training
+    assert model.config.exit == certificate["exit"] != EXIT
+    measured = FinishedRun(run).load_model("cpu", certified=False)
+    assert measured.config.certificate is None
+    measured.set_exit(**EXIT)
+    assert AdaptiveForSequenceClassification.from_pretrained(run / "model").config.certificate == certificate
+
+
+def printed_overrides(folder: Path) -> list[str]:
+    """Return the overrides of the command that a report ends with."""
+    (line,) = (line for line in (folder / "summary.md").read_text().splitlines() if "python evaluate.py" in line)
+    return shlex.split(line)[2:]
+
+
+@pytest.mark.usefixtures("_no_figures")
+@pytest.mark.parametrize(
+    ("options", "overrides"),
+    [
+        ({"stages": ["quality"]}, ["stages=[quality]"]),
+        ({"stages": ["sweep"], "thresholds": [0.5, 0.75]}, ["stages=[quality,sweep]", "thresholds=[0.5,0.75]"]),
+        (
+            {"stages": ["quality"], "exit": {"name": "margin", "threshold": 0.3}},
+            ["exit=margin", "exit.threshold=0.3", "stages=[quality]"],
+        ),
+        ({"stages": ["quality"], "exit": {"threshold": [0.6, 0.7]}}, ["exit.threshold=[0.6,0.7]"]),
+        ({"stages": ["quality"], "baseline_run": "a dense, run"}, [r"baseline_run='a dense, run'"]),
+        (
+            {"stages": ["certify"], "certify": BUDGETS["certify"] | {"criteria": ["margin"]}},
+            ["stages=[quality,certify]", "certify.max_drop=0.6", "certify.criteria=[margin]"],
+        ),
+        ({"stages": ["calibrate"], "calibrate": {"apply": False}}, ["calibrate.apply=false"]),
+        ({"stages": ["plan"], "plan": {"speedup": 1.5}}, ["stages=[quality]"]),
+    ],
+)
+def test_the_printed_command_repeats_the_report(
+    options: dict[str, Any], overrides: list[str], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    shutil.copytree(run, "a dense, run", ignore=shutil.ignore_patterns("report"))
+    report = evaluate_run("small", **options).folder
+    before, printed = files(report), printed_overrides(report)
+    assert printed[0] == "run=small" and set(overrides) <= set(printed)
+    for name in before.keys() - {"plan.json", "plan.md"}:  # what was measured is kept
+        (report / name).unlink()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        evaluate.main.__wrapped__(compose("evaluate", overrides=printed))
+    assert files(report) == before
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_the_command_says_no_more_than_is_needed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(run / "model")
+    report = evaluate_run(run).folder
+    assert printed_overrides(report) == ["run=runs/small"]  # elsewhere: where trainings put it
+    monkeypatch.chdir(run.parent)
+    evaluate_run(run, thresholds=None, calibrate={"apply": None}, benchmark={"rounds": 3})  # which no report shows
+    assert printed_overrides(report) == ["run=small"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"calibrat": {"apply": True}}, r"calibrat: expected settings of one of .* \(did you mean 'calibrate'\?\)"),
+        ({"sweep": {"thresholds": [1]}}, r"sweep.thresholds: expected one of \[\]"),
+        ({"stages": ["certify"], "certify": {"loss": "x", "max_drop": 0.1}}, r"certify.loss: expected one of"),
+        ({"baseline_run": "other"}, r"baseline_run: its trace must answer the same"),
+        ({"thresholds": [2.0]}, r"exit.threshold: expected a number in \[0, 1\]"),
+    ],
+)
+@pytest.mark.usefixtures("_no_figures")
+def test_everything_is_checked_before_any_work(
+    options: dict[str, Any], message: str, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_run(run.with_name("other"), seed=1)
+    evaluate_run(other, stages=["quality"])
+    monkeypatch.chdir(run.parent)
+    for stage in STAGES:
+        monkeypatch.setitem(STAGES, stage, Forbidden(STAGES[stage]))
+    with pytest.raises(ValueError, match=message):
+        evaluate_run(run, **options)
+
+
+class Forbidden(Stage):
+    """Stands for a stage that must not begin."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.Settings, self.needs_weights, self.asked_by = stage.Settings, stage.needs_weights, stage.asked_by
+
+    def __call__(self, run: Evaluation, settings: Any) -> Section | None:
+        raise AssertionError("work has begun")
+
+
+@pytest.mark.usefixtures("_no_figures", "_new_stage")
+def test_a_new_stage_is_a_file_and_a_line(run: Path) -> None:
+    evaluate_run(run, stages=["quality"])
+    assert not (run / "report" / "counted.md").exists()  # on request
+    shutil.rmtree(run / "model")  # or the benchmark would be part of it
+    report = evaluate_run(run, counted={"upto": 3})
+    assert (report.folder / "counted.md").read_text() == "1 2 3"
+    summary = (report.folder / "summary.md").read_text()
+    assert "## Counted\n\n1 2 3\n\n## Environment" in summary
+    assert printed_overrides(report.folder)[-1] == "counted.upto=3"
+
+
+@pytest.fixture
+def _new_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Settings:
+        upto: int = 1
+
+    class Counted(Stage):
+        asked_by = ("upto",)
+
+        def __call__(self, run: Evaluation, settings: Settings) -> Section:
+            text = " ".join(map(str, range(1, settings.upto + 1)))
+            return Section("Counted", text, files={"counted.md": text})
+
+    Counted.Settings = Settings
+    monkeypatch.setitem(STAGES, "counted", Counted())
+
+
+def test_every_stage_says_what_it_needs() -> None:
+    for name, stage in STAGES.items():
+        known = {field.name for field in dataclasses.fields(stage.Settings)}
+        assert set(stage.asked_by) <= known, name
+    assert STAGES["plan"].Settings is PlanSettings and STAGES["quality"].Settings is NoSettings
+
+
+@pytest.mark.parametrize(
+    "path", sorted(RESULTS.glob("**/calibration.json")), ids=lambda path: path.parents[1].name[-8:]
+)
+def test_older_calibrations_are_read(path: Path) -> None:
+    read = Calibration.from_json(json.loads(path.read_text()))
+    assert json.dumps(read.to_json(), indent=1) + "\n" == path.read_text()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(RESULTS.glob("**/certificate.json")), ids=lambda path: path.parents[1].name[-8:]
+)
+def test_older_certificates_are_read(path: Path) -> None:
+    certificate = json.loads(path.read_text())["certificate"]
+    assert json.dumps(Certificate.from_json(certificate).to_json()) == json.dumps(certificate)
