@@ -14,7 +14,7 @@ from eat.benchmark.settings import BenchmarkSettings
 from eat.cli import evaluate
 from eat.cli.compose import CONF
 from eat.evaluation import Report, evaluate_run
-from eat.evaluation.stages import ON_REQUEST
+from eat.evaluation.stages import STAGES
 from tests.made.runs import write_run
 
 
@@ -41,8 +41,8 @@ def test_what_is_not_said_is_not_asked_for(asked: dict[str, Any]) -> None:
     run_script("run=runs/sst2/x")
     assert asked["run"] == "runs/sst2/x"
     assert set(asked["exit"].values()) == set(asked["pruner"].values()) == {None}
-    for stage, settings in ON_REQUEST.items():
-        assert {asked[stage][name] for name in settings} == {None}
+    for name, stage in STAGES.items():
+        assert all(asked[name][setting] is None for setting in stage.asked_by)
     parameters = inspect.signature(evaluate_run).parameters
     plain = {key: value for key, value in asked.items() if not isinstance(value, dict) and key != "run"}
     assert plain == {key: parameters[key].default for key in plain}
