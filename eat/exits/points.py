@@ -65,38 +65,20 @@ class OperatingPoint:
         return argument in _defaults(self.name)
 
     def build(self) -> ExitCriterion:
-        """Build the criterion.
-
-        Raises:
-            ValueError: If a value is out of range.
-        """
+        """Build the criterion."""
         return build_exit(self.spec)
 
     def changed(self, changes: Mapping[str, Any]) -> OperatingPoint:
-        """Replace arguments; another ``name`` starts from that criterion's defaults, and None changes nothing.
-
-        Raises:
-            ValueError: If the exit cannot be built from what comes out.
-        """
+        """Replace arguments; another ``name`` starts from that criterion's defaults, and None changes nothing."""
         given = {key: value for key, value in changes.items() if value is not None}
         keeps = given.get("name", self.name) == self.name
         return OperatingPoint.of({**self.spec, **given} if keeps else given)
 
     def at(self, thresholds: Sequence[float]) -> tuple[OperatingPoint, ...]:
-        """List the same exit at each of several thresholds, each for all classes; nothing where it has no threshold.
-
-        Raises:
-            ValueError: If a threshold is outside [0, 1].
-        """
+        """List the same exit at each of several thresholds, each for all classes; nothing where it has no threshold."""
         if not self.takes("threshold"):
             return ()
-        names = [name for name in _defaults(self.name) if name == "threshold" or name in dict(self.arguments)]
-        points = []
-        for threshold in thresholds:
-            values = {**dict(self.arguments), "threshold": float(threshold)}
-            points.append(OperatingPoint(self.name, tuple((name, values[name]) for name in names)))
-            points[-1].build()
-        return tuple(points)
+        return tuple(self.changed({"threshold": float(threshold)}) for threshold in thresholds)
 
     @property
     def family(self) -> tuple[Any, ...]:

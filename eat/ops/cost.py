@@ -6,12 +6,6 @@ def block_flops(tokens: int, pairs: int, dim: int, intermediate_size: int) -> in
 
     Four projections of dim x dim and two of dim x intermediate_size per token; Q K^T and the weighted sum of V per
     query-key pair. Element-wise work (norms, activations, softmax) is not counted, as in ``torch.utils.flop_counter``.
-
-    Args:
-        tokens: Rows that the block works on.
-        pairs: Query-key products computed.
-        dim: Width of a row.
-        intermediate_size: Width of the feed-forward.
     """
     return 2 * tokens * (4 * dim * dim + 2 * dim * intermediate_size) + 4 * dim * pairs
 
