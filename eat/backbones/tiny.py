@@ -19,11 +19,7 @@ def tiny_config(
     max_length: int = 128,
     dropout: float = 0.1,
 ) -> PreTrainedConfig:
-    """Return the Hugging Face config of a small encoder; ``from_backbone`` gives it random weights.
-
-    Raises:
-        ValueError: If the model type is unknown or the shape impossible.
-    """
+    """Return the Hugging Face config of a small encoder; ``from_backbone`` gives it random weights."""
     one_of("model_type", model_type, BACKBONES)
     shape: dict[str, Any] = {"embedding_size": dim // 2} if model_type == "electra" else {}
     backbone = BACKBONES[model_type](

@@ -65,17 +65,29 @@ class OperatingPoint:
         return argument in _defaults(self.name)
 
     def build(self) -> ExitCriterion:
-        """Build the criterion."""
+        """Build the criterion.
+
+        Raises:
+            ValueError: If a value is out of range.
+        """
         return build_exit(self.spec)
 
     def changed(self, changes: Mapping[str, Any]) -> OperatingPoint:
-        """Replace arguments; another ``name`` starts from that criterion's defaults, and None changes nothing."""
+        """Replace arguments; another ``name`` starts from that criterion's defaults, and None changes nothing.
+
+        Raises:
+            ValueError: If the exit cannot be built from what comes out.
+        """
         given = {key: value for key, value in changes.items() if value is not None}
         keeps = given.get("name", self.name) == self.name
         return OperatingPoint.of({**self.spec, **given} if keeps else given)
 
     def at(self, thresholds: Sequence[float]) -> tuple[OperatingPoint, ...]:
-        """List the same exit at each of several thresholds, each for all classes; nothing where it has no threshold."""
+        """List the same exit at each of several thresholds, each for all classes; nothing where it has no threshold.
+
+        Raises:
+            ValueError: If a threshold is outside [0, 1].
+        """
         if not self.takes("threshold"):
             return ()
         return tuple(self.changed({"threshold": float(threshold)}) for threshold in thresholds)

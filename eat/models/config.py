@@ -53,11 +53,7 @@ class AdaptiveConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Build from a saved dict.
-
-        Raises:
-            ValueError: If it is another model's config.
-        """
+        """Build from a saved dict; another model's is refused."""
         model_type = config_dict.get("model_type", cls.model_type)
         if model_type != cls.model_type:
             raise ValueError(
@@ -83,11 +79,7 @@ class AdaptiveConfig(PreTrainedConfig):
         return heads.get("final_pooling", pooling) if depth == max(heads["depths"]) else pooling
 
     def change(self, key: str, spec: dict[str, Any]) -> Any:
-        """Set a key and return what it was.
-
-        Raises:
-            ValueError: If the configuration would not pass `check`; it then stays as it was.
-        """
+        """Set a key and return what it was; the configuration stays as it was where it would not pass `check`."""
         before = getattr(self, key)
         setattr(self, key, spec)
         try:

@@ -19,9 +19,6 @@ class CostModel:
     """FLOPs per example in closed form (the counterpart of EAT's eq. 4 and 5, with what was really executed).
 
     An example is counted as if it were alone in its batch: the little padding inside attention groups is left out.
-
-    Args:
-        config: The model's configuration.
     """
 
     def __init__(self, config: AdaptiveConfig) -> None:
@@ -66,15 +63,11 @@ class CostModel:
 
     def dense(self, lengths: Int64[np.ndarray, " batch"]) -> Float64[np.ndarray, " batch"]:
         """Count the FLOPs of unpadded, dense, unpruned full depth with the last head only."""
-        full = FullAttention()
-        layers = self.backbone.num_layers
-        block = [
-            block_flops(int(n), full.pairs(int(n), int(n), 1), self.backbone.dim, self.backbone.intermediate_size)
-            for n in lengths
-        ]
-        return (
-            self._embedding(lengths) + layers * np.array(block, float) + head_flops(self.backbone.dim, self.num_labels)
-        )
+        shape, full = self.backbone, FullAttention()
+        pairs = [(tokens, full.pairs(tokens, tokens, 1)) for tokens in lengths.tolist()]
+        block = [block_flops(*one, shape.dim, shape.intermediate_size) for one in pairs]
+        head = head_flops(shape.dim, self.num_labels)
+        return self._embedding(lengths) + shape.num_layers * np.array(block, float) + head
 
     def _embedding(self, lengths: Int64[np.ndarray, " batch"]) -> Float64[np.ndarray, " batch"]:
         width = self.backbone.embedding_size
