@@ -137,8 +137,7 @@ class Packed:
         key = (part, name)
         if key not in self._cache:
             self._cache[key] = make()
-        value: T = self._cache[key]
-        return value
+        return self._cache[key]
 
     def uncached(self) -> Packed:
         """Return the same rows with nothing remembered that was made for them."""
@@ -218,8 +217,7 @@ class Packed:
 def count_per_sequence(mask: Bool[Tensor, " tokens"], sequence: Int[Tensor, " tokens"], batch: int) -> list[int]:
     """Count the True of each sequence, on the host."""
     zeros = torch.zeros(batch, dtype=torch.long, device=mask.device)
-    counts: list[int] = zeros.index_add_(0, sequence, mask.long()).tolist()
-    return counts
+    return zeros.index_add_(0, sequence, mask.long()).tolist()
 
 
 def _true_indices(mask: Bool[Tensor, " n"], count: int) -> Int[Tensor, " count"]:

@@ -36,5 +36,4 @@ def tiny_config(
         pad_token_id=1 if model_type == "roberta" else 0,
         **shape,
     )
-    config: PreTrainedConfig = backbone.to_hf_config()
-    return config
+    return backbone.to_hf_config()

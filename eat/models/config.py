@@ -64,7 +64,7 @@ class AdaptiveConfig(PreTrainedConfig):
 
     def to_diff_dict(self) -> dict[str, Any]:
         """Return what is saved: without the certificate where there is none."""
-        saved: dict[str, Any] = super().to_diff_dict()
+        saved = super().to_diff_dict()
         return {key: value for key, value in saved.items() if key != "certificate" or value is not None}
 
     @property
@@ -75,8 +75,8 @@ class AdaptiveConfig(PreTrainedConfig):
     def head_pooling(self, depth: int) -> str:
         """What the head at a depth reads: "cls" or "mean"."""
         heads = self.heads or {}
-        pooling: str = heads["pooling"]
-        return heads.get("final_pooling", pooling) if depth == max(heads["depths"]) else pooling
+        early = heads["pooling"]
+        return heads.get("final_pooling", early) if depth == max(heads["depths"]) else early
 
     def change(self, key: str, spec: dict[str, Any]) -> Any:
         """Set a key and return what it was; the configuration stays as it was where it would not pass `check`."""
@@ -90,11 +90,7 @@ class AdaptiveConfig(PreTrainedConfig):
         return before
 
     def check(self) -> None:
-        """Check every key by building its part.
-
-        Raises:
-            ValueError: If a key is missing, a name or an argument unknown, or a depth beyond the model.
-        """
+        """Check every key by building its part, and that the parts suit each other."""
         for key in ("backbone", "attention", "pruner", "exit", "heads"):
             if not isinstance(getattr(self, key), Mapping):
                 raise ValueError(f"config.{key}: expected a mapping, got {getattr(self, key)!r}")

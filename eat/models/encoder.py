@@ -53,14 +53,8 @@ class SegmentEnd:
 class SegmentExit:
     """What the exit criterion makes of a segment's end: some sequences exit, the others go on.
 
-    Attributes:
-        depth: The head's depth.
-        history: Logits of all heads so far, for every sequence of the segment.
-        example: ``Packed.example`` of every sequence of the segment.
-        lengths: Live tokens of each sequence, in each block of the segment.
-        leaving: ``Packed.example`` of the sequences that exit.
-        logits: Their answers.
-        staying: The others; None where there are none.
+    ``example`` (as in `Packed`), ``history`` and ``lengths`` are about every sequence of the segment. Those in
+    ``leaving`` exit, ``logits`` are their answers; ``staying`` are the others, None where there are none.
     """
 
     depth: int
@@ -73,14 +67,9 @@ class SegmentExit:
 
 
 class AdaptiveEncoder(nn.Module):
-    """Encoder blocks over packed rows, with tokens pruned between blocks and sequences that exit at heads.
+    """Encoder blocks, one per depth, over packed rows: tokens are pruned between blocks, and sequences exit at heads.
 
-    Args:
-        embeddings: Tokens to rows.
-        blocks: One per depth.
-        heads: Depth -> head; the last depth always has one.
-        pruner: Which tokens are kept after a depth.
-        exit_criterion: Which sequences exit after an early head.
+    The last depth always has a head.
     """
 
     def __init__(

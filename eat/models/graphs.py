@@ -193,9 +193,7 @@ def can_replay(encoder: AdaptiveEncoder, device: torch.device) -> bool:
 def is_single(inputs: Inputs) -> bool:
     """Return whether the input is one sequence without padding, looking at the device only where a mask is given."""
     input_ids, attention_mask, token_type_ids, lengths = inputs
-    if input_ids is None:
-        return False
-    if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
+    if input_ids is None or (token_type_ids is not None and token_type_ids.shape != input_ids.shape):
         return False
     if lengths is not None:
         on_host = lengths.device.type == "cpu" and attention_mask is None

@@ -23,11 +23,7 @@ class Inputs(NamedTuple):
 
 
 def pack_inputs(backbone: Backbone, embeddings: Embeddings, inputs: Inputs, *, protected_id: int | None) -> Packed:
-    """Embed a batch as packed rows; tokens with the ``protected_id`` are protected besides [CLS].
-
-    Raises:
-        ValueError: If shapes disagree, a sequence is empty or too long, or a token id is out of range.
-    """
+    """Check a batch and embed it as packed rows; tokens with the ``protected_id`` are protected besides [CLS]."""
     input_ids, attention_mask, token_type_ids, lengths = inputs
     if input_ids is None:
         raise ValueError("input_ids: expected a tensor of token ids, got None")

@@ -17,12 +17,10 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 BLOCK = 128
 """Rows of a block: FlexAttention's own default."""
 
-VisiblePair = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-
 
 def visible_pair(
     positions: Int[Tensor, " tokens"], sequence: Int[Tensor, " tokens"], is_global: Bool[Tensor, " tokens"], reach: int
-) -> VisiblePair:
+) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Return the rule (batch, head, query row, key row) -> whether the query sees the key.
 
     Rows of one sequence see each other where their positions are at most ``reach`` apart or one of them is global.
@@ -90,5 +88,4 @@ def flex_windowed(
 @functools.cache
 def compiled_flex() -> Callable[..., Tensor]:
     """Return FlexAttention compiled once for all lengths; uncompiled it would hold the scores of all pairs."""
-    compiled: Callable[..., Tensor] = torch.compile(flex_attention)
-    return compiled
+    return torch.compile(flex_attention)

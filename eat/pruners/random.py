@@ -12,7 +12,11 @@ from eat.pruners.ranked import RankedPruner
 
 @dataclasses.dataclass(eq=False)
 class RandomPruner(RankedPruner):
-    """Keep tokens by a hash of (seed, depth, position, token id): as if at random, yet the same in any batch."""
+    """Keep tokens by a hash of (seed, depth, position, token id): as if at random, yet the same in any batch.
+
+    Attributes:
+        seed: Another seed, another draw.
+    """
 
     seed: int = 0
 
