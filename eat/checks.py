@@ -5,40 +5,20 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+Limit = int | float | None
+
 
 def whole_number(name: str, value: Any, at_least: int = 1) -> int:
-    """Return an integer of ``at_least`` or more; True and 1.0 are none.
-
-    Raises:
-        ValueError: If it is anything else.
-    """
+    """Return an integer of ``at_least`` or more; True and 1.0 are none."""
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise ValueError(f"{name}: expected an integer of {at_least} or more, got {value!r}")
     return value
 
 
 def number(
-    name: str,
-    value: Any,
-    *,
-    at_least: int | float | None = None,
-    at_most: int | float | None = None,
-    above: int | float | None = None,
-    below: int | float | None = None,
+    name: str, value: Any, *, at_least: Limit = None, at_most: Limit = None, above: Limit = None, below: Limit = None
 ) -> float:
-    """Return a finite number, as a float; True is none.
-
-    Args:
-        name: What the message begins with.
-        value: The value.
-        at_least: Smallest value.
-        at_most: Largest value.
-        above: It must be larger than this.
-        below: It must be smaller than this.
-
-    Raises:
-        ValueError: If it is anything else, or out of range.
-    """
+    """Return a finite number within the limits, as a float; True is none."""
     low, high = -math.inf if at_least is None else at_least, math.inf if at_most is None else at_most
     fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not (fits and low <= value <= high and (above is None or value > above) and (below is None or value < below)):
@@ -47,11 +27,7 @@ def number(
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:
-    """Return a value that is among the known ones.
-
-    Raises:
-        ValueError: If it is not; the message lists them and names the closest.
-    """
+    """Return a value that is among the known ones; else the message lists them and names the closest."""
     known = sorted(known)
     if not isinstance(value, str) or value not in known:
         hint = closest(value, known) if isinstance(value, str) else ""
@@ -65,9 +41,7 @@ def closest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _interval(
-    at_least: int | float | None, at_most: int | float | None, above: int | float | None, below: int | float | None
-) -> str:
+def _interval(at_least: Limit, at_most: Limit, above: Limit, below: Limit) -> str:
     low, high = at_least if above is None else above, at_most if below is None else below
     if low is not None and high is not None:
         return f" in {'[' if above is None else '('}{low:g}, {high:g}{']' if below is None else ')'}"

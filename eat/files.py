@@ -36,11 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
-
-    Raises:
-        OSError: If it cannot be written; the old file is untouched.
-    """
+    """Write a text file, whole or not at all; errors are those of `replacing`."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 

@@ -115,15 +115,11 @@ class Packed:
     @property
     def sequence(self) -> Int[Tensor, " tokens"]:
         """Index of the sequence that each row belongs to."""
-        return self.cached(
-            Packed,
-            "sequence",
-            lambda: torch.repeat_interleave(
-                torch.arange(len(self.host_lengths), device=self.rows.device),
-                self.lengths,
-                output_size=self.token_ids.shape[0],
-            ),
-        )
+        return self.cached(Packed, "sequence", self._sequence_of_rows)
+
+    def _sequence_of_rows(self) -> Int[Tensor, " tokens"]:
+        sequences = torch.arange(len(self.host_lengths), device=self.rows.device)
+        return torch.repeat_interleave(sequences, self.lengths, output_size=self.token_ids.shape[0])
 
     @property
     def starts(self) -> Int[Tensor, " batch"]:
@@ -141,8 +137,7 @@ class Packed:
         key = (part, name)
         if key not in self._cache:
             self._cache[key] = make()
-        value: T = self._cache[key]
-        return value
+        return self._cache[key]
 
     def uncached(self) -> Packed:
         """Return the same rows with nothing remembered that was made for them."""
@@ -208,15 +203,9 @@ class Packed:
         return cls(*[*per_row, *map(tuple, per_sequence), torch.cat(received) if received else None])
 
     def _select_rows(self, index: Int[Tensor, " kept"], **changes: Any) -> Packed:
-        return self._changed(
-            rows=self.rows.index_select(0, index),
-            token_ids=self.token_ids.index_select(0, index),
-            positions=self.positions.index_select(0, index),
-            protected=self.protected.index_select(0, index),
-            received=None if self.received is None else self.received.index_select(0, index),
-            _cache={},
-            **changes,
-        )
+        per_row = {name: getattr(self, name).index_select(0, index) for name in _PER_ROW}
+        received = None if self.received is None else self.received.index_select(0, index)
+        return self._changed(**per_row, received=received, _cache={}, **changes)
 
     def _changed(self, **changes: Any) -> Packed:
         """Return a copy with other values: ``dataclasses.replace`` without its cost, which each block would pay."""
@@ -227,10 +216,8 @@ class Packed:
 
 def count_per_sequence(mask: Bool[Tensor, " tokens"], sequence: Int[Tensor, " tokens"], batch: int) -> list[int]:
     """Count the True of each sequence, on the host."""
-    counts: list[int] = (
-        torch.zeros(batch, dtype=torch.long, device=mask.device).index_add_(0, sequence, mask.long()).tolist()
-    )
-    return counts
+    zeros = torch.zeros(batch, dtype=torch.long, device=mask.device)
+    return zeros.index_add_(0, sequence, mask.long()).tolist()
 
 
 def _true_indices(mask: Bool[Tensor, " n"], count: int) -> Int[Tensor, " count"]:

@@ -14,14 +14,6 @@ def build_part(family: str, table: Mapping[str, Callable[..., T]], spec: Mapping
 
     Only names in the table can be built: loading a stranger's model never imports what its config says.
 
-    Args:
-        family: What the table holds, for messages (``"pruner"``).
-        table: Name -> class; the family's explicit table.
-        spec: ``{"name": ..., **constructor arguments}``.
-
-    Returns:
-        The built part.
-
     Raises:
         ValueError: If the name or an argument is unknown, an argument is missing, or the constructor refuses a value.
     """

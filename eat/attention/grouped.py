@@ -50,12 +50,9 @@ class GroupedAttention:
         return self._grouped(qkv, state, dropout=dropout, received=received)
 
     def _path(self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed) -> Path:
+        support, windowed = device_support(qkv.device), self.reach(state) is not None
         return choose_path(
-            device_support(qkv.device),
-            dtype=qkv.dtype,
-            head_dim=qkv.shape[3],
-            lengths=state.host_lengths,
-            windowed=self.reach(state) is not None,
+            support, dtype=qkv.dtype, head_dim=qkv.shape[3], lengths=state.host_lengths, windowed=windowed
         )
 
     def _grouped(

@@ -53,14 +53,8 @@ def choose_path(support: Support, *, dtype: torch.dtype, head_dim: int, lengths:
 
     GROUPED gathers sequences of like length and pads inside each group: `scaled_dot_product_attention` under a mask
     where one is needed, and nothing but that call where all lengths are equal. VARLEN and FLEX are one call on the
-    packed rows. All three can be differentiated.
-
-    Args:
-        support: What the device can run.
-        dtype: Of queries, keys and values; autocast may have lowered it.
-        head_dim: Width of a head.
-        lengths: Live rows of each sequence.
-        windowed: Whether some sequence is longer than what its window shows.
+    packed rows. All three can be differentiated. ``windowed`` says that some sequence is longer than what its window
+    shows; ``dtype`` is that of queries, keys and values, which autocast may have lowered.
     """
     if windowed:
         fits = support.flex and dtype in (*_HALF, torch.float32) and head_dim in _FLEX_HEAD_DIMS

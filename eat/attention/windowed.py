@@ -19,8 +19,7 @@ class WindowedAttention(GroupedAttention):
 
     Window and global tokens share their projections. Distances are between original positions, so pruning does not
     widen the window. A sequence that fits into half a window needs no mask; longer ones are multiplied densely under
-    the band mask until blocks are faster, which cost O(T * window).
-    On a GPU one kernel does all of them.
+    the band mask until blocks are faster, which cost O(T * window). On a GPU one kernel does all of them.
 
     Args:
         window: Neighbours seen, half of them on either side; even and at least 2.
@@ -42,11 +41,11 @@ class WindowedAttention(GroupedAttention):
 
     def prepare(self, state: Packed) -> tuple[Grouping, list[Layout]]:
         """Group by how a sequence attends and by length, and build each group's mask from original positions."""
-        kinds, multiples = [], []
+        kinds: list[tuple[int, ...]] = []
         for length, extent, num_global in zip(state.host_lengths, state.extents, state.num_protected, strict=True):
             mode = self._mode(length, extent)
             kinds.append((mode, num_global) if mode == _BLOCKED else (mode,))
-            multiples.append(BLOCK if mode == _BLOCKED else 1)
+        multiples = [BLOCK if kind[0] == _BLOCKED else 1 for kind in kinds]
         grouping = group_sequences(state.host_lengths, kinds, multiples, device=state.rows.device)
         positions, is_global = state.positions, state.protected
         if grouping.gather is not None:

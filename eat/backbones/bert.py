@@ -7,31 +7,27 @@ from transformers import BertConfig
 
 from eat.backbones.base import Backbone
 
-LAYER_NAMES: dict[str, str | tuple[str, ...]] = {
-    "blocks.{i}.qkv": (
-        "encoder.layer.{i}.attention.self.query",
-        "encoder.layer.{i}.attention.self.key",
-        "encoder.layer.{i}.attention.self.value",
-    ),
-    "blocks.{i}.mixed": "encoder.layer.{i}.attention.output.dense",
-    "blocks.{i}.mixed_norm": "encoder.layer.{i}.attention.output.LayerNorm",
-    "blocks.{i}.inner": "encoder.layer.{i}.intermediate.dense",
-    "blocks.{i}.outer": "encoder.layer.{i}.output.dense",
-    "blocks.{i}.outer_norm": "encoder.layer.{i}.output.LayerNorm",
-}
-EMBEDDING_NAMES: dict[str, str | tuple[str, ...]] = {
-    "embeddings.words": "embeddings.word_embeddings",
-    "embeddings.positions": "embeddings.position_embeddings",
-    "embeddings.types": "embeddings.token_type_embeddings",
-    "embeddings.norm": "embeddings.LayerNorm",
-}
-
 
 class BertBackbone(Backbone):
     """Devlin et al. 2019. Its head is the pretrained pooler (dense, tanh), then a classifier."""
 
     prefix = "bert"
-    encoder_names: ClassVar = EMBEDDING_NAMES | LAYER_NAMES
+    encoder_names: ClassVar[dict[str, str | tuple[str, ...]]] = {
+        "embeddings.words": "embeddings.word_embeddings",
+        "embeddings.positions": "embeddings.position_embeddings",
+        "embeddings.types": "embeddings.token_type_embeddings",
+        "embeddings.norm": "embeddings.LayerNorm",
+        "blocks.{i}.qkv": (
+            "encoder.layer.{i}.attention.self.query",
+            "encoder.layer.{i}.attention.self.key",
+            "encoder.layer.{i}.attention.self.value",
+        ),
+        "blocks.{i}.mixed": "encoder.layer.{i}.attention.output.dense",
+        "blocks.{i}.mixed_norm": "encoder.layer.{i}.attention.output.LayerNorm",
+        "blocks.{i}.inner": "encoder.layer.{i}.intermediate.dense",
+        "blocks.{i}.outer": "encoder.layer.{i}.output.dense",
+        "blocks.{i}.outer_norm": "encoder.layer.{i}.output.LayerNorm",
+    }
     head_names: ClassVar = {"dense": "bert.pooler.dense", "out": "classifier"}
     head_activation = "tanh"
     pooler_in_encoder = True

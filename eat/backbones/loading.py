@@ -19,13 +19,9 @@ from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf,
 
 @dataclasses.dataclass(frozen=True)
 class BackboneSource:
-    """An encoder's shape and, unless it is to be random, its weights.
+    """The shape wanted of an encoder, the Hugging Face config that it came from, and weights under our names.
 
-    Attributes:
-        backbone: The shape wanted.
-        config: The Hugging Face config it came from.
-        encoder_weights: Under our names; None where only a config was given.
-        head_weights: The last head's, as far as the checkpoint has them: pooler, classifier.
+    The encoder has none where only a config was given; the last head has those of the checkpoint: pooler, classifier.
     """
 
     backbone: Backbone
@@ -61,12 +57,9 @@ class BackboneSource:
         return keys
 
     def fill(self, encoder: nn.Module, *, num_labels: int, keep_head: bool) -> list[str]:
-        """Copy the weights into an encoder and return the names of the parts that stay random.
+        """Copy the weights into our encoder and return the names of the parts that stay random.
 
-        Args:
-            encoder: Ours.
-            num_labels: Outputs of its heads.
-            keep_head: Whether its last head reads what the checkpoint's own head does, whose weights then fit.
+        ``keep_head`` says whether its last head reads what the checkpoint's own head does, whose weights then fit.
         """
         last = str(self.backbone.num_layers)
         random_parts = [f"head at depth {d}" for d, _ in encoder.get_submodule("heads").named_children() if d != last]
@@ -93,17 +86,7 @@ def load_backbone(
     max_length: int | None = None,
     sep_token_id: int | None = None,
 ) -> BackboneSource:
-    """Load an encoder's shape and weights.
-
-    Args:
-        source: A hub name, a local folder, a loaded Hugging Face model, or a config.
-        num_layers: Keep the first so many blocks.
-        max_length: Longest input in tokens; the position table is cut or tiled to it.
-        sep_token_id: The separator's id, where the config does not say.
-
-    Raises:
-        ValueError: If the model type is unknown, or an option is out of range.
-    """
+    """Load an encoder's shape and weights; arguments and errors are those of ``from_backbone``."""
     if isinstance(source, PreTrainedConfig):
         config, weights = source, None
     elif isinstance(source, PreTrainedModel):
@@ -113,9 +96,8 @@ def load_backbone(
     backbone = _shape(config, num_layers, max_length, sep_token_id)
     if weights is None:
         return BackboneSource(backbone, config, None, {})
-    return BackboneSource(
-        backbone, config, encoder_weights_from_hf(backbone, weights), head_weights_from_hf(backbone, weights)
-    )
+    encoder, head = encoder_weights_from_hf(backbone, weights), head_weights_from_hf(backbone, weights)
+    return BackboneSource(backbone, config, encoder, head)
 
 
 def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedConfig) -> PreTrainedModel:

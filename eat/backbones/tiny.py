@@ -19,11 +19,7 @@ def tiny_config(
     max_length: int = 128,
     dropout: float = 0.1,
 ) -> PreTrainedConfig:
-    """Return the Hugging Face config of a small encoder; ``from_backbone`` gives it random weights.
-
-    Raises:
-        ValueError: If the model type is unknown or the shape impossible.
-    """
+    """Return the Hugging Face config of a small encoder; ``from_backbone`` gives it random weights."""
     one_of("model_type", model_type, BACKBONES)
     shape: dict[str, Any] = {"embedding_size": dim // 2} if model_type == "electra" else {}
     backbone = BACKBONES[model_type](
@@ -40,5 +36,4 @@ def tiny_config(
         pad_token_id=1 if model_type == "roberta" else 0,
         **shape,
     )
-    config: PreTrainedConfig = backbone.to_hf_config()
-    return config
+    return backbone.to_hf_config()

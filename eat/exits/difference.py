@@ -34,11 +34,7 @@ class DifferenceExit(ThresholdExit):
         return number("exit.threshold", self.threshold, at_least=0)
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
-        """Return the largest of the last differences; NaN while there are too few.
-
-        Raises:
-            ValueError: If the heads predict classes.
-        """
+        """Return the largest of the last differences; NaN while there are too few."""
         if history.shape[2] != 1:
             raise ValueError(f"exit.name: 'difference' compares one number per head, got {history.shape[2]} classes")
         values = at_least_float32(history[-self.patience - 1 :, :, 0])

@@ -2,12 +2,11 @@
 
 import dataclasses
 import operator
-from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit
+from eat.exits.threshold import Threshold, ThresholdExit
 from eat.ops.confidence import normalised_entropy
 
 
@@ -20,7 +19,7 @@ class EntropyExit(ThresholdExit):
             predicted one.
     """
 
-    threshold: float | Sequence[float] = 0.3
+    threshold: Threshold = 0.3
     veto_margin: float | None = None
 
     compare = staticmethod(operator.le)

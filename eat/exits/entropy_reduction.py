@@ -3,13 +3,12 @@
 import dataclasses
 import math
 import operator
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit
+from eat.exits.threshold import Threshold, ThresholdExit
 from eat.ops.confidence import normalised_entropy
 
 
@@ -26,7 +25,7 @@ class EntropyReductionExit(ThresholdExit):
             predicted one.
     """
 
-    threshold: float | Sequence[float] = 0.05
+    threshold: Threshold = 0.05
     veto_margin: float | None = None
 
     compare = staticmethod(operator.lt)

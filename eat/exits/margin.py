@@ -1,12 +1,11 @@
 """Exit when the margin between the two most probable classes is large."""
 
 import dataclasses
-from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit
+from eat.exits.threshold import Threshold, ThresholdExit
 from eat.ops.confidence import margin
 
 
@@ -18,7 +17,7 @@ class MarginExit(ThresholdExit):
         threshold: Smallest margin that may exit, in [0, 1]; or one per class, applied to the predicted one.
     """
 
-    threshold: float | Sequence[float] = 0.8
+    threshold: Threshold = 0.8
     veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:

@@ -2,12 +2,11 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit
+from eat.exits.threshold import Threshold, ThresholdExit
 from eat.ops.confidence import agreeing_heads, max_probability
 
 
@@ -24,7 +23,7 @@ class PatienceExit(ThresholdExit):
     """
 
     patience: int = 1
-    threshold: float | Sequence[float] | None = None
+    threshold: Threshold | None = None
     veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:

@@ -2,13 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eat.exits.threshold import ThresholdExit
+from eat.exits.threshold import Threshold, ThresholdExit
 from eat.ops.confidence import max_probability
 
 
@@ -27,7 +26,7 @@ class PatienceConfidenceExit(ThresholdExit):
     """
 
     patience: int = 2
-    threshold: float | Sequence[float] = 0.8
+    threshold: Threshold = 0.8
     veto_margin: float | None = None
 
     def measure(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:

@@ -51,14 +51,12 @@ class OperatingPoint:
     @property
     def threshold(self) -> float | tuple[float, ...] | None:
         """The threshold, or one per class; None where the criterion has none or it is switched off."""
-        value: float | tuple[float, ...] | None = dict(self.arguments).get("threshold")
-        return value
+        return dict(self.arguments).get("threshold")
 
     @property
     def patience(self) -> int | None:
         """The patience; None where the criterion has none."""
-        value: int | None = dict(self.arguments).get("patience")
-        return value
+        return dict(self.arguments).get("patience")
 
     def takes(self, argument: str) -> bool:
         """Return whether the criterion has an argument of this name."""
@@ -90,13 +88,7 @@ class OperatingPoint:
         """
         if not self.takes("threshold"):
             return ()
-        names = [name for name in _defaults(self.name) if name == "threshold" or name in dict(self.arguments)]
-        points = []
-        for threshold in thresholds:
-            values = {**dict(self.arguments), "threshold": float(threshold)}
-            points.append(OperatingPoint(self.name, tuple((name, values[name]) for name in names)))
-            points[-1].build()
-        return tuple(points)
+        return tuple(self.changed({"threshold": float(threshold)}) for threshold in thresholds)
 
     @property
     def family(self) -> tuple[Any, ...]:

@@ -31,7 +31,7 @@ class ThresholdExit(abc.ABC):
             example exits only if all heads so far, at least two, agree (EAT's ensemble veto at low margin, against
             texts made to look easy). None: no veto.
         patience: How many heads in a row must fulfil the criterion, where it counts them.
-        compare: How a score that exits compares with the threshold.
+        compare: How a score that exits compares with the threshold; False where the score is NaN.
     """
 
     active = True
@@ -51,11 +51,7 @@ class ThresholdExit(abc.ABC):
             self.veto_margin = number("exit.veto_margin", self.veto_margin, at_least=0, at_most=1)
 
     def checked_threshold(self) -> Threshold:
-        """Return the threshold as a float, or one per class as a tuple of floats.
-
-        Raises:
-            ValueError: If it is not a number in [0, 1], nor a list of such numbers.
-        """
+        """Return the threshold, a float in [0, 1], or one per class as a tuple of them."""
         threshold = self.threshold
         if not isinstance(threshold, Sequence) or isinstance(threshold, str) or not threshold:
             return number("exit.threshold", threshold, at_least=0, at_most=1)
@@ -70,29 +66,17 @@ class ThresholdExit(abc.ABC):
     def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the scores that decide: NaN where the veto keeps an example."""
         score = self.measure(history)
-        if self.veto_margin is None:
-            return score
-        return score.masked_fill(vetoed(history, self.veto_margin), math.nan)
-
-    def passes(
-        self, score: Float[Tensor, "*points batch"], bound: Float[Tensor, "*#points #batch"] | float
-    ) -> Bool[Tensor, "*points batch"]:
-        """Compare scores with bounds; False where a score is NaN."""
-        return self.compare(score, bound)
+        return score if self.veto_margin is None else score.masked_fill(vetoed(history, self.veto_margin), math.nan)
 
     def __call__(self, history: Float[Tensor, "heads batch classes"]) -> Bool[Tensor, " batch"]:
         """Return True where the score passes the threshold."""
         score, bound = self.score(history), self.bound(history.shape[2])
         if isinstance(bound, float):
-            return self.passes(score, bound)
-        return self.passes(score, score.new_tensor(bound)[history[-1].argmax(-1)])
+            return self.compare(score, bound)
+        return self.compare(score, score.new_tensor(bound)[history[-1].argmax(-1)])
 
     def bound(self, num_outputs: int) -> Threshold:
-        """Return what the score is compared with.
-
-        Raises:
-            ValueError: If there is one threshold per class, and not as many as classes.
-        """
+        """Return what the score is compared with: one number, or one for each of the classes."""
         if isinstance(self.threshold, tuple) and len(self.threshold) != num_outputs:
             raise ValueError(
                 f"exit.threshold: expected a number, or one for each of the {num_outputs} classes, "

@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from eat.attention import Attention, build_attention
 from eat.backbones import build_backbone
 from eat.backbones.loading import load_backbone, to_hugging_face
+from eat.checks import number
 from eat.exits import ExitCriterion, build_exit
 from eat.models import certificate
 from eat.models.config import AdaptiveConfig, head_options
@@ -279,8 +280,7 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
 
     def set_pruning_scale(self, scale: float) -> None:
         """Multiply the pruner's ratios by a number in [0, 1]: how training anneals them."""
-        if not 0 <= scale <= 1:
-            raise ValueError(f"scale: expected a number in [0, 1], got {scale}")
+        number("scale", scale, at_least=0, at_most=1)
         if scale != self.encoder.pruner.scale:
             certificate.withdraw(self, f"its pruning was scaled by {scale}")
         self.encoder.pruner.scale = scale

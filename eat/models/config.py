@@ -53,11 +53,7 @@ class AdaptiveConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Build from a saved dict.
-
-        Raises:
-            ValueError: If it is another model's config.
-        """
+        """Build from a saved dict; another model's is refused."""
         model_type = config_dict.get("model_type", cls.model_type)
         if model_type != cls.model_type:
             raise ValueError(
@@ -68,7 +64,7 @@ class AdaptiveConfig(PreTrainedConfig):
 
     def to_diff_dict(self) -> dict[str, Any]:
         """Return what is saved: without the certificate where there is none."""
-        saved: dict[str, Any] = super().to_diff_dict()
+        saved = super().to_diff_dict()
         return {key: value for key, value in saved.items() if key != "certificate" or value is not None}
 
     @property
@@ -79,15 +75,11 @@ class AdaptiveConfig(PreTrainedConfig):
     def head_pooling(self, depth: int) -> str:
         """What the head at a depth reads: "cls" or "mean"."""
         heads = self.heads or {}
-        pooling: str = heads["pooling"]
-        return heads.get("final_pooling", pooling) if depth == max(heads["depths"]) else pooling
+        early = heads["pooling"]
+        return heads.get("final_pooling", early) if depth == max(heads["depths"]) else early
 
     def change(self, key: str, spec: dict[str, Any]) -> Any:
-        """Set a key and return what it was.
-
-        Raises:
-            ValueError: If the configuration would not pass `check`; it then stays as it was.
-        """
+        """Set a key and return what it was; the configuration stays as it was where it would not pass `check`."""
         before = getattr(self, key)
         setattr(self, key, spec)
         try:
@@ -98,11 +90,7 @@ class AdaptiveConfig(PreTrainedConfig):
         return before
 
     def check(self) -> None:
-        """Check every key by building its part.
-
-        Raises:
-            ValueError: If a key is missing, a name or an argument unknown, or a depth beyond the model.
-        """
+        """Check every key by building its part, and that the parts suit each other."""
         for key in ("backbone", "attention", "pruner", "exit", "heads"):
             if not isinstance(getattr(self, key), Mapping):
                 raise ValueError(f"config.{key}: expected a mapping, got {getattr(self, key)!r}")

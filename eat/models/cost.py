@@ -1,4 +1,7 @@
-"""Count a model's FLOPs from its configuration and the tokens it kept; weights are not needed."""
+"""Count a model's FLOPs from its configuration and the tokens it kept; weights are not needed.
+
+A multiplication and an addition count as two.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from eat.attention import build_attention
 from eat.attention.full import FullAttention
 from eat.backbones import build_backbone
 from eat.models.config import AdaptiveConfig
-from eat.ops.cost import block_flops, head_flops, received_flops
 from eat.pruners import build_pruner
 
 
@@ -19,9 +21,6 @@ class CostModel:
     """FLOPs per example in closed form (the counterpart of EAT's eq. 4 and 5, with what was really executed).
 
     An example is counted as if it were alone in its batch: the little padding inside attention groups is left out.
-
-    Args:
-        config: The model's configuration.
     """
 
     def __init__(self, config: AdaptiveConfig) -> None:
@@ -40,13 +39,10 @@ class CostModel:
         early_heads: bool,
         num_global: int | None = None,
     ) -> Float64[np.ndarray, " batch"]:
-        """Count the FLOPs of the work executed for each example.
+        """Count the FLOPs of the work executed for each example; arrays are those of `AdaptiveOutput`.
 
-        Args:
-            tokens_kept: As in :class:`~eat.packed.AdaptiveOutput`.
-            exit_depth: Depth at which each example exited.
-            early_heads: Whether early heads ran (they do where the exit criterion can let a sequence exit).
-            num_global: Global tokens per example; default 1, and 2 where [SEP] is global.
+        Early heads run where the exit criterion can let a sequence exit. ``num_global`` counts the global tokens per
+        example; default 1, and 2 where [SEP] is global.
         """
         num_global = num_global or len(self.attention.global_tokens)
 
@@ -66,16 +62,31 @@ class CostModel:
 
     def dense(self, lengths: Int64[np.ndarray, " batch"]) -> Float64[np.ndarray, " batch"]:
         """Count the FLOPs of unpadded, dense, unpruned full depth with the last head only."""
-        full = FullAttention()
-        layers = self.backbone.num_layers
-        block = [
-            block_flops(int(n), full.pairs(int(n), int(n), 1), self.backbone.dim, self.backbone.intermediate_size)
-            for n in lengths
-        ]
-        return (
-            self._embedding(lengths) + layers * np.array(block, float) + head_flops(self.backbone.dim, self.num_labels)
-        )
+        shape, full = self.backbone, FullAttention()
+        pairs = [(tokens, full.pairs(tokens, tokens, 1)) for tokens in lengths.tolist()]
+        block = [block_flops(*one, shape.dim, shape.intermediate_size) for one in pairs]
+        head = head_flops(shape.dim, self.num_labels)
+        return self._embedding(lengths) + shape.num_layers * np.array(block, float) + head
 
     def _embedding(self, lengths: Int64[np.ndarray, " batch"]) -> Float64[np.ndarray, " batch"]:
         width = self.backbone.embedding_size
         return np.zeros(len(lengths)) if width is None else lengths * (2.0 * width * self.backbone.dim)
+
+
+def block_flops(tokens: int, pairs: int, dim: int, intermediate_size: int) -> int:
+    """Count the FLOPs of one encoder block.
+
+    Four projections of dim x dim and two of dim x intermediate_size per token; Q K^T and the weighted sum of V per
+    query-key pair. Element-wise work (norms, activations, softmax) is not counted, as in ``torch.utils.flop_counter``.
+    """
+    return 2 * tokens * (4 * dim * dim + 2 * dim * intermediate_size) + 4 * dim * pairs
+
+
+def received_flops(pairs: int, dim: int) -> int:
+    """Count the FLOPs of recomputing softmax(Q K^T), which the fused attention does not show."""
+    return 2 * dim * pairs
+
+
+def head_flops(dim: int, num_labels: int) -> int:
+    """Count the FLOPs of one exit head for one sequence: dense layer and classifier."""
+    return 2 * dim * (dim + num_labels)

@@ -21,10 +21,8 @@ from eat.pruners import Pruner
 class SegmentStart:
     """State before a segment: before the first block, or after an early exit and before that depth's pruning.
 
-    Attributes:
-        state: The live rows.
-        depth: Blocks that have run.
-        history: Logits of the heads that have run; None before the first.
+    ``depth`` counts the blocks that have run; ``history`` holds the logits of the heads that have, None before the
+    first.
     """
 
     state: Packed
@@ -36,11 +34,8 @@ class SegmentStart:
 class SegmentEnd:
     """State after a head's logits are known and before the exit criterion is applied.
 
-    Attributes:
-        state: The live rows.
-        depth: The head's depth.
-        history: Logits of all heads so far.
-        lengths: Live tokens of each sequence, in each block of the segment.
+    ``history`` holds the logits of all heads so far; ``lengths`` the live tokens of each sequence, in each block of the
+    segment.
     """
 
     state: Packed
@@ -58,14 +53,8 @@ class SegmentEnd:
 class SegmentExit:
     """What the exit criterion makes of a segment's end: some sequences exit, the others go on.
 
-    Attributes:
-        depth: The head's depth.
-        history: Logits of all heads so far, for every sequence of the segment.
-        example: ``Packed.example`` of every sequence of the segment.
-        lengths: Live tokens of each sequence, in each block of the segment.
-        leaving: ``Packed.example`` of the sequences that exit.
-        logits: Their answers.
-        staying: The others; None where there are none.
+    ``example`` (as in `Packed`), ``history`` and ``lengths`` are about every sequence of the segment. Those in
+    ``leaving`` exit, ``logits`` are their answers; ``staying`` are the others, None where there are none.
     """
 
     depth: int
@@ -78,14 +67,9 @@ class SegmentExit:
 
 
 class AdaptiveEncoder(nn.Module):
-    """Encoder blocks over packed rows, with tokens pruned between blocks and sequences that exit at heads.
+    """Encoder blocks, one per depth, over packed rows: tokens are pruned between blocks, and sequences exit at heads.
 
-    Args:
-        embeddings: Tokens to rows.
-        blocks: One per depth.
-        heads: Depth -> head; the last depth always has one.
-        pruner: Which tokens are kept after a depth.
-        exit_criterion: Which sequences exit after an early head.
+    The last depth always has a head.
     """
 
     def __init__(
@@ -105,13 +89,7 @@ class AdaptiveEncoder(nn.Module):
         self.exit_criterion = exit_criterion
 
     def forward(self, state: Packed, trace: bool, head_depths: tuple[int, ...] | None = None) -> AdaptiveOutput:
-        """Run segment after segment until every sequence has exited.
-
-        Args:
-            state: Embedded rows.
-            trace: True runs every head and lets no sequence exit early.
-            head_depths: See ``advance``.
-        """
+        """Run segment after segment, as `advance` does, until every sequence has exited."""
         answers = _Answers(state, len(self.blocks))
         start: SegmentStart | None = SegmentStart(state)
         while start is not None:
@@ -121,13 +99,10 @@ class AdaptiveEncoder(nn.Module):
         return answers.output(ended.history if trace else None)
 
     def advance(self, start: SegmentStart, trace: bool, head_depths: tuple[int, ...] | None = None) -> SegmentExit:
-        """Run one segment and apply the exit criterion at its head.
+        """Run one segment, which does not start at the last head, and apply the exit criterion at its head.
 
-        Args:
-            start: Where the segment begins; not at the last head.
-            trace: True runs every head and lets no sequence exit early.
-            head_depths: The only heads to run, in ascending order: every sequence exits at the last of them. Default:
-                all that ``running_heads`` names.
+        ``trace`` runs every head and lets no sequence exit early. ``head_depths`` are the only heads to run, in
+        ascending order: every sequence exits at the last of them. Default: all that `running_heads` names.
         """
         head_depths = head_depths or self.running_heads(trace)
         end = self.to_head(start, head_depths)
@@ -141,12 +116,7 @@ class AdaptiveEncoder(nn.Module):
         return SegmentExit(end.depth, end.history, end.state.example, end.lengths, *parted)
 
     def to_head(self, start: SegmentStart, head_depths: tuple[int, ...]) -> SegmentEnd:
-        """Run the blocks up to the next head, and that head; nothing here waits for the device.
-
-        Args:
-            start: Where the segment begins; not at the last head.
-            head_depths: The heads that run.
-        """
+        """Run the blocks up to the next of the heads, and that head; nothing here waits for the device."""
         state, lengths = start.state, []
         for depth, block in islice(enumerate(self.blocks), start.depth, None):
             if depth in self.pruner.depths:
@@ -163,11 +133,7 @@ class AdaptiveEncoder(nn.Module):
         return SegmentEnd(state, depth, history, lengths)
 
     def checked_depths(self, head_depths: Sequence[int]) -> tuple[int, ...]:
-        """Return some of the heads' depths, in ascending order.
-
-        Raises:
-            ValueError: If they are not.
-        """
+        """Check that depths are some of the heads', in ascending order, and return them."""
         depths = tuple(head_depths)
         if not depths or set(depths) - set(self.head_depths) or list(depths) != sorted(set(depths)):
             raise ValueError(

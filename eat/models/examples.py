@@ -17,29 +17,17 @@ from eat.backbones.base import Backbone
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A tokenised example.
-
-    Attributes:
-        input_ids: Its tokens, at least one.
-        token_type_ids: As many; None where the caller gave none.
-    """
+    """A tokenised example: one token or more, and as many types, or None where the caller gave none."""
 
     input_ids: list[int]
     token_type_ids: list[int] | None
 
 
 def read_example(example: Any, index: int, backbone: Backbone) -> Example:
-    """Read and check one example.
+    """Read and check an example: a mapping with ``input_ids`` and perhaps ``token_type_ids``, lists or 1-D tensors.
 
-    Args:
-        example: A mapping with ``input_ids`` and optionally ``token_type_ids``, lists or 1-D tensors. An
-            ``attention_mask`` must be all ones; other keys are ignored.
-        index: Its place among the examples, for the message.
-        backbone: Gives the limits.
-
-    Raises:
-        ValueError: Naming the example and the key, if it is no such mapping, empty, padded, too long, or has a token
-            or type out of range.
+    An ``attention_mask`` must be all ones; other keys are ignored. The backbone gives the limits. What is wrong is
+    named by its key and by the example's ``index``.
     """
     name = f"examples[{index}]"
     if not isinstance(example, Mapping) or "input_ids" not in example:

@@ -25,11 +25,7 @@ def config_facts(
 ) -> dict[str, Any]:
     """Return what a configuration says of a model's answers: every key of `AdaptiveConfig` but some, and the labels.
 
-    Keys are read off the class, so that a new one changes every fingerprint.
-
-    Args:
-        config: A model's configuration, or the dict of its ``config.json``.
-        without: Keys to leave out.
+    Keys are read off the class, so that a new one changes every fingerprint. A dict is that of a ``config.json``.
     """
     if not isinstance(config, PreTrainedConfig):
         config = AdaptiveConfig.from_dict(dict(config))

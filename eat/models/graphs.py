@@ -55,11 +55,8 @@ class CudaRecorder:
 class Step:
     """One recorded segment.
 
-    Attributes:
-        replay: Runs it.
-        here: Where it ends; these tensors must live, for the next step reads them.
-        leave: Whether the sequence exits here; None at the last head.
-        output: What the model answers if it does; the logits are overwritten by the next replay.
+    The tensors ``here``, where it ends, must live, for the next step reads them. ``leave`` says whether the sequence
+    exits, None at the last head; the logits of ``output``, the answer if it does, are overwritten by the next replay.
     """
 
     replay: Run
@@ -69,13 +66,9 @@ class Step:
 
 
 class RecordedShape:
-    """The encoder on one sequence of one length, step by step.
+    """The encoder, in evaluation mode, on one sequence of one length, step by step.
 
-    Args:
-        backbone: Gives position ids and limits.
-        encoder: In evaluation mode.
-        input_ids: (tokens,) or (1, tokens); only its shape and device matter.
-        record: Records a function: :class:`CudaRecorder`.
+    Of the ``input_ids``, (tokens,) or (1, tokens), only shape and device matter; ``record`` is a `CudaRecorder`.
     """
 
     def __init__(
@@ -107,12 +100,11 @@ class RecordedShape:
         heads = encoder.running_heads(trace=False)
         if before is None:
             inputs = Inputs(self._ids, None, self._types, self._lengths)
-            state = pack_inputs(self._backbone, encoder.embeddings, inputs, protected_id=None)
-            here = encoder.to_head(SegmentStart(state), heads)
+            start = SegmentStart(pack_inputs(self._backbone, encoder.embeddings, inputs, protected_id=None))
         else:
             # A mask left over from another run would hold that run's positions.
             start = SegmentStart(before.state.uncached(), before.depth, before.history)
-            here = encoder.to_head(start, heads)
+        here = encoder.to_head(start, heads)
         return here, None if here.depth == len(encoder.blocks) else encoder.exit_criterion(here.history)
 
     def answer(self, input_ids: Int[Tensor, ...], token_type_ids: Int[Tensor, ...] | None) -> AdaptiveOutput:
@@ -130,11 +122,7 @@ class RecordedShape:
 
 
 class SegmentGraphs:
-    """Recordings of the input shapes seen last; made when a shape comes for the first time.
-
-    Args:
-        max_length: Longer sequences are not recorded.
-    """
+    """Recordings of the input shapes seen last, up to ``max_length``; made when a shape comes for the first time."""
 
     def __init__(self, max_length: int) -> None:
         self.max_length = max_length
@@ -161,11 +149,7 @@ class SegmentGraphs:
         return SegmentGraphs, (self.max_length,)
 
     def __call__(self, backbone: Backbone, encoder: AdaptiveEncoder, inputs: Inputs) -> AdaptiveOutput | None:
-        """Answer a single unpadded sequence, in inference on CUDA.
-
-        Returns:
-            The answer; None for any other input, what is wrong included: it is left to the encoder itself.
-        """
+        """Answer a single unpadded sequence, in inference on CUDA; None for any other input, what is wrong included."""
         input_ids = inputs.input_ids
         if (
             input_ids is None
@@ -209,9 +193,7 @@ def can_replay(encoder: AdaptiveEncoder, device: torch.device) -> bool:
 def is_single(inputs: Inputs) -> bool:
     """Return whether the input is one sequence without padding, looking at the device only where a mask is given."""
     input_ids, attention_mask, token_type_ids, lengths = inputs
-    if input_ids is None:
-        return False
-    if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
+    if input_ids is None or (token_type_ids is not None and token_type_ids.shape != input_ids.shape):
         return False
     if lengths is not None:
         on_host = lengths.device.type == "cpu" and attention_mask is None

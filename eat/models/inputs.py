@@ -14,14 +14,7 @@ from eat.packed import Packed
 
 
 class Inputs(NamedTuple):
-    """A batch as a caller gives it.
-
-    Attributes:
-        input_ids: (batch, width) padded, or (tokens,) packed with ``lengths``.
-        attention_mask: (batch, width), nonzero on real tokens; default all. Not for packed input.
-        token_type_ids: Shaped like ``input_ids``; default 0.
-        lengths: Tokens of each sequence of a packed input.
-    """
+    """A batch as a caller gives it to ``AdaptiveForSequenceClassification.forward``, which says what each may be."""
 
     input_ids: Int[Tensor, ...] | None
     attention_mask: Tensor | None
@@ -30,17 +23,7 @@ class Inputs(NamedTuple):
 
 
 def pack_inputs(backbone: Backbone, embeddings: Embeddings, inputs: Inputs, *, protected_id: int | None) -> Packed:
-    """Embed a batch as packed rows.
-
-    Args:
-        backbone: Gives position ids and limits.
-        embeddings: Tokens to rows.
-        inputs: The batch.
-        protected_id: Token id that is protected besides [CLS].
-
-    Raises:
-        ValueError: If shapes disagree, a sequence is empty or too long, or a token id is out of range.
-    """
+    """Check a batch and embed it as packed rows; tokens with the ``protected_id`` are protected besides [CLS]."""
     input_ids, attention_mask, token_type_ids, lengths = inputs
     if input_ids is None:
         raise ValueError("input_ids: expected a tensor of token ids, got None")
@@ -65,11 +48,7 @@ def pack_inputs(backbone: Backbone, embeddings: Embeddings, inputs: Inputs, *, p
 
 
 def refuse(**arguments: Any) -> None:
-    """Refuse arguments of Hugging Face's that rows which leave the encoder make impossible.
-
-    Raises:
-        ValueError: If one is given and not False.
-    """
+    """Refuse arguments of Hugging Face's, given and not False, that rows which leave the encoder make impossible."""
     for name, value in arguments.items():
         if value is not None and value is not False:
             raise ValueError(
@@ -90,8 +69,7 @@ def _packed(
     host_lengths = lengths.tolist()
     if sum(host_lengths) != input_ids.shape[0]:
         raise ValueError(f"lengths: expected a sum of {input_ids.shape[0]} (the tokens given), got {sum(host_lengths)}")
-    _check_counts("lengths", host_lengths)
-    _check_length(backbone, max(host_lengths))
+    _check_lengths(backbone, "lengths", host_lengths)
     positions = _ramp(host_lengths, input_ids.device)
     return input_ids, token_type_ids, positions, positions + backbone.position_offset, host_lengths, True
 
@@ -109,35 +87,32 @@ def _padded(
             f"got {tuple(attention_mask.shape)}"
         )
     batch, width = input_ids.shape
-    _check_counts("input_ids", [width] * batch)
-    _check_length(backbone, width)
+    _check_lengths(backbone, "input_ids", [width] * batch)
     live = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
     position_ids = backbone.position_ids(input_ids, live)
     positions = torch.arange(width, device=input_ids.device).expand(batch, width)
     host_lengths = [width] * batch if attention_mask is None else live.sum(1).tolist()
-    flat = (input_ids.reshape(-1), positions.reshape(-1), position_ids.reshape(-1))
-    types = None if token_type_ids is None else token_type_ids.reshape(-1)
+    index = None
     if sum(host_lengths) < batch * width:
-        _check_counts("attention_mask", host_lengths)
+        _check_lengths(backbone, "attention_mask", host_lengths)
         index = torch.nonzero_static(live.reshape(-1), size=sum(host_lengths)).squeeze(1)
-        flat = (flat[0].index_select(0, index), flat[1].index_select(0, index), flat[2].index_select(0, index))
-        types = None if types is None else types.index_select(0, index)
-    tokens, positions, position_ids = flat
-    return tokens, types, positions, position_ids, host_lengths, sum(host_lengths) == batch * width
+
+    def packed(values: Tensor) -> Tensor:
+        return values.reshape(-1) if index is None else values.reshape(-1).index_select(0, index)
+
+    types = None if token_type_ids is None else packed(token_type_ids)
+    return packed(input_ids), types, packed(positions), packed(position_ids), host_lengths, index is None
 
 
-def _check_counts(argument: str, host_lengths: list[int]) -> None:
+def _check_lengths(backbone: Backbone, argument: str, host_lengths: list[int]) -> None:
     if not host_lengths:
         raise ValueError("input_ids: expected at least one sequence, got an empty batch")
-    shortest = min(host_lengths)
+    shortest, longest = min(host_lengths), max(host_lengths)
     if shortest < 1:
         raise ValueError(
             f"{argument}: expected at least one real token in each sequence, "
             f"got {shortest} in sequence {host_lengths.index(shortest)}"
         )
-
-
-def _check_length(backbone: Backbone, longest: int) -> None:
     if longest > backbone.max_length:
         raise ValueError(
             f"input_ids: expected at most {backbone.max_length} tokens a sequence, got {longest}; truncate them, or "

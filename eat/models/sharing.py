@@ -16,8 +16,7 @@ ALL_OFF_PARTS: dict[str, dict[str, Any]] = {
 def sharing_copy(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
     """Copy a model in evaluation mode; the copy has its own parts and configuration but the same tensors."""
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    twin: AdaptiveForSequenceClassification = copy.deepcopy(model, shared)
-    return twin.eval()
+    return copy.deepcopy(model, shared).eval()
 
 
 def all_off(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:

@@ -20,15 +20,8 @@ INNER_CELLS = 6 * 2**20
 class Block(nn.Module):
     """Self-attention, then feed-forward, each with a residual and a LayerNorm after it (Devlin et al. 2019).
 
-    Args:
-        attention: How rows of a sequence mix; one part is shared by all blocks.
-        activation: Nonlinearity of the feed-forward.
-        dim: Width of a row.
-        num_heads: Attention heads.
-        intermediate_size: Width of the feed-forward.
-        norm_eps: Epsilon of the LayerNorms.
-        dropout: Dropout probability on both branches.
-        attention_dropout: Dropout probability on attention weights.
+    One attention part is shared by all blocks. ``activation`` and ``intermediate_size`` are the feed-forward's;
+    ``dropout`` acts on both branches, ``attention_dropout`` on attention weights.
 
     Attributes:
         compiled: Whether ``project`` and ``finish`` run compiled; the first call then takes seconds.

@@ -8,16 +8,9 @@ from eat.modules.linear import Linear
 
 
 class Embeddings(nn.Module):
-    """The sum of word, position and type embeddings, normalised; projected where its width differs from the encoder's.
+    """The sum of word, position and type embeddings, normalised; projected where their width differs from ``dim``.
 
-    Args:
-        vocab_size: Rows of the word table.
-        num_positions: Rows of the position table.
-        num_types: Rows of the type table; 0 where the backbone has none (DistilBERT).
-        width: Columns of the tables.
-        dim: Width of the encoder.
-        norm_eps: Epsilon of the LayerNorm.
-        dropout: Dropout probability.
+    ``num_types`` is 0 where the backbone has no token types (DistilBERT).
     """
 
     def __init__(

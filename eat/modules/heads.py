@@ -29,13 +29,8 @@ POOLINGS = {"cls": cls_pool, "mean": mean_pool}
 class Head(nn.Module):
     """Pool, dense layer, activation, classifier: the shape of the backbone's own classification head.
 
-    Args:
-        pooling: "cls" or "mean".
-        activation: Nonlinearity after the dense layer.
-        dim: Width of a row.
-        num_labels: Classes, or 1 for regression.
-        dropout: Dropout probability before the classifier.
-        dropout_before_dense: Whether it also acts before the dense layer (RoBERTa, ELECTRA).
+    Dropout acts before the classifier and, in RoBERTa and ELECTRA, before the dense layer; ``num_labels`` is 1 for
+    regression.
 
     Attributes:
         temperature: Divides the logits (temperature scaling, Guo et al. 2017, arXiv:1706.04599); 1 leaves them raw.

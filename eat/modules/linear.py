@@ -14,10 +14,7 @@ ALIGNMENT = 64
 class Linear(nn.Linear):
     """torch's dense layer on packed rows, by the fastest product that the processor has; see :mod:`eat.ops.linear`.
 
-    Args:
-        inputs: Columns of the rows that come in.
-        outputs: Columns of the rows that go out.
-        activation: What follows; the exact GELU costs next to nothing as part of the product.
+    Of the activations that may follow, the exact GELU costs next to nothing as part of the product.
     """
 
     def __init__(self, inputs: int, outputs: int, activation: nn.Module | None = None) -> None:

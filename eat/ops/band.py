@@ -94,9 +94,8 @@ class BandLayout:
         blocks = attention_probabilities(self._query_blocks(q), self._key_blocks(k), self.block_mask).mean(1)
         blocks = (blocks * self.local_query.reshape(-1, BLOCK, 1)).sum(1).view(batch, width // BLOCK, -1)
         window = BLOCK + 2 * self.reach
-        column = torch.arange(width // BLOCK, device=q.device).unsqueeze(1) * BLOCK + torch.arange(
-            window, device=q.device
-        )
+        first = torch.arange(0, width, BLOCK, device=q.device)
+        column = first.unsqueeze(1) + torch.arange(window, device=q.device)
         total = q.new_zeros(batch, width + 2 * self.reach)
         total = total.index_add(1, column.reshape(-1), blocks[:, :, :window].reshape(batch, -1))
         total = total[:, self.reach : self.reach + width]

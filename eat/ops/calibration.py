@@ -31,9 +31,6 @@ def reliability(
         correct: True where the prediction equals the label.
         num_bins: Number of bins, at least 1.
 
-    Returns:
-        Counts, mean confidence and accuracy of each bin.
-
     Raises:
         ValueError: If there are no examples, no bins, or a confidence is NaN or outside [0, 1].
     """
@@ -60,18 +57,8 @@ def expected_calibration_error(
 ) -> float:
     """Mean distance between confidence and accuracy over the bins, weighted by their examples.
 
-    ECE = sum_m |B_m| / n * |accuracy(B_m) - confidence(B_m)| (Guo et al. 2017, eq. 3); EAT uses 15 bins.
-
-    Args:
-        confidence: Probability of the predicted class, in [0, 1].
-        correct: True where the prediction equals the label.
-        num_bins: Number of bins, at least 1.
-
-    Returns:
-        The error, in [0, 1].
-
-    Raises:
-        ValueError: As `reliability`.
+    ECE = sum_m |B_m| / n * |accuracy(B_m) - confidence(B_m)|, in [0, 1] (Guo et al. 2017, eq. 3); EAT uses 15 bins.
+    Arguments are those of `reliability`.
     """
     bins = reliability(confidence, correct, num_bins)
     weights = bins.counts.double() / bins.counts.sum()
@@ -81,14 +68,8 @@ def expected_calibration_error(
 def brier_score(probabilities: Float[Tensor, "examples classes"], labels: Int[Tensor, " examples"]) -> float:
     """Mean squared distance between the probabilities and the label as a one-hot row, summed over the classes.
 
-    The definition of Brier 1950 for any number of classes; with two it is twice the mean of (P(y = 1) - y)^2.
-
-    Args:
-        probabilities: Rows that sum to 1.
-        labels: Right class of each example.
-
-    Returns:
-        The score, in [0, 2]; 0 is best.
+    The definition of Brier 1950 for any number of classes; with two it is twice the mean of (P(y = 1) - y)^2. It lies
+    in [0, 2]; 0 is best.
     """
     wanted = one_hot(labels, probabilities.shape[1])
     return float((probabilities.double() - wanted).square().sum(1).mean())

@@ -17,12 +17,10 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 BLOCK = 128
 """Rows of a block: FlexAttention's own default."""
 
-VisiblePair = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-
 
 def visible_pair(
     positions: Int[Tensor, " tokens"], sequence: Int[Tensor, " tokens"], is_global: Bool[Tensor, " tokens"], reach: int
-) -> VisiblePair:
+) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Return the rule (batch, head, query row, key row) -> whether the query sees the key.
 
     Rows of one sequence see each other where their positions are at most ``reach`` apart or one of them is global.
@@ -58,14 +56,7 @@ def needed_blocks(
 def window_block_mask(
     positions: Int[Tensor, " tokens"], sequence: Int[Tensor, " tokens"], is_global: Bool[Tensor, " tokens"], reach: int
 ) -> BlockMask:
-    """Return FlexAttention's mask of a set of packed rows.
-
-    Args:
-        positions: Original position of each row; it grows within a sequence.
-        sequence: Sequence that each row belongs to, not decreasing.
-        is_global: True on rows that see all of their sequence and are seen by all of it.
-        reach: Positions seen on either side.
-    """
+    """Return FlexAttention's mask of packed rows; sequences stand end to end, and positions grow within each."""
     needed = needed_blocks(sequence, is_global, reach)
     counts = needed.sum(1, dtype=torch.int32)[None, None]
     indices = needed.byte().argsort(dim=1, descending=True, stable=True).int()[None, None]
@@ -87,13 +78,7 @@ def window_block_mask(
 def flex_windowed(
     qkv: Float[Tensor, "tokens 3 heads head_dim"], mask: BlockMask, attend: Callable[..., Tensor] = flex_attention
 ) -> Float[Tensor, "tokens dim"]:
-    """Return the windowed attention's output.
-
-    Args:
-        qkv: Packed rows; the sequences stand end to end.
-        mask: What :func:`window_block_mask` returns.
-        attend: FlexAttention, compiled (:func:`compiled_flex`) wherever speed matters.
-    """
+    """Return the windowed attention's output; ``attend`` is compiled wherever speed matters."""
     q, k, v = (part.transpose(0, 1).unsqueeze(0) for part in qkv.unbind(1))
     # Short inputs would otherwise take a decoding kernel, which has limits of its own.
     mixed = attend(q, k, v, block_mask=mask, kernel_options={"FORCE_USE_FLEX_ATTENTION": True})
@@ -103,5 +88,4 @@ def flex_windowed(
 @functools.cache
 def compiled_flex() -> Callable[..., Tensor]:
     """Return FlexAttention compiled once for all lengths; uncompiled it would hold the scores of all pairs."""
-    compiled: Callable[..., Tensor] = torch.compile(flex_attention)
-    return compiled
+    return torch.compile(flex_attention)

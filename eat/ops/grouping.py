@@ -18,13 +18,9 @@ SLACK_ROWS = 16
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Group:
-    """Sequences that attention handles as one padded tensor.
+    """Sequences that attention handles as one tensor, padded to ``width`` columns.
 
-    Attributes:
-        sequences: Indices of the sequences in the batch.
-        width: Columns of the padded tensor.
-        start: Where the group's rows begin in the padded rows of all groups.
-        valid: (batch, width), True on live rows; None where no row is padding.
+    Its rows begin at ``start`` in the padded rows of all groups; ``valid`` is True on live ones, None where all are.
     """
 
     sequences: tuple[int, ...]
@@ -58,17 +54,14 @@ def group_sequences(
 ) -> Grouping:
     """Group sequences of like length, the longest first.
 
-    Args:
-        lengths: Live rows of each sequence.
-        kinds: Only sequences of one kind share a group.
-        multiples: The width of a sequence's group is a multiple of this number; equal within a kind.
-        device: Where the indices go.
-
-    Returns:
-        The groups with the indices between packed and padded rows.
+    Only sequences of one kind share a group, whose width is a multiple of their number in ``multiples``.
     """
     if len(lengths) == 1:
         return _alone(lengths[0], multiples[0], device)
+
+    def on_device(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(device, non_blocking=True)
+
     order = sorted(range(len(lengths)), key=lambda i: (kinds[i], -lengths[i], i))
     members: list[list[int]] = []
     widths: list[int] = []
@@ -99,21 +92,12 @@ def group_sequences(
         rows = np.where(valid, starts[sequences][:, None] + columns, 0)
         scatter[rows[valid]] = (start + np.arange(rows.size).reshape(rows.shape))[valid]
         gather.append(rows.reshape(-1))
-        full = bool(valid.all())
-        groups.append(
-            Group(
-                tuple(sequences), width, start, None if full else torch.from_numpy(valid).to(device, non_blocking=True)
-            )
-        )
+        groups.append(Group(tuple(sequences), width, start, None if valid.all() else on_device(valid)))
         start += rows.size
     flat = np.concatenate(gather)
     if len(flat) == len(scatter) and bool((flat == np.arange(len(flat))).all()):
         return Grouping(tuple(groups), None, None)
-    return Grouping(
-        tuple(groups),
-        torch.from_numpy(flat).to(device, non_blocking=True),
-        torch.from_numpy(scatter).to(device, non_blocking=True),
-    )
+    return Grouping(tuple(groups), on_device(flat), on_device(scatter))
 
 
 def _alone(length: int, multiple: int, device: torch.device) -> Grouping:

@@ -79,8 +79,7 @@ def _takes_onednn(rows: Tensor, weight: Tensor) -> bool:
 
 def _multiply(rows: Tensor, weight: Tensor, bias: Tensor | None, then: str = "none") -> Tensor:
     assert _ONEDNN is not None
-    product: Tensor = _ONEDNN(rows, weight, bias, then, [], "none")
-    return product
+    return _ONEDNN(rows, weight, bias, then, [], "none")
 
 
 if _ONEDNN is not None:

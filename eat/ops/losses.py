@@ -27,9 +27,6 @@ def joint_loss(
         all_logits: Logits of every head, the last head last; of a regression the predictions, in the labels' unit.
         labels: (batch,), the class of each example, in [0, classes), or its target.
         weights: lambda of each head; the sum is not normalised, as in the paper.
-
-    Returns:
-        The loss in nats, or in the labels' unit squared.
     """
     if all_logits.shape[2] == 1:
         losses = (at_least_float32(all_logits).squeeze(-1) - labels.unsqueeze(1)).square().mean(dim=0)
@@ -39,14 +36,7 @@ def joint_loss(
 
 
 def depth_weights(head_depths: Sequence[int]) -> tuple[float, ...]:
-    """Return PABEE's weight of each head (Zhou et al. 2020, eq. 3): j / sum_j j, j its depth.
-
-    Args:
-        head_depths: Depths of the heads, from 1.
-
-    Returns:
-        Weights that add up to 1.
-    """
+    """Return PABEE's weight of each head (Zhou et al. 2020, eq. 3): j / sum_j j, j its depth, counted from 1."""
     return tuple(depth / sum(head_depths) for depth in head_depths)
 
 
@@ -55,14 +45,7 @@ def routing_weights(all_logits: Float[Tensor, "batch heads classes"]) -> Float[T
 
     BEExformer (Ansar et al. 2024, arXiv:2412.05225) weighs the heads' losses by a soft routing of the examples; this is
     ours: the normalised entropy H_l is taken as the probability of staying after head l, and the last head takes the
-    rest, prod_{j<L} H_j.
-
-    Args:
-        all_logits: Logits of every head, the last head last; they get no gradient from this, or a loss could be
-            lowered by sending an example elsewhere.
-
-    Returns:
-        Weights in [0, 1] that add up to 1 for each example.
+    rest, prod_{j<L} H_j. Logits get no gradient from this, or a loss could be lowered by sending an example elsewhere.
     """
     stays = normalised_entropy(all_logits.detach()).clamp(0, 1)
     arrives = torch.cat((torch.ones_like(stays[:, :1]), stays[:, :-1].cumprod(1)), dim=1)
@@ -73,15 +56,7 @@ def routing_weights(all_logits: Float[Tensor, "batch heads classes"]) -> Float[T
 def routed_cross_entropy(
     all_logits: Float[Tensor, "batch heads classes"], labels: Int[Tensor, " batch"]
 ) -> Float[Tensor, ""]:
-    """Return the mean over the examples of sum_l r_l CE(P_l, y), r from ``routing_weights``.
-
-    Args:
-        all_logits: Logits of every head, the last head last.
-        labels: Class of each example, in [0, classes).
-
-    Returns:
-        The loss in nats.
-    """
+    """Return the mean over the examples of sum_l r_l CE(P_l, y), in nats; r from ``routing_weights``."""
     return (_cross_entropies(all_logits, labels) * routing_weights(all_logits)).sum(1).mean()
 
 
@@ -98,9 +73,6 @@ def distillation(
         teacher_logits: The teacher's, classes in the same order or predictions in the same unit.
         temperature: T, above 0; both sides' logits are divided by it.
 
-    Returns:
-        The mean over the batch, in nats, or in the labels' unit squared.
-
     Raises:
         ValueError: If the temperature is not above 0.
     """
@@ -116,15 +88,7 @@ def distillation(
 def self_distillation(all_logits: Float[Tensor, "batch heads classes"], temperature: float = 2.0) -> Float[Tensor, ""]:
     """Let the final head teach the early ones (FastBERT, Liu et al. 2020): their mean `distillation` to its answers.
 
-    Args:
-        all_logits: Logits or predictions of every head, the last head last; it teaches and gets no gradient from this.
-        temperature: T, above 0.
-
-    Returns:
-        The mean over early heads and batch; 0 without early heads.
-
-    Raises:
-        ValueError: If the temperature is not above 0.
+    The last head teaches and gets no gradient from this; without early heads the loss is 0.
     """
     early, final = all_logits[:, :-1], all_logits[:, -1:]
     if early.shape[1] == 0:

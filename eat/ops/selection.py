@@ -10,7 +10,7 @@ from torch import Tensor
 def keep_counts(
     lengths: Sequence[int], num_protected: Sequence[int], ratio: float, min_tokens: int = 1
 ) -> tuple[int, ...]:
-    """Count the tokens that stay in each sequence; a function of the lengths alone.
+    """Count the tokens that stay in each sequence, the protected ones included; a function of the lengths alone.
 
     EAT's Algorithm 1 (arXiv:2510.12856) keeps ceil((1 - p)(t - 1)) of the tokens other than [CLS]; that is
     n - floor(p n), written so that the float product may not lose a token (0.3 * 10 is below 3).
@@ -20,9 +20,6 @@ def keep_counts(
         num_protected: How many of them no pruner may drop.
         ratio: Fraction of the others to drop, in [0, 1).
         min_tokens: At least so many of the others stay, if there are so many.
-
-    Returns:
-        Tokens that stay in each sequence, the protected ones included.
 
     Raises:
         ValueError: If ratio lies outside [0, 1) or min_tokens is negative.
@@ -46,17 +43,14 @@ def keep_top_tokens(
     starts: Int[Tensor, " batch"],
     counts: Sequence[int],
 ) -> Bool[Tensor, " tokens"]:
-    """Mark the best-scored tokens of each packed sequence; protected ones always stay, of equal ones the earlier.
+    """Mark the ``counts`` best-scored tokens of each packed sequence; of equal ones the earlier.
 
     Args:
         scores: Token importance on any real scale; higher is kept first.
-        protected: True on tokens that no pruner may drop.
+        protected: True on tokens that no pruner may drop; they always stay.
         sequence: Sequence that each token belongs to, not decreasing.
         starts: First row of each sequence.
         counts: Tokens that stay in each sequence, the protected ones included.
-
-    Returns:
-        True on the tokens that stay; exactly ``counts`` of each sequence.
     """
     order = scores.masked_fill(protected, torch.inf).argsort(descending=True, stable=True)
     if len(counts) == 1:

@@ -10,20 +10,13 @@ MAX_TEMPERATURE = 20.0
 
 
 def fit_temperature(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " examples"]) -> float:
-    """Return the temperature T for which softmax(logits / T) has the least cross-entropy, or 1 where there is none.
+    """Return T in [1 / 20, 20] for which softmax(logits / T) has the least cross-entropy, or 1 where there is none.
 
     A head that is right on every example would be the better the surer it is, and one that knows nothing the less sure;
     either would lose the order of its confidences to rounding. Such heads stay as they are.
 
     Temperature scaling, Guo et al. 2017 (arXiv:1706.04599, section 4.2). The cross-entropy is convex in 1 / T, so it
     has one minimum. L-BFGS looks for it in log T, in float64.
-
-    Args:
-        logits: Finite raw logits.
-        labels: Right class of each example.
-
-    Returns:
-        T, between 1 / MAX_TEMPERATURE and MAX_TEMPERATURE; 1 where the minimum is not between them.
 
     Raises:
         ValueError: If there are fewer than two classes among the labels, or logits are not finite.

@@ -17,12 +17,6 @@ def sequence_offsets(lengths: Int[Tensor, " batch"]) -> Int[Tensor, " boundaries
 def varlen_attention(
     qkv: Float[Tensor, "tokens 3 heads head_dim"], offsets: Int[Tensor, " boundaries"], longest: int
 ) -> Float[Tensor, "tokens dim"]:
-    """Return softmax(Q K^T / sqrt(head_dim)) V within each sequence; CUDA, half precision, without dropout.
-
-    Args:
-        qkv: Packed rows; the sequences stand end to end.
-        offsets: What :func:`sequence_offsets` returns.
-        longest: Length of the longest sequence, on the host.
-    """
+    """Return softmax(Q K^T / sqrt(head_dim)) V within each sequence; CUDA, half precision, without dropout."""
     q, k, v = qkv.unbind(1)
     return cast(Tensor, varlen_attn(q, k, v, offsets, offsets, longest, longest)).flatten(1)

@@ -103,7 +103,7 @@ def _family_heads(trace: Trace, criteria: Sequence[ThresholdExit]) -> Int8[np.nd
             score, bound = scores[head], bounds[start : start + size].to(scores[head].dtype)
             if bound.shape[1] > 1:
                 bound = bound[:, predicted[head]]
-            leaves = criteria[0].passes(score.expand(len(chunk), -1), bound)
+            leaves = criteria[0].compare(score.expand(len(chunk), -1), bound)
             np.copyto(chunk, np.int8(head), where=leaves.numpy())
     return heads
 

@@ -1,7 +1,7 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from eat.ops.cost import block_flops, head_flops, received_flops
+from eat.models.cost import block_flops, head_flops, received_flops
 
 
 def test_block_by_hand():
