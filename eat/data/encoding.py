@@ -76,16 +76,9 @@ def template_of(tokenizer: PreTrainedTokenizerBase, num_texts: int) -> Template:
 def encode(
     columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, template: Template, max_length: int
 ) -> list[list[list[int]]]:
-    """Encode texts, without special tokens, so that each example fits.
+    """Encode texts so that each example fits ``max_length``, its special tokens included; return ids without those.
 
-    Args:
-        columns: The texts; for pairs the second texts as well.
-        tokenizer: A fast tokenizer.
-        template: The tokenizer's template for so many texts.
-        max_length: Longest example in tokens, special ones included.
-
-    Returns:
-        For each example the token ids of its texts.
+    ``columns`` are the texts, for pairs the second texts as well; of each example come the token ids of its texts.
     """
     room = max_length - template.num_special
     encoded = []
