@@ -117,7 +117,7 @@ def _start(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> st
 def _ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     if not texts:
         return []
-    ids: list[list[int]] = tokenizer(
+    return tokenizer(
         texts,
         add_special_tokens=False,
         truncation=False,
@@ -126,4 +126,3 @@ def _ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]
         return_token_type_ids=False,
         verbose=False,
     )["input_ids"]
-    return ids

@@ -121,8 +121,7 @@ class Trace:
     @property
     def config(self) -> Mapping[str, Any]:
         """The model's configuration."""
-        config: Mapping[str, Any] = self.metadata["config"]
-        return config
+        return self.metadata["config"]
 
     @property
     def full_depth(self) -> Float[np.ndarray, "examples classes"]:
