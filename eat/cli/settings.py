@@ -70,12 +70,7 @@ def register() -> None:
 
 
 def defaults(part: Callable[..., Any], unset: Collection[str] = ()) -> dict[str, Any]:
-    """Return the values that a configuration starts with.
-
-    Args:
-        part: What the keys are arguments of.
-        unset: Keys that start as null, since to give one asks for something. So do those without a default.
-    """
+    """Return the values that a configuration starts with; null without a default, and for the keys in ``unset``."""
     parameters = inspect.signature(part).parameters
     return {name: None if p.default is p.empty or name in unset else p.default for name, p in parameters.items()}
 

@@ -1,6 +1,5 @@
 """Train an adaptive classifier and evaluate it, or add early heads to a fine-tuned one (``retrofit=``)."""
 
-import inspect
 import logging
 import signal
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from eat.cli.compose import CONF, keep_quiet, plain
 from eat.cli.settings import register
-from eat.data import TextDataModule
 from eat.evaluation import Report, evaluate_run
+from eat.runs.data import set_up_data
 from eat.runs.environment import write_environment
 from eat.runs.folder import RunFolder, choose_run, continued_config
 from eat.tasks import Task, build_task
@@ -44,20 +43,12 @@ def main(config: DictConfig) -> Report:
 
 
 def train(config: DictConfig, run: RunFolder) -> None:
-    """Fit in a run folder, from its last checkpoint where there is one, and save the best model there.
-
-    Args:
-        config: The composed configuration.
-        run: Where everything goes.
-    """
+    """Fit in a run folder, from its last checkpoint where there is one, and save the best model there."""
     seed_everything(config.seed, workers=True, verbose=False)
     task = build_task(plain(config.task))
     backbone: TrainingBackbone = instantiate(config.backbone)
     tokenizer = backbone.tokenizer(lambda: _training_texts(task, config), run.checkpoints / "tokenizer")
-    known = inspect.signature(TextDataModule).parameters  # the other keys are the task's
-    chosen = {key: value for key, value in plain(config.data).items() if key in known}
-    data = TextDataModule(task, tokenizer, **chosen | {"max_length": backbone.max_length, "seed": config.seed})
-    data.setup()
+    data = set_up_data(plain(config), task, tokenizer)
     for split, facts in data.summary().items():
         shown = (
             f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
@@ -75,10 +66,7 @@ def train(config: DictConfig, run: RunFolder) -> None:
             seed=config.seed,
         ),
         build_objective(
-            plain(config.objective),
-            tokenizer=tokenizer,
-            label_names=task.label_names,
-            max_length=backbone.max_length,
+            plain(config.objective), tokenizer=tokenizer, label_names=task.label_names, max_length=backbone.max_length
         ),
         optimizer=instantiate(config.optimizer),
         scheduler=instantiate(config.scheduler),

@@ -10,11 +10,7 @@ from eat.data.tokenized import TokenizedSplit
 
 
 class PackingCollator:
-    """Collate examples, given by their numbers, into a packed batch.
-
-    Args:
-        split: The tokenised examples.
-    """
+    """Collate examples of a tokenised split, given by their numbers, into a packed batch."""
 
     def __init__(self, split: TokenizedSplit) -> None:
         self.split = split
@@ -41,6 +37,11 @@ class PackingCollator:
         if split.token_type_ids is not None:
             batch["token_type_ids"] = join(split.token_type_ids)
         if split.labels is not None:
-            labels = torch.from_numpy(split.labels[numbers])
-            batch["labels"] = labels.float() if labels.is_floating_point() else labels.long()
+            batch["labels"] = label_tensor(split.labels[numbers])
         return batch
+
+
+def label_tensor(labels: np.ndarray) -> Tensor:
+    """Return labels as the losses take them: int64 classes, or float32 scores."""
+    tensor = torch.from_numpy(labels)
+    return tensor.float() if tensor.is_floating_point() else tensor.long()

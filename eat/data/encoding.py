@@ -76,16 +76,9 @@ def template_of(tokenizer: PreTrainedTokenizerBase, num_texts: int) -> Template:
 def encode(
     columns: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, template: Template, max_length: int
 ) -> list[list[list[int]]]:
-    """Encode texts, without special tokens, so that each example fits.
+    """Encode texts so that each example fits ``max_length``, its special tokens included; return ids without those.
 
-    Args:
-        columns: The texts; for pairs the second texts as well.
-        tokenizer: A fast tokenizer.
-        template: The tokenizer's template for so many texts.
-        max_length: Longest example in tokens, special ones included.
-
-    Returns:
-        For each example the token ids of its texts.
+    ``columns`` are the texts, for pairs the second texts as well; of each example come the token ids of its texts.
     """
     room = max_length - template.num_special
     encoded = []
@@ -124,7 +117,7 @@ def _start(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> st
 def _ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     if not texts:
         return []
-    ids: list[list[int]] = tokenizer(
+    return tokenizer(
         texts,
         add_special_tokens=False,
         truncation=False,
@@ -133,4 +126,3 @@ def _ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]
         return_token_type_ids=False,
         verbose=False,
     )["input_ids"]
-    return ids

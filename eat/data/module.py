@@ -113,14 +113,14 @@ class TextDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Return training batches: the order is a pure function of (seed, epoch)."""
-        split = self.tokenized["train"]
-        sampler = EpochBatchSampler(
-            split.lengths, self.batch_size, seed=self.seed, group_by_length=self.group_by_length
-        )
-        epoch, batches = self._position
-        sampler.set_epoch(epoch)
-        sampler.skip(batches)
-        return self._loader(split, sampler)
+        return self._loader(self.tokenized["train"], self.training_batches(self.group_by_length))
+
+    def training_batches(self, group_by_length: bool) -> EpochBatchSampler:
+        """Return the order of training, from where it is resumed."""
+        lengths = self.tokenized["train"].lengths
+        sampler = EpochBatchSampler(lengths, self.batch_size, seed=self.seed, group_by_length=group_by_length)
+        sampler.start_at(*self._position)
+        return sampler
 
     def val_dataloader(self) -> Loader:
         """Return the threshold split, on which models are selected; the reported split never is."""

@@ -15,15 +15,10 @@ POOL_BATCHES = 50
 def epoch_batches(
     lengths: Int[np.ndarray, " examples"], batch_size: int, *, seed: int, epoch: int, group_by_length: bool
 ) -> list[list[int]]:
-    """Return the batches of an epoch: each example once, the last batch maybe smaller.
+    """Return the batches of an epoch, counted from 0: each example once, the last batch maybe smaller.
 
-    Args:
-        lengths: Tokens of each example.
-        batch_size: Examples in a batch.
-        seed: The run's seed.
-        epoch: Counted from 0.
-        group_by_length: Sort pools of shuffled examples by length, cut them into batches and shuffle these. Packed
-            batches hold no padding either way; like lengths spare it inside attention.
+    ``group_by_length`` sorts pools of shuffled examples by length, cuts them into batches and shuffles these. Packed
+    batches hold no padding either way; like lengths spare it inside attention.
     """
     generator = np.random.Generator(np.random.PCG64([seed, epoch]))
     order = generator.permutation(len(lengths))
@@ -59,9 +54,9 @@ class EpochBatchSampler(Sampler[list[int]]):
         """Choose the epoch that the next iteration yields."""
         self.epoch = epoch
 
-    def skip(self, batches: int) -> None:
-        """Leave out the first so many batches of the next iteration: they were trained on before."""
-        self._skip = batches
+    def start_at(self, epoch: int, batches: int) -> None:
+        """Let the next iteration yield an epoch without its first so many batches: they were trained on before."""
+        self.epoch, self._skip = epoch, batches
 
     def __len__(self) -> int:
         """Return the batches of a whole epoch."""

@@ -30,25 +30,15 @@ class Carved(NamedTuple):
 def carve(
     task: Task, train: Dataset, *, threshold_examples: int = 500, certification_examples: int = 1500, seed: int = 0
 ) -> Carved:
-    """Carve the threshold and certification splits from train.
+    """Carve the threshold and certification splits from train; each part in the order of ``train``.
 
     Whole units are drawn (``eat.tasks.leakage``), each class in its proportion, by a hash of seed and text: the same
     rows whatever their order. Small tasks give less: at most a tenth of their rows for thresholds and a fifth for
-    certification, but one row each. Of a task without a rule equal texts stay together, and a text that repeats
-    in other pairs is warned of.
+    certification, but one row each; where 0 examples are wanted there is no split. Of a task without a rule equal texts
+    stay together, and a text that repeats in other pairs is warned of.
 
     A certificate's statistics count independent examples, so of each unit drawn for certification one row is kept,
     and the split has fewer than were wanted where units have several.
-
-    Args:
-        task: Its name and its leakage rule.
-        train: Rows with columns ``text``, for pairs ``text_pair``, and ``label``.
-        threshold_examples: Rows wanted for thresholds and model selection; 0 for none.
-        certification_examples: Rows wanted for certificates, before one of each unit is kept; 0 for none.
-        seed: Names the draw.
-
-    Returns:
-        The three splits, each in the order of ``train``.
 
     Raises:
         ValueError: If a number is negative, or train is too small to give every split a row.

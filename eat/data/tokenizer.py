@@ -12,19 +12,12 @@ _CONTINUES = "##"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedTokenizerFast:
-    """Train an uncased BERT tokenizer whose vocabulary comes from the texts.
+    """Train an uncased BERT tokenizer whose vocabulary comes from the texts: pairs get types 0 and 1.
 
-    The vocabulary holds every character, then in equal parts the most frequent words whole and the pieces that
-    byte-pair merging (Sennrich et al. 2016) finds in all other words: a word that was never seen falls into pieces that
-    were. Ties go by the alphabet. The trainer of the tokenizers library is not used: from one process to the next it
-    gives other vocabularies for the same texts.
-
-    Args:
-        texts: What the encoder will be trained on.
-        vocab_size: Most entries, the five special tokens included.
-
-    Returns:
-        The tokenizer: [CLS] A [SEP], and [CLS] A [SEP] B [SEP] with types 0 and 1.
+    The vocabulary of ``vocab_size`` entries at most holds the special tokens, every character, then in equal parts the
+    most frequent words whole and the pieces that byte-pair merging (Sennrich et al. 2016) finds in all other words: a
+    word that was never seen falls into pieces that were. Ties go by the alphabet. The trainer of the tokenizers library
+    is not used: from one process to the next it gives other vocabularies for the same texts.
 
     Raises:
         ValueError: If there is no room beside the special tokens, or no word in the texts.

@@ -59,11 +59,7 @@ def merge(answers: Sequence[tuple[Sequence[int], AdaptiveOutput]]) -> AdaptiveOu
 def rows_alike(
     batch: int, source: str | Sequence[str], suspicious: Sequence[bool] | Tensor | None
 ) -> dict[tuple[str, bool], list[int]]:
-    """Return the rows of each source (one for all rows, or one per row), suspicious and not (None where no row is).
-
-    Raises:
-        ValueError: If there is not one value per row.
-    """
+    """Return the rows of each source (one for all rows, or one per row), suspicious and not (None where no row is)."""
     names = [source] * batch if isinstance(source, str) else list(source)
     if isinstance(suspicious, Tensor):
         suspicious = suspicious.tolist()  # read once: it may be on a device

@@ -13,18 +13,13 @@ _NEVER = {"name": "never"}
 
 
 class Lanes:
-    """Copies of the served model at other operating points; they share its tensors, and it stays as it is.
-
-    Args:
-        model: Certified.
-        points: The operating point of each source.
-        min_retention: The careful one keeps at least this part of the tokens.
+    """Copies of the certified, served model at other operating points; they share its tensors, and it stays as it is.
 
     Attributes:
         by_source: At each source's operating point; the served model itself where that is its own.
         full: Of each source, at full depth: what its certified losses are measured against. It prunes as the served
             model does, but where the certificate was granted to a variant of its reference: then as the reference.
-        careful: At full depth, pruning less.
+        careful: At full depth, pruning less: it keeps at least ``min_retention`` of the tokens.
     """
 
     def __init__(
@@ -42,11 +37,7 @@ class Lanes:
             self.careful.set_pruner(**pruner | {"min_retention": floor})
 
     def check(self) -> None:
-        """Check that the served model is still the one that these were made of.
-
-        Raises:
-            RuntimeError: If it has lost its certificate, or its weights were moved.
-        """
+        """Check that the served model has the certificate, and its weights the place, that these were made with."""
         if self._model.config.certificate is not self._certificate:
             raise RuntimeError(
                 "DriftGuard: the model is no longer certified as when the guard was made; make a new one"
@@ -56,12 +47,7 @@ class Lanes:
 
 
 def certificate_of(model: AdaptiveForSequenceClassification) -> dict[str, Any]:
-    """Return the model's certificate.
-
-    Raises:
-        ValueError: If it has none, or none that holds; if it predicts a score.
-        RuntimeError: In training mode.
-    """
+    """Return the certificate of a classifier in evaluation mode; one that does not hold, or none, is an error."""
     if model.training:
         raise RuntimeError("DriftGuard: expected the model in evaluation mode; call model.eval() first")
     if model.config.num_outputs < 2:

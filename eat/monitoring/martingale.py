@@ -69,13 +69,7 @@ def first_wealth() -> Float64[np.ndarray, "rates bets"]:
 def bet(
     wealth: Float64[np.ndarray, "*streams rates bets"], paid_in: float, p_values: Float64[np.ndarray, "*streams"]
 ) -> Float64[np.ndarray, "*streams rates bets"]:
-    """Return the capital after one example: some changes its bet, what is paid in spreads, then bets are settled.
-
-    Args:
-        wealth: Capital by jumping rate and bet.
-        paid_in: What begins to bet now.
-        p_values: The example's.
-    """
+    """Return the capital after one example: some changes its bet, what is paid in spreads, then bets are settled."""
     spread_evenly = JUMP_RATES * wealth.sum(-1) + paid_in / len(JUMP_RATES)
     placed = (1 - JUMP_RATES)[:, None] * wealth + spread_evenly[..., None] / len(SHIFT)
     p = p_values[..., None]
@@ -86,18 +80,15 @@ def bet(
 class DriftTest:
     """Drift test: one conformal martingale per quantity and their average, itself a martingale, which fires.
 
-    It stands still once it has fired: what it shows then is why. Its numbers need no logarithms: capital that waits
-    keeps it above 0, and standing still bounds it.
+    While nothing drifts from the certified examples (``profile``), the probability of ever firing is at most
+    ``false_alarm``, per start; ``seed`` is of the draws that break ties. The test stands still once it has fired: what
+    it shows then is why. Its numbers need no logarithms: capital that waits keeps it above 0, and standing still bounds
+    it.
 
     The p-values' independence needs more than equal distributions: traffic that repeats itself or comes in bursts is
     not exchangeable, and counts as drift. The rate is exact for a certified point that was fixed beforehand; the
     certification split, whose profile this is, also decided how far along a fixed order of points to go, a dependence
     that is left out.
-
-    Args:
-        profile: The certified examples.
-        false_alarm: Bound on the probability of ever firing while nothing drifts, in (0, 1); per start.
-        seed: Of the draws that break ties.
     """
 
     def __init__(self, profile: Profile, false_alarm: float, seed: int) -> None:
@@ -152,11 +143,7 @@ class DriftTest:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a saved test stopped.
-
-        Raises:
-            ValueError: If the state is another version's.
-        """
+        """Go on where a saved test of the same version stopped."""
         wealth = read_counts("wealth", state["wealth"], self._wealth.shape, np.float64)
         stream = Profile.from_dict(state["stream"])
         self._generator.bit_generator.state = state["generator"]

@@ -32,11 +32,7 @@ _BUCKETS = {"confidence": range(3, BINS - 1, 4), "retention": range(3, BINS, 4),
 
 
 def exposition(watches: Mapping[str, Watch]) -> str:
-    """Write counters, gauges and histograms of each source.
-
-    Raises:
-        ImportError: If ``prometheus_client`` is not installed.
-    """
+    """Write counters, gauges and histograms of each source."""
     try:
         from prometheus_client import core, generate_latest
     except ImportError:

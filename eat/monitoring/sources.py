@@ -32,11 +32,7 @@ class SourcePoint:
 
     @classmethod
     def from_certificate(cls, certificate: Mapping[str, Any]) -> SourcePoint:
-        """Read the certified point.
-
-        Raises:
-            ValueError: If the certificate has no profile, or its losses are measured against other weights.
-        """
+        """Read the certified point; one without a profile, or measured against other weights, is an error."""
         fallback = certificate.get("fallback")
         if fallback is not None and fallback["pruner"] is None:
             raise ValueError(
@@ -48,13 +44,10 @@ class SourcePoint:
 
 
 def read_source(name: str, given: Source, fingerprint: str) -> SourcePoint:
-    """Read what a caller gave for a source.
+    """Read what a caller gave for a source: an exit's spec, a certificate, or a folder with one.
 
-    Args:
-        name: For messages.
-        given: A folder of a saved model, certified on texts of this source; its certificate; or an exit's spec without
-            one.
-        fingerprint: Of the served model's weights and configuration: a certificate must be about them.
+    A bare spec has no certificate; a folder is that of a model that was certified on texts of this source. A
+    certificate must be about the served model's weights and configuration, which ``fingerprint`` names.
 
     Raises:
         ValueError: If it is none of these, has no certificate or profile, or one about or against another model.
@@ -86,11 +79,7 @@ def read_source(name: str, given: Source, fingerprint: str) -> SourcePoint:
 
 
 def check_names(sources: Mapping[str, Source]) -> None:
-    """Check what sources are called.
-
-    Raises:
-        ValueError: If a name is empty, no string, or the one for texts of no named source.
-    """
+    """Check that sources have names: strings, not empty, and not the one for texts of no named source."""
     for name in sources:
         if not isinstance(name, str) or not name or name == DEFAULT:
             raise ValueError(

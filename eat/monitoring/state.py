@@ -9,22 +9,14 @@ import numpy as np
 
 
 def check_keys(where: str, state: object, keys: Iterable[str]) -> None:
-    """Check that a part of a state is a mapping with these keys and no others.
-
-    Raises:
-        ValueError: If it is not.
-    """
+    """Check that a part of a state is a mapping with these keys and no others."""
     got = sorted(state) if isinstance(state, Mapping) else state
     if got != sorted(keys):
         raise ValueError(f"{where}: expected a mapping with the keys {sorted(keys)}, got {got!r}")
 
 
 def read_counts(where: str, values: Any, shape: tuple[int | None, ...], dtype: type = np.int64) -> np.ndarray:
-    """Read nested lists of finite numbers of 0 or more; None in ``shape`` stands for any length.
-
-    Raises:
-        ValueError: If they have another shape, or one of them is negative or not finite.
-    """
+    """Read nested lists of finite numbers of 0 or more; None in ``shape`` stands for any length."""
     array: np.ndarray = np.array(values, dtype=dtype)
     alike = array.ndim == len(shape) and all(n is None or n == got for n, got in zip(shape, array.shape, strict=True))
     if not alike or not (np.isfinite(array) & (array >= 0)).all():

@@ -26,13 +26,6 @@ class Watch:
 
     Histograms and reasons are of all answers, and never start again. Answers at full depth by order (fallback,
     suspicious) say nothing of the operating point: test and recent percentiles leave them out.
-
-    Args:
-        point: The source's operating point.
-        num_layers: Of the model.
-        false_alarm: Bound on the probability of a false alarm, per start.
-        window: Answers that recent percentiles are about.
-        seed: Of the test's draws.
     """
 
     def __init__(self, point: SourcePoint, *, num_layers: int, false_alarm: float, window: int, seed: int) -> None:
@@ -120,11 +113,7 @@ class Watch:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another watch of the same point stopped.
-
-        Raises:
-            ValueError: If a part is missing or has another shape; the watch is then of no more use.
-        """
+        """Go on where another watch of the same point stopped; after an error this one is of no more use."""
         check_keys("state", state, self.state_dict())
         quantities = len(QUANTITIES)
         recent = read_counts("recent", state["recent"], (quantities, None))

@@ -20,10 +20,7 @@ _NO_RESULTS = ":(top,exclude)results"
 def describe_environment(*, seed: int, data: str, device: str) -> dict[str, Any]:
     """Return the facts that ``environment.json`` holds.
 
-    Args:
-        seed: The run's seed.
-        data: Fingerprint of the data that are read.
-        device: Type of the device that trains (``"cpu"``, ``"cuda"``).
+    ``data`` is the fingerprint of the data that are read, ``device`` the type of the one that trains (``"cpu"``).
     """
     return {
         "python": platform.python_version(),

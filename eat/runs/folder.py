@@ -19,11 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """One training's folder.
-
-    Args:
-        path: The folder; it need not exist.
-    """
+    """One training's folder; it need not exist."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -98,8 +94,7 @@ class RunFolder:
 def choose_run(config: Mapping[str, Any]) -> RunFolder:
     """Return the folder of a training, and say what is there; with ``fresh`` what is there is set aside.
 
-    Args:
-        config: The resolved configuration: ``resume`` names the folder, else the configuration does.
+    ``resume`` names the folder, else the configuration does.
     """
     path = config["resume"] or Path(config["paths"]["runs"]) / config["task"]["name"] / run_name(config)
     run = RunFolder(path)
@@ -116,10 +111,6 @@ def choose_run(config: Mapping[str, Any]) -> RunFolder:
 
 def continued_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return the saved configuration of the run that ``resume`` names, with what may change as it was typed.
-
-    Args:
-        config: The configuration as composed from the command line.
-        overrides: What was typed.
 
     Raises:
         FileNotFoundError: If the folder has no configuration.

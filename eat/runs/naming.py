@@ -27,21 +27,13 @@ NOT_TRAINING = (
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
-    """Return 8 hex digits that name a training: the same for the same resolved training configuration.
-
-    Args:
-        config: The resolved configuration; what does not change the trained weights is left out (``NOT_TRAINING``).
-    """
+    """Return 8 hex digits that name a training: the same for the same resolved configuration, less ``NOT_TRAINING``."""
     kept = _without(config, (*NOT_TRAINING, "retrofit"))  # whose value is counted as `backbone.classifier`
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def run_name(config: Mapping[str, Any]) -> str:
-    """Return a run's folder name: what a reader wants to know first, then the fingerprint of everything.
-
-    Args:
-        config: The resolved configuration.
-    """
+    """Return a run's folder name: what a reader wants to know first, then the fingerprint of everything."""
     attention, pruner, objective = config["attention"], config["pruner"], config["objective"]
     parts = [
         config["backbone"]["name"],
@@ -59,11 +51,7 @@ def run_name(config: Mapping[str, Any]) -> str:
 
 
 def training_overrides(overrides: Sequence[str]) -> list[str]:
-    """Return those command-line overrides that would make it another training.
-
-    Args:
-        overrides: As typed: ``optimizer.lr=1e-4``, ``+exit.threshold=0.8``, ``task=rte``.
-    """
+    """Return those command-line overrides, as typed (``task=rte``), that would make it another training."""
     return [override for override in overrides if not _is_below(override_key(override), NOT_TRAINING)]
 
 

@@ -23,16 +23,10 @@ MADE_WITH = ("environment.json", "metrics.csv")
 def with_pruner(run: FinishedRun, changes: Mapping[str, Any]) -> FinishedRun:
     """Return the same weights with other pruning: a run folder beside the run's, named after what differs.
 
-    A variant is a run like any other: it can be calibrated and certified. One that is there already is brought up to
-    date where the run's weights have changed, and then begins anew, without its certificate. The weights are linked
-    where the file system can, and copied elsewhere.
-
-    Args:
-        run: The run, with weights.
-        changes: Arguments that replace the pruner's own, or another ``name`` with its arguments.
-
-    Returns:
-        The variant; the run itself where nothing differs.
+    ``changes`` replace the pruner's own arguments, or are another ``name`` with its arguments; where nothing differs,
+    the run itself is returned. A variant is a run like any other: it can be calibrated and certified. One that is there
+    already is brought up to date where the run's weights have changed, and then begins anew, without its certificate.
+    The weights are linked where the file system can, and copied elsewhere.
 
     Raises:
         FileNotFoundError: If the weights are not there.

@@ -24,42 +24,34 @@ class TaskFacts(Protocol):
     @property
     def name(self) -> str:
         """The name in ``TASKS``."""
-        ...
 
     @property
     def text_fields(self) -> tuple[str, ...]:
         """The text columns of what ``load`` returns: ``("text",)``, or ``("text", "text_pair")``."""
-        ...
 
     @property
     def label_field(self) -> str:
         """The label column: int64 class numbers, or float32 scores."""
-        ...
 
     @property
     def kind(self) -> Literal["classification", "regression"]:
         """Whether labels are classes or scores."""
-        ...
 
     @property
     def label_names(self) -> tuple[str, ...]:
         """Class names in label order; empty for regression."""
-        ...
 
     @property
     def num_labels(self) -> int:
         """Outputs that a model needs: one per class; one for regression."""
-        ...
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names out of ``eat.tasks.metrics.METRICS``, the primary one first."""
-        ...
 
     @property
     def official_rows(self) -> Mapping[str, int]:
         """Official size of each split, where there is one: so that a subset is recognised and called a subset."""
-        ...
 
 
 @runtime_checkable
@@ -69,12 +61,10 @@ class Task(TaskFacts, Protocol):
     @property
     def source_columns(self) -> tuple[str, ...]:
         """The text columns as the source calls them, for messages."""
-        ...
 
     @property
     def group_by(self) -> LeakageRule | None:
         """Which training rows a held-out split takes together; None: those with equal texts, for want of a rule."""
-        ...
 
     def load(self, root: str | Path | None = None, cache_dir: str | Path | None = None) -> dict[str, Dataset]:
         """Return ``train`` and the splits that are reported.
@@ -83,7 +73,6 @@ class Task(TaskFacts, Protocol):
             root: Folder of local data sets; None asks ``EAT_DATA_ROOT``, then the hub.
             cache_dir: Where ``datasets`` keeps its Arrow files.
         """
-        ...
 
 
 TASKS: Mapping[str, Callable[..., Task]] = {

@@ -39,16 +39,7 @@ _MARK = "\x02"  # stands around the cue while a sentence is built
 
 @dataclasses.dataclass(frozen=True)
 class DemoSentence:
-    """One sentence and what is known of it.
-
-    Attributes:
-        text: The sentence.
-        label: 1 for praise, 0 for blame.
-        difficulty: One of ``DIFFICULTIES``.
-        cue: The negation or conjunction on which the label hinges; empty where none does.
-        cue_start: Index of the cue's first character in ``text``; -1 where there is none.
-        frame: The frame that the sentence was made from.
-    """
+    """One sentence and what is known of it, see ``DemoTask``; its label is 1 for praise and 0 for blame."""
 
     text: str
     label: int
@@ -59,16 +50,10 @@ class DemoSentence:
 
 
 def generate(split: str, num_sentences: int, seed: int) -> list[DemoSentence]:
-    """Make the sentences of a split; the same arguments give the same sentences everywhere.
+    """Make a split's sentences, in random order; the same arguments give the same sentences everywhere.
 
-    Args:
-        split: ``"train"`` or ``"validation"``; they share no frame, and of words only those that carry the meaning and
-            the small ones.
-        num_sentences: How many different sentences; the labels come in equal parts in each difficulty.
-        seed: Another seed, another draw.
-
-    Returns:
-        The sentences in random order.
+    The sentences differ, and the labels come in equal parts in each difficulty. ``"train"`` and ``"validation"`` share
+    no frame, and of words only those that carry the meaning and the small ones.
     """
     writer = _Writer(LEXICONS[split], random.Random(f"demo/{split}/{seed}"))
     cycle = [difficulty for difficulty, share in SHARES.items() for _ in range(share)]

@@ -8,11 +8,7 @@ from eat.tasks.tables import Table
 
 
 def class_names(table: Table, column: str) -> list[str]:
-    """Return the class name of every row: text without surrounding space, integers and booleans as written.
-
-    Raises:
-        ValueError: If labels are missing or NaN, or are neither text, integers nor booleans.
-    """
+    """Return the class name of every row: text without surrounding space, integers and booleans as written."""
     values = _present(table, column)
     names = []
     for row, value in enumerate(values):
@@ -28,11 +24,7 @@ def class_names(table: Table, column: str) -> list[str]:
 
 
 def scores(table: Table, column: str) -> list[float]:
-    """Return the score of every row.
-
-    Raises:
-        ValueError: If scores are missing, not numbers, or not finite.
-    """
+    """Return the score of every row."""
     result = []
     for row, value in enumerate(_present(table, column)):
         try:
@@ -58,11 +50,7 @@ def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def number_classes(names: Sequence[str], known: Sequence[str], table: Table, column: str) -> list[int]:
-    """Return each row's class number.
-
-    Raises:
-        ValueError: If a name is not among the known ones.
-    """
+    """Return each row's class number; a name that training does not know is an error."""
     number = {name: index for index, name in enumerate(known)}
     unknown = [row for row, name in enumerate(names) if name not in number]
     if unknown:

@@ -27,11 +27,9 @@ class LeakageRule(Protocol):
 
     def units(self, train: Dataset) -> list[Unit]:
         """Group the rows that may be held out into units."""
-        ...
 
     def leaving_with(self, held_out: Sequence[Unit], train: Dataset) -> set[int]:
         """Find rows in no unit that may not be trained on either once these units are held out."""
-        ...
 
 
 @dataclass(frozen=True)

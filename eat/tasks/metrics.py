@@ -90,9 +90,7 @@ def spearman(predicted: Shaped[np.ndarray, " n"], labels: Shaped[np.ndarray, " n
     return pearson(rankdata(predicted), rankdata(labels))
 
 
-def _value(
-    function: Callable[[np.ndarray, np.ndarray], float],
-) -> Callable[[np.ndarray, np.ndarray, TaskFacts], float]:
+def _value(function: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[np.ndarray, np.ndarray, TaskFacts], float]:
     return lambda predicted, labels, task: function(predicted, labels)
 
 

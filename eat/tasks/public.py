@@ -19,15 +19,9 @@ TEXT_FIELDS = ("text", "text_pair")
 class PublicTask:
     """Public labelled data set: its address, columns, classes, metrics and official size.
 
-    Attributes:
-        name: The task's name in the table.
-        source: Where it is read from.
-        source_columns: The one or two text columns as the source calls them.
-        source_label: The label column as the source calls it.
-        label_names: Class names in label order; empty for regression.
-        metrics: Names of its metrics, the primary one first.
-        official_rows: Official size of each labelled split; these are the splits that are loaded, ``train`` first.
-        group_by: Which rows of train enter a held-out split together; None: those with equal texts, for want of a rule.
+    ``source_columns`` and ``source_label`` are named as the source names them. The splits of ``official_rows`` are
+    those that are loaded, ``train`` first. Without ``group_by`` a held-out split takes rows with equal texts together,
+    for want of a rule.
     """
 
     name: str

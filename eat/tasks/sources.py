@@ -29,12 +29,10 @@ class DataNotFoundError(FileNotFoundError):
 
 @dataclass(frozen=True)
 class Source:
-    """A data set's address: its folder under a local root and its name on the hub.
+    """A data set's address.
 
-    Attributes:
-        folder: Folder of ``<split>.parquet`` files below the root (``"glue/sst2"``).
-        hub_path: Repository on the hub (``"nyu-mll/glue"``).
-        hub_config: Configuration in that repository (``"sst2"``), or None.
+    Below a local root: its folder of ``<split>.parquet`` files (``"glue/sst2"``); on the hub: the repository
+    (``"nyu-mll/glue"``) and the configuration in it (``"sst2"``).
     """
 
     folder: str
@@ -45,16 +43,9 @@ class Source:
 def read_splits(
     source: Source, splits: Sequence[str], *, root: str | Path | None = None, cache_dir: str | Path | None = None
 ) -> dict[str, Dataset]:
-    """Read splits as they stand in the source, with the source's own columns.
+    """Read splits as they stand in the source, with its own columns, in the order asked for.
 
-    Args:
-        source: The data set's address.
-        splits: Names of the splits (``["train", "validation"]``).
-        root: Folder that holds the data sets; None asks ``EAT_DATA_ROOT``, then the hub.
-        cache_dir: Where ``datasets`` keeps its Arrow files; None means its own default.
-
-    Returns:
-        The splits, in the order asked for.
+    ``root`` is the folder that holds the data sets; ``cache_dir`` is where ``datasets`` keeps its Arrow files.
 
     Raises:
         DataNotFoundError: If a named root lacks a file, or nothing is named and the hub cannot be reached.

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 class Costs:
-    """FLOPs per example of leaving at each head; an operating point only chooses among them.
-
-    Args:
-        trace: Its metadata hold the model's ``config``.
-    """
+    """FLOPs per example of leaving at each head of a trace; an operating point only chooses among them."""
 
     # The trace's own annotations cannot be resolved while tests check types: the trace holds its costs.
     __no_type_check__ = True

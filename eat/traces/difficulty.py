@@ -22,8 +22,7 @@ STAYS = 0
 class PruningLog:
     """Passes a pruner's decisions on and notes after which depth each token left.
 
-    Attributes:
-        dropped: (example in the batch, position, depth) of every token that left, since the last `clear`.
+    ``dropped`` holds (example in the batch, position, depth) of every token that left since the list was last cleared.
     """
 
     def __init__(self, pruner: Pruner) -> None:
@@ -62,14 +61,9 @@ def logged_pruning(model: AdaptiveForSequenceClassification) -> Iterator[Pruning
 
 
 def cue_depths(dropped: Sequence[tuple[int, int, int]], cues: Sequence[Sequence[int]]) -> Int[np.ndarray, " examples"]:
-    """Say after which depth the last token of each example's cue left.
+    """Say after which depth the last token of each example's cue left: `STAYS` for never, `NO_CUE` where there is none.
 
-    Args:
-        dropped: (example, position, depth) of every token that left.
-        cues: Positions of each example's cue tokens; empty where it has none.
-
-    Returns:
-        The depth, `STAYS` where a token of the cue is alive to the end, `NO_CUE` where there is no cue.
+    ``dropped`` holds (example, position, depth) of every token that left, ``cues`` the positions of each cue's tokens.
     """
     left_at = {(example, position): depth for example, position, depth in dropped}
     depths = np.full(len(cues), NO_CUE)
@@ -81,14 +75,10 @@ def cue_depths(dropped: Sequence[tuple[int, int, int]], cues: Sequence[Sequence[
 
 
 def difficulty_rows(trace: Trace, run: Replay) -> list[tuple[str, int, float, float, float | None]]:
-    """Tabulate an operating point by difficulty.
+    """Tabulate an operating point by difficulty; the trace has this column and, where it was logged, ``cue_depth``.
 
-    Args:
-        trace: A split with a ``difficulty`` column and, where it was logged, ``cue_depth``.
-        run: The operating point on it.
-
-    Returns:
-        (difficulty, examples, accuracy, mean exit depth, share of cues dropped before the exit or None), easiest first.
+    The rows are (difficulty, examples, accuracy, mean exit depth, share of cues dropped before the exit or None),
+    easiest first.
     """
     difficulty = trace.columns["difficulty"].astype(str)
     right = run.logits.argmax(axis=1) == trace.labels

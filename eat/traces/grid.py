@@ -23,11 +23,7 @@ MAX_COMPARISONS = 2**22
 class Grid:
     """What operating points are worth on a split, in their order.
 
-    Attributes:
-        points: The operating points.
-        values: The task's primary metric.
-        avg_depth: Mean depth at which examples leave.
-        flops_ratio: Executed work / that of the unpadded dense encoder at full depth, summed over the split.
+    The value is the task's primary metric; depth and work are as in :class:`~eat.traces.quality.Point`.
     """
 
     points: tuple[OperatingPoint, ...]
@@ -37,15 +33,7 @@ class Grid:
 
 
 def measure_grid(trace: Trace, points: Sequence[OperatingPoint]) -> Grid:
-    """Replay and measure operating points; those that decide alike are measured once.
-
-    Args:
-        trace: The traced split; its task names the metric.
-        points: The operating points.
-
-    Raises:
-        ValueError: If an exit does not suit what the model predicts.
-    """
+    """Replay and measure operating points on a traced split; those that decide alike are measured once."""
     costs = trace.costs
     metric = METRICS[trace.task.metrics[0]].value
     said = trace.all_logits[:, :, 0] if trace.is_regression else trace.all_logits.argmax(axis=2)
@@ -67,13 +55,6 @@ def exit_heads(trace: Trace, points: Sequence[OperatingPoint]) -> Int8[np.ndarra
     """Return at which head (0 for the first) each example leaves, at each of many operating points.
 
     Points that differ in nothing but their threshold share one pass over the scores.
-
-    Args:
-        trace: The traced split.
-        points: The operating points.
-
-    Raises:
-        ValueError: If an exit does not suit what the model predicts.
     """
     heads = np.empty((len(points), len(trace)), dtype=np.int8)
     families: dict[tuple[Any, ...], list[int]] = {}

@@ -84,16 +84,9 @@ def measure_point(
     reference: Float[np.ndarray, "n classes"] | None = None,
     dense: Float[np.ndarray, "n classes"] | None = None,
 ) -> Point:
-    """Replay an operating point and measure it.
+    """Replay an operating point on a traced split and measure it.
 
-    Args:
-        trace: The traced split; its task names the metrics.
-        point: The operating point.
-        reference: Logits, for the same examples, of what quality is compared with: full depth.
-        dense: The same of a dense run.
-
-    Raises:
-        ValueError: If the exit cannot be used with this task.
+    ``reference`` (full depth) and ``dense`` (a dense run) are logits for the same examples, to compare quality with.
     """
     run = replay(trace, point)
     values = metric_values(trace.task, trace.labels, run.logits)

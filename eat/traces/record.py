@@ -21,32 +21,21 @@ log = logging.getLogger(__name__)
 
 
 def record_traces(run: FinishedRun, model: AdaptiveForSequenceClassification, data: TextDataModule) -> None:
-    """Make and write the traces, with raw logits, of every split that is not trained on.
-
-    Args:
-        run: The run folder.
-        model: Its model.
-        data: Its data, set up.
-    """
+    """Make and write the traces, with raw logits, of every split that is not trained on."""
     splits = [name for name in data.splits if name != "train"]
     dense = all_off(model)
     differs = (dense.config.attention, dense.config.pruner) != (model.config.attention, model.config.pruner)
     names = [*splits, *(f"{split}{ALL_OFF_SUFFIX}" for split in data.report_splits if differs)]
-    facts = {
-        "config": _config(model),
-        "fingerprint": run.raw_fingerprint(),
-        "traces": names,
-        "data_fingerprint": data.fingerprint(),
-    }
+    facts = {"fingerprint": run.raw_fingerprint(), "traces": names, "data_fingerprint": data.fingerprint()}
     for name in names:
         split = name.removesuffix(ALL_OFF_SUFFIX)
         log.info("tracing %s: %d examples", name, len(data.splits[split]))
         reported = split in data.report_splits
         rows = describe_rows(data.task, split, len(data.splits[split])) if reported else "held out"
-        own = facts | {"split": split, "reported": reported, "data": rows}
-        traced = model if name == split else dense
-        trace = _record(_uncalibrated(traced), data, split, own | {"config": _config(traced)})
-        write_trace(trace, trace_path(run, name))
+        traced = sharing_copy(model if name == split else dense)
+        own = {"config": _config(traced), **facts, "split": split, "reported": reported, "data": rows}
+        traced.set_temperatures(None)
+        write_trace(_record(traced, data, split, own), trace_path(run, name))
     for path in (run.folder / "trace").glob("*.parquet"):
         if path.stem not in names:
             path.unlink()  # of a configuration that had more of them
@@ -108,13 +97,6 @@ def record_trace(
         columns=dict(columns or {}),
         temperatures=None if set(model.temperatures) == {1.0} else model.temperatures,
     )
-
-
-def _uncalibrated(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
-    """Return a copy with the same tensors whose logits are raw."""
-    raw = sharing_copy(model)
-    raw.set_temperatures(None)
-    return raw
 
 
 def _config(model: AdaptiveForSequenceClassification) -> dict[str, Any]:

@@ -42,11 +42,7 @@ class Replay:
 
 
 def replay(trace: Trace, point: OperatingPoint) -> Replay:
-    """Apply an operating point to a trace as the encoder applies it live.
-
-    Raises:
-        ValueError: If the criterion does not suit what the model predicts.
-    """
+    """Apply an operating point, which must suit what the model predicts, as the encoder applies it live."""
     criterion = point.build()
     head_index = exit_head(trace, criterion)
     exit_depth = np.asarray(trace.head_depths)[head_index]
@@ -60,11 +56,7 @@ def replay(trace: Trace, point: OperatingPoint) -> Replay:
 
 
 def exit_head(trace: Trace, criterion: ExitCriterion) -> Int[np.ndarray, " examples"]:
-    """Return at which head (0 for the first) each example leaves; the last head takes all that are left.
-
-    Raises:
-        ValueError: If the criterion does not suit what the model predicts.
-    """
+    """Return at which head (0 for the first) each example leaves; the last head takes all that are left."""
     check_exit(criterion, trace.all_logits.shape[2])
     history = torch.from_numpy(trace.all_logits).transpose(0, 1)
     heads = torch.full((len(trace),), len(trace.head_depths) - 1)

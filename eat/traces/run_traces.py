@@ -71,15 +71,7 @@ class RunTraces:
         return self.splits.get(role)
 
     def need(self, role: Role, why: str) -> Trace:
-        """Return the trace of a held-out split.
-
-        Args:
-            role: Which one.
-            why: Who asks, for the message.
-
-        Raises:
-            ValueError: If the run held none out.
-        """
+        """Return the trace of a split that must have been held out; ``why`` says who asks, for the message."""
         if role not in self.splits:
             raise ValueError(
                 f"{why}: expected a {role} split, {self.name} has {sorted(self.splits)}; train with "
@@ -90,14 +82,7 @@ class RunTraces:
     def same_examples(self, split: str, trace: Trace, argument: str, *, all_off: bool = False) -> Trace:
         """Return this run's trace of a split, which must answer the same examples as another run's.
 
-        Args:
-            split: The split.
-            trace: The other run's trace of it.
-            argument: What an error calls this run.
-            all_off: Take what the weights answer with everything off.
-
-        Raises:
-            ValueError: If there is none, or its examples are others.
+        An error calls this run ``argument``; ``all_off`` takes what its weights answer with everything off.
         """
         own = self.all_off if all_off else self.splits
         if split not in own or not np.array_equal(own[split].labels, trace.labels):
@@ -173,11 +158,7 @@ def read_current(run: FinishedRun) -> RunTraces | None:
 
 
 def need_current(run: FinishedRun, argument: str) -> RunTraces:
-    """Read another run's traces, which must be those of its weights.
-
-    Raises:
-        ValueError: If they are not; the message names the argument and the command that makes them.
-    """
+    """Read another run's traces, which must be those of its weights; else the error says how to make them."""
     traces = read_current(run)
     if traces is None:
         raise ValueError(

@@ -14,11 +14,6 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Interval:
     """Interval for a proportion that stays within [0, 1] and holds near its ends (Wilson 1927).
 
-    Args:
-        correct: Successes, between 0 and total.
-        total: Trials, at least 1.
-        confidence: Coverage, in (0, 1).
-
     Raises:
         ValueError: If there is no trial or the successes are outside [0, total].
     """
@@ -29,15 +24,7 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Inter
 
 
 def mcnemar(right: Bool[np.ndarray, " n"], reference_right: Bool[np.ndarray, " n"]) -> tuple[int, int, float]:
-    """Exact McNemar test on paired answers.
-
-    Args:
-        right: Where the method is right.
-        reference_right: Where what it is compared with is right, on the same examples.
-
-    Returns:
-        (only the method right, only the reference right, two-sided exact p-value).
-    """
+    """Exact McNemar test on paired answers: (only ours right, only the reference's right, two-sided p-value)."""
     gained = int((right & ~reference_right).sum())
     lost = int((~right & reference_right).sum())
     p_value = 1.0 if gained + lost == 0 else float(stats.binomtest(gained, gained + lost, 0.5).pvalue)
@@ -76,14 +63,7 @@ def paired_difference_interval(
 ) -> Interval:
     """Bootstrap percentile interval of metric(predictions) - metric(reference), examples drawn in pairs.
 
-    Args:
-        metric: What is compared; draws on which it is undefined (NaN) are left out.
-        labels: True class or score of each example.
-        predictions: Predicted class or score of the method.
-        reference: The same of what it is compared with.
-        draws: Bootstrap samples.
-        confidence: Coverage, in (0, 1).
-        seed: Seed of the draws.
+    Predictions, reference and labels are classes, or scores. Draws on which the metric is undefined (NaN) are left out.
     """
     if np.array_equal(predictions, reference):
         return 0.0, 0.0

@@ -21,9 +21,6 @@ def write_trace(trace: Trace, path: Path) -> None:
 
     Columns: ``example``, ``label``, ``length``, ``logits_<depth>`` (fixed-size list, one per head), ``tokens_kept``
     (fixed-size list over depths), then the further columns.
-
-    Raises:
-        OSError: If the disk is full or the folder cannot be written; an older file then stays.
     """
     table = {
         "example": pa.array(np.arange(len(trace))),

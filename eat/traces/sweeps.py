@@ -26,13 +26,8 @@ DECIMALS = 4
 def sweep(point: OperatingPoint, num_heads: int, thresholds: Sequence[float] | None = None) -> list[OperatingPoint]:
     """List what a criterion is swept over: its thresholds, else its patience, else itself.
 
-    Args:
-        point: The run's own; its other arguments stay as they are.
-        num_heads: Heads of the model, the last included; patience runs from 1 to one less.
-        thresholds: The values to try instead of `THRESHOLDS`.
-
-    Raises:
-        ValueError: If a threshold is outside [0, 1].
+    The point's other arguments stay as they are. Patience runs from 1 to one less than ``num_heads``, the last
+    included.
     """
     if point.threshold is not None:
         return list(point.at(sorted(set(thresholds or THRESHOLDS))))
@@ -48,15 +43,10 @@ def criterion_points(
     *,
     veto_margin: float | None = None,
 ) -> Iterator[OperatingPoint]:
-    """Yield a criterion's operating points: every patience, without and with thresholds.
+    """Yield the operating points of a criterion of `EXITS`: every patience, without and with thresholds.
 
-    Nothing where the criterion does not read what the model predicts.
-
-    Args:
-        name: Key of `EXITS`.
-        trace: Gives the number of heads and what they predict.
-        thresholds: Gives the thresholds to try at a point.
-        veto_margin: That of every criterion that can have one.
+    Nothing where the criterion does not read what the model of the trace predicts. ``thresholds`` gives those to try at
+    a point; ``veto_margin`` is that of every criterion that can have one.
     """
     base = OperatingPoint.of({"name": name})
     if veto_margin is not None and base.takes("veto_margin"):
@@ -104,14 +94,7 @@ def candidate_points(
 ) -> Iterator[tuple[OperatingPoint, Replay]]:
     """Yield every operating point that decides differently on a trace: criteria, thresholds and patience.
 
-    Args:
-        trace: The split on which decisions are compared.
-        criteria: Names of the exits to try.
-        thresholds: Values to try instead of the default ones.
-        veto_margin: That of every criterion that can have one.
-
-    Raises:
-        ValueError: If a threshold is out of range.
+    ``thresholds`` replace the default ones; ``veto_margin`` is that of every criterion that can have one.
     """
     seen = set()
     for name in criteria:
@@ -126,13 +109,7 @@ def candidate_points(
 def distinct(
     trace: Trace, points: Sequence[OperatingPoint], always: Sequence[OperatingPoint] = ()
 ) -> list[OperatingPoint]:
-    """Leave out operating points at which every example exits where it did at the one before.
-
-    Args:
-        trace: The split on which decisions are compared.
-        points: Operating points in order.
-        always: Those that stay in any case.
-    """
+    """Leave out operating points at which all examples exit where they did at the one before; ``always`` stay."""
     chosen: list[OperatingPoint] = []
     last: np.ndarray | None = None
     for point in points:

@@ -18,16 +18,7 @@ from eat.traces.costs import Costs
 
 @dataclasses.dataclass(frozen=True)
 class RecordedTask:
-    """What a trace remembers of its task: enough to compute the metrics, not the text.
-
-    Attributes:
-        name: The task's name.
-        kind: "classification" or "regression".
-        label_names: Class names in label order; empty for regression.
-        metrics: Names of the metrics, the primary one first.
-        num_labels: Outputs of the model.
-        official_rows: Official size of each split.
-    """
+    """What a trace remembers of its task: enough to compute the metrics (see ``TaskFacts``), not the text."""
 
     name: str
     kind: Literal["classification", "regression"]
@@ -57,8 +48,8 @@ class Trace:
     Attributes:
         labels: Class or, in regression, score of each example.
         all_logits: Logits of each head, in the precision of the pass.
-        tokens_kept: Tokens alive when nobody exits: column 0 came in, column d after depth d's pruning; the last column
-            is 0, because the last head takes everybody.
+        tokens_kept: Tokens alive when no sequence exits: column 0 came in, column d after depth d's pruning; the last
+            column is 0, because the last head takes all.
         head_depths: Depths of the heads, ascending; the last is the model's last.
         task: The task that was answered.
         metadata: What made it: ``split``, ``config`` (the model's, as a dict), ``fingerprint`` (of weights and config),
@@ -79,11 +70,7 @@ class Trace:
     undivided: "Trace | None" = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that the parts fit together.
-
-        Raises:
-            ValueError: Naming the part that does not.
-        """
+        """Check that the parts fit together; the error names the one that does not."""
         n, heads, _ = self.all_logits.shape
         if n == 0:
             raise ValueError("trace: expected at least one example, got none")
@@ -134,8 +121,7 @@ class Trace:
     @property
     def config(self) -> Mapping[str, Any]:
         """The model's configuration."""
-        config: Mapping[str, Any] = self.metadata["config"]
-        return config
+        return self.metadata["config"]
 
     @property
     def full_depth(self) -> Float[np.ndarray, "examples classes"]:

@@ -39,7 +39,6 @@ class TrainingBackbone(Protocol):
 
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
         """Return the tokenizer; ``texts`` gives the training texts and ``folder`` keeps what was made from them."""
-        ...
 
     def build(
         self, tokenizer: PreTrainedTokenizerBase, task: TaskFacts, **options: Any
@@ -54,13 +53,11 @@ class TrainingBackbone(Protocol):
         Raises:
             ValueError: If an option is out of range.
         """
-        ...
 
     def batches(
         self, data: TextDataModule, model: AdaptiveForSequenceClassification, folder: Path
     ) -> AbstractContextManager[LightningDataModule]:
         """Return the batches; on leaving without an error, what was kept for them in ``folder`` is deleted."""
-        ...
 
 
 class _WholeEncoder(abc.ABC):
@@ -101,11 +98,8 @@ class _WholeEncoder(abc.ABC):
 class PretrainedBackbone(_WholeEncoder):
     """A checkpoint and its tokenizer.
 
-    Attributes:
-        name: Short name; also the folder's name under ``EAT_WEIGHTS_ROOT``.
-        hub: Name on the Hugging Face hub.
-        path: Folder of the checkpoint, before all other places.
-        num_layers: First so many layers of the checkpoint; None for all.
+    It is read from the folder ``path``, else from the one of its short name under ``EAT_WEIGHTS_ROOT``, else from the
+    hub. ``num_layers`` takes the first so many layers; None all.
     """
 
     name: str
@@ -128,16 +122,9 @@ class PretrainedBackbone(_WholeEncoder):
 class TinyBackbone(_WholeEncoder):
     """A small encoder with random weights and a WordPiece vocabulary made from the training texts: no network needed.
 
-    Attributes:
-        name: Short name.
-        model_type: ``bert``, ``distilbert``, ``roberta`` or ``electra``.
-        vocab_size: Most words of the vocabulary.
-        dim: Width of a row.
-        num_layers: Blocks.
-        num_heads: Attention heads per block.
-        intermediate_size: Width inside the feed-forward.
-        dropout: Everywhere.
-        initializer_range: Standard deviation of the random weights; narrow encoders need more than BERT's 0.02.
+    ``model_type`` is ``bert``, ``distilbert``, ``roberta`` or ``electra``, ``vocab_size`` the most words of the
+    vocabulary. ``initializer_range`` is the standard deviation of the random weights; narrow encoders need more than
+    BERT's 0.02.
     """
 
     name: str

@@ -30,11 +30,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            OSError: If it cannot be written; an older file of this name is untouched.
-        """
+        """Write a checkpoint; where that fails, an older file of this name is untouched."""
         with replacing(Path(path)) as partial, partial.open("wb") as handle:
             try:
                 torch.save(checkpoint, handle)
@@ -57,16 +53,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class RunCheckpoints(Checkpoint):
-    """Keeps the last state (every so many steps and at each epoch's end) and the best model of a run.
+    """Keeps the last state (every so many optimiser steps and at each epoch's end) and the best model of a run.
 
     The best is the highest primary metric of validation, the earlier of equal ones, counted only once the final pruning
     ratio holds. The last state is never written between a step and the validation that belongs to it: a training
     resumed from there would skip that validation.
 
     Both go to ``checkpoints/`` in the trainer's ``default_root_dir``, the run folder.
-
-    Args:
-        every_n_steps: Optimiser steps between two writings of the last state.
     """
 
     def __init__(self, every_n_steps: int) -> None:
@@ -145,12 +138,7 @@ def load_best(trainer: Trainer) -> None:
 
 
 class AnnealedEarlyStopping(EarlyStopping):
-    """Lightning's early stopping on the primary metric, blind where ``AdaptiveModule.validation_counts`` is false.
-
-    Args:
-        patience: Validations without improvement after which training stops.
-        min_delta: Least improvement that counts.
-    """
+    """Lightning's early stopping on the primary metric, blind where ``AdaptiveModule.validation_counts`` is false."""
 
     def __init__(self, patience: int, min_delta: float) -> None:
         # A correlation with constant predictions is not a number, and no reason to stop.

@@ -39,9 +39,7 @@ def feature_type(model: AdaptiveForSequenceClassification) -> np.dtype:
 def fingerprint(model: AdaptiveForSequenceClassification, splits: Sequence[TokenizedSplit]) -> str:
     """Name features: the same for the same frozen weights, options and tokens.
 
-    Args:
-        model: The classifier; the early heads' weights and the exit do not matter.
-        splits: The tokenised data.
+    The early heads' weights and the exit do not matter.
     """
     digest = hashlib.blake2b(encode(config_facts(model.config)), digest_size=8)
     early = tuple(f"heads.{depth}." for depth in model.head_depths[:-1])
@@ -55,11 +53,7 @@ def fingerprint(model: AdaptiveForSequenceClassification, splits: Sequence[Token
 
 
 class CachedFeatures:
-    """The features of a split, read from its files as they are asked for.
-
-    Args:
-        chunks: Records of ``CHUNK`` examples each, the last maybe fewer.
-    """
+    """The features of a split, read as they are asked for from records of ``CHUNK`` examples each."""
 
     def __init__(self, chunks: Sequence[np.ndarray]) -> None:
         self.chunks = chunks
@@ -83,12 +77,8 @@ def cache_features(
 ) -> CachedFeatures:
     """Compute a split's features, or read those that are there: each file is whole, so a killed pass goes on.
 
-    Args:
-        model: The classifier, on the device that computes; evaluated as it will be used, pruning included.
-        split: The tokenised examples.
-        folder: Where the files are; it is for one ``fingerprint``.
-        name: The split's name, which the files begin with.
-        batch_size: Examples that the encoder gets at once.
+    ``model`` is on the device that computes, and evaluated as it will be used, pruning included. The files of
+    ``folder``, which is for one ``fingerprint``, begin with the split's ``name``.
     """
     chunks: list[np.ndarray] = []
     start, last_said, computed = time.monotonic(), time.monotonic(), 0

@@ -18,11 +18,7 @@ def model_path(folder: str | Path) -> str:
 
 
 def load_tokenizer(setting: str, path: str) -> PreTrainedTokenizerBase:
-    """Load a classifier's tokenizer; ``setting`` says who asks.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Load a classifier's tokenizer; where there is none, the error says that ``setting`` asks for it."""
     message = f"{setting}: no tokenizer in {path}; save it there beside the weights (tokenizer.save_pretrained)"
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -47,16 +43,9 @@ def class_order(
     """Return where each of the task's classes stands among a classifier's outputs, and what the classifier calls it.
 
     Names match in whatever order and case. A classifier with Hugging Face's LABEL_0, LABEL_1, ... is taken to have the
-    task's order, and gets the task's names.
-
-    Args:
-        setting: Who asks, for messages.
-        path: The classifier's folder or hub name.
-        id2label: The classifier's own names.
-        label_names: The task's classes in order; empty for regression, whose one output needs no name.
-        task: What has these classes, for messages.
-        labels: The task's class of each output, in the outputs' order; None where the classifier's own names say.
-        remedy: What to do about other names, for messages.
+    task's order, and gets the task's names. ``label_names`` are empty for regression, whose one output needs no name;
+    ``labels``, where given, is the task's class of each output, in the outputs' order. All else is for messages: who
+    asks (``setting``), where the classifier is, what has these classes, and what to do about other names.
 
     Raises:
         ValueError: If the number of outputs or the names do not match.

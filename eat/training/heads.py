@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from eat.data import TextDataModule
-from eat.data.sampler import EpochBatchSampler, batches_in_order
+from eat.data.collate import label_tensor
+from eat.data.sampler import batches_in_order
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.modules.heads import Head
 from eat.packed import AdaptiveOutput
@@ -82,13 +83,7 @@ class HeadsModule(AdaptiveModule):
 
 
 class FeatureDataModule(LightningDataModule):
-    """Batches of cached features, which are computed when a training first asks for them.
-
-    Args:
-        data: The texts, set up.
-        model: The classifier whose features they are.
-        folder: Where the cache goes; the run's checkpoints.
-    """
+    """Batches of cached features, which are computed into ``folder`` when a training first asks for them."""
 
     def __init__(self, data: TextDataModule, model: AdaptiveForSequenceClassification, folder: Path) -> None:
         super().__init__()
@@ -96,7 +91,6 @@ class FeatureDataModule(LightningDataModule):
         self.model = model
         self.folder = folder
         self.features: dict[str, CachedFeatures] = {}
-        self._position = (0, 0)
 
     def setup(self, stage: str | None = None) -> None:
         """Run the encoder over what trains and what selects, once."""
@@ -111,20 +105,15 @@ class FeatureDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Return training batches: the order is a pure function of (seed, epoch)."""
-        lengths = self.data.tokenized["train"].lengths
-        sampler = EpochBatchSampler(lengths, self.data.batch_size, seed=self.data.seed, group_by_length=False)
-        epoch, batches = self._position
-        sampler.set_epoch(epoch)
-        sampler.skip(batches)
-        return self._loader("train", sampler)
+        return self._loader("train", self.data.training_batches(group_by_length=False))
 
     def val_dataloader(self) -> Loader:
         """Return the threshold split."""
         return self._loader("threshold", batches_in_order(len(self.features["threshold"]), self.data.eval_batch_size))
 
     def resume_at(self, epoch: int, batches: int) -> None:
-        """Let the next training loader start at an epoch's batch: those before it were trained on."""
-        self._position = (epoch, batches)
+        """Let the next training loader start at an epoch's batch, as that of the texts would."""
+        self.data.resume_at(epoch, batches)
 
     def discard(self) -> None:
         """Delete the cache: nothing reads it once the heads are trained."""
@@ -142,14 +131,14 @@ class FeatureDataModule(LightningDataModule):
 
         def collate(examples: Sequence[int]) -> dict[str, Tensor]:
             numbers = np.asarray(examples, dtype=np.int64)
-            records, labels = features[numbers], torch.from_numpy(all_labels[numbers])
+            records = features[numbers]
             tokens_kept = torch.from_numpy(records["tokens_kept"].astype(np.int64))
             return {
                 "pooled": torch.from_numpy(np.ascontiguousarray(records["pooled"])),
                 "final_logits": torch.from_numpy(np.ascontiguousarray(records["final_logits"])),
                 "tokens_kept": tokens_kept,
                 "lengths": tokens_kept[:, 0],
-                "labels": labels.float() if labels.is_floating_point() else labels.long(),
+                "labels": label_tensor(all_labels[numbers]),
                 "example": torch.from_numpy(numbers),
             }
 

@@ -13,13 +13,10 @@ from eat.files import write_text
 
 
 class MetricsCsv(Logger):
-    """Writes one row per logged step, columns in alphabetical order, and goes on in the same file after a resumption.
+    """Writes one row per logged step to ``metrics.csv`` in the run folder, and goes on in that file after a resumption.
 
-    Lightning's CSVLogger deletes the rows of an interrupted training; this one keeps those up to the checkpoint and
-    drops the later ones, which are trained again.
-
-    Args:
-        folder: The run folder; the file is its ``metrics.csv``.
+    Columns stand in alphabetical order. Lightning's CSVLogger deletes the rows of an interrupted training; this one
+    keeps those up to the checkpoint and drops the later ones, which are trained again.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -72,27 +69,14 @@ class MetricsCsv(Logger):
 
 
 def tensorboard_logger(folder: str | Path) -> TensorBoardLogger:
-    """Build the TensorBoard logger: ``tensorboard --logdir`` the run folder.
-
-    Args:
-        folder: The run folder; the files go to ``tensorboard/`` there.
-
-    Raises:
-        ModuleNotFoundError: If tensorboard is not installed.
-    """
+    """Build the TensorBoard logger, which writes to ``tensorboard/`` in the run folder (``tensorboard --logdir``)."""
     return TensorBoardLogger(save_dir=folder, name="tensorboard", version="")
 
 
 def wandb_logger(folder: str | Path, project: str, name: str | None) -> WandbLogger:
     """Build the Weights & Biases logger: online with a key, else offline, to be sent later by ``wandb sync``.
 
-    Args:
-        folder: The run folder; the files go to ``wandb/`` there.
-        project: Project to log to.
-        name: Name of the run there.
-
-    Raises:
-        ModuleNotFoundError: If wandb is not installed.
+    The files go to ``wandb/`` in the run folder; ``name`` is the run's, in ``project``.
     """
     import wandb  # an extra: only those who ask for it need it
 

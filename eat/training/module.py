@@ -15,7 +15,6 @@ from torchmetrics import MetricCollection
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.ops.losses import joint_loss
 from eat.packed import AdaptiveOutput
-from eat.training.frozen import set_frozen
 from eat.training.objectives import Objective, Phase
 from eat.training.schedule import PruningSchedule
 
@@ -138,10 +137,7 @@ class AdaptiveModule(LightningModule):
         return loss
 
     def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip, and stop before a step with gradients that are not finite would spoil the weights."""
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
@@ -205,3 +201,20 @@ def step_seed(seed: int, position: int, rank: int = 0) -> int:
     """Mix the run's seed, the batch's number since the start and the process's rank into one seed for that batch."""
     state = np.random.SeedSequence([seed, position, rank]).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))  # torch takes signed 64 bits
+
+
+def set_frozen(model: AdaptiveForSequenceClassification, optimizer: Optimizer, frozen: bool) -> None:
+    """Freeze embeddings, blocks and final head, or train them again; early heads are always trained.
+
+    Frozen parts run without dropout, and their weights ask for no gradient: no graph is recorded through them, and an
+    optimiser leaves them alone, weight decay included. Only weights that the optimiser holds are touched: what a user
+    froze for good stays frozen. Cheap where nothing changes, so that each step can say it.
+    """
+    encoder = model.encoder
+    if encoder.blocks.training != frozen:
+        return
+    held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    for part in (encoder.embeddings, encoder.blocks, encoder.heads[str(model.num_layers)]):
+        part.train(not frozen)
+        for parameter in held.intersection(part.parameters()):
+            parameter.requires_grad_(not frozen)

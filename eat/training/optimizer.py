@@ -11,12 +11,8 @@ _FUSED_DEVICES = ("cpu", "cuda")
 def adamw(model: nn.Module, lr: float, weight_decay: float, betas: Sequence[float], eps: float) -> AdamW:
     """Build AdamW over the trainable parameters; biases and norms are not decayed.
 
-    Args:
-        model: Its parameters are taken where they are: move it to its device first.
-        lr: Peak learning rate.
-        weight_decay: Decoupled weight decay of matrices and embeddings.
-        betas: Decay rates of the two moments.
-        eps: Added to the denominator.
+    Parameters are taken where they are: move the model to its device first. ``lr`` is the peak of the learning rate,
+    ``weight_decay`` is decoupled, of matrices and embeddings.
     """
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []

@@ -11,11 +11,7 @@ _SHOWN = ("train/loss", "train/accuracy", "train/retention")
 
 
 class ProgressLines(ProgressBar):
-    """Prints a line now and then instead of redrawing a bar: for log files, where a bar is a mess.
-
-    Args:
-        every_s: Least seconds between two lines.
-    """
+    """Prints a line every ``every_s`` seconds or more, for log files, where a bar that is redrawn is a mess."""
 
     def __init__(self, every_s: float) -> None:
         super().__init__()
@@ -57,9 +53,5 @@ def _epoch(trainer: Trainer) -> str:
 
 
 def progress_bar(every_s: float) -> ProgressBar:
-    """Build a bar for a terminal, else lines.
-
-    Args:
-        every_s: Least seconds between two lines.
-    """
+    """Build a bar for a terminal, else lines, with at least ``every_s`` seconds between two."""
     return TQDMProgressBar(refresh_rate=10) if sys.stderr.isatty() else ProgressLines(every_s)

@@ -33,12 +33,9 @@ log = logging.getLogger(__name__)
 class ClassifierBackbone:
     """A fine-tuned classifier with its tokenizer, whose frozen weights get early heads.
 
-    Attributes:
-        name: Short name, for folders and tables.
-        classifier: Folder or hub name of a Hugging Face classifier or a saved eat model, or a finished run's folder.
-        labels: The task's class of each of its outputs, in its order; None where its own names say.
-        max_length: Longest input in tokens; longer ones are cut.
-        head_pooling: What the early heads read: "cls" or "mean".
+    ``classifier`` is the folder or hub name of a Hugging Face classifier or a saved eat model, or a finished run's
+    folder; ``labels`` is the task's class of each of its outputs, in its order, or None where its own names say.
+    ``head_pooling`` is what the early heads read: "cls" or "mean".
     """
 
     name: str
@@ -50,11 +47,7 @@ class ClassifierBackbone:
     module = HeadsModule
 
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
-        """Load the classifier's tokenizer.
-
-        Raises:
-            ValueError: If there is none.
-        """
+        """Load the classifier's tokenizer."""
         _read_config(self.path)  # says what is missing where there is no model at all
         return load_tokenizer("retrofit", self.path)
 
@@ -64,10 +57,6 @@ class ClassifierBackbone:
         """Build the classifier with its own final head and random early ones; classes stand in the task's order.
 
         Arguments are those of ``TrainingBackbone``; ``head_pooling`` and ``seed`` are those of the early heads.
-
-        Raises:
-            ValueError: If there is no classifier, it does not fit the task, the tokenizer or ``max_length``, or an
-                option is out of range.
         """
         theirs, reads = load_classifier(self.path)
         order, names = class_order(
@@ -142,8 +131,7 @@ class ClassifierBackbone:
 def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
     """Load a fine-tuned classifier as Hugging Face's model, and say what its head reads: "cls" or "mean".
 
-    Args:
-        path: A folder that ``save_pretrained`` wrote (Hugging Face's or ours), or a hub name.
+    ``path`` is a folder that ``save_pretrained`` wrote (Hugging Face's or ours), or a hub name.
 
     Raises:
         ValueError: If there is no model, it is of an unknown type, or has no fine-tuned head.

@@ -34,26 +34,14 @@ class PruningSchedule:
         return self.warmup_epochs + self.anneal_epochs
 
     def shrunk_to(self, epochs: float) -> "PruningSchedule":
-        """Return the schedule for a training of so many epochs: the same parts of a shorter whole, or itself.
-
-        Args:
-            epochs: Length of the training, above 0.
-
-        Raises:
-            ValueError: If ``epochs`` is not above 0.
-        """
+        """Return the schedule of a training of so many epochs, above 0: itself or the same parts of a shorter whole."""
         if number("epochs", epochs, above=0) >= self.epochs:
             return self
         part = epochs / self.epochs
         return PruningSchedule(self.warmup_epochs * part, self.anneal_epochs * part)
 
     def scale_at(self, step: int, steps_per_epoch: int) -> float:
-        """Return the factor on the pruning ratio, in [0, 1].
-
-        Args:
-            step: Optimiser steps taken before this one.
-            steps_per_epoch: Optimiser steps in one epoch.
-        """
+        """Return the factor on the pruning ratio, in [0, 1], once so many optimiser steps were taken."""
         start, end = self.warmup_epochs * steps_per_epoch, self.end_step(steps_per_epoch)
         if step >= end:
             return 1.0
@@ -75,9 +63,6 @@ def linear_warmup_decay(
         total_steps: Optimiser steps of the whole training.
         warmup_ratio: Part of the training that the rise takes, in [0, 1).
         restarts: Steps, ascending, at which another stage starts; each stage has its own rise and fall.
-
-    Raises:
-        ValueError: If the ratio lies outside [0, 1).
     """
     number("warmup_ratio", warmup_ratio, at_least=0, below=1)
     starts, ends = (0, *restarts), (*restarts, total_steps)

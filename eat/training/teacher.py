@@ -17,12 +17,9 @@ from eat.training.fine_tuned import class_order, load_tokenizer, model_path
 class Teacher:
     """Answers packed batches with a frozen model's logits, classes in the student's order.
 
-    A plain object on purpose: as a submodule of the training it would be written into every checkpoint.
-
-    Args:
-        model: A sequence classifier that takes padded input; frozen and set to evaluation here.
-        order: Where each of the student's classes stands among the teacher's; None for the same order.
-        pad_token_id: What fills up the padded input.
+    A plain object on purpose: as a submodule of the training it would be written into every checkpoint. The model takes
+    padded input, and is frozen and set to evaluation here. ``order`` says where each of the student's classes stands
+    among the teacher's; None for the same order.
     """
 
     def __init__(self, model: PreTrainedModel, order: Sequence[int] | None = None, pad_token_id: int = 0) -> None:
@@ -35,13 +32,9 @@ class Teacher:
     def from_folder(
         cls, folder: str | Path, *, tokenizer: PreTrainedTokenizerBase, label_names: Sequence[str], max_length: int
     ) -> "Teacher":
-        """Load a teacher and check that it fits.
+        """Load a fine-tuned Hugging Face classifier from its folder, or from a finished run's, and check that it fits.
 
-        Args:
-            folder: Folder of a fine-tuned Hugging Face classifier, or a finished run folder (its ``model/`` is read).
-            tokenizer: The student's; the teacher's must have the same vocabulary.
-            label_names: The student's classes in order; empty for regression.
-            max_length: Longest input in tokens.
+        Tokenizer, classes (none for regression) and longest input are the student's; vocabularies must be the same.
 
         Raises:
             ValueError: If there is no model, or vocabulary, labels or length do not fit; says which.

@@ -22,12 +22,8 @@ def build_trainer(*, accelerator: str, precision: str, threads: int | None, **op
         torch.set_num_threads(whole_number("trainer.threads", threads))
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    if precision == "auto":
-        precision = _best_precision(accelerator)
+    if precision == "auto" and accelerator in ("cuda", "gpu"):
+        precision = "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    elif precision == "auto":
+        precision = "32-true"
     return Trainer(accelerator=accelerator, precision=precision, plugins=[AtomicCheckpointIO()], **options)  # type: ignore[arg-type]
-
-
-def _best_precision(accelerator: str) -> str:
-    if accelerator not in ("cuda", "gpu"):
-        return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"

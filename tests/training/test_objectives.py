@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from eat.ops import losses
 from eat.training.objectives.depth_weighted import DepthWeightedObjective
-from eat.training.objectives.phase import Phase
 from eat.training.objectives.soft_routing import SoftRoutingObjective
+from eat.training.objectives.weighted import Phase
 from tests.training.made import make_objective
 
 DEPTHS = (2, 4, 6)

@@ -11,10 +11,10 @@ from eat.registry import build_part
 from eat.training.objectives.alternating import AlternatingObjective
 from eat.training.objectives.depth_weighted import DepthWeightedObjective
 from eat.training.objectives.joint import JointObjective
-from eat.training.objectives.phase import Batch, Phase
 from eat.training.objectives.soft_routing import SoftRoutingObjective
 from eat.training.objectives.two_stage import TwoStageObjective
 from eat.training.objectives.two_stage_distill import TwoStageDistillObjective
+from eat.training.objectives.weighted import Batch, Phase
 from eat.training.teacher import Teacher
 
 __all__ = ["OBJECTIVES", "Objective", "Phase", "build_objective"]
@@ -32,7 +32,6 @@ class Objective(Protocol):
 
     def restarts(self, total_steps: int) -> tuple[int, ...]:
         """Return the first step of each stage but the first: the learning-rate schedule starts anew there."""
-        ...
 
     def phase(self, step: int, total_steps: int, head_depths: tuple[int, ...]) -> Phase:
         """Return what a step trains.
@@ -42,7 +41,6 @@ class Objective(Protocol):
             total_steps: Optimiser steps of the whole training.
             head_depths: Depths of all heads of the model, the last one last.
         """
-        ...
 
     def __call__(
         self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase
@@ -54,7 +52,6 @@ class Objective(Protocol):
             batch: Packed batch with ``labels``: int64 classes, or float32 targets of a regression.
             phase: What this step trains.
         """
-        ...
 
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -68,20 +65,12 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 
 def build_objective(
-    spec: Mapping[str, Any],
-    *,
-    tokenizer: PreTrainedTokenizerBase,
-    label_names: Sequence[str],
-    max_length: int,
+    spec: Mapping[str, Any], *, tokenizer: PreTrainedTokenizerBase, label_names: Sequence[str], max_length: int
 ) -> Objective:
     """Build an objective from ``{"name": ..., **arguments}``, loading its teacher where one is named.
 
-    Args:
-        spec: The arguments of the class; ``teacher`` is the folder of a fine-tuned Hugging Face classifier, or a
-            finished run folder.
-        tokenizer: The student's.
-        label_names: The student's classes in order; empty for regression.
-        max_length: Longest input in tokens that a batch can hold.
+    ``teacher`` is the folder of a fine-tuned Hugging Face classifier, or a finished run folder. Tokenizer, classes
+    (none for regression) and longest input are the student's.
 
     Raises:
         ValueError: If a name or a value is not possible, the objective needs classes and there are none, or the teacher

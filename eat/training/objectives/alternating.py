@@ -3,8 +3,7 @@
 import dataclasses
 
 from eat.checks import number
-from eat.training.objectives.phase import Phase
-from eat.training.objectives.weighted import WeightedObjective
+from eat.training.objectives.weighted import Phase, WeightedObjective
 
 
 @dataclasses.dataclass(frozen=True)

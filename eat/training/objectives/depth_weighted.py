@@ -1,8 +1,7 @@
 """All heads at once, the deeper the heavier."""
 
 from eat.ops.losses import depth_weights
-from eat.training.objectives.phase import Phase
-from eat.training.objectives.weighted import WeightedObjective
+from eat.training.objectives.weighted import Phase, WeightedObjective
 
 
 class DepthWeightedObjective(WeightedObjective):

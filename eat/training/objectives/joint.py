@@ -9,8 +9,7 @@ from torch import Tensor
 
 from eat.checks import number
 from eat.ops import losses
-from eat.training.objectives.phase import Batch, Phase
-from eat.training.objectives.weighted import WeightedObjective
+from eat.training.objectives.weighted import Batch, Phase, WeightedObjective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +38,7 @@ class JointObjective(WeightedObjective):
         number("objective.temperature", self.temperature, above=0)
 
     def phase(self, step: int, total_steps: int, head_depths: tuple[int, ...]) -> Phase:
-        """Return the same for every step: the heads that some weight is about.
-
-        Raises:
-            ValueError: If there is no such head.
-        """
+        """Return the same for every step: the heads that some weight is about, of which there must be one."""
         weights = dict.fromkeys(head_depths, self.early_weight) | {head_depths[-1]: self.final_weight}
         read = {depth for depth, weight in weights.items() if weight > 0 or self.self_weight > 0}
         if self.teacher is not None and self.teacher_weight > 0:

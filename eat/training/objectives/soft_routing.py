@@ -4,8 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eat.ops.losses import routed_cross_entropy
-from eat.training.objectives.phase import Batch, Phase
-from eat.training.objectives.weighted import WeightedObjective
+from eat.training.objectives.weighted import Batch, Phase, WeightedObjective
 
 
 class SoftRoutingObjective(WeightedObjective):

@@ -3,8 +3,7 @@
 import dataclasses
 
 from eat.checks import number
-from eat.training.objectives.phase import Phase
-from eat.training.objectives.weighted import WeightedObjective
+from eat.training.objectives.weighted import Phase, WeightedObjective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +27,7 @@ class TwoStageObjective(WeightedObjective):
         return (max(1, min(round(self.stage * total_steps), total_steps - 1)),)
 
     def phase(self, step: int, total_steps: int, head_depths: tuple[int, ...]) -> Phase:
-        """Return the final head alone, then the early ones.
-
-        Raises:
-            ValueError: If there are no early heads.
-        """
+        """Return the final head alone, then the early ones, of which there must be one."""
         early = head_depths[:-1]
         if not early:
             raise ValueError(

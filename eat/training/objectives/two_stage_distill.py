@@ -7,8 +7,8 @@ from torch import Tensor
 
 from eat.checks import number
 from eat.ops.losses import self_distillation
-from eat.training.objectives.phase import Batch, Phase
 from eat.training.objectives.two_stage import TwoStageObjective
+from eat.training.objectives.weighted import Batch, Phase
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,29 @@
-"""What most objectives share: one stage, and the labels' loss weighted as the phase says."""
+"""What most objectives share: the phase, which says what a step is about, and the labels' loss weighted by it."""
+
+import dataclasses
+from collections.abc import Mapping
 
 from jaxtyping import Float
 from torch import Tensor
 
 from eat.ops.losses import joint_loss
-from eat.training.objectives.phase import Batch, Phase
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """What one step trains.
+
+    Attributes:
+        head_depths: Heads that the loss reads, in ascending order; no other head runs, nor a block behind the last one.
+        weights: Of each of these heads' loss against the labels.
+        frozen: True where embeddings, blocks and the final head stand still, without dropout: only early heads learn.
+    """
+
+    head_depths: tuple[int, ...]
+    weights: tuple[float, ...]
+    frozen: bool = False
 
 
 class WeightedObjective:
