@@ -68,5 +68,5 @@ class _Expected:
     def executed(self, name: str, point: OperatingPoint | None) -> Float[np.ndarray, " examples"] | None:
         """Return the FLOPs of each example; None for what is not ours or does all the work."""
         if point is not None:
-            return self._trace.costs.executed(replay(self._trace, point))
+            return replay(self._trace, point).flops(self._trace.costs)
         return self._shortcuts[name].costs.dense if name in self._shortcuts else None

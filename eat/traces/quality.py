@@ -91,7 +91,7 @@ def measure_point(
     run = replay(trace, point)
     values = metric_values(trace.task, trace.labels, run.logits)
     right = predictions(run.logits) == trace.labels
-    executed = trace.costs.executed(run)
+    executed = run.flops(trace.costs)
     return Point(
         exit=point,
         metrics=values,

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from eat.exits import ExitCriterion, check_exit
 from eat.exits.points import OperatingPoint
+from eat.traces.costs import Costs
 from eat.traces.trace import Trace
 
 
@@ -35,6 +36,10 @@ class Replay:
         """Tokens that the last executed block worked on / tokens that came in."""
         last = np.take_along_axis(self.tokens_kept, self.exit_depth[:, None] - 1, axis=1)[:, 0]
         return last / self.tokens_kept[:, 0]
+
+    def flops(self, costs: Costs) -> Float[np.ndarray, " examples"]:
+        """Return the FLOPs executed for each example, given the costs of its trace."""
+        return costs.executed(self.exit_depth, early_heads=self.early_heads)
 
     def take(self, rows: Sequence[int] | Int[np.ndarray, " rows"]) -> Replay:
         """Return some of the examples, in the order given."""

@@ -131,7 +131,7 @@ class Trace:
     @cached_property
     def costs(self) -> Costs:
         """Executed work of leaving at each head, counted when it is first asked for."""
-        return Costs(self)
+        return Costs(self.config, self.tokens_kept, self.head_depths)
 
     @property
     def num_layers(self) -> int:

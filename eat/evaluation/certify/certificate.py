@@ -212,7 +212,7 @@ def _certificate(splits: Mapping[str, Trace], chosen: TestedPoint, settings: Cer
     first = next(iter(splits))
     trace, reference = splits[chosen.run], splits[first]
     replayed = replay(trace, chosen.exit)
-    flops = trace.costs.executed(replayed)
+    flops = replayed.flops(trace.costs)
     depths, counts = np.unique(replayed.exit_depth, return_counts=True)
     return Certificate(
         run=chosen.run,

@@ -94,6 +94,6 @@ def _points(runs: Runs, settings: CertifySettings, thresholds: Sequence[float] |
     for run, point, replayed in tried:
         answers = replayed.logits, reference.full_depth, reference.labels
         risk, ties = (float(loss(*answers).mean()) for loss in (settings.risk.loss, second.loss))
-        points.append(TestedPoint(run, point, risk, ties, float(held_out[run].costs.executed(replayed).mean())))
+        points.append(TestedPoint(run, point, risk, ties, float(replayed.flops(held_out[run].costs).mean())))
     full, *others = points
     return [full, *(point for point in others if point.flops < full.flops)]
