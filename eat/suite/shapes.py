@@ -7,7 +7,6 @@ import torch
 from transformers import BertConfig
 
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.sharing import sharing_copy
 
 SHAPES: Mapping[str, Mapping[str, Any]] = {
     "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
@@ -46,21 +45,3 @@ def build_model(
 def early_depth(shape: str) -> int:
     """Return the depth of the early head: a third of the layers, 2 of MiniLM's 6."""
     return int(SHAPES[shape]["num_hidden_layers"]) // 3
-
-
-def variant(
-    model: AdaptiveForSequenceClassification,
-    *,
-    attention: Mapping[str, Any] | None = None,
-    pruner: Mapping[str, Any] | None = None,
-    exit: Mapping[str, Any] | None = None,
-) -> AdaptiveForSequenceClassification:
-    """Return the same weights with other parts; those not given stay."""
-    twin = sharing_copy(model)
-    if attention is not None:
-        twin.set_attention(**attention)
-    if pruner is not None:
-        twin.set_pruner(**pruner)
-    if exit is not None:
-        twin.set_exit(**exit)
-    return twin

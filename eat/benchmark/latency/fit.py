@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eat.benchmark.contenders import ALL_OFF, PADDED, operating_point_model
+from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.engines import Call
 from eat.benchmark.engines.hugging_face import hugging_face_call
 from eat.benchmark.engines.packed import packed_call
@@ -18,7 +18,7 @@ from eat.benchmark.protocol import Timed
 from eat.exits.confidence import ConfidenceExit
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.sharing import all_off, sharing_copy
+from eat.models.sharing import all_off, sharing_copy, variant
 from eat.traces.replay import Replay, replay
 from eat.traces.statistics import Interval, median_interval
 from eat.traces.trace import Trace
@@ -89,9 +89,9 @@ def build_probes(
     if trace.is_regression:
         return probes
     for heads, depth in enumerate(trace.head_depths, start=1):
-        variant = sharing_copy(model)
-        variant.encoder.exit_criterion = ForcedExit(heads)
-        probes[f"all leave at depth {depth}"] = Probe(packed_call(variant), _all_leave(full, depth), depth)
+        forced = sharing_copy(model)
+        forced.encoder.exit_criterion = ForcedExit(heads)
+        probes[f"all leave at depth {depth}"] = Probe(packed_call(forced), _all_leave(full, depth), depth)
     if batch_size > 1:
         mixed = _mixed(trace, rows)
         probes |= {point.label: Probe(operating_point_call(model, point), run) for point, run in mixed}
@@ -106,7 +106,7 @@ def baseline_calls(model: AdaptiveForSequenceClassification) -> dict[str, Call]:
 
 def operating_point_call(model: AdaptiveForSequenceClassification, point: OperatingPoint) -> Call:
     """Answer batches at an operating point; the model itself is not changed."""
-    return packed_call(operating_point_model(model, point))
+    return packed_call(variant(model, exit=point.spec))
 
 
 def fit_probes(timed: Timed, probes: Mapping[str, Probe], counter: WorkCounter, batch_size: int) -> Fit:
