@@ -48,15 +48,10 @@ def build_contenders(
     absent: Collection[str] = (),
     memory: bool = True,
 ) -> tuple[Contender, ...]:
-    """List the contenders for a trained model.
+    """List the contenders for a trained model, which is not changed; the shortcuts are measured with everything off.
 
-    Args:
-        source: The model; it is not changed. All contenders of ours but the shortcuts' share its weights.
-        exits: Operating points to measure.
-        shortcuts: Shallower models by name, measured with everything off.
-        folder: Where engines write, as long as contenders are used; without it those that need an export are left out.
-        absent: Engines to leave out.
-        memory: Whether those that need no export are written as well, for the processes that memory is measured in.
+    Engines write to ``folder``, and need it as long as contenders are used; without it those that need an export are
+    left out. For ``memory`` the others are written as well: other processes load them.
     """
     contenders: list[Contender] = []
     for name, engine in ENGINES.items():

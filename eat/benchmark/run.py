@@ -48,22 +48,13 @@ def run_benchmark(
     shortcuts: Mapping[str, AdaptiveForSequenceClassification] = MappingProxyType({}),
     texts: Texts | None = None,
 ) -> Benchmark:
-    """Measure every contender.
+    """Measure every contender; ``answers`` are to be checked against the replayed ones.
 
-    Args:
-        model: The trained model in float32, on the device to measure on.
-        examples: Token ids, in random order.
-        exits: Operating points to measure live.
-        settings: How much is measured.
-        shortcuts: Shallower models by name, measured with everything off.
-        texts: The examples' texts; with them a second line of speed-ups has tokenisation in both times.
-
-    Returns:
-        What was measured, with ``answers`` to be checked against the replayed ones.
+    The model is in float32, on the device to measure on; examples stand in random order. With their ``texts`` a second
+    line of speed-ups has tokenisation in both times.
 
     Raises:
         ValueError: If there are no examples, or the type of the weights does not suit the device.
-        RuntimeError: If a process that measures memory fails.
     """
     if not examples:
         raise ValueError("examples must hold at least one, got none")
@@ -83,7 +74,9 @@ def run_benchmark(
             with num_threads(threads):
                 for batch_size in settings.batch_sizes:
                     measurements += measure_times(contenders, examples, texts, batch_size, settings, device)
-        answers = _answer(contenders, examples[: max(one.examples for one in measurements)])
+        timed = examples[: max(one.examples for one in measurements)]
+        with torch.inference_mode():
+            answers = {c.name: [c.call([example])[0].tolist() for example in timed] for c in contenders}
         memory = measure_memory(contenders, examples, thread_counts[0], settings) if settings.memory else None
     return Benchmark(environment, settings.to_json(), tuple(measurements), memory, absent, answers=answers)
 
@@ -137,11 +130,7 @@ def measure_times(
 def measure_memory(
     contenders: Sequence[Contender], examples: Sequence[Encoded], threads: int, settings: BenchmarkSettings
 ) -> PeakMemory:
-    """Measure each contender's peak memory over the largest batches, in a process of its own.
-
-    Raises:
-        RuntimeError: If such a process fails.
-    """
+    """Measure each contender's peak memory over the largest batches, in a process of its own."""
     batch_size = max(settings.batch_sizes)
     peaks = {}
     for contender in contenders:
@@ -173,9 +162,3 @@ def describe_conditions(device: torch.device, clocks: str) -> dict[str, Any]:
     if device.type == "cuda":
         facts |= {"tf32": torch.backends.cuda.matmul.allow_tf32, "cuda": torch.version.cuda, clocks: gpu_clocks()}
     return facts
-
-
-def _answer(contenders: Sequence[Contender], examples: Sequence[Encoded]) -> dict[str, list[list[float]]]:
-    """Return each contender's logits, one example at a time."""
-    with torch.inference_mode():
-        return {c.name: [c.call([example])[0].tolist() for example in examples] for c in contenders}

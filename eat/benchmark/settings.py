@@ -28,11 +28,7 @@ class BenchmarkSettings:
     seed: int = 0  # of the draw
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ValueError: Naming the one that is out of range.
-        """
+        """Refuse a number out of range."""
         for name, least in (("examples", 1), ("rounds", 1), ("warmup", 0)):
             whole_number(f"benchmark.{name}", getattr(self, name), least)
         number("benchmark.seconds", self.seconds, above=0)

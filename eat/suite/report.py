@@ -29,7 +29,6 @@ def write_suite_report(folder: Path) -> str:
 
     Raises:
         FileNotFoundError: If nothing was measured there.
-        OSError: If a file cannot be written; the old one stays.
     """
     rows = [row for part in PART_NAMES for row in read_part(folder / f"{part}.csv")]
     if not rows:

@@ -40,11 +40,7 @@ class SuiteSettings:
     seed: int = 0  # of weights, draws and token ids
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: Naming the one that is unknown or out of range.
-        """
+        """Refuse an unknown name or a number out of range."""
         for name, known in (("parts", PART_NAMES), ("shapes", SHAPES), ("heavy_shapes", SHAPES)):
             for value in getattr(self, name) or ():
                 if value not in known:

@@ -85,13 +85,8 @@ def training_contenders(
 ) -> Mapping[str, Epoch]:
     """Build the contenders, the baseline first; each keeps its weights from epoch to epoch.
 
-    Args:
-        config: Shape of the encoder; its weights are random.
-        lengths: Tokens of each training example; as many as fill whole batches.
-        batch_size: Examples in a batch.
-        bf16: Train in mixed bfloat16 instead of float32.
-        device: Where to train.
-        seed: Of weights, tokens and order.
+    ``lengths`` has the tokens of each example, as many as fill whole batches; ``bf16`` is mixed precision; ``seed`` is
+    that of weights, tokens and order.
     """
     if len(lengths) == 0 or len(lengths) % batch_size:
         raise ValueError(f"lengths: expected a multiple of batch_size={batch_size} examples, got {len(lengths)}")

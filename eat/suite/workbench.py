@@ -16,7 +16,7 @@ from eat.models.sharing import all_off, variant
 from eat.ops.confidence import max_probability
 from eat.suite.inputs import draw_lengths, random_examples, real_lengths
 from eat.suite.settings import SuiteSettings
-from eat.suite.shapes import VOCAB_SIZE, build_model, early_depth
+from eat.suite.shapes import VOCAB_SIZE, early_depth, shape_config
 
 PRUNER = {"name": "l2_norm", "depths": [2, 4], "ratio": 0.3}
 """The paper's: 30 % after layers 2 and 4."""
@@ -113,13 +113,15 @@ class Workbench:
         return random_examples(np.full(count, length), VOCAB_SIZE, self.settings.seed)
 
     def _build(self, num_layers: int | None) -> AdaptiveForSequenceClassification:
-        lengths = [*self.settings.lengths, *self.settings.curve_lengths]
-        longest = max(512, *lengths, *(length for _, length in self.settings.memory_batches))
-        return build_model(
-            self.shape,
-            max_length=longest,
-            device=self.settings.torch_device,
-            dtype=self.dtype,
-            seed=self.settings.seed,
+        """Build the shape, or its first layers alone with one head after the last of them."""
+        settings = self.settings
+        lengths = [*settings.lengths, *settings.curve_lengths, *(length for _, length in settings.memory_batches)]
+        model = AdaptiveForSequenceClassification.from_backbone(
+            shape_config(self.shape),
             num_layers=num_layers,
+            head_depths=[] if num_layers else [early_depth(self.shape)],
+            max_length=max(512, *lengths),
+            seed=settings.seed,
         )
+        torch.nn.Module.to(model, device=settings.torch_device, dtype=self.dtype)  # transformers' own `to` hides types
+        return model
