@@ -47,11 +47,8 @@ def run_suite(
     A part that was recorded with this code and these settings is not measured again. Each part is written whole when it
     is finished; one that fails leaves what was there and ends the run with its error, and the same command goes on.
 
-    Args:
-        settings: What is measured, and how long.
-        folder: Of all machines' results; this machine gets a folder in it, which is returned.
-        environment: What the numbers depend on besides: versions, hardware (``cpu``), ``commit``.
-        fresh: Measure parts again that are recorded.
+    This machine gets a folder in that of all machines' results, which is returned. The ``environment`` is what numbers
+    depend on besides: versions, hardware (``cpu``), ``commit``. ``fresh`` measures parts again that are recorded.
     """
     device = settings.torch_device
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None

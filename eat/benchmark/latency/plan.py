@@ -121,11 +121,7 @@ def make_plan(
 
 
 def draw_rows(total: int, settings: PlanSettings) -> Int[np.ndarray, " drawn"]:
-    """Draw the texts that calls are made of, in random order, as many in each call.
-
-    Raises:
-        ValueError: If there are not enough for one call.
-    """
+    """Draw the texts that calls are made of, in random order, as many in each call."""
     size = settings.batch_size
     if total < size:
         raise ValueError(f"plan.batch_size: expected at most the {total} texts of the threshold split, got {size}")
