@@ -14,23 +14,14 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """The columns of a table.
+    """The columns of a table."""
 
-    Attributes:
-        columns: All of them, in order.
-        text: Those that hold text, though it may look like a number (a commit).
-        counts: Those that hold whole numbers. The others hold a number, or a list of them (``0.8;0.9``).
-        required: So many columns, the first ones, every file has; None for all.
-        title: What an error calls the columns.
-        remedy: What an error about other columns ends with.
-    """
-
-    columns: tuple[str, ...]
-    text: frozenset[str]
-    counts: frozenset[str]
-    required: int | None = None
-    title: str = "columns"
-    remedy: str = ""
+    columns: tuple[str, ...]  # all of them, in order
+    text: frozenset[str]  # those that hold text, though it may look like a number (a commit)
+    counts: frozenset[str]  # those that hold whole numbers; the others hold a number, or a list of them (``0.8;0.9``)
+    required: int | None = None  # so many columns, the first ones, every file has; None for all
+    title: str = "columns"  # what an error calls the columns
+    remedy: str = ""  # what an error about other columns ends with
 
     def row(self, **values: Any) -> Row:
         """Build a row from the values that were measured; all other columns stay empty (None).
@@ -46,7 +37,6 @@ class Table:
 
         Raises:
             ValueError: If a row holds something that is no column.
-            OSError: If writing fails; the old file stays.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

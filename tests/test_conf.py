@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from transformers import BertTokenizer
 
 from eat.attention import build_attention
-from eat.benchmark.settings import BenchmarkSettings
+from eat.benchmark.run import BenchmarkSettings
 from eat.cli import settings
 from eat.cli.compose import plain
 from eat.exits import EXITS, build_exit

@@ -10,7 +10,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf.errors import MissingMandatoryValue
 
 from eat.benchmark.latency.plan import PlanSettings
-from eat.benchmark.settings import BenchmarkSettings
+from eat.benchmark.run import BenchmarkSettings
 from eat.cli import evaluate
 from eat.cli.compose import CONF
 from eat.evaluation import Report, evaluate_run

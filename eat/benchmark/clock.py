@@ -41,11 +41,7 @@ class CudaClock:
 
 @contextmanager
 def num_threads(threads: int) -> Iterator[None]:
-    """Fix the number of threads inside torch's operators for a while.
-
-    Raises:
-        ValueError: If it is not at least 1.
-    """
+    """Fix the number of threads inside torch's operators, at least 1, for a while."""
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
     before = torch.get_num_threads()

@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from eat.benchmark.engines import EAT, ENGINES, Call, Saved, Source
 from eat.benchmark.engines import PADDED as PADDED
 from eat.benchmark.engines.packed import packed_call
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.sharing import ALL_OFF_PARTS, all_off, sharing_copy
+from eat.models.sharing import ALL_OFF_PARTS, all_off, variant
 
 ALL_OFF = "eat_all_off"
 """Ours with everything off, which saved work is divided by."""
@@ -27,9 +28,15 @@ class Contender:
     name: str
     engine: str  # what runs it: a key of `ENGINES`
     call: Call  # batch in, logits out
+    model: AdaptiveForSequenceClassification | None = None  # ours behind it, whose work is counted; None for others
     exit: OperatingPoint | None = None  # operating point of ours; None for baselines
     grouped: bool = False  # whether its batches hold examples of like length
     saved: Saved | None = None  # the same contender on disk, for the process that measures its memory
+
+
+def ours(name: str, model: AdaptiveForSequenceClassification, **more: Any) -> Contender:
+    """Enter one of our models on packed rows."""
+    return Contender(name, EAT, packed_call(model), model, **more)
 
 
 def build_contenders(
@@ -41,15 +48,10 @@ def build_contenders(
     absent: Collection[str] = (),
     memory: bool = True,
 ) -> tuple[Contender, ...]:
-    """List the contenders for a trained model.
+    """List the contenders for a trained model, which is not changed; the shortcuts are measured with everything off.
 
-    Args:
-        source: The model; it is not changed. All contenders of ours but the shortcuts' share its weights.
-        exits: Operating points to measure.
-        shortcuts: Shallower models by name, measured with everything off.
-        folder: Where engines write, as long as contenders are used; without it those that need an export are left out.
-        absent: Engines to leave out.
-        memory: Whether those that need no export are written as well, for the processes that memory is measured in.
+    Engines write to ``folder``, and need it as long as contenders are used; without it those that need an export are
+    left out. For ``memory`` the others are written as well: other processes load them.
     """
     contenders: list[Contender] = []
     for name, engine in ENGINES.items():
@@ -63,31 +65,20 @@ def build_contenders(
     return tuple(contenders)
 
 
-def operating_point_model(
-    model: AdaptiveForSequenceClassification, point: OperatingPoint
-) -> AdaptiveForSequenceClassification:
-    """Return the same weights at an operating point; the model itself is not changed."""
-    variant = sharing_copy(model)
-    variant.set_exit(**point.spec)
-    return variant
-
-
 def _ours(
     source: Source,
     exits: Sequence[OperatingPoint],
     shortcuts: Mapping[str, AdaptiveForSequenceClassification],
     folder: Path | None,
 ) -> Iterator[Contender]:
-    """Yield ours with everything off, the shortcuts likewise, and the operating points."""
     save = ENGINES[EAT].save
     files = save(source, folder, EAT) if folder else None
     off = files and dataclasses.replace(files, parts=ALL_OFF_PARTS)
-    yield Contender(ALL_OFF, EAT, packed_call(all_off(source.model)), saved=off)
+    yield ours(ALL_OFF, all_off(source.model), saved=off)
     for name, shortcut in shortcuts.items():
         shallow = Source(all_off(Source(shortcut, source.dtype).model))
         saved = save(shallow, folder / name, EAT) if folder else None
-        yield Contender(name, EAT, packed_call(shallow.model), saved=saved)
+        yield ours(name, shallow.model, saved=saved)
     for point in exits:
-        call = packed_call(operating_point_model(source.model, point))
         saved = files and dataclasses.replace(files, parts={"exit": point.spec})
-        yield Contender(point.label, EAT, call, exit=point, saved=saved)
+        yield ours(point.label, variant(source.model, exit=point.spec), exit=point, saved=saved)

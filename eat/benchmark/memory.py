@@ -33,14 +33,7 @@ class Peak:
 def measure_peak(
     name: str, saved: Saved, batches: Sequence[Sequence[Encoded]], *, threads: int = 1, timeout: float = 600
 ) -> Peak:
-    """Answer batches in a new process that holds this contender alone.
-
-    Args:
-        name: What an error calls the contender.
-        saved: The contender on disk.
-        batches: What it answers, in order.
-        threads: Threads inside operators.
-        timeout: Seconds after which it counts as stuck.
+    """Answer batches in a new process that holds this contender alone; after ``timeout`` seconds it counts as stuck.
 
     Raises:
         RuntimeError: If the process fails or is stuck; the message ends with the last lines it wrote.

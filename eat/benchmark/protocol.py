@@ -68,25 +68,18 @@ class Timed:
     def over(self, baseline: str, beside: Seconds | None = None) -> dict[str, Timing]:
         """Return percentiles, throughput and paired speed-ups over a baseline.
 
-        Args:
-            baseline: The contender that the others are compared with.
-            beside: Time to add to every contender's, such as that of tokenising. Ratios are of whole rounds, so that it
-                does not matter which call it is added to.
+        Time ``beside``, such as that of tokenising, is added to every contender's. Ratios are of whole rounds, so that
+        it does not matter which call it is added to.
         """
-        whole = {name: times if beside is None else times + beside for name, times in self.seconds.items()}
-        totals = {name: times.sum(axis=1) for name, times in whole.items()}
-        return {name: self._timing(whole[name], totals[name], totals[baseline]) for name in whole}
-
-    def _timing(
-        self, times: Seconds, totals: Float[np.ndarray, " rounds"], baseline: Float[np.ndarray, " rounds"]
-    ) -> Timing:
-        ratios = baseline / totals
-        p50, p95, p99 = np.percentile(times * 1e3, [50, 95, 99])
-        return Timing(
-            latency_ms=(float(p50), float(p95), float(p99)),
-            examples_per_s=float(np.median(self.examples / totals)),
-            speedup=(float(np.median(ratios)), *median_interval(ratios)),
-        )
+        timings = {}
+        for name, seconds in self.seconds.items():
+            times, theirs = (s if beside is None else s + beside for s in (seconds, self.seconds[baseline]))
+            totals = times.sum(axis=1)
+            ratios = theirs.sum(axis=1) / totals
+            p50, p95, p99 = np.percentile(times * 1e3, [50, 95, 99]).tolist()
+            throughput = float(np.median(self.examples / totals))
+            timings[name] = Timing((p50, p95, p99), throughput, (float(np.median(ratios)), *median_interval(ratios)))
+        return timings
 
 
 def measure(
@@ -148,7 +141,7 @@ def _warm_up(
 ) -> tuple[int, float]:
     """Return how often each contender was called, and about how long a call of each takes, together, in seconds.
 
-    First calls set things up: where there are more, the median of those counts. Without calls this is 0.
+    First calls set things up: where there are more, the median of those counts.
     """
     if budget.warmup < 1:
         return 0, 0.0

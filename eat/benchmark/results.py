@@ -44,13 +44,8 @@ class Measurement:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Measurement":
         """Read back what `to_json` gave, after JSON has turned tuples into lists."""
-        ratios = ("speedup", "speedup_tokenised")
-        read = {
-            "latency_ms": tuple(values["latency_ms"]),
-            "exit": None if values["exit"] is None else OperatingPoint.of(values["exit"]),
-            **{key: {name: tuple(r) for name, r in values[key].items()} for key in ratios if key in values},
-        }
-        return cls(**(dict(values) | read))
+        point = None if values["exit"] is None else OperatingPoint.of(values["exit"])
+        return cls(**(tuples(values) | {"exit": point}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +56,6 @@ class PeakMemory:
     examples: int  # examples that were answered
     threads: int  # threads inside operators
     peaks: Mapping[str, Peak]  # by contender
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "PeakMemory":
-        """Read back what `dataclasses.asdict` gave."""
-        return cls(**(dict(values) | {"peaks": {name: Peak(**peak) for name, peak in values["peaks"].items()}}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +69,6 @@ class ShortcutFacts:
     ece: float | None  # expected calibration error; None in regression
     gflops: float  # executed for an example, on average
     flops_ratio: float  # over the model's with everything off
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "ShortcutFacts":
-        """Read back what `dataclasses.asdict` gave."""
-        return cls(**(dict(values) | {"delta": values["delta"] and tuple(values["delta"])}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,46 +90,38 @@ class Benchmark:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `benchmark.json` holds; JSON values only."""
-        return {
-            "environment": dict(self.environment),
-            "settings": dict(self.settings),
+        nested = {
             "measurements": [one.to_json() for one in self.measurements],
             "memory": {} if self.memory is None else dataclasses.asdict(self.memory),
-            "not_measured": dict(self.not_measured),
-            "agreement": {name: list(counts) for name, counts in self.agreement.items()},
             "shortcuts": {name: dataclasses.asdict(facts) for name, facts in self.shortcuts.items()},
         }
+        return {key: value for key, value in (vars(self) | nested).items() if key != "answers"}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Benchmark":
         """Read back what `to_json` gave, of this version or an older one."""
         memory = values.get("memory")
+        if memory:
+            peaks = {name: Peak(**peak) for name, peak in memory["peaks"].items()}
+            memory = PeakMemory(**(memory | {"peaks": peaks}))
         return cls(
             environment=values["environment"],
             settings=values["settings"],
             measurements=tuple(map(Measurement.from_json, values["measurements"])),
-            memory=PeakMemory.from_json(memory) if memory else None,
+            memory=memory or None,
             not_measured=values.get("not_measured", {}),
-            agreement={name: (same, total) for name, (same, total) in values["agreement"].items()},
-            shortcuts={name: ShortcutFacts.from_json(one) for name, one in values.get("shortcuts", {}).items()},
+            agreement=tuples(values["agreement"]),
+            shortcuts={name: ShortcutFacts(**tuples(one)) for name, one in values.get("shortcuts", {}).items()},
         )
 
 
 def write_benchmark(folder: Path, benchmark: Benchmark, fingerprint: str) -> None:
-    """Write the measurements of these weights.
-
-    Raises:
-        OSError: If writing fails; an older file stays.
-    """
+    """Write the measurements of these weights."""
     write_text(folder / FILE, json.dumps({"fingerprint": fingerprint, **benchmark.to_json()}, indent=1) + "\n")
 
 
 def read_benchmark(folder: Path, fingerprint: str) -> Benchmark | None:
-    """Read what was measured earlier; None where nothing was, or where it was measured on other weights.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
+    """Read what was measured earlier; None where nothing was, or where it was measured on other weights."""
     return read_for(folder / FILE, fingerprint, Benchmark.from_json, "measured on", "benchmark")
 
 
@@ -158,12 +135,7 @@ def read_for(
 ) -> Result | None:
     """Read a result that belongs to certain weights; None where there is none, or it belongs to others.
 
-    Args:
-        path: The JSON file.
-        fingerprint: Of the weights wanted.
-        build: Builds the result from the file's values without the fingerprint.
-        made: How a warning says what the result has to do with its weights.
-        stage: What makes the file.
+    It is built from the file's values without the fingerprint; a warning says "was {made} other weights".
 
     Raises:
         ValueError: If the file is damaged.
@@ -180,3 +152,10 @@ def read_for(
         log.warning("%s was %s other weights and is left out; run stages=[%s] again", path, made, stage)
         return None
     return result
+
+
+def tuples(values: Any) -> Any:
+    """Turn the lists in JSON values back into tuples, at any depth."""
+    if isinstance(values, dict):
+        return {key: tuples(value) for key, value in values.items()}
+    return tuple(map(tuples, values)) if isinstance(values, list) else values

@@ -1,5 +1,6 @@
 """How fast, side by side in one process, on real inputs: latency at batch 1, throughput at larger batches, memory."""
 
+import dataclasses
 import logging
 import math
 import tempfile
@@ -20,17 +21,51 @@ from eat.benchmark.engines import Encoded, Source, not_measured
 from eat.benchmark.memory import measure_peak
 from eat.benchmark.protocol import Budget, batches_of, by_length, measure
 from eat.benchmark.results import Benchmark, Measurement, PeakMemory
-from eat.benchmark.settings import MIN_EXAMPLES as MIN_EXAMPLES
-from eat.benchmark.settings import BenchmarkSettings as BenchmarkSettings
 from eat.benchmark.tokenizing import Texts
+from eat.checks import number, one_of, whole_number
 from eat.exits.points import OperatingPoint
 from eat.machine import describe_host, gpu_clocks
 from eat.models.classifier import AdaptiveForSequenceClassification
 
 log = logging.getLogger(__name__)
 
+MIN_EXAMPLES = 32
+DTYPES = ("float32", "bfloat16", "float16")
 BASELINES = (PADDED, ALL_OFF)
 TOKENIZER = "tokenizer"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings:
+    """How much is measured."""
+
+    examples: int = 128  # at most so many examples of the reported split, drawn at random
+    seconds: int | float = 30  # about so long for one batch size; slow models get fewer examples, 32 at least
+    rounds: int = 5  # how often all contenders answer all of them
+    warmup: int = 10  # untimed calls of each contender at each batch size before
+    batch_sizes: Sequence[int] = (1, 32)  # 1 is the gateway, 32 the queue
+    threads: Sequence[int] = ()  # threads inside operators, one measurement each; empty for as many as torch uses now
+    thresholds: Sequence[float] = (0.80, 0.85, 0.90, 0.95)  # the paper's; beside the own point
+    dtype: str = "float32"  # of the weights, ours and Hugging Face's alike; float16 on a GPU only
+    shortcut_runs: Sequence[str] = ()  # folders of runs trained with ``backbone.num_layers``: the static shortcuts
+    onnx: bool = True  # whether engines that need an export take part, as ONNX Runtime does; it takes some seconds
+    memory: bool = True  # whether each contender's peak memory is measured, in a process of its own
+    seed: int = 0  # of the draw
+
+    def __post_init__(self) -> None:
+        """Refuse a number out of range."""
+        for name, least in (("examples", 1), ("rounds", 1), ("warmup", 0)):
+            whole_number(f"benchmark.{name}", getattr(self, name), least)
+        number("benchmark.seconds", self.seconds, above=0)
+        for name in ("batch_sizes", "threads"):
+            for value in getattr(self, name):
+                whole_number(f"benchmark.{name}", value)
+        one_of("benchmark.dtype", self.dtype, DTYPES)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values, as JSON has them."""
+        lists = ("batch_sizes", "threads", "thresholds", "shortcut_runs")
+        return vars(self) | {name: list(getattr(self, name)) for name in lists}
 
 
 def draw_examples(total: int, settings: BenchmarkSettings) -> Int[np.ndarray, " drawn"]:
@@ -48,22 +83,13 @@ def run_benchmark(
     shortcuts: Mapping[str, AdaptiveForSequenceClassification] = MappingProxyType({}),
     texts: Texts | None = None,
 ) -> Benchmark:
-    """Measure every contender.
+    """Measure every contender; ``answers`` are to be checked against the replayed ones.
 
-    Args:
-        model: The trained model in float32, on the device to measure on.
-        examples: Token ids, in random order.
-        exits: Operating points to measure live.
-        settings: How much is measured.
-        shortcuts: Shallower models by name, measured with everything off.
-        texts: The examples' texts; with them a second line of speed-ups has tokenisation in both times.
-
-    Returns:
-        What was measured, with ``answers`` to be checked against the replayed ones.
+    The model is in float32, on the device to measure on; examples stand in random order. With their ``texts`` a second
+    line of speed-ups has tokenisation in both times.
 
     Raises:
         ValueError: If there are no examples, or the type of the weights does not suit the device.
-        RuntimeError: If a process that measures memory fails.
     """
     if not examples:
         raise ValueError("examples must hold at least one, got none")
@@ -83,7 +109,9 @@ def run_benchmark(
             with num_threads(threads):
                 for batch_size in settings.batch_sizes:
                     measurements += measure_times(contenders, examples, texts, batch_size, settings, device)
-        answers = _answer(contenders, examples[: max(one.examples for one in measurements)])
+        timed = examples[: max(one.examples for one in measurements)]
+        with torch.inference_mode():
+            answers = {c.name: [c.call([example])[0].tolist() for example in timed] for c in contenders}
         memory = measure_memory(contenders, examples, thread_counts[0], settings) if settings.memory else None
     return Benchmark(environment, settings.to_json(), tuple(measurements), memory, absent, answers=answers)
 
@@ -137,11 +165,7 @@ def measure_times(
 def measure_memory(
     contenders: Sequence[Contender], examples: Sequence[Encoded], threads: int, settings: BenchmarkSettings
 ) -> PeakMemory:
-    """Measure each contender's peak memory over the largest batches, in a process of its own.
-
-    Raises:
-        RuntimeError: If such a process fails.
-    """
+    """Measure each contender's peak memory over the largest batches, in a process of its own."""
     batch_size = max(settings.batch_sizes)
     peaks = {}
     for contender in contenders:
@@ -173,9 +197,3 @@ def describe_conditions(device: torch.device, clocks: str) -> dict[str, Any]:
     if device.type == "cuda":
         facts |= {"tf32": torch.backends.cuda.matmul.allow_tf32, "cuda": torch.version.cuda, clocks: gpu_clocks()}
     return facts
-
-
-def _answer(contenders: Sequence[Contender], examples: Sequence[Encoded]) -> dict[str, list[list[float]]]:
-    """Return each contender's logits, one example at a time."""
-    with torch.inference_mode():
-        return {c.name: [c.call([example])[0].tolist() for example in examples] for c in contenders}

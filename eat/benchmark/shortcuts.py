@@ -49,16 +49,11 @@ class Shortcut:
 def find_shortcuts(
     model: AdaptiveForSequenceClassification, traces: RunTraces, runs: Sequence[str | Path], device: str
 ) -> list[Shortcut]:
-    """List the shortcuts of a model: runs that were trained shallow, then its own early heads.
-
-    Args:
-        model: The model.
-        traces: Its traces.
-        runs: Run folders, each trained with ``backbone.num_layers``.
-        device: Where to load their models.
+    """List the shortcuts of a model: runs trained with ``backbone.num_layers``, then its own early heads.
 
     Raises:
-        ValueError: If a run is no shortcut of this model, or two have the same number of layers.
+        ValueError: If a run is not shallower than the model, answered other examples, or its traces are not its
+            weights'; or two have the same number of layers.
     """
     trained = [trained_shortcut(FinishedRun(run), model, traces, device) for run in runs]
     names = [shortcut.name for shortcut in trained]
@@ -75,11 +70,7 @@ def find_shortcuts(
 def trained_shortcut(
     run: FinishedRun, model: AdaptiveForSequenceClassification, traces: RunTraces, device: str
 ) -> Shortcut:
-    """Load a run that was trained shallow.
-
-    Raises:
-        ValueError: If it is not shallower than the model, answered other examples, or its traces are not its weights'.
-    """
+    """Load a run that was trained shallow."""
     shallow = run.load_model(device, certified=False)
     if shallow.num_layers >= model.num_layers:
         raise ValueError(
@@ -93,11 +84,7 @@ def trained_shortcut(
 
 
 def truncated(model: AdaptiveForSequenceClassification, depth: int) -> AdaptiveForSequenceClassification:
-    """Return the first layers of a model with the head there and everything off; weights are shared.
-
-    Raises:
-        ValueError: If there is no head at that depth.
-    """
+    """Return the first layers of a model with the head there and everything off; weights are shared."""
     if depth not in model.head_depths:
         raise ValueError(f"depth: expected one with a head, {list(model.head_depths)}, got {depth}")
     twin = all_off(model)
@@ -113,25 +100,19 @@ def truncated(model: AdaptiveForSequenceClassification, depth: int) -> AdaptiveF
 
 
 def truncated_trace(trace: Trace, depth: int) -> Trace:
-    """Return what `truncated` answers, from the trace of the encoder with everything off.
-
-    Raises:
-        ValueError: If there is no head at that depth.
-    """
+    """Return what `truncated` answers, from the trace of the encoder with everything off."""
     if depth not in trace.head_depths:
         raise ValueError(f"depth: expected one with a head, {list(trace.head_depths)}, got {depth}")
     head = trace.head_depths.index(depth)
     kept = np.array(trace.tokens_kept[:, : depth + 1])
     kept[:, -1] = 0
-    config = trace.config
-    shallow = {
-        "backbone": {**config["backbone"], "num_layers": depth},
-        "heads": {**config["heads"], "depths": [depth]},
-    }
+    config = dict(trace.config)
+    config["backbone"] = {**config["backbone"], "num_layers": depth}
+    config["heads"] = {**config["heads"], "depths": [depth]}
     return dataclasses.replace(
         trace,
         all_logits=trace.all_logits[:, head : head + 1],
         tokens_kept=kept,
         head_depths=(depth,),
-        metadata={**trace.metadata, "config": {**config, **shallow}},
+        metadata={**trace.metadata, "config": config},
     )

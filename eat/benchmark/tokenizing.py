@@ -24,14 +24,9 @@ def encoded_examples(data: TextDataModule, split: str, index: Sequence[int]) -> 
     """Return the token ids of some examples as lists: what every contender of a benchmark starts from."""
     tokens = data.tokenized[split]
     columns = {"input_ids": tokens.input_ids, "token_type_ids": tokens.token_type_ids}
-    return [
-        {
-            name: ids[tokens.offsets[i] : tokens.offsets[i + 1]].tolist()
-            for name, ids in columns.items()
-            if ids is not None
-        }
-        for i in index
-    ]
+    given = {name: ids for name, ids in columns.items() if ids is not None}
+    places = [slice(tokens.offsets[i], tokens.offsets[i + 1]) for i in index]
+    return [{name: ids[place].tolist() for name, ids in given.items()} for place in places]
 
 
 def texts_of(data: TextDataModule, split: str, index: Sequence[int]) -> Texts:

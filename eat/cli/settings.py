@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from eat.benchmark.settings import BenchmarkSettings
+from eat.benchmark.run import BenchmarkSettings
 from eat.evaluation import evaluate_run
 from eat.evaluation.stages import STAGES
 from eat.exits import EXITS

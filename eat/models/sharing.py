@@ -1,6 +1,7 @@
 """Copy a model without its weights: parts and configuration of its own on the same tensors."""
 
 import copy
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
@@ -21,8 +22,12 @@ def sharing_copy(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenc
 
 def all_off(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
     """Return our encoder with the same weights and everything off: full attention, no pruning, full depth."""
+    return variant(model, **ALL_OFF_PARTS)
+
+
+def variant(model: AdaptiveForSequenceClassification, **parts: Mapping[str, Any]) -> AdaptiveForSequenceClassification:
+    """Return the same weights with another attention, pruner or exit; parts that are not given stay."""
     twin = sharing_copy(model)
-    twin.set_attention(**ALL_OFF_PARTS["attention"])
-    twin.set_pruner(**ALL_OFF_PARTS["pruner"])
-    twin.set_exit(**ALL_OFF_PARTS["exit"])
+    for part, spec in parts.items():
+        getattr(twin, f"set_{part}")(**spec)
     return twin

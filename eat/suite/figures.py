@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from eat.benchmark.contenders import ALL_OFF, PADDED, TITLES
@@ -51,8 +50,7 @@ def draw_targets(points: Sequence[tuple[Figure, str, Measured]], path: Path) -> 
 
 def draw_curves(rows: Sequence[Row], path: Path) -> None:
     """Draw the cost curves: a panel for each batch size, time per call above, time per token below."""
-    timed = [r for r in rows if r["part"] == "curves" and r["baseline"] == PADDED]
-    first = timed[0]
+    first, *_ = timed = [r for r in rows if r["part"] == "curves" and r["baseline"] == PADDED]
     timed = [r for r in timed if (r["shape"], r["dtype"]) == (first["shape"], first["dtype"])]
     sizes = sorted({row["batch_size"] for row in timed})
     with mpl.rc_context(STYLE):
@@ -65,7 +63,11 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
                 look = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.2, "label": label}
                 above.plot(lengths, [row["latency_ms_p50"] for row in line], **look)
                 below.plot(lengths, [1e6 / row["tokens_per_s"] for row in line], **look)
-            _log_axes(above, below)
+            for axes in (above, below):
+                axes.set_xscale("log", base=2)
+                axes.set_yscale("log")
+                axes.xaxis.set_major_formatter("{x:g}")
+                axes.tick_params(axis="x", labelrotation=60)
             above.set_title(f"batch {size}")
             below.set_xlabel("tokens in a sequence")
         grid[0][0].set_ylabel("ms per call, median")
@@ -74,14 +76,6 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
         canvas.legend(handles, labels, loc="outside lower center", ncols=2 if len(sizes) < 4 else 4, fontsize=8)
         canvas.suptitle(f"{SHAPE_TITLES[first['shape']]}, {first['dtype']}, threads: {first['threads']}", fontsize=9)
         save(canvas, path)
-
-
-def _log_axes(*panels: Axes) -> None:
-    for axes in panels:
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.tick_params(axis="x", labelrotation=60)
 
 
 def _name(figure: Figure) -> str:

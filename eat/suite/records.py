@@ -28,11 +28,7 @@ TABLE = Table(
 
 
 def read_part(path: Path) -> list[Row]:
-    """Read a part's rows; no file is no rows.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
+    """Read a part's rows; no file is no rows."""
     return TABLE.read(path) if path.is_file() else []
 
 

@@ -29,7 +29,6 @@ def write_suite_report(folder: Path) -> str:
 
     Raises:
         FileNotFoundError: If nothing was measured there.
-        OSError: If a file cannot be written; the old one stays.
     """
     rows = [row for part in PART_NAMES for row in read_part(folder / f"{part}.csv")]
     if not rows:
@@ -65,8 +64,7 @@ def targets_table(rows: Sequence[Row]) -> str:
 
 def _asked(rows: Sequence[Row]) -> list[Figure]:
     """Take the figures that are about this kind of device."""
-    device = _kind(rows)
-    return [figure for figure in figures() if figure.device == device]
+    return [figure for figure in figures() if figure.device == _kind(rows)]
 
 
 def _points(rows: Sequence[Row]) -> list[tuple[Figure, str, Measured]]:
@@ -122,11 +120,10 @@ def _part(name: str, rows: Sequence[Row]) -> str:
 
 def _facts(row: Row) -> dict[str, str]:
     """Return the cells of a row that do not depend on what it is compared with."""
-    inputs = row["inputs"] or "-" if row["length"] is None else f"{row['length']} tokens"
     return {
         "contender": row["contender"],
         "shape": SHAPE_TITLES[row["shape"]],
-        "inputs": inputs,
+        "inputs": row["inputs"] or "-" if row["length"] is None else f"{row['length']} tokens",
         "batch": number(row["batch_size"], 0),
         "threads": number(row["threads"], 0),
         "dtype": row["dtype"],

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +16,10 @@ from eat.benchmark.run import describe_conditions
 from eat.files import write_text
 from eat.suite import timed
 from eat.suite.contest import Contest, budget_of, hold
-from eat.suite.machine import code_digest, machine_class
 from eat.suite.memory import memory_rows
 from eat.suite.records import TABLE, Row, is_current, read_part
 from eat.suite.report import write_suite_report
-from eat.suite.settings import SuiteSettings
+from eat.suite.settings import SuiteSettings, num_cores
 from eat.suite.training import training_rows
 from eat.suite.workbench import Workbench
 
@@ -40,33 +40,25 @@ HEAVY = ("curves", "training", "pool")
 
 
 def run_suite(
-    settings: SuiteSettings,
-    *,
-    folder: str | Path,
-    environment: Mapping[str, Any],
-    fresh: bool = False,
+    settings: SuiteSettings, *, folder: str | Path, environment: Mapping[str, Any], fresh: bool = False
 ) -> Path:
     """Measure, record and draw.
 
     A part that was recorded with this code and these settings is not measured again. Each part is written whole when it
     is finished; one that fails leaves what was there and ends the run with its error, and the same command goes on.
 
-    Args:
-        settings: What is measured, and how long.
-        folder: Of all machines' results; this machine gets a folder in it.
-        environment: What the numbers depend on besides: versions, hardware (``cpu``), ``commit``.
-        fresh: Measure parts again that are recorded.
-
-    Returns:
-        The machine's folder.
+    This machine gets a folder in that of all machines' results, which is returned. The ``environment`` is what numbers
+    depend on besides: versions, hardware (``cpu``), ``commit``. ``fresh`` measures parts again that are recorded.
     """
-    place = Path(folder) / machine_class(settings.torch_device, str(environment["cpu"]))
+    device = settings.torch_device
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    place = Path(folder) / (_slug(gpu) if gpu else f"cpu-{_slug(str(environment['cpu']))}-{num_cores()}-cores")
     values = settings.measured_values()
-    conditions = describe_conditions(settings.torch_device, "clocks")  # now: the load is the others', not ours
+    conditions = describe_conditions(device, "clocks")  # now: the load is the others', not ours
     facts = {**environment, **conditions, "settings": values}
     stamp = {
         "commit": environment["commit"],
-        "code": code_digest(),
+        "code": _code_digest(),
         "settings": hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8],
     }
     for part in settings.chosen_parts:
@@ -75,7 +67,7 @@ def run_suite(
             log.info("%s: recorded already; fresh=true measures it again", part)
             continue
         began = time.monotonic()
-        rows = [{"part": part, **_where(settings), **row, **stamp} for row in _measure(part, settings)]
+        rows = [{"part": part, "device": gpu or "cpu", **row, **stamp} for row in _measure(part, settings)]
         TABLE.write(path, rows)
         write_text(place / ENVIRONMENT, json.dumps(facts, indent=1) + "\n")
         log.info("%s: measured in %.1f minutes", part, (time.monotonic() - began) / 60)
@@ -88,9 +80,8 @@ def _measure(part: str, settings: SuiteSettings) -> Iterator[Row]:
     """Measure one part in every precision and shape."""
     for dtype in settings.dtypes:
         for shape in settings.heavy_shapes if part in HEAVY else settings.shapes:
-            facts = {"shape": shape, "dtype": str(dtype).removeprefix("torch.")}
             for row in _rows(part, shape, dtype, settings):
-                yield facts | row
+                yield {"shape": shape, "dtype": str(dtype).removeprefix("torch."), **row}
 
 
 def _rows(part: str, shape: str, dtype: torch.dtype, settings: SuiteSettings) -> Iterator[Row]:
@@ -107,8 +98,7 @@ def _rows(part: str, shape: str, dtype: torch.dtype, settings: SuiteSettings) ->
 
 def _timed_rows(part: str, bench: Workbench) -> Iterator[Row]:
     """Measure the contests of a part, the cost curves with all cores only."""
-    settings = bench.settings
-    on_curve = part == "curves"
+    settings, on_curve = bench.settings, part == "curves"
     seconds = settings.curve_seconds if on_curve else settings.seconds
     budget = budget_of(seconds, settings.rounds, settings.warmup)
     counts = settings.thread_counts[-1:] if on_curve else settings.thread_counts
@@ -123,15 +113,26 @@ def _outcome(part: str, bench: Workbench, contest: Contest, rows: list[Row]) -> 
     """Say in a line what came out, for those who wait."""
     over = contest.baselines[0]
     named = contest.inputs if contest.length is None else f"{contest.length} tokens"
-    found = [
-        f"{row['contender']} {row['speedup']:.2f}x"
-        for row in rows
-        if row["baseline"] == over and row["contender"] != over
-    ]
+    others = [row for row in rows if row["baseline"] == over != row["contender"]]
+    found = [f"{row['contender']} {row['speedup']:.2f}x" for row in others]
     where = f"{part} {bench.shape} {named} batch {contest.batch_size} threads {rows[0]['threads']}"
     return f"{where}: {', '.join(found)} over {over}"
 
 
-def _where(settings: SuiteSettings) -> dict[str, Any]:
-    device = settings.torch_device
-    return {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
+def _slug(name: str) -> str:
+    """Bring a name into lower-case words joined by dashes, without marks of trade and "processor"."""
+    plain = re.sub(r"\((r|tm)\)|\bcpu\b|\bprocessor\b|@.*", " ", name.lower())
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "unknown"
+
+
+def _code_digest() -> str:
+    """Name the package's code with 12 hex digits, so that a change to it makes measurements stale.
+
+    A commit would not do: writing results changes the working tree, and committing them changes the commit.
+    """
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

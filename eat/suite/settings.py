@@ -1,6 +1,7 @@
 """What the suite measures and how long; one flat set of values, each checked where it comes in."""
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,21 +40,24 @@ class SuiteSettings:
     seed: int = 0  # of weights, draws and token ids
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: Naming the one that is unknown or out of range.
-        """
+        """Refuse an unknown name or a number out of range."""
         for name, known in (("parts", PART_NAMES), ("shapes", SHAPES), ("heavy_shapes", SHAPES)):
-            _check_names(name, getattr(self, name) or (), known)
+            for value in getattr(self, name) or ():
+                if value not in known:
+                    raise ValueError(f"{name}: expected some of {list(known)}, got {value!r}{closest(value, known)}")
         for name in ("seconds", "curve_seconds"):
             number(name, getattr(self, name), above=0)
-        for name in ("rounds", "examples", "curve_tokens", "training_steps"):
-            whole_number(name, getattr(self, name))
-        for name in ("threads", "lengths", "curve_lengths", "curve_batch_sizes"):
-            for value in getattr(self, name) or ():
+        for pair in self.memory_batches:
+            if len(pair) != 2:
+                raise ValueError(f"memory_batches: expected pairs of batch size and length, got {list(pair)}")
+        lists = {
+            name: getattr(self, name) or () for name in ("threads", "lengths", "curve_lengths", "curve_batch_sizes")
+        }
+        lists |= {name: [getattr(self, name)] for name in ("rounds", "examples", "curve_tokens", "training_steps")}
+        lists |= {"memory_batches": [value for pair in self.memory_batches for value in pair]}
+        for name, values in lists.items():
+            for value in values:
                 whole_number(name, value)
-        _check_pairs("memory_batches", self.memory_batches)
         whole_number("warmup", self.warmup, at_least=0)
         if self.device.partition(":")[0] not in DEVICES:
             raise ValueError(f"device: expected auto, cpu or cuda, got {self.device!r}")
@@ -86,7 +90,8 @@ class SuiteSettings:
 
     def measured_values(self) -> Mapping[str, Any]:
         """Return what a measurement depends on, as plain values: all but which parts are wanted."""
-        values = {key: _plain(value) for key, value in dataclasses.asdict(self).items() if key != "parts"}
+        values = json.loads(json.dumps(dataclasses.asdict(self)))
+        del values["parts"]
         return values | {"device": str(self.torch_device), "threads": list(self.thread_counts)}
 
 
@@ -95,21 +100,3 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _check_names(name: str, values: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:
-    for value in values:
-        if value not in known:
-            raise ValueError(f"{name}: expected some of {list(known)}, got {value!r}{closest(value, known)}")
-
-
-def _check_pairs(name: str, pairs: Sequence[Sequence[int]]) -> None:
-    for pair in pairs:
-        if len(pair) != 2:
-            raise ValueError(f"{name}: expected pairs of batch size and length, got {list(pair)}")
-        for value in pair:
-            whole_number(name, value)
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

@@ -3,11 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from transformers import BertConfig
-
-from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.sharing import sharing_copy
 
 SHAPES: Mapping[str, Mapping[str, Any]] = {
     "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
@@ -25,42 +21,6 @@ def shape_config(shape: str) -> BertConfig:
     return BertConfig(vocab_size=VOCAB_SIZE, **SHAPES[shape])
 
 
-def build_model(
-    shape: str, *, max_length: int, device: torch.device, dtype: torch.dtype, seed: int, num_layers: int | None = None
-) -> AdaptiveForSequenceClassification:
-    """Build a shape with random weights, everything off, and heads after a third of the layers and after the last.
-
-    With ``num_layers``, only the first so many layers with one head after the last of them.
-    """
-    model = AdaptiveForSequenceClassification.from_backbone(
-        shape_config(shape),
-        num_layers=num_layers,
-        head_depths=[] if num_layers else [early_depth(shape)],
-        max_length=max_length,
-        seed=seed,
-    )
-    torch.nn.Module.to(model, device=device, dtype=dtype)  # transformers' own `to` hides its types
-    return model
-
-
 def early_depth(shape: str) -> int:
     """Return the depth of the early head: a third of the layers, 2 of MiniLM's 6."""
     return int(SHAPES[shape]["num_hidden_layers"]) // 3
-
-
-def variant(
-    model: AdaptiveForSequenceClassification,
-    *,
-    attention: Mapping[str, Any] | None = None,
-    pruner: Mapping[str, Any] | None = None,
-    exit: Mapping[str, Any] | None = None,
-) -> AdaptiveForSequenceClassification:
-    """Return the same weights with other parts; those not given stay."""
-    twin = sharing_copy(model)
-    if attention is not None:
-        twin.set_attention(**attention)
-    if pruner is not None:
-        twin.set_pruner(**pruner)
-    if exit is not None:
-        twin.set_exit(**exit)
-    return twin

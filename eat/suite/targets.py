@@ -56,7 +56,11 @@ def find(figure: Figure, rows: Sequence[Row], threads: int | None, dtype: str) -
     row = found[0]
     if row["not_measured"]:
         return f"not measured ({row['not_measured']})"
-    return _memory(row, of_part, figure.column) if figure.column in MEMORY else _time(row, figure.column)
+    if figure.column in MEMORY:
+        return _memory(row, of_part, figure.column)
+    factor = row["flops_ratio"] if figure.column == "efficiency" else 1.0
+    allowed = 1 / row["flops_ratio"] if row["flops_ratio"] and row["baseline"] == ALL_OFF else None
+    return Measured(row[figure.column], row["speedup_low"] * factor, row["speedup_high"] * factor, allowed)
 
 
 @functools.cache
@@ -75,12 +79,6 @@ def figures() -> tuple[Figure, ...]:
 def _figure(entry: Mapping[str, Any], shape: str, target: float) -> Figure:
     more = {key: value for key, value in entry.items() if key not in ("at_least", "at_most", "where")}
     return Figure(where={"shape": shape, **entry["where"]}, target=target, at_most="at_most" in entry, **more)
-
-
-def _time(row: Row, column: str) -> Measured:
-    factor = row["flops_ratio"] if column == "efficiency" else 1.0
-    allowed = 1 / row["flops_ratio"] if row["flops_ratio"] and row["baseline"] == ALL_OFF else None
-    return Measured(row[column], row["speedup_low"] * factor, row["speedup_high"] * factor, allowed)
 
 
 def _memory(row: Row, rows: Sequence[Row], column: str) -> Measured | str:

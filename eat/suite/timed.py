@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from eat.benchmark.contenders import ALL_OFF, PADDED, Contender
-from eat.benchmark.engines import Call, Encoded
+from eat.benchmark.contenders import ALL_OFF, PADDED, Contender, ours
+from eat.benchmark.engines import EAT, Encoded
 from eat.benchmark.engines.packed import packed_call
 from eat.benchmark.protocol import batches_of
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.sharing import all_off
-from eat.suite.contest import Contest, Entrant, ours
-from eat.suite.shapes import variant
+from eat.models.sharing import all_off, variant
+from eat.suite.contest import Contest
 from eat.suite.workbench import ALL_LEAVE, PRUNER, WINDOW, Workbench
 
 WINDOWED = {"name": "windowed", "window": WINDOW}
@@ -88,21 +87,16 @@ def windowed(bench: Workbench) -> Iterator[Contest]:
 def curves(bench: Workbench) -> Iterator[Contest]:
     """Cost over length and batch size; all examples of a batch are as long, so that nothing is padded."""
     window = variant(bench.model, attention=WINDOWED)
-    entrants = [
-        bench.padded,
-        bench.all_off,
-        ours(WINDOWED_NAME, window),
-        ours(WINDOWED_PRUNED, variant(window, pruner=PRUNER)),
-    ]
+    pruned = variant(window, pruner=PRUNER)
+    entrants = [bench.padded, bench.all_off, ours(WINDOWED_NAME, window), ours(WINDOWED_PRUNED, pruned)]
     for size in bench.settings.curve_batch_sizes:
         for length in bench.settings.curve_lengths:
             if size * length <= bench.settings.curve_tokens:
-                examples = bench.examples_of(length, 4 * size)
                 yield Contest(
                     inputs="one length",
                     length=length,
                     batch_size=size,
-                    examples=examples,
+                    examples=bench.examples_of(length, 4 * size),
                     entrants=entrants,
                     baselines=[PADDED, ALL_OFF],
                 )
@@ -112,6 +106,10 @@ def pool(bench: Workbench) -> Iterator[Contest]:
     """All examples at once at the point where half leave early: batch after batch of 32, and pooled."""
     examples = bench.examples("sst2", times=STREAM)
     model = bench.half_leave(bench.model, examples)
+
+    def pooled(stream: Sequence[Encoded]) -> list[Any]:
+        return list(model.predict_stream(stream, batch_size=POOL_BATCH))
+
     yield Contest(
         inputs="sst2, in one stream",
         batch_size=len(examples),
@@ -119,33 +117,26 @@ def pool(bench: Workbench) -> Iterator[Contest]:
         entrants=[
             _in_batches(ALL_OFF, all_off(bench.model)),
             _in_batches(PLAIN, model),
-            Entrant(Contender(POOL, "eat", _pooled(model)), model),
+            Contender(POOL, EAT, pooled, model),
         ],
         baselines=[PLAIN, ALL_OFF],
     )
 
 
-def _on_first_half(model: AdaptiveForSequenceClassification) -> Entrant:
+def _on_first_half(model: AdaptiveForSequenceClassification) -> Contender:
     """Enter a model that is given the first half of each sequence: its speed-up over itself is how cost grows."""
     call = packed_call(model)
 
     def on_half(batch: Sequence[Encoded]) -> Any:
         return call([{key: tokens[: len(tokens) // 2] for key, tokens in example.items()} for example in batch])
 
-    return Entrant(Contender(WINDOWED_HALF, "eat", on_half))
+    return Contender(WINDOWED_HALF, EAT, on_half)
 
 
-def _in_batches(name: str, model: AdaptiveForSequenceClassification) -> Entrant:
+def _in_batches(name: str, model: AdaptiveForSequenceClassification) -> Contender:
     answer = packed_call(model)
 
     def call(examples: Sequence[Encoded]) -> list[Any]:
         return [answer(batch) for batch in batches_of(examples, POOL_BATCH)]
 
-    return Entrant(Contender(name, "eat", call), model)
-
-
-def _pooled(model: AdaptiveForSequenceClassification) -> Call:
-    def call(examples: Sequence[Encoded]) -> list[Any]:
-        return list(model.predict_stream(examples, batch_size=POOL_BATCH))
-
-    return call
+    return Contender(name, EAT, call, model)

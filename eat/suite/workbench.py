@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eat.benchmark.contenders import ALL_OFF, PADDED, Contender, build_contenders
-from eat.benchmark.engines import EAT, ENGINES, Encoded, Source, not_measured
+from eat.benchmark.contenders import ALL_OFF, PADDED, Contender, build_contenders, ours
+from eat.benchmark.engines import ENGINES, Encoded, Source, not_measured
 from eat.benchmark.engines.packed import with_torchs_product
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.sharing import all_off
+from eat.models.sharing import all_off, variant
 from eat.ops.confidence import max_probability
-from eat.suite.contest import Entrant, ours
 from eat.suite.inputs import draw_lengths, random_examples, real_lengths
 from eat.suite.settings import SuiteSettings
-from eat.suite.shapes import VOCAB_SIZE, build_model, early_depth, variant
+from eat.suite.shapes import VOCAB_SIZE, early_depth, shape_config
 
 PRUNER = {"name": "l2_norm", "depths": [2, 4], "ratio": 0.3}
 """The paper's: 30 % after layers 2 and 4."""
@@ -51,7 +50,7 @@ class Workbench:
         return self._build(early_depth(self.shape))
 
     @cached_property
-    def all_off(self) -> Entrant:
+    def all_off(self) -> Contender:
         """Ours with everything off: what efficiency is measured against."""
         return ours(ALL_OFF, all_off(self.model))
 
@@ -71,21 +70,19 @@ class Workbench:
         return not_measured(self.settings.torch_device)
 
     @property
-    def padded(self) -> Entrant:
+    def padded(self) -> Contender:
         """Hugging Face on padded batches."""
-        return Entrant(Contender(PADDED, PADDED, ENGINES[PADDED].call(self.source)))
+        return Contender(PADDED, PADDED, ENGINES[PADDED].call(self.source))
 
-    def baselines(self, *, grouped: bool) -> list[Entrant]:
+    def baselines(self, *, grouped: bool) -> list[Contender]:
         """Enter every engine; after ours, on a CPU, ours again with torch's own product, as Hugging Face has it."""
         entrants = []
         for contender in self.contenders:
-            if contender.engine != EAT and (grouped or not contender.grouped):
-                entrants.append(Entrant(contender))
-            elif contender.name == ALL_OFF:
-                entrants.append(self.all_off)
-                if self.settings.torch_device.type == "cpu":
-                    slower = Contender(TORCHS_PRODUCT, EAT, with_torchs_product(self.all_off.contender.call))
-                    entrants.append(Entrant(slower, self.all_off.model))
+            if grouped or not contender.grouped:
+                entrants.append(contender)
+            if contender.name == ALL_OFF and self.settings.torch_device.type == "cpu":
+                slower = with_torchs_product(contender.call)
+                entrants.append(dataclasses.replace(contender, name=TORCHS_PRODUCT, call=slower))
         return entrants
 
     @property
@@ -116,13 +113,15 @@ class Workbench:
         return random_examples(np.full(count, length), VOCAB_SIZE, self.settings.seed)
 
     def _build(self, num_layers: int | None) -> AdaptiveForSequenceClassification:
-        lengths = [*self.settings.lengths, *self.settings.curve_lengths]
-        longest = max(512, *lengths, *(length for _, length in self.settings.memory_batches))
-        return build_model(
-            self.shape,
-            max_length=longest,
-            device=self.settings.torch_device,
-            dtype=self.dtype,
-            seed=self.settings.seed,
+        """Build the shape, or its first layers alone with one head after the last of them."""
+        settings = self.settings
+        lengths = [*settings.lengths, *settings.curve_lengths, *(length for _, length in settings.memory_batches)]
+        model = AdaptiveForSequenceClassification.from_backbone(
+            shape_config(self.shape),
             num_layers=num_layers,
+            head_depths=[] if num_layers else [early_depth(self.shape)],
+            max_length=max(512, *lengths),
+            seed=settings.seed,
         )
+        torch.nn.Module.to(model, device=settings.torch_device, dtype=self.dtype)  # transformers' own `to` hides types
+        return model

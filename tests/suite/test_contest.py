@@ -31,9 +31,9 @@ def measured(contest):
 
 def test_serving_sets_all_beside_both_baselines(bench):
     alone, queue, long = serving(bench)
-    assert [e.contender.name for e in alone.entrants] == [PADDED, ALL_OFF, TORCHS_PRODUCT]
+    assert [e.name for e in alone.entrants] == [PADDED, ALL_OFF, TORCHS_PRODUCT]
     names = [PADDED, GROUPED, ALL_OFF, TORCHS_PRODUCT]
-    assert [e.contender.name for e in queue.entrants] == names
+    assert [e.name for e in queue.entrants] == names
     assert (queue.batch_size, long.batch_size, long.inputs) == (32, 8, "imdb")
     rows = hold(queue, BUDGET, threads=1, device=CPU)
     assert [(row["contender"], row["baseline"]) for row in rows] == [

@@ -28,25 +28,12 @@ ENGINES: Mapping[str, Engine] = {
 
 
 def not_measured(device: torch.device, *, exported: bool = True) -> dict[str, str]:
-    """Return why engines cannot be measured on a device, by name; those that can are left out.
-
-    Args:
-        device: Where the models are.
-        exported: False leaves out the engines that need an export.
-    """
-    reasons = {}
-    for name, engine in ENGINES.items():
-        unwanted = engine.exported and not exported
-        reason = "left out with benchmark.onnx=false" if unwanted else engine.why_not(device)
-        if reason is not None:
-            reasons[name] = reason
-    return reasons
+    """Return why engines cannot be measured on a device, by name; ``exported=False`` is against those that export."""
+    unwanted = "left out with benchmark.onnx=false"
+    reasons = {name: unwanted if e.exported and not exported else e.why_not(device) for name, e in ENGINES.items()}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def call_saved(saved: Saved) -> Call:
-    """Load a contender from files and return what answers batches.
-
-    Raises:
-        ValueError: If its engine or a part is unknown.
-    """
+    """Load a contender from files and return what answers batches."""
     return ENGINES[one_of("engine", saved.engine, ENGINES)].call(saved)

@@ -49,8 +49,12 @@ class Source:
 
     @cached_property
     def model(self) -> AdaptiveForSequenceClassification:
-        """The model in the type wanted."""
-        return cast(self.trained, self.dtype)
+        """The model in the type wanted; itself where its weights are of that type."""
+        if self.dtype is None or next(self.trained.parameters()).dtype == self.dtype:
+            return self.trained
+        twin = copy.deepcopy(self.trained)
+        torch.nn.Module.to(twin, dtype=self.dtype)  # transformers' own `to` hides its types
+        return twin
 
     @cached_property
     def hugging_face(self) -> PreTrainedModel:
@@ -79,15 +83,6 @@ class Engine(ABC):
     @abstractmethod
     def call(self, source: Source | Saved) -> Call:
         """Return what answers batches; an exported engine takes what was saved only."""
-
-
-def cast(model: AdaptiveForSequenceClassification, dtype: torch.dtype | None) -> AdaptiveForSequenceClassification:
-    """Return a model with weights of another type, or itself where they are of that type."""
-    if dtype is None or next(model.parameters()).dtype == dtype:
-        return model
-    twin = copy.deepcopy(model)
-    torch.nn.Module.to(twin, dtype=dtype)  # transformers' own `to` hides its types
-    return twin
 
 
 def save_pretrained(model: PreTrainedModel, folder: Path, engine: str, pad_token_id: int) -> Saved:

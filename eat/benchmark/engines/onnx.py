@@ -54,12 +54,8 @@ class OnnxRuntime(Engine):
         return onnx_call(Path(source.path), source.pad_token_id)
 
 
-def export_onnx(model: PreTrainedModel, folder: Path, *, token_types: bool) -> tuple[Path, Path]:
-    """Export a Hugging Face classifier, any batch size and any length.
-
-    Returns:
-        The float32 file and the one with int8 weights and dynamically quantised products.
-    """
+def export_onnx(model: PreTrainedModel, folder: Path, *, token_types: bool) -> None:
+    """Export a classifier, any batch size and length: in float32, and with int8 weights and quantised products."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -84,7 +80,6 @@ def export_onnx(model: PreTrainedModel, folder: Path, *, token_types: bool) -> t
         graph = onnx.load(exact)
         del graph.graph.value_info[:]  # the exporter transposes weights but leaves their old shapes here
         quantize_dynamic(graph, int8, weight_type=QuantType.QInt8, op_types_to_quantize=INT8_OPERATORS)
-    return exact, int8
 
 
 def onnx_call(path: Path, pad_token_id: int) -> Call:

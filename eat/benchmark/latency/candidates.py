@@ -42,11 +42,7 @@ def predict_candidates(
 ) -> tuple[Candidate, ...]:
     """Say of every operating point what it is worth on a whole split, and what it will cost on some of its texts.
 
-    Args:
-        trace: The threshold split.
-        rows: The texts that calls are made of, in the order in which they are answered.
-        latency: Predicts the time of calls.
-        baseline_ms: Mean time of a call of Hugging Face SDPA on padded batches.
+    Calls are made of ``rows`` in that order; ``baseline_ms`` is the mean time of one of Hugging Face SDPA, padded.
     """
     metric = trace.task.metrics[0]
     candidates = []
@@ -70,10 +66,7 @@ def choose(
 ) -> Candidate:
     """Pick the most accurate candidate that fits one budget; of equally accurate ones the fastest.
 
-    Args:
-        candidates: Full depth among them.
-        latency_ms: Longest mean time of a call.
-        speedup: Smallest speed-up over Hugging Face SDPA on padded batches.
+    The budget is the longest mean time of a call, or the smallest speed-up over Hugging Face SDPA on padded batches.
 
     Raises:
         ValueError: If none fits; the message names the fastest and what it would cost.

@@ -9,16 +9,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eat.benchmark.contenders import ALL_OFF, PADDED, operating_point_model
+from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.engines import Call
 from eat.benchmark.engines.hugging_face import hugging_face_call
 from eat.benchmark.engines.packed import packed_call
 from eat.benchmark.latency.model import WORK, LatencyModel, WorkCounter, fit_latency
 from eat.benchmark.protocol import Timed
+from eat.benchmark.results import tuples
 from eat.exits.confidence import ConfidenceExit
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.sharing import all_off, sharing_copy
+from eat.models.sharing import all_off, sharing_copy, variant
 from eat.traces.replay import Replay, replay
 from eat.traces.statistics import Interval, median_interval
 from eat.traces.trace import Trace
@@ -65,19 +66,14 @@ class Fit:
     error: float  # median relative difference between the fitted and the measured times of single calls
 
     def latency(self, counter: WorkCounter, batch_size: int) -> LatencyModel:
-        """Return what predicts the time of calls from their work.
-
-        Raises:
-            KeyError: If the time of a kind of work is missing.
-        """
+        """Return what predicts the time of calls from their work."""
         seconds = {name: 1e-6 * self.microseconds[name] for name in WORK}
         return LatencyModel(counter, batch_size, seconds, self.error)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Fit":
         """Read back what `dataclasses.asdict` gave, after JSON has turned tuples into lists and depths into text."""
-        pairs = {key: {name: tuple(v) for name, v in values[key].items()} for key in ("baseline_interval", "probe_ms")}
-        return cls(**(dict(values) | pairs | {"depth_ms": {int(d): ms for d, ms in values["depth_ms"].items()}}))
+        return cls(**(tuples(values) | {"depth_ms": {int(d): ms for d, ms in values["depth_ms"].items()}}))
 
 
 def build_probes(
@@ -89,9 +85,9 @@ def build_probes(
     if trace.is_regression:
         return probes
     for heads, depth in enumerate(trace.head_depths, start=1):
-        variant = sharing_copy(model)
-        variant.encoder.exit_criterion = ForcedExit(heads)
-        probes[f"all leave at depth {depth}"] = Probe(packed_call(variant), _all_leave(full, depth), depth)
+        forced = sharing_copy(model)
+        forced.encoder.exit_criterion = ForcedExit(heads)
+        probes[f"all leave at depth {depth}"] = Probe(packed_call(forced), _all_leave(full, depth), depth)
     if batch_size > 1:
         mixed = _mixed(trace, rows)
         probes |= {point.label: Probe(operating_point_call(model, point), run) for point, run in mixed}
@@ -106,37 +102,30 @@ def baseline_calls(model: AdaptiveForSequenceClassification) -> dict[str, Call]:
 
 def operating_point_call(model: AdaptiveForSequenceClassification, point: OperatingPoint) -> Call:
     """Answer batches at an operating point; the model itself is not changed."""
-    return packed_call(operating_point_model(model, point))
+    return packed_call(variant(model, exit=point.spec))
 
 
 def fit_probes(timed: Timed, probes: Mapping[str, Probe], counter: WorkCounter, batch_size: int) -> Fit:
-    """Fit the probes' time to their work.
+    """Fit the probes' time to their work; what else was timed on the same batches is a baseline.
 
-    Args:
-        timed: Baselines and probes on the same batches. The median of each call counts; baselines are paired with the
-            probes of the same round, so that a machine that slows down for a while slows both.
-        probes: The probes; what else was timed is a baseline.
-        counter: Counts the work of the model.
-        batch_size: Texts in each batch.
+    The median of each call counts; baselines are paired with the probes of the same round, so that a machine that slows
+    down for a while slows both.
     """
     texts = np.arange(timed.examples)
     work = {name: counter.count(probe.run.take(texts), batch_size) for name, probe in probes.items()}
     seconds = {name: np.median(timed.seconds[name], axis=0) for name in probes}
-    latency = fit_latency(
-        counter, batch_size, np.concatenate(list(work.values())), np.concatenate(list(seconds.values()))
-    )
+    latency = fit_latency(counter, batch_size, *(np.concatenate(list(of.values())) for of in (work, seconds)))
     fitted = {name: float(latency.of_work(counts).mean()) for name, counts in work.items()}
     rounds = {name: times.sum(axis=1) for name, times in timed.seconds.items()}
     of_probes = sum(rounds[name] for name in probes)
     scaled = {name: rounds[name] / of_probes * sum(fitted.values()) for name in rounds if name not in probes}
+    probe_ms = {name: (float(1e3 * seconds[name].mean()), fitted[name]) for name in probes}
     return Fit(
         rounds=timed.rounds,
         baseline_ms={name: float(np.median(ms)) for name, ms in scaled.items()},
         baseline_interval={name: median_interval(ms) for name, ms in scaled.items()},
-        probe_ms={name: (float(1e3 * seconds[name].mean()), fitted[name]) for name in probes},
-        depth_ms={
-            probe.depth: float(1e3 * seconds[name].mean()) for name, probe in probes.items() if probe.depth is not None
-        },
+        probe_ms=probe_ms,
+        depth_ms={probe.depth: probe_ms[name][0] for name, probe in probes.items() if probe.depth is not None},
         microseconds={name: 1e6 * value for name, value in latency.seconds.items()},
         error=latency.error,
     )

@@ -104,16 +104,9 @@ def fit_latency(
     work: Float[np.ndarray, "measured work"],
     seconds: Float[np.ndarray, " measured"],
 ) -> LatencyModel:
-    """Fit the time of each kind of work to measured calls, by non-negative least squares on relative differences.
+    """Fit the time of each kind of work, in the order of `WORK`, to the time that calls took, above 0.
 
-    Args:
-        counter: What counted the work.
-        batch_size: Sequences in each call.
-        work: Work of each measured call, in the order of `WORK`.
-        seconds: What it took, above 0.
-
-    Raises:
-        ValueError: If nothing was measured, or a time is not above 0.
+    By non-negative least squares on relative differences.
     """
     if len(seconds) == 0 or not (seconds > 0).all():
         raise ValueError(f"seconds must hold times above 0, got {len(seconds)} with minimum {min(seconds, default=0)}")

@@ -47,11 +47,7 @@ class PlanSettings:
     seed: int = 0  # of the draw
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ValueError: Naming the one that is out of range, or if there is not exactly one budget.
-        """
+        """Refuse a number out of range, and anything but one budget."""
         budgets = {"latency_ms": self.latency_ms, "speedup": self.speedup}
         given = {name: value for name, value in budgets.items() if value is not None}
         if len(given) != 1:
@@ -76,14 +72,9 @@ def make_plan(
     texts: Callable[[Sequence[int]], list[Encoded]],
     settings: PlanSettings,
 ) -> Plan:
-    """Measure, predict, choose, and measure what was chosen.
+    """Measure, predict, choose on the threshold split (``held_out``), and measure what was chosen.
 
-    Args:
-        model: The trained model, on the device to plan for.
-        held_out: Trace of the threshold split.
-        reported: Trace of the split on which the chosen point's quality is reported.
-        texts: Gives token ids for rows of the threshold split.
-        settings: The budget, and how much is measured.
+    ``texts`` gives token ids for rows of that split. The model is on the device to plan for.
 
     Raises:
         ValueError: If the split holds too few texts for the batch size, or no operating point is fast enough.
@@ -130,11 +121,7 @@ def make_plan(
 
 
 def draw_rows(total: int, settings: PlanSettings) -> Int[np.ndarray, " drawn"]:
-    """Draw the texts that calls are made of, in random order, as many in each call.
-
-    Raises:
-        ValueError: If there are not enough for one call.
-    """
+    """Draw the texts that calls are made of, in random order, as many in each call."""
     size = settings.batch_size
     if total < size:
         raise ValueError(f"plan.batch_size: expected at most the {total} texts of the threshold split, got {size}")

@@ -9,7 +9,7 @@ from typing import Any
 from eat.benchmark.latency.candidates import Candidate
 from eat.benchmark.latency.fit import Fit
 from eat.benchmark.protocol import Ratio
-from eat.benchmark.results import read_for
+from eat.benchmark.results import read_for, tuples
 from eat.exits.points import OperatingPoint
 from eat.files import write_text
 from eat.traces.statistics import Interval
@@ -27,11 +27,6 @@ class Speed:
     examples_per_s: float  # texts per second
     speedup: Mapping[str, Ratio]  # over each baseline
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Speed":
-        """Read back what `dataclasses.asdict` gave."""
-        return cls(**(dict(values) | {"speedup": {name: tuple(ratio) for name, ratio in values["speedup"].items()}}))
-
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
@@ -41,12 +36,6 @@ class Quality:
     interval: Interval | None  # its 95 % interval; None where there is none
     points_to_full_depth: Ratio | None  # points gained over full depth, with the ends of the interval
     examples: int  # examples of the split
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Quality":
-        """Read back what `dataclasses.asdict` gave."""
-        read: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**read)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,9 +75,9 @@ class Plan:
         plain = {field.name: values[field.name] for field in dataclasses.fields(cls) if field.name != "fit"}
         nested = {
             "exit": OperatingPoint.of(values["exit"]),
-            "predicted": Speed.from_json(values["predicted"]),
-            "measured": Speed.from_json(values["measured"]),
-            "quality": {split: Quality.from_json(one) for split, one in values["quality"].items()},
+            "predicted": Speed(**tuples(values["predicted"])),
+            "measured": Speed(**tuples(values["measured"])),
+            "quality": {split: Quality(**tuples(one)) for split, one in values["quality"].items()},
             "agreement": tuple(values["agreement"]),
             "fit": Fit.from_json(values["calibration"]),
             "candidates": tuple(map(Candidate.from_json, values["candidates"])),
@@ -97,19 +86,11 @@ class Plan:
 
 
 def save_plan(folder: Path, plan: Plan, *, run: str, fingerprint: str) -> None:
-    """Write plan.json.
-
-    Raises:
-        OSError: If writing fails; an older file stays.
-    """
+    """Write plan.json."""
     values = {"run": run, "fingerprint": fingerprint, **plan.to_json()}
     write_text(folder / FILE, json.dumps(values, indent=1) + "\n")
 
 
 def read_plan(folder: Path, fingerprint: str) -> Plan | None:
-    """Read an earlier plan; None where none was made, or it was made for other weights.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
+    """Read an earlier plan; None where none was made, or it was made for other weights."""
     return read_for(folder / FILE, fingerprint, Plan.from_json, "made for", "plan")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from eat.backbones.tiny import tiny_config
-from eat.training.throughput import TRAINER, training_contenders
+from eat.suite.training import TRAINER, training_contenders
 
 LENGTHS = np.array([5, 9, 3, 12, 7, 4, 8, 6])
 
