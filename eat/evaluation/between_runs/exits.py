@@ -10,7 +10,7 @@ import numpy as np
 from eat.evaluation.certify.certificate import make_certificate
 from eat.evaluation.certify.settings import CertifySettings
 from eat.evaluation.criteria import early_exit_points
-from eat.evaluation.report.rows import point_rows
+from eat.evaluation.report.rows import point_row
 from eat.evaluation.report.table import Row
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.runs.finished import FinishedRun
@@ -140,7 +140,7 @@ def _points(table: ExitTable) -> Iterator[tuple[Point, str]]:
 def exit_rows(tables: Sequence[ExitTable]) -> list[Row]:
     """Return every point of the tables as a results row, on the reported split."""
     return [
-        point_rows(table.run, table.reported, [point])[0] | {"note": note}
+        point_row(table.run, table.reported, point) | {"note": note}
         for table in tables
         for point, note in _points(table)
     ]

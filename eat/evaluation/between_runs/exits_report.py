@@ -4,13 +4,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from eat.evaluation.between_runs.exits import ALL, CONFIDENCE, DROPS, ExitLine, ExitTable, exit_rows
 from eat.evaluation.report.console import points_text
-from eat.evaluation.report.figures import STYLE, save
+from eat.evaluation.report.figures import drawing
 from eat.evaluation.report.table import number, render, write_rows
 from eat.files import write_text
 from eat.traces.grid import measure_grid
@@ -114,8 +112,7 @@ def _draw(tables: Sequence[ExitTable], names: Mapping[str, str], path: Path) -> 
     panels: dict[str, list[ExitTable]] = defaultdict(list)
     for table in tables:
         panels[table.reported.config["heads"]["pooling"]].append(table)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.6 * len(panels) + 2.4, 4.2), layout="constrained")
+    with drawing(path, 4.6 * len(panels) + 2.4, 4.2) as figure:
         axes_of = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (pooling, shown) in zip(axes_of, panels.items(), strict=True):
             for table, colour in zip(shown, COLOURS * len(shown), strict=False):
@@ -132,4 +129,3 @@ def _draw(tables: Sequence[ExitTable], names: Mapping[str, str], path: Path) -> 
             axes.set(xlabel=f"average depth, exit by {SHOWN}", title=f"heads on {pooling}")
             axes.legend(fontsize=7.5, loc="lower right", title="run (full depth)", title_fontsize=7.5)
         axes_of[0].set_ylabel("points to own full depth, " + ", ".join(dict.fromkeys(t.reported.split for t in tables)))
-        save(figure, path)

@@ -10,14 +10,7 @@ from eat.traces.quality import Delta
 
 
 def frontier_table(rows: Sequence[Row], split: str, own: OperatingPoint, *, markdown: bool = False) -> str:
-    """Lay out the rows of one split of `frontier.csv`, one line per contender with its batch sizes side by side.
-
-    Args:
-        rows: Rows as `frontier_rows` gives them.
-        split: The split to show.
-        own: The operating point that the report is about; it gets a star.
-        markdown: As a Markdown table.
-    """
+    """Lay out a split of `frontier.csv`: a line per contender, batch sizes side by side, a star at the own point."""
     lines: dict[tuple[str, int | None], dict[int | None, Row]] = {}
     for row in (row for row in rows if row["split"] == split):
         name = row_label(row) + (" *" if is_point(row, own) else "")
@@ -38,7 +31,7 @@ def frontier_table(rows: Sequence[Row], split: str, own: OperatingPoint, *, mark
             number(first["ece"]),
             number(first["avg_depth"], 2),
             number(first["retention"], 2),
-            number(_first_value(by_size, "flops_ratio")),
+            number(next((row["flops_ratio"] for row in by_size.values() if row["flops_ratio"] is not None), None)),
         ]
         for size in sizes:
             measured: Mapping[str, Any] = by_size.get(size, {})
@@ -50,14 +43,16 @@ def frontier_table(rows: Sequence[Row], split: str, own: OperatingPoint, *, mark
 
 def delta_text(row: Mapping[str, Any]) -> str:
     """Format a difference in points with its interval."""
-    if row.get("delta_points") is None:
+    columns = ("delta_points", "delta_low", "delta_high")
+    return points_text(None if row.get(columns[0]) is None else [row[column] for column in columns])
+
+
+def points_text(delta: Delta | Sequence[float] | None, unit: str = "") -> str:
+    """Format a measured difference in points with the ends of its interval."""
+    if delta is None:
         return "-"
-    return f"{row['delta_points']:+.2f} [{row['delta_low']:+.2f}, {row['delta_high']:+.2f}]"
-
-
-def points_text(delta: Delta | None, unit: str = "") -> str:
-    """Format a measured difference in points with its interval."""
-    return "-" if delta is None else f"{delta.points:+.2f}{unit} [{delta.low:+.2f}, {delta.high:+.2f}]"
+    points, low, high = (delta.points, delta.low, delta.high) if isinstance(delta, Delta) else delta
+    return f"{points:+.2f}{unit} [{low:+.2f}, {high:+.2f}]"
 
 
 def speedup_text(row: Mapping[str, Any]) -> str:
@@ -74,7 +69,3 @@ def ratio_text(values: Sequence[float | None] | None) -> str:
         return "1.00x"
     interval = f"[{low:.2f}, {high:.2f}]"
     return f"no difference {interval}" if low <= 1.0 <= high else f"{ratio:.2f}x {interval}"
-
-
-def _first_value(by_size: Mapping[int | None, Row], column: str) -> Any:
-    return next((row[column] for row in by_size.values() if row[column] is not None), None)

@@ -1,7 +1,6 @@
 """Results as rows: one set of columns everywhere, empty where nothing was measured."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from eat.tables import Row as Row
@@ -36,43 +35,12 @@ TABLE = Table(
 )
 
 
-def make_row(**values: Any) -> Row:
-    """Build a row from the values that were measured; all other columns stay empty (None).
-
-    Raises:
-        ValueError: If a name is no column.
-    """
-    return TABLE.row(**values)
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV with all `COLUMNS`, whole or not at all.
-
-    Raises:
-        ValueError: If a row holds something that is no column.
-        OSError: If writing fails; the old file stays.
-    """
-    TABLE.write(path, rows)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read rows back: empty cells as None, numbers as int, float or list of float, the others as text (``2;4``).
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If its header is not `COLUMNS`, or the first of them, as older files have it.
-    """
-    return TABLE.read(path)
+make_row, write_rows, read_rows = TABLE.row, TABLE.write, TABLE.read
+"""Build a row from measured values; write rows as CSV; read them back (lists as ``2;4``, as text)."""
 
 
 def render(headers: Sequence[str], lines: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
-    """Lay out cells as an aligned table; the first column to the left, the others to the right.
-
-    Args:
-        headers: One name per column.
-        lines: One sequence of cells per line.
-        markdown: With pipes, as GitHub shows tables.
-    """
+    """Lay out cells as an aligned table, the first column to the left; ``markdown``: with pipes, as GitHub has them."""
     table = [list(headers), *(list(line) for line in lines)]
     widths = [max(len(line[i]) for line in table) for i in range(len(headers))]
 
