@@ -1,9 +1,8 @@
 """What the own operating point, full depth and pruning lose, with paired tests; and what chosen thresholds lose."""
 
 from eat.evaluation.context import Evaluation
-from eat.evaluation.report.console import points_text
 from eat.evaluation.report.section import Section
-from eat.evaluation.report.table import number, render
+from eat.evaluation.report.table import number, points_text, render
 from eat.traces.quality import Delta
 
 
@@ -23,8 +22,10 @@ def differences_section(run: Evaluation) -> Section:
 def _delta(delta: Delta | None) -> str:
     if delta is None:
         return "not measured"
-    tested = f"; {delta.gained} answers better, {delta.lost} worse, McNemar p = {delta.p_value:.3f}"
-    return points_text(delta, " points") + (tested if delta.p_value is not None else "")
+    text = points_text(delta, " points")
+    if delta.p_value is None:
+        return text
+    return f"{text}; {delta.gained} answers better, {delta.lost} worse, McNemar p = {delta.p_value:.3f}"
 
 
 def choices_section(run: Evaluation) -> Section:

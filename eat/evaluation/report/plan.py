@@ -6,9 +6,8 @@ from pathlib import Path
 from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.latency.model import LatencyModel, WorkCounter
 from eat.benchmark.latency.planned import Plan, Quality, read_plan
-from eat.evaluation.report.console import points_text
 from eat.evaluation.report.section import Section
-from eat.evaluation.report.table import number, render
+from eat.evaluation.report.table import number, points_text, render
 from eat.models.config import AdaptiveConfig
 from eat.traces.trace import Trace
 

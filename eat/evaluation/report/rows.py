@@ -24,13 +24,10 @@ def run_row(run: FinishedRun, model_config: Mapping[str, Any], **values: Any) ->
     """Build a results row with the columns that describe a run and its model; ``values`` are further columns."""
     attention, pruner, heads = model_config["attention"], model_config["pruner"], model_config["heads"]
     base = {
-        "experiment": _name_of(run.config.get("experiment")),
+        **{part: _name_of(run.config.get(part)) for part in ("experiment", "task", "budget", "backbone")},
         "run": run.name,
         "commit": run.environment().get("commit"),
-        "task": _name_of(run.config.get("task")),
-        "budget": _name_of(run.config.get("budget")),
         "model": "eat",
-        "backbone": _name_of(run.config.get("backbone")),
         "num_layers": model_config["backbone"]["num_layers"],
         "attention": attention["name"],
         "window": attention.get("window"),

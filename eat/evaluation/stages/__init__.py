@@ -51,15 +51,9 @@ def given_values(settings: Mapping[str, Mapping[str, Any] | None]) -> Values:
 
 
 def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values) -> list[str]:
-    """Choose the stages and check them, before any work.
+    """Choose the stages and check them, before any work; they come in the order of work.
 
-    Args:
-        stages: Names; None for all that the folder allows, those on request where one of their settings asks for them.
-        run: The run.
-        given: The settings that were given.
-
-    Returns:
-        The stages, in the order of work.
+    None stands for all that the folder allows, those on request where one of their settings asks for them.
 
     Raises:
         ValueError: If one is unknown, or a setting is given that asks for one that is not among them.
