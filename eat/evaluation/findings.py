@@ -37,11 +37,7 @@ class Findings:
     choices: Sequence[Choice]  # operating points chosen on the threshold split; empty where there is none
 
     def point(self, wanted: OperatingPoint) -> Point:
-        """Return an operating point on the main split.
-
-        Raises:
-            KeyError: If it was not swept.
-        """
+        """Return an operating point, swept or the own one, on the main split."""
         for point in (*self.points[self.traces.main], self.own_points[self.traces.main]):
             if point.exit == wanted:
                 return point
@@ -59,8 +55,8 @@ def analyse(
 ) -> Findings:
     """Measure every operating point of a run; quality is compared with a dense run's as well, where there is one.
 
-    Points of ``always`` are measured even where a neighbour decides the same; without a sweep, those, full depth and
-    the own one are measured only.
+    Points of ``always`` are measured even where a neighbour decides the same; without a sweep only those, full depth
+    and the own one are.
     """
     dense = {
         name: baseline.same_examples(name, traces.splits[name], "baseline_run").full_depth

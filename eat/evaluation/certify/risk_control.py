@@ -93,10 +93,7 @@ def pareto_chain(
     Pareto Testing (Laufer-Goldshtein et al. 2023, arXiv:2210.07913): front and order come from one split, and the
     certificate from another, by fixed-sequence testing along the front. Order by risk is order by p-value there.
     On a small split many points have the same risk, above all none; where they do, a smoother loss tells them apart,
-    so that the front keeps cautious points in between.
-
-    Returns:
-        Indices of the points that no other beats in both; along them risk rises and cost falls.
+    so that the front keeps cautious points in between. Along the indices that come back risk rises and cost falls.
     """
     if len(risk) == 0:
         return np.zeros(0, dtype=np.int64)
@@ -110,10 +107,8 @@ def cost_chain(
 ) -> Int[np.ndarray, " chain"]:
     """Choose the family of points, differing in their threshold alone, that has the cheapest point within a risk.
 
-    Risk and cost are those of each point on the threshold split.
-
-    Returns:
-        Indices of the family's points from dear to cheap; equally dear ones by risk.
+    Risk and cost are those of each point on the threshold split. The family's indices come from dear to cheap, equally
+    dear points by risk.
     """
     if len(risk) == 0:
         return np.zeros(0, dtype=np.int64)

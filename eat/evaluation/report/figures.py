@@ -156,11 +156,7 @@ def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]
     points = [row for row in ours if row["exit"] != FULL_DEPTH.name]
     line = [*map(column, points)], [row["value"] for row in points]
     axes.plot(*line, "o", color=BLUE, markersize=4.5, label="eat, leaving at the threshold shown")
-    looks = {
-        "eat, full depth": ("^", GREEN),
-        "eat, everything off": ("D", ORANGE),
-        "ONNX Runtime, float32": ("v", RED),
-    }  # the same in both panels
+    looks = {"eat, full depth": ("^", GREEN), "eat, everything off": ("D", ORANGE), "ONNX Runtime, float32": ("v", RED)}
     for row in rows:
         if row not in points:
             name = row_label(row)

@@ -102,10 +102,9 @@ def _budget(plan: Plan) -> str:
 
 
 def _is_kept(plan: Plan) -> bool:
-    budget, measured = plan.budget, plan.measured
-    if "speedup" in budget:
-        return bool(measured.speedup[PADDED][0] >= budget["speedup"])
-    return bool(measured.latency_ms <= budget["latency_ms"])
+    if "speedup" in plan.budget:
+        return bool(plan.measured.speedup[PADDED][0] >= plan.budget["speedup"])
+    return bool(plan.measured.latency_ms <= plan.budget["latency_ms"])
 
 
 def _speedup(values: Sequence[float]) -> str:
