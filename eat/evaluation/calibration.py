@@ -81,11 +81,7 @@ class Calibration:
 
 
 def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
-    """Fit a temperature for each head whose ECE is above a bound; the others get 1.
-
-    Args:
-        trace: Raw logits of the split to fit on.
-        max_ece: The bound.
+    """Fit a temperature, on raw logits, for each head whose ECE is above a bound; the others get 1.
 
     Raises:
         ValueError: If the model predicts a score, or the split holds one class only.
@@ -105,14 +101,8 @@ def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
 def apply_temperatures(run: FinishedRun, traces: RunTraces, temperatures: Sequence[float] | None) -> RunTraces:
     """Write temperatures into a saved model, and beside its traces for when the weights are gone.
 
-    The model's configuration is replaced in one step and rules from then on; the logits in the files stay raw.
-
-    Returns:
-        What the calibrated model answers.
-
-    Raises:
-        ValueError: If there is not one positive number per head.
-        OSError: If a file cannot be written.
+    The model's configuration is replaced in one step and rules from then on; the logits in the files stay raw. What
+    comes back is what the calibrated model answers.
     """
     config = with_heads_temperatures(run.model_config(), temperatures)
     AdaptiveConfig.from_dict(dict(config)).check()

@@ -17,10 +17,8 @@ PLAIN = re.compile(r"[\w./@+%-]+")
 def repeating_command(options: Mapping[str, Any], points: Sequence[str], settings: Mapping[str, Any]) -> str:
     """Return the command line of `evaluate.py`; folders are named as seen from the working directory.
 
-    Args:
-        options: Arguments of `evaluate_run`, the run first; those that are None are left out.
-        points: Overrides that choose another operating point.
-        settings: Settings of the chosen stages, by stage.
+    ``options`` are arguments of `evaluate_run`, the run first; those that are None are left out. ``points`` are
+    overrides that choose another operating point.
     """
     values = dict(options)
     for stage, chosen in settings.items():

@@ -26,20 +26,12 @@ class Evaluation:
 
     The properties are read or measured when first asked for, and kept. A stage that finds one anew sets it, so that
     no stage reads a file that another stage of the same call wrote.
-
-    Attributes:
-        run: The run.
-        own: The operating point that the report is about.
-        settings: Settings of the chosen stages, by stage.
-        command: What repeats the report.
-
-    The others are the arguments of `eat.evaluation.run.evaluate_run`.
     """
 
     run: FinishedRun
-    own: OperatingPoint
-    settings: Mapping[str, Any]
-    command: str
+    own: OperatingPoint  # which the report is about
+    settings: Mapping[str, Any]  # of the chosen stages, by stage
+    command: str  # which repeats the report; what follows are arguments of `eat.evaluation.run.evaluate_run`
     thresholds: Sequence[float] | None = None
     baseline_run: FinishedRun | None = None
     data_root: str | Path | None = None
@@ -48,12 +40,7 @@ class Evaluation:
     compile: bool = False
 
     def check(self) -> None:
-        """Check before any measurement what can only be checked with traces.
-
-        Raises:
-            ValueError: If the exit does not suit the task, a threshold is out of range, or the baseline answered other
-                examples.
-        """
+        """Check exit, thresholds and baseline, which takes the traces, before any measurement."""
         check_exit(self.own.build(), self.traces.reported.all_logits.shape[2])
         OperatingPoint("confidence").at(self.thresholds or ())
         if self.baseline is not None:

@@ -8,13 +8,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eat.benchmark.latency.model import LatencyModel
-from eat.evaluation.report.rows import point_rows
-from eat.evaluation.report.table import Row
 from eat.exits import EXITS
 from eat.exits.points import FULL_DEPTH, OperatingPoint
-from eat.runs.finished import FinishedRun
 from eat.traces.grid import Grid, measure_grid
-from eat.traces.quality import measure_point
 from eat.traces.replay import replay
 from eat.traces.sweeps import criterion_points, score_quantiles
 from eat.traces.trace import Trace
@@ -24,32 +20,20 @@ DRAWN_EVERY = 5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
-    """Every criterion over its thresholds, and the best operating points of all.
+    """Every criterion over its thresholds, and the best operating points of all; grids are of the reported split.
 
-    Attributes:
-        criteria: Criterion -> some of its operating points, as measured on the reported split.
-        front: The Pareto front of them all on the threshold split, cheapest first.
-        reported: The same points as measured on the reported split.
-        full_depth: Full depth on the reported split.
-        latency_ms: Predicted mean time of a call at each point of ``criteria``, ``reported`` and ``full_depth``, by the
-            grid it belongs to; None where no latency model is known.
+    ``latency_ms`` is the predicted mean time of a call at each point of a grid; None where no latency model is known.
     """
 
-    criteria: Mapping[str, Grid]
-    front: tuple[OperatingPoint, ...]
-    reported: Grid
-    full_depth: Grid
+    criteria: Mapping[str, Grid]  # criterion -> some of its operating points
+    front: tuple[OperatingPoint, ...]  # the Pareto front of them all on the threshold split, cheapest first
+    reported: Grid  # the same points
+    full_depth: Grid  # full depth
     latency_ms: Mapping[Grid, Float[np.ndarray, " points"]] | None
 
 
 def compare_criteria(held_out: Trace, reported: Trace, latency: LatencyModel | None = None) -> Comparison | None:
-    """Sweep every criterion that the trace allows; None where there is no early head.
-
-    Args:
-        held_out: Trace of the threshold split: points are chosen here.
-        reported: Trace of the split on which they are shown.
-        latency: What a call takes, where it was calibrated.
-    """
+    """Sweep every criterion that the trace of the threshold split allows; None where there is no early head."""
     if len(held_out.head_depths) == 1:
         return None
     specs = early_exit_points(held_out)
@@ -60,16 +44,11 @@ def compare_criteria(held_out: Trace, reported: Trace, latency: LatencyModel | N
     shown, full = measure_grid(reported, front), measure_grid(reported, (FULL_DEPTH,))
     times = None
     if latency is not None:
-        times = {grid: _predicted_ms(reported, grid, latency) for grid in (*criteria.values(), shown, full)}
+        times = {  # mean of the split's calls, in its own order
+            grid: np.array([latency.predict_ms(replay(reported, point)).mean() for point in grid.points])
+            for grid in (*criteria.values(), shown, full)
+        }
     return Comparison(criteria, front, shown, full, times)
-
-
-def pareto_rows(run: FinishedRun, held_out: Trace, reported: Trace, comparison: Comparison) -> list[Row]:
-    """Return the front's points as rows: as chosen on the threshold split, then as they are on the reported one."""
-    rows: list[Row] = []
-    for trace in (held_out, reported):
-        rows += point_rows(run, trace, [measure_point(trace, point, trace.full_depth) for point in comparison.front])
-    return rows
 
 
 def early_exit_points(trace: Trace) -> dict[str, tuple[OperatingPoint, ...]]:
@@ -95,8 +74,3 @@ def _thinned(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
     for point in points:
         families.setdefault((point.patience, point.threshold is not None), []).append(point)
     return [point for family in families.values() for point in (*family[:-1:DRAWN_EVERY], family[-1])]
-
-
-def _predicted_ms(trace: Trace, grid: Grid, latency: LatencyModel) -> Float[np.ndarray, " points"]:
-    """Predict the mean time of a call over the split, in its own order."""
-    return np.array([latency.predict_ms(replay(trace, point)).mean() for point in grid.points])

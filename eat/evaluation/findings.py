@@ -37,11 +37,7 @@ class Findings:
     choices: Sequence[Choice]  # operating points chosen on the threshold split; empty where there is none
 
     def point(self, wanted: OperatingPoint) -> Point:
-        """Return an operating point on the main split.
-
-        Raises:
-            KeyError: If it was not swept.
-        """
+        """Return an operating point, swept or the own one, on the main split."""
         for point in (*self.points[self.traces.main], self.own_points[self.traces.main]):
             if point.exit == wanted:
                 return point
@@ -57,18 +53,10 @@ def analyse(
     always: Sequence[OperatingPoint] = (),
     swept: bool = True,
 ) -> Findings:
-    """Measure every operating point of a run.
+    """Measure every operating point of a run; quality is compared with a dense run's as well, where there is one.
 
-    Args:
-        traces: What the run's model answers.
-        own: The exit that the report is about.
-        baseline: The traces of a dense run on the same data, which quality is compared with as well.
-        thresholds: Values to sweep instead of the default ones.
-        always: Operating points to measure even where a neighbour decides the same.
-        swept: False measures full depth, the own operating point and ``always`` only.
-
-    Raises:
-        ValueError: If the baseline answered other examples, or the exit does not suit the task.
+    Points of ``always`` are measured even where a neighbour decides the same; without a sweep only those, full depth
+    and the own one are.
     """
     dense = {
         name: baseline.same_examples(name, traces.splits[name], "baseline_run").full_depth

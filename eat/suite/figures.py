@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
-from matplotlib.figure import Figure as Canvas
-
 from eat.benchmark.contenders import ALL_OFF, PADDED, TITLES
-from eat.evaluation.report.figures import BLUE, GREEN, GREY, ORANGE, RED, STYLE, save
+from eat.evaluation.report.figures import BLUE, GREEN, GREY, ORANGE, RED, drawing
 from eat.suite.records import Row
 from eat.suite.shapes import SHAPE_TITLES
 from eat.suite.targets import Figure, Measured
@@ -25,8 +22,7 @@ def draw_targets(points: Sequence[tuple[Figure, str, Measured]], path: Path) -> 
     """Draw each measured figure with its interval beside the mark that it is to reach."""
     asked = list(dict.fromkeys(_name(figure) for figure, _, _ in points))
     series = list(dict.fromkeys(column for _, column, _ in points))
-    with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(9.5, 1.4 + 0.3 * len(asked)), layout="constrained")
+    with drawing(path, 9.5, 1.4 + 0.3 * len(asked)) as canvas:
         axes = canvas.subplots()
         for figure, column, measured in points:
             index = series.index(column)
@@ -45,7 +41,6 @@ def draw_targets(points: Sequence[tuple[Figure, str, Measured]], path: Path) -> 
         axes.set(ylim=(max(1, len(asked)) - 0.5, -0.5), xlabel="ratio, with bootstrap 95 % interval")
         axes.set_xlim(left=0)
         canvas.legend(loc="outside upper right", ncols=len(series) + 1, fontsize=8)
-        save(canvas, path)
 
 
 def draw_curves(rows: Sequence[Row], path: Path) -> None:
@@ -53,8 +48,7 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
     first, *_ = timed = [r for r in rows if r["part"] == "curves" and r["baseline"] == PADDED]
     timed = [r for r in timed if (r["shape"], r["dtype"]) == (first["shape"], first["dtype"])]
     sizes = sorted({row["batch_size"] for row in timed})
-    with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(2.6 * len(sizes) + 0.8, 5.6), layout="constrained")
+    with drawing(path, 2.6 * len(sizes) + 0.8, 5.6) as canvas:
         grid = canvas.subplots(2, len(sizes), sharex="col", sharey="row", squeeze=False)
         for size, above, below in zip(sizes, *grid, strict=True):
             for name, (label, colour, marker) in LINES.items():
@@ -75,7 +69,6 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
         handles, labels = grid[0][0].get_legend_handles_labels()
         canvas.legend(handles, labels, loc="outside lower center", ncols=2 if len(sizes) < 4 else 4, fontsize=8)
         canvas.suptitle(f"{SHAPE_TITLES[first['shape']]}, {first['dtype']}, threads: {first['threads']}", fontsize=9)
-        save(canvas, path)
 
 
 def _name(figure: Figure) -> str:

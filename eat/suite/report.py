@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eat.evaluation.report.console import speedup_text
-from eat.evaluation.report.table import number, render
+from eat.evaluation.report.table import number, render, speedup_text
 from eat.files import write_text
 from eat.suite.figures import draw_curves, draw_targets
 from eat.suite.records import Row, read_part

@@ -193,7 +193,7 @@ def test_the_report_says_how_to_use_it(planned: Path) -> None:
     for key, value in plan.exit.spec.items():
         assert (f"exit={value}" if key == "name" else f"exit.{key}={value}") in text
         assert f"{key}={value!r}" in text
-    assert "if everybody leaves at once: " in text
+    assert "if all exit there: " in text
     assert "the budget is kept as measured" in text and "threads: 1" in text
     assert str(planned.parent) not in text  # nothing of this machine
     table = plan_table(plan)

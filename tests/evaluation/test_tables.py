@@ -4,9 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from eat.evaluation.report.console import delta_text, speedup_text
 from eat.evaluation.report.rows import is_point, row_label
-from eat.evaluation.report.table import COLUMNS, make_row, number, read_rows, render, write_rows
+from eat.evaluation.report.table import (
+    COLUMNS,
+    delta_text,
+    make_row,
+    number,
+    read_rows,
+    render,
+    speedup_text,
+    write_rows,
+)
 from eat.exits.points import OperatingPoint
 
 

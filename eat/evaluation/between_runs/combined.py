@@ -5,14 +5,12 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from eat.evaluation.between_runs.exits import make_exit_tables
-from eat.evaluation.between_runs.exits_report import write_exits
+from eat.evaluation.between_runs.exits import make_exit_tables, write_exits
 from eat.evaluation.between_runs.seeds import seed_table
-from eat.evaluation.report.console import delta_text, speedup_text
 from eat.evaluation.report.figures import draw_runs
 from eat.evaluation.report.rows import is_point
 from eat.evaluation.report.summary import OPERATING_POINT, Report
-from eat.evaluation.report.table import Row, number, read_rows, render, write_rows
+from eat.evaluation.report.table import Row, delta_text, number, read_rows, render, speedup_text, write_rows
 from eat.exits.points import OperatingPoint, threshold_text
 from eat.files import write_text
 from eat.runs.finished import FinishedRun

@@ -21,13 +21,7 @@ COLUMNS = (
 def seed_table(reports: Sequence[ByBatchSize], varying: Sequence[str], *, markdown: bool = False) -> str:
     """Lay out mean and sample deviation over seeds, one line per group of reports that differ in nothing else.
 
-    Args:
-        reports: Each report's rows at its own operating point.
-        varying: Columns that tell runs apart, "seed" among them.
-        markdown: As a Markdown table.
-
-    Returns:
-        The table, or an empty text where no two reports differ in their seed alone.
+    ``varying`` are the columns that tell runs apart, "seed" among them. Empty where no two differ in the seed alone.
     """
     alike = [column for column in (*varying, "split", "exit", "threshold", "patience") if column != "seed"]
     groups: dict[tuple[str, ...], list[ByBatchSize]] = {}
@@ -49,8 +43,7 @@ def seed_table(reports: Sequence[ByBatchSize], varying: Sequence[str], *, markdo
 def _mean_and_deviation(group: Sequence[ByBatchSize], column: str, size: int | None, digits: int) -> str:
     """Format mean ± sample deviation of a column; a dash where a report lacks it."""
     rows = [next(iter(report.values())) if size is None else report.get(size, {}) for report in group]
-    values = [row.get(column) for row in rows]
-    if any(value is None for value in values):
+    if any(row.get(column) is None for row in rows):
         return "-"
-    numbers = [float(value) for value in values if value is not None]
+    numbers = [float(row[column]) for row in rows]
     return f"{statistics.mean(numbers):.{digits}f} ± {statistics.stdev(numbers):.{digits}f}"

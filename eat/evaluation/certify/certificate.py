@@ -91,12 +91,15 @@ class Certification:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `certificate.json` holds."""
-        facts, refusal = self.comparison.splits[0], None
+        facts = self.comparison.splits[0]
+        refusal: dict[str, Any] | None = None
         if self.refusal is not None:
             failed = self.refusal.failed
-            seen = {} if failed is None else {"mean": failed.mean, "examples": facts.examples}
-            seen |= {} if failed is None else {"examples_needed": self.refusal.examples_needed}
-            refusal = {"exit": failed and failed.exit.spec, **seen, "reason": self.refusal.reason}
+            refusal = {"exit": failed and failed.exit.spec}
+            if failed is not None:
+                needed = self.refusal.examples_needed
+                refusal |= {"mean": failed.mean, "examples": facts.examples, "examples_needed": needed}
+            refusal["reason"] = self.refusal.reason
         return {
             "settings": dataclasses.asdict(self.settings),
             "split": {"name": facts.name, "examples": facts.examples, "fingerprint": self.split},
@@ -124,16 +127,11 @@ class Certification:
 
 
 def make_certificate(runs: Runs, settings: CertifySettings, thresholds: Sequence[float] | None = None) -> Certification:
-    """Find the cheapest operating point whose loss is certified.
-
-    Args:
-        runs: Traces of each run by split; the first run's full depth is what losses are measured against.
-        settings: The budget and the method.
-        thresholds: Values to try instead of the default ones.
+    """Find the cheapest operating point whose loss is certified, at the default thresholds or at others.
 
     Raises:
-        ValueError: If a split is missing, too small or unfit, the runs answer other examples, or no sequence can leave
-            early.
+        ValueError: If a split is missing, too small or of one class, the runs answer other examples, the model predicts
+            a score, or no sequence can leave early.
     """
     check_splits(runs, settings)
     first = next(iter(runs))
@@ -165,12 +163,7 @@ def make_certificate(runs: Runs, settings: CertifySettings, thresholds: Sequence
 
 
 def check_splits(runs: Runs, settings: CertifySettings) -> None:
-    """Check that every run has what a certificate needs.
-
-    Raises:
-        ValueError: If a split is missing or too small, holds one class, or is not the same in all runs; if the model
-            predicts a score.
-    """
+    """Check that every run has what a certificate needs."""
     first = next(iter(runs))
     for run, traces in runs.items():
         for role in HELD_OUT:

@@ -13,24 +13,22 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import softmax
 
+Logits = Float[np.ndarray, "n classes"]
+Labels = Int[np.ndarray, " n"]
+Losses = Float[np.ndarray, " n"]
 
-def accuracy_gap(
-    logits: Float[np.ndarray, "n classes"], full: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, " n"]:
+
+def accuracy_gap(logits: Logits, full: Logits, labels: Labels) -> Losses:
     """Return 1 where full depth is right and the exit is wrong."""
     return ((full.argmax(axis=1) == labels) & (logits.argmax(axis=1) != labels)).astype(np.float64)
 
 
-def inconsistency(
-    logits: Float[np.ndarray, "n classes"], full: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, " n"]:
+def inconsistency(logits: Logits, full: Logits, labels: Labels) -> Losses:
     """Return 1 where the exit's class is not full depth's; labels are not read."""
     return (full.argmax(axis=1) != logits.argmax(axis=1)).astype(np.float64)
 
 
-def brier_gap(
-    logits: Float[np.ndarray, "n classes"], full: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, " n"]:
+def brier_gap(logits: Logits, full: Logits, labels: Labels) -> Losses:
     """Return by how much the exit's Brier score is worse than full depth's, 0 where it is better.
 
     The Brier score sum_c (P(y = c) - 1{c is the label})^2 lies in [0, 2] and is halved, so that the loss is in [0, 1].
@@ -42,40 +40,33 @@ def brier_gap(
 
 @dataclasses.dataclass(frozen=True)
 class Risk:
-    """A loss that can be certified.
+    """A loss that can be certified."""
 
-    Attributes:
-        loss: (logits of the exits, logits of full depth, labels) -> loss of each example, in [0, 1].
-        is_binary: True where it is 0 or 1, so that exact binomial tests apply.
-        needs_labels: True where it reads the labels.
-        says: What a bound on its mean says, after "at most 1 %".
-    """
-
-    loss: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-    is_binary: bool
-    needs_labels: bool
-    says: str
+    loss: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # exits, full depth, labels -> loss in [0, 1]
+    says: str  # what a bound on its mean says, after "at most 1 %"
+    is_binary: bool  # whether it is 0 or 1, so that exact binomial tests apply
+    needs_labels: bool  # whether it reads the labels
 
 
 RISKS = {
     "accuracy_gap": Risk(
         accuracy_gap,
+        "of texts are answered right at full depth and wrong here, so accuracy is lower by no more than that",
         is_binary=True,
         needs_labels=True,
-        says="of texts are answered right at full depth and wrong here, so accuracy is lower by no more than that",
     ),
     "inconsistency": Risk(
         inconsistency,
+        "of texts are answered differently than at full depth, so accuracy is lower by no more than that",
         is_binary=True,
         needs_labels=False,
-        says="of texts are answered differently than at full depth, so accuracy is lower by no more than that",
     ),
     "brier_gap": Risk(
         brier_gap,
+        "of its range is what the Brier score loses on average on texts where it is worse than at full depth, so "
+        "the mean score rises by no more than that",
         is_binary=False,
         needs_labels=True,
-        says="of its range is what the Brier score loses on average on texts where it is worse than at full depth, so "
-        "the mean score rises by no more than that",
     ),
 }
 """Losses by name."""

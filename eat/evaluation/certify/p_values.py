@@ -1,7 +1,8 @@
 """How unlikely a small observed loss is if the true risk were too high; and which risk it leaves possible.
 
 A p-value here is for the hypothesis "the mean loss of the population exceeds ``max_risk``": where it is at most
-1 - confidence, the hypothesis is given up and the risk is certified. All functions take arrays.
+1 - confidence, the hypothesis is given up and the risk is certified. All functions take arrays; ``total`` is the sum of
+the losses of so many examples, and ``max_risk`` lies in (0, 1).
 """
 
 from collections.abc import Callable
@@ -19,13 +20,7 @@ _BISECTIONS = 50
 
 
 def binomial_p_value(total: Totals, examples: Sizes, max_risk: float) -> Float[np.ndarray, "..."]:
-    """Exact p-value for losses of 0 and 1: P(Bin(n, max_risk) <= total).
-
-    Args:
-        total: Sum of the losses.
-        examples: n.
-        max_risk: The risk to be excluded, in (0, 1).
-    """
+    """Exact p-value for losses of 0 and 1: P(Bin(n, max_risk) <= total)."""
     return np.asarray(stats.binom.cdf(np.floor(total + ROUNDING), examples, max_risk))
 
 
@@ -36,11 +31,6 @@ def hoeffding_bentkus_p_value(
 
     min(exp(-n h(min(mean, a), a)), e P(Bin(n, a) <= ceil(n mean))) with h(x, a) = x log(x / a) + (1 - x) log((1 - x) /
     (1 - a)) and a = max_risk; 1 where that is above 1.
-
-    Args:
-        total: Sum of the losses.
-        examples: n.
-        max_risk: The risk to be excluded, in (0, 1).
     """
     mean = np.minimum(total / examples, max_risk)
     relative = _entropy_term(mean, max_risk) + _entropy_term(1 - mean, 1 - max_risk)
@@ -65,14 +55,9 @@ def hoeffding_bentkus_upper_bound(total: Totals, examples: int, confidence: floa
 
 
 def examples_needed(passes: Callable[[np.ndarray, np.ndarray], np.ndarray], risk: float) -> int | None:
-    """Find the smallest calibration set on which an observed risk would be certified.
+    """Count the examples on which an observed risk would be certified; None where `MOST_EXAMPLES` do not suffice.
 
-    Args:
-        passes: (sum of losses, examples) -> True where the test certifies.
-        risk: Mean loss that would be observed; of n examples ceil(risk n) are counted as lost.
-
-    Returns:
-        The number of examples; None where `MOST_EXAMPLES` do not suffice.
+    ``passes`` is a test's, and of n examples ceil(risk n) are counted as lost.
     """
     start, width = 1, 1024
     while start <= MOST_EXAMPLES:

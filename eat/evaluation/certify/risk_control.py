@@ -6,7 +6,6 @@ axes of the totals are independent draws, so that a simulation is one call.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
@@ -20,15 +19,6 @@ from eat.evaluation.certify.p_values import (
     hoeffding_bentkus_p_value,
     hoeffding_bentkus_upper_bound,
 )
-
-
-@runtime_checkable
-class RiskTest(Protocol):
-    """Decides from a sum of losses whether a risk is controlled."""
-
-    def passes(self, total: Totals, examples: Sizes) -> Bool[np.ndarray, "..."]:
-        """Return True where it is, each sum taken alone."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +62,10 @@ class ExpectationBound:
         return np.asarray((total + 1) / (np.asarray(examples) + 1) <= self.max_risk + ROUNDING)
 
 
+RiskTest = BinomialTest | ExpectationBound
+"""Decides from a sum of losses whether a risk is controlled."""
+
+
 def certified_prefix(passes: Bool[np.ndarray, "*draws points"]) -> Int[np.ndarray, "*draws"]:
     """Count the points before the first that does not pass.
 
@@ -99,15 +93,7 @@ def pareto_chain(
     Pareto Testing (Laufer-Goldshtein et al. 2023, arXiv:2210.07913): front and order come from one split, and the
     certificate from another, by fixed-sequence testing along the front. Order by risk is order by p-value there.
     On a small split many points have the same risk, above all none; where they do, a smoother loss tells them apart,
-    so that the front keeps cautious points in between.
-
-    Args:
-        risk: Mean loss of each point on the threshold split.
-        ties: A second loss that decides between equal risks.
-        cost: What a point costs.
-
-    Returns:
-        Indices of the points that no other beats in both; along them risk rises and cost falls.
+    so that the front keeps cautious points in between. Along the indices that come back risk rises and cost falls.
     """
     if len(risk) == 0:
         return np.zeros(0, dtype=np.int64)
@@ -119,16 +105,10 @@ def pareto_chain(
 def cost_chain(
     families: Sequence[str], risk: Float[np.ndarray, " points"], cost: Float[np.ndarray, " points"], max_risk: float
 ) -> Int[np.ndarray, " chain"]:
-    """Choose one family of points, whose only knob is a threshold, and order it from dear to cheap.
+    """Choose the family of points, differing in their threshold alone, that has the cheapest point within a risk.
 
-    Args:
-        families: Name of each point's family.
-        risk: Mean loss of each point on the threshold split.
-        cost: What a point costs.
-        max_risk: The family is taken that has the cheapest point within this risk.
-
-    Returns:
-        Indices of the family's points; equally dear ones by risk.
+    Risk and cost are those of each point on the threshold split. The family's indices come from dear to cheap, equally
+    dear points by risk.
     """
     if len(risk) == 0:
         return np.zeros(0, dtype=np.int64)

@@ -27,7 +27,7 @@ class TestedPoint:
     run: str  # the run whose traces it is replayed on
     exit: OperatingPoint  # the point itself
     risk: float  # mean loss on the threshold split
-    ties: float  # A second mean loss there, which decides between equal risks
+    ties: float  # a second mean loss there, which decides between equal risks
     flops: float  # mean executed work per example there
     lost: float | None = None  # sum of the losses on the certification split
     mean: float | None = None  # their mean
@@ -46,12 +46,7 @@ def points_in_order(
     """List full depth, then what costs less, cautious points first.
 
     Pareto Testing takes the front over runs, criteria and thresholds; the other methods the thresholds of the one
-    criterion that has the cheapest point within the risk.
-
-    Args:
-        runs: Traces; those of the threshold split are read.
-        settings: The method, the loss and its bound, the criteria to try and their veto.
-        thresholds: Values to try instead of the default ones.
+    criterion that has the cheapest point within the risk. Only the threshold split is read.
 
     Raises:
         ValueError: If no sequence can leave early.

@@ -21,11 +21,7 @@ def store_certificate(run: FinishedRun, certificate: Certificate, text: str) -> 
 
     The run's own operating point in ``config.yaml``, which its report is about, stays what it was, and so do the
     traces: they hold for every exit. Each file is replaced whole or not at all, and writing twice changes nothing.
-
-    Args:
-        run: The run, with weights that its traces were made with.
-        certificate: The certificate; returned with the fingerprint of the model that it is about.
-        text: What the model card says of it, as Markdown.
+    ``text`` is what the model card says of it, as Markdown. The certificate comes back with the model's fingerprint.
     """
     folder = run.folder / "model"
     stored = dataclasses.replace(certificate, model=model_fingerprint(run.load_model("cpu", certified=False)))
@@ -37,15 +33,10 @@ def store_certificate(run: FinishedRun, certificate: Certificate, text: str) -> 
 
 
 def fallback(reference: FinishedRun, chosen: FinishedRun) -> dict[str, Any] | None:
-    """Say how the certified model falls back to the full depth that its losses were measured against.
+    """Say how the certified model falls back to the full depth of the reference, which its losses are to.
 
-    Args:
-        reference: The run whose full depth that is.
-        chosen: The run whose model is certified.
-
-    Returns:
-        None where both are one; else ``pruner``: the one that the same weights run with there, or None for it where
-        the weights are others.
+    None where both are one run; else ``pruner``: the one that the same weights run with there, or None for it where the
+    weights are others.
     """
     if chosen.folder.resolve() == reference.folder.resolve():
         return None

@@ -1,4 +1,6 @@
-"""What a report is about: the run, its parts, its splits."""
+"""How a report begins and ends: what it is about, what else it depends on, and the command that repeats it."""
+
+from collections.abc import Mapping
 
 from eat.evaluation.context import Evaluation
 from eat.evaluation.report.rows import run_row
@@ -16,3 +18,12 @@ def about_section(run: Evaluation) -> Section:
     lines += [f"- {s.name}: {s.examples:,} examples, {s.data}" for s in run.findings.splits]
     text = "\n".join(line[0].upper() + line[1:] for line in lines)
     return Section(markdown=f"# {run.run.name}\n\n{text}")
+
+
+def environment_section(run: Evaluation) -> Section:
+    """List what the run noted of its machine, then the command."""
+    facts = run.run.environment()
+    lines = [f"- {key}: {value}" for key, value in facts.items() if not isinstance(value, Mapping | list)]
+    packages = facts.get("packages") or {}
+    lines += [f"- packages: {', '.join(f'{name} {version}' for name, version in packages.items())}"] if packages else []
+    return Section("Environment", "\n".join([*(lines or ["The run noted nothing."]), "", f"    {run.command}"]))

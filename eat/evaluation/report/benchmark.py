@@ -4,10 +4,9 @@ from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.engines import ENGINES
 from eat.benchmark.results import Benchmark
 from eat.evaluation.context import Evaluation
-from eat.evaluation.report.console import ratio_text
 from eat.evaluation.report.rows import efficiency, point_label
 from eat.evaluation.report.section import Section
-from eat.evaluation.report.table import number, render
+from eat.evaluation.report.table import number, ratio_text, render
 
 EFFICIENCY = (
     "FLOPs: executed on these examples / those of our encoder with everything off. Efficiency: speed-up over that "
@@ -62,16 +61,8 @@ def _protocol(split: str, benchmark: Benchmark) -> str:
 
 def _times(benchmark: Benchmark) -> str:
     tokenised = any(measured.speedup_tokenised is not None for measured in benchmark.measurements)
-    headers = [
-        "contender",
-        "batch",
-        "threads",
-        "ms p50",
-        "p95",
-        "p99",
-        "examples/s",
-        "over Hugging Face, padded [95 %]",
-    ]
+    headers = ["contender", "batch", "threads", "ms p50", "p95", "p99", "examples/s"]
+    headers += ["over Hugging Face, padded [95 %]"]
     headers += ["with tokenising"] if tokenised else []
     headers += ["over everything off [95 %]", "FLOPs", "efficiency"]
     lines = []

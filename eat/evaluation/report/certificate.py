@@ -5,9 +5,10 @@ from pathlib import Path
 
 from eat.evaluation.certify.certificate import Certificate, Certification
 from eat.evaluation.certify.losses import RISKS
-from eat.evaluation.report.console import points_text
 from eat.evaluation.report.section import Section
-from eat.evaluation.report.table import number, render
+from eat.evaluation.report.table import number, points_text, render
+from eat.traces.quality import Point
+from eat.traces.splits import SplitComparison
 
 METHOD_NAMES = {
     "pareto_testing": "Pareto Testing (fixed-sequence testing along the front of the threshold split)",
@@ -39,27 +40,24 @@ def outcome(result: Certification) -> str:
     certificate = result.certificate
     if certificate is None:
         return f"not certified, {_budget(result)}: {_refused(result)}"
-    said = f"{certificate.exit.label} ({_cost(certificate)}; run {certificate.run})"
-    return f"certified, {_budget(result)}: {said}"
+    return f"certified, {_budget(result)}: {certificate.exit.label} ({_cost(certificate)}; run {certificate.run})"
 
 
 def certificate_markdown(result: Certification) -> str:
     """Write the report."""
     parts = [f"# Certificate: {_budget(result)}", outcome(result) + "."]
-    if result.certificate:
-        parts += [statement(result.certificate), _observed(result)]
-    parts += ["## The certification split", _comparison(result), "## Tested", _tested(result)]
+    if result.certificate and result.reported:
+        parts += [statement(result.certificate), _observed(result, result.certificate, result.reported)]
+    parts += ["## The certification split", _comparison(result.comparison), "## Tested", _tested(result)]
     return "\n\n".join(parts) + "\n"
 
 
-def card_section(result: Certification) -> str:
-    """Write what the model card says of a certificate; empty where none was granted."""
-    if result.certificate is None:
-        return ""
+def card_section(certificate: Certificate, comparison: SplitComparison) -> str:
+    """Write what the model card says of a certificate."""
     return (
-        f"## Certified operating point\n\n{result.certificate.exit.label}: loading the model runs at it. Expected: "
-        f"{_cost(result.certificate)}.\n\n"
-        f"{statement(result.certificate)}\n\n{_comparison(result)}\n\nThe certificate is about these weights, this "
+        f"## Certified operating point\n\n{certificate.exit.label}: loading the model runs at it. Expected: "
+        f"{_cost(certificate)}.\n\n"
+        f"{statement(certificate)}\n\n{_comparison(comparison)}\n\nThe certificate is about these weights, this "
         "pruning, attention and heads. Where one of them has changed, the model says so when loaded, and runs at full "
         "depth."
     )
@@ -102,19 +100,15 @@ def _budget(result: Certification) -> str:
     return f"{settings.loss} at most {100 * settings.max_drop:g} %, {how}"
 
 
-def _observed(result: Certification) -> str:
-    certificate, reported = result.certificate, result.reported
-    if certificate is None or reported is None:
-        return ""
+def _observed(result: Certification, certificate: Certificate, reported: Point) -> str:
     split = result.comparison.splits[1]
-
-    def line(name: str, examples: int, loss: float | None, depth: float, flops: float) -> list[str]:
-        return [name, f"{examples:,}", number(loss, 4), number(depth, 2), number(flops)]
-
     there = certificate.average_depth, certificate.flops_ratio
     lines = [
-        line("certification", certificate.examples, certificate.observed, *there),
-        line(split.name, split.examples, result.reported_loss, reported.avg_depth, reported.flops_ratio),
+        [name, f"{examples:,}", number(loss, 4), number(depth, 2), number(flops)]
+        for name, examples, loss, depth, flops in (
+            ("certification", certificate.examples, certificate.observed, *there),
+            (split.name, split.examples, result.reported_loss, reported.avg_depth, reported.flops_ratio),
+        )
     ]
     headers = ["split", "examples", certificate.loss, "average depth", "FLOPs ratio"]
     return (
@@ -124,8 +118,7 @@ def _observed(result: Certification) -> str:
     )
 
 
-def _comparison(result: Certification) -> str:
-    comparison = result.comparison
+def _comparison(comparison: SplitComparison) -> str:
     headers = ["split", "examples", "tokens: mean", "5 %", "50 %", "95 %", "full-depth accuracy [95 %]"]
     lines = []
     for facts in comparison.splits:

@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from eat.evaluation.context import Evaluation
-from eat.evaluation.criteria import Comparison, pareto_rows
-from eat.evaluation.report.figures import STYLE, metric_name, save, value_range
+from eat.evaluation.criteria import Comparison
+from eat.evaluation.report.figures import drawing, metric_name, value_range
+from eat.evaluation.report.rows import point_row
 from eat.evaluation.report.section import Section
 from eat.exits import EXITS
 from eat.traces.grid import Grid
+from eat.traces.quality import measure_point
 from eat.traces.trace import Trace
 
 LOOKS = (
@@ -28,19 +28,20 @@ Column = Callable[[Grid], Float[np.ndarray, " points"]]
 
 
 def criteria_section(run: Evaluation, comparison: Comparison) -> Section:
-    """Lay out criteria.png, and the points of the Pareto front in pareto.csv."""
+    """Lay out criteria.png and pareto.csv: the front as chosen on the threshold split, then on the reported one."""
     held_out, reported = run.traces.need("threshold", "sweep"), run.traces.reported
-    return Section(
-        files={"criteria.png": partial(draw_comparison, comparison, reported)},
-        rows={"pareto.csv": pareto_rows(run.run, held_out, reported, comparison)},
-    )
+    rows = [
+        point_row(run.run, trace, measure_point(trace, point, trace.full_depth))
+        for trace in (held_out, reported)
+        for point in comparison.front
+    ]
+    return Section(files={"criteria.png": partial(draw_comparison, comparison, reported)}, rows={"pareto.csv": rows})
 
 
 def draw_comparison(comparison: Comparison, trace: Trace, path: Path) -> None:
     """Draw each criterion over its thresholds, a line for each patience; ring the front of the threshold split."""
     times = comparison.latency_ms
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10.5 if times else 7.2, 4.4), layout="constrained")
+    with drawing(path, 10.5 if times else 7.2, 4.4) as figure:
         panels = figure.subplots(1, 2 if times else 1, sharey=True, squeeze=False)[0]
         _draw(panels[0], comparison, lambda grid: grid.flops_ratio)
         panels[0].set(xlabel="executed FLOPs / dense, unpadded, full depth")
@@ -54,7 +55,6 @@ def draw_comparison(comparison: Comparison, trace: Trace, path: Path) -> None:
         if trace.all_logits.shape[2] == 2:
             panels[0].set_title("with two classes confidence, entropy and margin decide alike")
         panels[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
-        save(figure, path)
 
 
 def _draw(axes: Axes, comparison: Comparison, cost: Column) -> None:

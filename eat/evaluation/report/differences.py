@@ -1,8 +1,8 @@
-"""What the own operating point, full depth and pruning lose, with paired tests."""
+"""What the own operating point, full depth and pruning lose, with paired tests; and what chosen thresholds lose."""
 
 from eat.evaluation.context import Evaluation
-from eat.evaluation.report.console import points_text
 from eat.evaluation.report.section import Section
+from eat.evaluation.report.table import number, points_text, render
 from eat.traces.quality import Delta
 
 
@@ -26,3 +26,29 @@ def _delta(delta: Delta | None) -> str:
     if delta.p_value is None:
         return text
     return f"{text}; {delta.gained} answers better, {delta.lost} worse, McNemar p = {delta.p_value:.3f}"
+
+
+def choices_section(run: Evaluation) -> Section:
+    """Lay out the cheapest operating point within each budget, chosen on the threshold split."""
+    title, choices = "Thresholds chosen on the threshold split", run.findings.choices
+    if not choices:
+        nothing = "Nothing to choose: no sequence can exit early, or there is no threshold split, or no sweep was made."
+        return Section(title, nothing)
+    headers = ["may lose there", "operating point", "loses there", f"points on {run.traces.main} [95 %]"]
+    headers += ["depth", "FLOPs"]
+    lines = [
+        [
+            f"{choice.max_drop:g} point{'s' if choice.max_drop != 1 else ''}",
+            choice.exit.label,
+            number(choice.drop, 2),
+            points_text(choice.reported.delta),
+            number(choice.reported.avg_depth, 2),
+            number(choice.reported.flops_ratio),
+        ]
+        for choice in choices
+    ]
+    text = (
+        "The cheapest swept operating point that keeps to each budget on held-out examples, then measured on the "
+        "reported split. This is a choice, not a guarantee.\n\n"
+    )
+    return Section(title, text + render(headers, lines, markdown=True))

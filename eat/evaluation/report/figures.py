@@ -1,6 +1,7 @@
 """Figures of a report. Colours are those of Okabe and Ito, told apart by colour-blind readers too."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,27 @@ STYLE: dict[Any, Any] = {
 METRIC_NAMES = {"f1": "F1", "macro_f1": "macro F1", "matthews": "Matthews correlation"}
 
 
+@contextmanager
+def drawing(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """Give a figure of so many inches to draw on, then write it, whole or not at all; the suffix names the format."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        with replacing(path) as new:
+            figure.savefig(new, format=path.suffix.removeprefix("."))
+
+
 def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
     """Draw a split of `frontier.csv`: quality against latency at batch size 1, and against executed work."""
     rows = [row for row in rows if row["split"] == split and row["value"] is not None]
     threads = min((row["threads"] for row in rows if row["threads"] is not None), default=None)
     timed = [row for row in rows if row["batch_size"] == 1 and row["threads"] == threads]
-    counted = _one_per_label([row for row in rows if row["flops_ratio"] is not None and row["engine"] in (None, "eat")])
+    ours = [row for row in rows if row["flops_ratio"] is not None and row["engine"] in (None, "eat")]
+    counted = list({row_label(row): row for row in ours}.values())
     panels = [(counted, _flops_ratio, "executed FLOPs / dense, unpadded, full depth", "counted")]
     if timed:
         panels.insert(0, (timed, _mean_latency, "mean latency at batch size 1, ms", f"measured, threads: {threads}"))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.75 * len(panels), 4.0), layout="constrained")
+    with drawing(path, 4.75 * len(panels), 4.0) as figure:
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (points, column, name, title) in zip(grid, panels, strict=True):
             axes.set_ylim(*value_range([row["value"] for row in rows]))
@@ -53,15 +64,13 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
         metric = metric_name(rows[0]["metric"])
         grid[0].set_ylabel(f"{metric}, {rows[0]['task']} {split} ({rows[0]['examples']:,} examples)")
         grid[0].legend(loc="best", fontsize=8)
-        save(figure, path)
 
 
 def draw_exits(findings: Findings, path: Path) -> None:
     """Draw where examples leave at each swept point, and how many tokens are left against how many came in."""
     trace = findings.traces.reported
     points = findings.points[findings.traces.main]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.5, 3.6), layout="constrained")
+    with drawing(path, 9.5, 3.6) as figure:
         left, right = figure.subplots(1, 2)
         bottom = np.zeros(len(points))
         exits = [replay(trace, point.exit).exit_depth for point in points]
@@ -83,7 +92,6 @@ def draw_exits(findings: Findings, path: Path) -> None:
         right.set(xlabel="tokens that came in", ylabel="share in the last executed block", ylim=(0, 1.05))
         right.set_title("retention")
         right.legend(fontsize=8)
-        save(figure, path)
 
 
 def draw_calibration(raw: Trace, temperatures: Sequence[float] | None, path: Path) -> None:
@@ -92,8 +100,7 @@ def draw_calibration(raw: Trace, temperatures: Sequence[float] | None, path: Pat
     A head that has a temperature other than 1 is drawn before and after.
     """
     before, after = head_calibration(raw), head_calibration(raw.divided(temperatures))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.6 * len(before) + 0.6, 3.3), layout="constrained")
+    with drawing(path, 2.6 * len(before) + 0.6, 3.3) as figure:
         panels = figure.subplots(1, len(before), squeeze=False, sharey=True)[0]
         for axes, depth, temperature in zip(panels, before, temperatures or [1.0] * len(before), strict=True):
             axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
@@ -106,7 +113,6 @@ def draw_calibration(raw: Trace, temperatures: Sequence[float] | None, path: Pat
             axes.set_title(f"head {depth}")
             axes.legend(loc="upper left", fontsize=7.5, handletextpad=0.2, borderaxespad=0.1)
         figure.axes[0].set_ylabel(f"accuracy, {raw.split}")
-        save(figure, path)
 
 
 def _draw_reliability(axes: Axes, error: float, bins: Reliability, colour: str, name: str) -> None:
@@ -127,8 +133,7 @@ def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None
         ("examples_per_s", _mean_latency, "mean latency at batch size 1, ms"),
         ("flops_ratio", _flops_ratio, "executed FLOPs / dense, unpadded, full depth"),
     )
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.5, 3.6 * len(panels)), layout="constrained")
+    with drawing(path, 9.5, 3.6 * len(panels)) as figure:
         grid = figure.subplots(len(panels), 2, sharey="row", squeeze=False)
         for (task, split), line in zip(panels, grid, strict=True):
             there = [r for r in rows if (r["task"], r["split"]) == (task, split) and r["model"] == "eat"]
@@ -142,7 +147,6 @@ def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None
                 axes.set_xlim(left=0)
             line[0].set_ylabel(f"{metric_name(there[0]['metric'])}, {task} {split}")
             line[1].legend(fontsize=7)
-        save(figure, path)
 
 
 def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -> None:
@@ -152,11 +156,7 @@ def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]
     points = [row for row in ours if row["exit"] != FULL_DEPTH.name]
     line = [*map(column, points)], [row["value"] for row in points]
     axes.plot(*line, "o", color=BLUE, markersize=4.5, label="eat, leaving at the threshold shown")
-    looks = {
-        "eat, full depth": ("^", GREEN),
-        "eat, everything off": ("D", ORANGE),
-        "ONNX Runtime, float32": ("v", RED),
-    }  # the same in both panels
+    looks = {"eat, full depth": ("^", GREEN), "eat, everything off": ("D", ORANGE), "ONNX Runtime, float32": ("v", RED)}
     for row in rows:
         if row not in points:
             name = row_label(row)
@@ -209,17 +209,7 @@ def _short(spec: Mapping[str, Any]) -> str:
     return "full depth" if spec["name"] == FULL_DEPTH.name else str(spec["name"])
 
 
-def _one_per_label(rows: Sequence[Row]) -> list[Row]:
-    return list({row_label(row): row for row in rows}.values())
-
-
 def _mean_by_length(lengths: np.ndarray, values: np.ndarray, num_bins: int = 15) -> tuple[np.ndarray, np.ndarray]:
     """Return mean length and mean value of about equally filled bins of length."""
     groups = np.array_split(np.argsort(lengths, kind="stable"), min(num_bins, len(lengths)))
     return np.array([lengths[g].mean() for g in groups]), np.array([values[g].mean() for g in groups])
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure, whole or not at all; the path's suffix names the format."""
-    with replacing(path) as new:
-        figure.savefig(new, format=path.suffix.removeprefix("."))

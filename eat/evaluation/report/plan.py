@@ -7,7 +7,7 @@ from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.latency.model import LatencyModel, WorkCounter
 from eat.benchmark.latency.planned import Plan, Quality, read_plan
 from eat.evaluation.report.section import Section
-from eat.evaluation.report.table import number, render
+from eat.evaluation.report.table import number, points_text, render
 from eat.models.config import AdaptiveConfig
 from eat.traces.trace import Trace
 
@@ -29,15 +29,7 @@ def latency_model(plan: Plan, trace: Trace) -> LatencyModel:
 
 
 def read_latency(folder: Path, trace: Trace) -> LatencyModel | None:
-    """Read the latency model of an earlier plan; None where none was made, or it was made for other weights.
-
-    Args:
-        folder: The report folder.
-        trace: Of the weights that the report is about.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
+    """Read the latency model of an earlier plan; None where none was made, or not for the weights of this trace."""
     plan = read_plan(folder, trace.metadata["fingerprint"])
     return None if plan is None else latency_model(plan, trace)
 
@@ -77,7 +69,8 @@ def plan_table(plan: Plan, *, markdown: bool = False) -> str:
     ]
     (held_out, chosen_on), (reported, measured_on) = plan.quality.items()
     rows.append([f"{plan.metric}: {held_out}, {reported}", _value(chosen_on), _value(measured_on)])
-    rows.append(["points to full depth", _points(chosen_on), _points(measured_on)])
+    points = [points_text(quality.points_to_full_depth) for quality in (chosen_on, measured_on)]
+    rows.append(["points to full depth", *points])
     return render(headers, rows, markdown=markdown)
 
 
@@ -97,9 +90,9 @@ def _sentences(plan: Plan) -> list[str]:
 
 
 def _depths(plan: Plan) -> str:
-    """Say what a call takes when all sequences leave at one head, for each head; nothing where no exit is possible."""
+    """Say what a call takes when all sequences leave at one head; nothing where no exit is possible."""
     times = [f"{ms:.2f} ms at depth {depth}" for depth, ms in plan.fit.depth_ms.items()]
-    return f"A call takes, if everybody leaves at once: {', '.join(times)}. " if times else ""
+    return f"A call takes, if all exit there: {', '.join(times)}. " if times else ""
 
 
 def _budget(plan: Plan) -> str:
@@ -109,10 +102,9 @@ def _budget(plan: Plan) -> str:
 
 
 def _is_kept(plan: Plan) -> bool:
-    budget, measured = plan.budget, plan.measured
-    if "speedup" in budget:
-        return bool(measured.speedup[PADDED][0] >= budget["speedup"])
-    return bool(measured.latency_ms <= budget["latency_ms"])
+    if "speedup" in plan.budget:
+        return bool(plan.measured.speedup[PADDED][0] >= plan.budget["speedup"])
+    return bool(plan.measured.latency_ms <= plan.budget["latency_ms"])
 
 
 def _speedup(values: Sequence[float]) -> str:
@@ -123,10 +115,3 @@ def _speedup(values: Sequence[float]) -> str:
 def _value(quality: Quality) -> str:
     interval = quality.interval
     return number(quality.value, 4) + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
-
-
-def _points(quality: Quality) -> str:
-    if quality.points_to_full_depth is None:
-        return "-"
-    points, low, high = quality.points_to_full_depth
-    return f"{points:+.2f} [{low:+.2f}, {high:+.2f}]"

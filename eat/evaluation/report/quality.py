@@ -1,13 +1,16 @@
 """Quality beside cost, on each reported split: the tables of a report and their figures."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.evaluation.context import Evaluation
-from eat.evaluation.report.console import frontier_table
 from eat.evaluation.report.figures import draw_exits, draw_frontier
-from eat.evaluation.report.rows import absent_rows, benchmark_rows, frontier_rows, quality_rows
+from eat.evaluation.report.rows import absent_rows, benchmark_rows, frontier_rows, is_point, quality_rows, row_label
 from eat.evaluation.report.section import Section
+from eat.evaluation.report.table import Row, delta_text, number, render, speedup_text
+from eat.exits.points import OperatingPoint
 from eat.runs.finished import FinishedRun
 
 
@@ -32,6 +35,38 @@ def quality_section(run: Evaluation) -> Section:
         },
         console="\n\n".join(frontier_table(rows, split, run.own) for split in findings.points),
     )
+
+
+def frontier_table(rows: Sequence[Row], split: str, own: OperatingPoint, *, markdown: bool = False) -> str:
+    """Lay out a split of `frontier.csv`: a line per contender, batch sizes side by side, a star at the own point."""
+    lines: dict[tuple[str, int | None], dict[int | None, Row]] = {}
+    for row in (row for row in rows if row["split"] == split):
+        name = row_label(row) + (" *" if is_point(row, own) else "")
+        lines.setdefault((name, row["threads"]), {})[row["batch_size"]] = row
+    sizes = sorted({row["batch_size"] for row in rows if row["batch_size"] is not None})
+    many_threads = len({row["threads"] for row in rows if row["threads"] is not None}) > 1
+    metric = rows[0]["metric"] if rows else "value"
+    headers = [split, metric, "points [95 %]", "ECE", "depth", "tokens kept", "FLOPs"]
+    for size in sizes:
+        headers += ["ms p50 at 1" if size == 1 else f"examples/s at {size}", f"speed-up at {size}"]
+    cells = []
+    for (name, threads), by_size in lines.items():
+        first = next(iter(by_size.values()))
+        line = [
+            f"{name}, {threads} threads" if many_threads and threads is not None else name,
+            number(first["value"], 4),
+            delta_text(first),
+            number(first["ece"]),
+            number(first["avg_depth"], 2),
+            number(first["retention"], 2),
+            number(next((row["flops_ratio"] for row in by_size.values() if row["flops_ratio"] is not None), None)),
+        ]
+        for size in sizes:
+            measured: Mapping[str, Any] = by_size.get(size, {})
+            time = number(measured.get("latency_ms_p50"), 2) if size == 1 else number(measured.get("examples_per_s"), 0)
+            line += [time, speedup_text(measured)]
+        cells.append(line)
+    return render(headers, cells, markdown=markdown)
 
 
 def _explain_table(baseline: FinishedRun | None) -> str:

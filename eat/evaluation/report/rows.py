@@ -21,22 +21,13 @@ SHORTCUTS = {"static": "static {} layers", "truncated": "first {} layers"}
 
 
 def run_row(run: FinishedRun, model_config: Mapping[str, Any], **values: Any) -> Row:
-    """Build a results row with the columns that describe a run.
-
-    Args:
-        run: The run.
-        model_config: The model's configuration as a dict.
-        values: Further columns.
-    """
+    """Build a results row with the columns that describe a run and its model; ``values`` are further columns."""
     attention, pruner, heads = model_config["attention"], model_config["pruner"], model_config["heads"]
     base = {
-        "experiment": _name_of(run.config.get("experiment")),
+        **{part: _name_of(run.config.get(part)) for part in ("experiment", "task", "budget", "backbone")},
         "run": run.name,
         "commit": run.environment().get("commit"),
-        "task": _name_of(run.config.get("task")),
-        "budget": _name_of(run.config.get("budget")),
         "model": "eat",
-        "backbone": _name_of(run.config.get("backbone")),
         "num_layers": model_config["backbone"]["num_layers"],
         "attention": attention["name"],
         "window": attention.get("window"),
@@ -56,30 +47,24 @@ def quality_rows(run: FinishedRun, findings: Findings) -> list[Row]:
 
     `delta_*` is to the dense run where one was given as baseline, else to the same model's own full depth.
     """
-    rows = []
-    for name, trace in findings.traces.splits.items():
-        for point in findings.points.get(name, [findings.own_points[name]]):
-            rows += _point_rows(run, trace, point)
-    return rows
+    return [
+        point_row(run, trace, point, metric)
+        for name, trace in findings.traces.splits.items()
+        for point in findings.points.get(name, [findings.own_points[name]])
+        for metric in point.metrics
+    ]
 
 
-def frontier_rows(
-    run: FinishedRun, findings: Findings, benchmark: Benchmark | None, baseline: str = PADDED
-) -> list[Row]:
+def frontier_rows(run: FinishedRun, findings: Findings, benchmark: Benchmark | None) -> list[Row]:
     """Return the primary metric beside the cost: baselines, full depth, swept points; times where they were measured.
 
-    Args:
-        run: The run.
-        findings: Its findings.
-        benchmark: What `run_benchmark` measured, or None.
-        baseline: The contender that speed-ups are over.
+    Speed-ups are over Hugging Face on padded batches.
     """
-    measured = benchmark_rows(run, findings, benchmark, baseline) if benchmark else []
-    live = {_operating_point(row) for row in measured if row["model"] == "eat"}
-    rows = list(measured)
+    rows = benchmark_rows(run, findings, benchmark, PADDED) if benchmark else []
+    live = {_operating_point(row) for row in rows if row["model"] == "eat"}
     for name, points in findings.points.items():
         for point in points:
-            row = _point_rows(run, findings.traces.splits[name], point)[0]
+            row = point_row(run, findings.traces.splits[name], point)
             if name != findings.traces.main or _operating_point(row) not in live:
                 rows.append(row)
     return sorted(rows, key=_place)
@@ -99,34 +84,20 @@ def _place(row: Row) -> tuple[Any, ...]:
     return (2, row["exit"] != FULL_DEPTH.name, row["patience"] or 0, threshold)
 
 
-def benchmark_rows(run: FinishedRun, findings: Findings, benchmark: Benchmark, baseline: str = PADDED) -> list[Row]:
+def benchmark_rows(run: FinishedRun, findings: Findings, benchmark: Benchmark, baseline: str) -> list[Row]:
     """Return one row for each contender, batch size and thread count, with the quality of its operating point."""
     rows = []
     for measured in benchmark.measurements:
         row = _contender_row(run, findings, benchmark, measured)
         if measured.engine != EAT and measured.batch_size > 1:
             row |= {"gflops": None, "flops_ratio": None}  # padding adds work that no trace counts
-        environment = benchmark.environment
-        p50, p95, p99 = measured.latency_ms
-        rows.append(
-            row
-            | {
-                "engine": measured.engine,
-                "batch_size": measured.batch_size,
-                "threads": measured.threads,
-                "device": environment["device"],
-                "dtype": _dtype(measured.engine) or environment["dtype"],
-                "latency_ms_p50": p50,
-                "latency_ms_p95": p95,
-                "latency_ms_p99": p99,
-                "examples_per_s": measured.examples_per_s,
-                "baseline": baseline,
-                **_interval("speedup", measured.speedup[baseline]),
-                **_interval("speedup_tokenised", (measured.speedup_tokenised or {}).get(baseline)),
-                "efficiency": efficiency(measured),
-                **_memory(benchmark, measured),
-            }
-        )
+        row |= {name: getattr(measured, name) for name in ("engine", "batch_size", "threads", "examples_per_s")}
+        row |= zip(("latency_ms_p50", "latency_ms_p95", "latency_ms_p99"), measured.latency_ms, strict=True)
+        row |= {"device": benchmark.environment["device"], "baseline": baseline, "efficiency": efficiency(measured)}
+        row["dtype"] = _dtype(measured.engine) or benchmark.environment["dtype"]
+        row |= _interval("speedup", measured.speedup[baseline])
+        row |= _interval("speedup_tokenised", (measured.speedup_tokenised or {}).get(baseline))
+        rows.append(row | _memory(benchmark, measured))
     return rows
 
 
@@ -175,18 +146,25 @@ def row_label(row: Mapping[str, Any]) -> str:
     return " ".join(["eat,", row["exit"], *filter(None, details)])
 
 
-def point_rows(run: FinishedRun, trace: Trace, points: Sequence[Point]) -> list[Row]:
-    """Return one row for each operating point of a split: the primary metric beside the cost."""
-    return [_point_rows(run, trace, point)[0] for point in points]
+def point_row(run: FinishedRun, trace: Trace, point: Point, metric: str | None = None) -> Row:
+    """Return an operating point of a split as a row: a metric, the primary one unless named, beside the cost."""
+    primary = next(iter(point.metrics))
+    metric = metric or primary
+    delta = (point.delta_dense or point.delta) if metric == primary else None
+    ends = None if delta is None else (delta.points, delta.low, delta.high)
+    values = {name: getattr(point, name) for name in ("ece", "avg_depth", "retention", "gflops", "flops_ratio")}
+    values |= point.exit.columns | _interval("delta", ends, "delta_points")
+    values |= {"metric": metric, "value": point.metrics[metric]}
+    values |= {"split": trace.split, "data": trace.metadata["data"], "examples": len(trace)}
+    return run_row(run, trace.config, **values)
 
 
 def _contender_row(run: FinishedRun, findings: Findings, benchmark: Benchmark, measured: Measurement) -> Row:
     """Return what a contender is and how good it is on the main split."""
     if measured.exit is not None:
-        point = findings.point(measured.exit)
-        return _point_rows(run, findings.traces.reported, point)[0]
+        return point_row(run, findings.traces.reported, findings.point(measured.exit))
     dense = findings.dense_points[findings.traces.main]
-    row = _point_rows(run, findings.traces.all_off[findings.traces.main], dense)[0]
+    row = point_row(run, findings.traces.all_off[findings.traces.main], dense)
     row |= DENSE | {"model": "dense", "head_depths": [row["num_layers"]]}
     facts = benchmark.shortcuts.get(measured.contender)
     if facts is not None:
@@ -224,37 +202,14 @@ def _memory(benchmark: Benchmark, measured: Measurement) -> Row:
     if memory is None or (memory.batch_size, memory.threads) != (measured.batch_size, measured.threads):
         return {}
     peak = memory.peaks.get(measured.contender)
-    if peak is None:
-        return {}
-    return {"peak_memory_mib": peak.peak_mib, "peak_memory_over_loaded_mib": peak.over_loaded_mib}
+    return (
+        {} if peak is None else {"peak_memory_mib": peak.peak_mib, "peak_memory_over_loaded_mib": peak.over_loaded_mib}
+    )
 
 
 def _dtype(engine: str) -> str | None:
     """Return what an engine computes in, whatever the weights' type."""
     return ENGINES[engine].dtype if engine in ENGINES else None
-
-
-def _point_rows(run: FinishedRun, trace: Trace, point: Point) -> list[Row]:
-    delta = point.delta_dense or point.delta
-    rows: list[Row] = []
-    for metric, value in point.metrics.items():
-        values: dict[str, Any] = {
-            "split": trace.split,
-            "data": trace.metadata["data"],
-            **point.exit.columns,
-            "examples": len(trace),
-            "metric": metric,
-            "value": value,
-            "ece": point.ece,
-            "avg_depth": point.avg_depth,
-            "retention": point.retention,
-            "gflops": point.gflops,
-            "flops_ratio": point.flops_ratio,
-        }
-        if delta is not None and not rows:
-            values |= {"delta_points": delta.points, "delta_low": delta.low, "delta_high": delta.high}
-        rows.append(run_row(run, trace.config, **values))
-    return rows
 
 
 def _name_of(part: Any) -> str | None:

@@ -40,11 +40,7 @@ class Section:
         return [name for name, content in self.files.items() if not isinstance(content, str)]
 
     def write(self, folder: Path) -> None:
-        """Write its files, each whole or not at all.
-
-        Raises:
-            OSError: If a file cannot be written; the old one stays.
-        """
+        """Write its files, each whole or not at all."""
         for name, rows in self.rows.items():
             write_rows(folder / name, rows)
         for name, content in self.files.items():

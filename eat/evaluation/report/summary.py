@@ -7,15 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from eat.evaluation.context import Evaluation
-from eat.evaluation.report.about import about_section
+from eat.evaluation.report.about import about_section, environment_section
 from eat.evaluation.report.benchmark import benchmark_section
-from eat.evaluation.report.choices import choices_section
-from eat.evaluation.report.differences import differences_section
-from eat.evaluation.report.difficulty import difficulty_section
-from eat.evaluation.report.environment import environment_section
+from eat.evaluation.report.differences import choices_section, differences_section
 from eat.evaluation.report.heads import heads_section
 from eat.evaluation.report.section import Section
-from eat.evaluation.report.splits import splits_section
+from eat.evaluation.report.splits import difficulty_section, splits_section
 from eat.evaluation.report.table import Row
 
 log = logging.getLogger(__name__)
@@ -43,15 +40,7 @@ class Report:
 
 
 def write_report(run: Evaluation, stages: Mapping[str, Section]) -> Report:
-    """Write what the stages have not yet written, summary.md at the end; log the table, then what stages say.
-
-    Args:
-        run: The evaluation.
-        stages: What its stages returned; their files are there.
-
-    Raises:
-        OSError: If a file cannot be written; the old one stays.
-    """
+    """Write what the stages have not yet written, summary.md at the end; log the table, then what stages say."""
     quality = stages["quality"]
     others = [section for stage, section in stages.items() if stage != "quality"]
     made = [section for section in (make(run) for make in SECTIONS) if section is not None]

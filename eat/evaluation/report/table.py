@@ -1,11 +1,11 @@
 """Results as rows: one set of columns everywhere, empty where nothing was measured."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from eat.tables import Row as Row
 from eat.tables import Table
+from eat.traces.quality import Delta
 
 COLUMNS = (
     *("experiment", "run", "commit", "task", "split", "data", "budget", "model", "backbone", "num_layers"),
@@ -36,43 +36,12 @@ TABLE = Table(
 )
 
 
-def make_row(**values: Any) -> Row:
-    """Build a row from the values that were measured; all other columns stay empty (None).
-
-    Raises:
-        ValueError: If a name is no column.
-    """
-    return TABLE.row(**values)
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV with all `COLUMNS`, whole or not at all.
-
-    Raises:
-        ValueError: If a row holds something that is no column.
-        OSError: If writing fails; the old file stays.
-    """
-    TABLE.write(path, rows)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read rows back: empty cells as None, numbers as int, float or list of float, the others as text (``2;4``).
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If its header is not `COLUMNS`, or the first of them, as older files have it.
-    """
-    return TABLE.read(path)
+make_row, write_rows, read_rows = TABLE.row, TABLE.write, TABLE.read
+"""Build a row from measured values; write rows as CSV; read them back (lists as ``2;4``, as text)."""
 
 
 def render(headers: Sequence[str], lines: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
-    """Lay out cells as an aligned table; the first column to the left, the others to the right.
-
-    Args:
-        headers: One name per column.
-        lines: One sequence of cells per line.
-        markdown: With pipes, as GitHub shows tables.
-    """
+    """Lay out cells as an aligned table, the first column to the left; ``markdown``: with pipes, as GitHub has them."""
     table = [list(headers), *(list(line) for line in lines)]
     widths = [max(len(line[i]) for line in table) for i in range(len(headers))]
 
@@ -88,3 +57,33 @@ def render(headers: Sequence[str], lines: Sequence[Sequence[str]], *, markdown: 
 def number(value: Any, digits: int = 3, suffix: str = "") -> str:
     """Format a measured number; a dash where there is none."""
     return "-" if value is None or value == "" else f"{float(value):.{digits}f}{suffix}"
+
+
+def delta_text(row: Mapping[str, Any]) -> str:
+    """Format a difference in points with its interval."""
+    columns = ("delta_points", "delta_low", "delta_high")
+    return points_text(None if row.get(columns[0]) is None else [row[column] for column in columns])
+
+
+def points_text(delta: Delta | Sequence[float] | None, unit: str = "") -> str:
+    """Format a measured difference in points with the ends of its interval."""
+    if delta is None:
+        return "-"
+    points, low, high = (delta.points, delta.low, delta.high) if isinstance(delta, Delta) else delta
+    return f"{points:+.2f}{unit} [{low:+.2f}, {high:+.2f}]"
+
+
+def speedup_text(row: Mapping[str, Any]) -> str:
+    """Format a speed-up with its interval; "no difference" where that spans 1.00."""
+    return ratio_text([row.get("speedup"), row.get("speedup_low"), row.get("speedup_high")])
+
+
+def ratio_text(values: Sequence[float | None] | None) -> str:
+    """Format a ratio and the ends of its interval; a dash where nothing was measured."""
+    ratio, low, high = values or (None, None, None)
+    if ratio is None or low is None or high is None:
+        return "-"
+    if ratio == low == high == 1.0:
+        return "1.00x"
+    interval = f"[{low:.2f}, {high:.2f}]"
+    return f"no difference {interval}" if low <= 1.0 <= high else f"{ratio:.2f}x {interval}"

@@ -32,11 +32,7 @@ Values = Mapping[str, Mapping[str, Any]]
 
 
 def given_values(settings: Mapping[str, Mapping[str, Any] | None]) -> Values:
-    """Check the names of stages and of their settings, and leave out values that are None.
-
-    Raises:
-        ValueError: If there is no such stage or setting; the message names the closest.
-    """
+    """Check the names of stages and of their settings, naming the closest, and leave out values that are None."""
     for stage, values in settings.items():
         if stage not in STAGES:
             raise ValueError(f"{stage}: expected settings of one of {list(STAGES)}{closest(stage, STAGES)}")
@@ -51,15 +47,9 @@ def given_values(settings: Mapping[str, Mapping[str, Any] | None]) -> Values:
 
 
 def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values) -> list[str]:
-    """Choose the stages and check them, before any work.
+    """Choose the stages and check them, before any work; they come in the order of work.
 
-    Args:
-        stages: Names; None for all that the folder allows, those on request where one of their settings asks for them.
-        run: The run.
-        given: The settings that were given.
-
-    Returns:
-        The stages, in the order of work.
+    None stands for all that the folder allows, those on request where one of their settings asks for them.
 
     Raises:
         ValueError: If one is unknown, or a setting is given that asks for one that is not among them.
@@ -88,11 +78,7 @@ def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values)
 
 
 def build_settings(stage: str, values: Mapping[str, Any]) -> Any:
-    """Build the settings of a stage.
-
-    Raises:
-        ValueError: If one that has no default is missing, or a value is out of range.
-    """
+    """Build the settings of a stage, which checks them; those without a default must be there."""
     settings = STAGES[stage].Settings
     for field in fields(settings):
         if field.default is MISSING and field.default_factory is MISSING and field.name not in values:

@@ -10,7 +10,7 @@ from eat.evaluation.calibration import (
     fit_temperatures,
 )
 from eat.evaluation.context import Evaluation
-from eat.evaluation.report.calibration import calibration_section
+from eat.evaluation.report.heads import calibration_section
 from eat.evaluation.report.section import Section
 from eat.evaluation.stages.stage import Stage
 from eat.traces.heads import measure_heads

@@ -26,14 +26,11 @@ class Certify(Stage):
             raise ValueError(f"certify.runs: expected further runs with names of their own, got {list(settings.runs)}")
         traces = {own.name: run.traces, **{name: need_current(it, "certify.runs") for name, it in others.items()}}
         result = make_certificate(traces, settings, run.thresholds)
-        stored = False
-        if result.certificate is not None:
-            chosen = others.get(result.certificate.run, own)
-            certificate = dataclasses.replace(result.certificate, caveat=caveat(chosen))
-            stored = chosen.has_weights
+        certificate, stored = result.certificate, False
+        if certificate is not None:
+            chosen = others.get(certificate.run, own)
+            certificate, stored = dataclasses.replace(certificate, caveat=caveat(chosen)), chosen.has_weights
             if stored:
                 certificate = dataclasses.replace(certificate, fallback=fallback(own, chosen))
-                said = card_section(dataclasses.replace(result, certificate=certificate))
-                certificate = store_certificate(chosen, certificate, said)
-            result = dataclasses.replace(result, certificate=certificate)
-        return certificate_section(result, run.folder, stored=stored)
+                certificate = store_certificate(chosen, certificate, card_section(certificate, result.comparison))
+        return certificate_section(dataclasses.replace(result, certificate=certificate), run.folder, stored=stored)
