@@ -13,8 +13,7 @@ from eat.ops.precision import at_least_float32
 from eat.ops.varlen import sequence_offsets, varlen_attention
 from eat.packed import Packed
 
-Layout = DenseLayout | BandLayout
-"""How one group of sequences attends."""
+Layout = DenseLayout | BandLayout  # how one group of sequences attends
 
 
 class GroupedAttention:

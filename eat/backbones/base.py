@@ -23,42 +23,24 @@ class Backbone:
 
     A member of the family says how its Hugging Face config and weights are named: ``config_keys`` and ``*_names`` map
     ours to theirs, ``{i}`` is the block counted from 0, and several of their weights are stacked into one of ours.
-
-    Attributes:
-        vocab_size: Words in the vocabulary.
-        dim: Width of a row.
-        num_layers: Blocks.
-        num_heads: Attention heads per block.
-        intermediate_size: Width of the feed-forward.
-        max_length: Longest sequence in tokens, the special ones included.
-        num_types: Token types; 0 where there are none.
-        embedding_size: Width of the embedding tables; None where it is ``dim``.
-        activation: Hugging Face's name of the feed-forward's nonlinearity.
-        norm_eps: Epsilon of all LayerNorms.
-        dropout: On embeddings and on both branches of a block.
-        attention_dropout: On attention weights.
-        head_dropout: Before the classifier.
-        pad_token_id: Padding in the vocabulary.
-        sep_token_id: Separator in the vocabulary; None where unknown.
-        initializer_range: Standard deviation of random weights.
     """
 
-    vocab_size: int
-    dim: int
-    num_layers: int
-    num_heads: int
-    intermediate_size: int
-    max_length: int = 512
-    num_types: int = 2
-    embedding_size: int | None = None
-    activation: str = "gelu"
-    norm_eps: float = 1e-12
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    head_dropout: float = 0.1
-    pad_token_id: int = 0
-    sep_token_id: int | None = None
-    initializer_range: float = 0.02
+    vocab_size: int  # words in the vocabulary
+    dim: int  # width of a row
+    num_layers: int  # blocks
+    num_heads: int  # attention heads per block
+    intermediate_size: int  # width of the feed-forward
+    max_length: int = 512  # longest sequence in tokens, the special ones included
+    num_types: int = 2  # token types; 0 where there are none
+    embedding_size: int | None = None  # width of the embedding tables; None where it is `dim`
+    activation: str = "gelu"  # Hugging Face's name of the feed-forward's nonlinearity
+    norm_eps: float = 1e-12  # epsilon of all LayerNorms
+    dropout: float = 0.1  # on embeddings and on both branches of a block
+    attention_dropout: float = 0.1  # on attention weights
+    head_dropout: float = 0.1  # before the classifier
+    pad_token_id: int = 0  # padding in the vocabulary
+    sep_token_id: int | None = None  # separator in the vocabulary; None where unknown
+    initializer_range: float = 0.02  # standard deviation of random weights
 
     config_class: ClassVar[Any]
     config_keys: ClassVar[dict[str, str]]

@@ -19,15 +19,12 @@ from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf,
 
 @dataclasses.dataclass(frozen=True)
 class BackboneSource:
-    """The shape wanted of an encoder, the Hugging Face config that it came from, and weights under our names.
+    """An encoder's shape, and its checkpoint's weights under our names."""
 
-    The encoder has none where only a config was given; the last head has those of the checkpoint: pooler, classifier.
-    """
-
-    backbone: Backbone
-    config: PreTrainedConfig
-    encoder_weights: dict[str, Tensor] | None
-    head_weights: dict[str, Tensor]
+    backbone: Backbone  # the shape wanted
+    config: PreTrainedConfig  # Hugging Face's, that it came from
+    encoder_weights: dict[str, Tensor] | None  # None where only a config was given
+    head_weights: dict[str, Tensor]  # the last head's, as far as the checkpoint has them: pooler, classifier
 
     @property
     def spec(self) -> dict[str, Any]:

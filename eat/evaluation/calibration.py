@@ -20,22 +20,13 @@ from eat.traces.trace import Trace
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationSettings:
-    """How heads are calibrated.
+    """How heads are calibrated."""
 
-    Attributes:
-        apply: Write the temperatures into the saved model; False only reports them.
-        max_ece: A head gets a temperature where its ECE on the threshold split is above this; the paper's 2 %.
-    """
-
-    apply: bool = True
-    max_ece: int | float = 0.02
+    apply: bool = True  # write the temperatures into the saved model; False only reports them
+    max_ece: int | float = 0.02  # heads with a larger ECE on the threshold split get a temperature; the paper's 2 %
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: Naming the one that is out of range.
-        """
+        """Check the values."""
         if not isinstance(self.apply, bool):
             raise ValueError(f"calibrate.apply: expected true or false, got {self.apply!r}")
         number("calibrate.max_ece", self.max_ece, at_least=0, below=1)

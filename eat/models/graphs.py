@@ -53,16 +53,12 @@ class CudaRecorder:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Step:
-    """One recorded segment.
-
-    The tensors ``here``, where it ends, must live, for the next step reads them. ``leave`` says whether the sequence
-    exits, None at the last head; the logits of ``output``, the answer if it does, are overwritten by the next replay.
-    """
+    """One recorded segment."""
 
     replay: Run
-    here: SegmentEnd
-    leave: Bool[Tensor, " 1"] | None
-    output: AdaptiveOutput
+    here: SegmentEnd  # where it ends; its tensors must live, for the next step reads them
+    leave: Bool[Tensor, " 1"] | None  # whether the sequence exits; None at the last head
+    output: AdaptiveOutput  # the answer if it does; its logits are overwritten by the next replay
 
 
 class RecordedShape:

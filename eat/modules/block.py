@@ -22,9 +22,6 @@ class Block(nn.Module):
 
     One attention part is shared by all blocks. ``activation`` and ``intermediate_size`` are the feed-forward's;
     ``dropout`` acts on both branches, ``attention_dropout`` on attention weights.
-
-    Attributes:
-        compiled: Whether ``project`` and ``finish`` run compiled; the first call then takes seconds.
     """
 
     def __init__(
@@ -50,7 +47,7 @@ class Block(nn.Module):
         self.outer = Linear(intermediate_size, dim)
         self.outer_norm = nn.LayerNorm(dim, eps=norm_eps)
         self.dropout = dropout
-        self.compiled = False
+        self.compiled = False  # whether `project` and `finish` run compiled; the first call then takes seconds
 
     def forward(self, state: Packed, received: bool) -> Packed:
         """Return the rows after this block, with the attention they received where asked."""

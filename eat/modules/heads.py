@@ -31,12 +31,9 @@ class Head(nn.Module):
 
     Dropout acts before the classifier and, in RoBERTa and ELECTRA, before the dense layer; ``num_labels`` is 1 for
     regression.
-
-    Attributes:
-        temperature: Divides the logits (temperature scaling, Guo et al. 2017, arXiv:1706.04599); 1 leaves them raw.
     """
 
-    temperature = 1.0
+    temperature = 1.0  # divides the logits (temperature scaling, Guo et al. 2017, arXiv:1706.04599)
 
     def __init__(
         self,

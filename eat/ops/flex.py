@@ -14,8 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-BLOCK = 128
-"""Rows of a block: FlexAttention's own default."""
+BLOCK = 128  # rows of a block: FlexAttention's own default
 
 
 def visible_pair(

@@ -18,15 +18,12 @@ SLACK_ROWS = 16
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Group:
-    """Sequences that attention handles as one tensor, padded to ``width`` columns.
-
-    Its rows begin at ``start`` in the padded rows of all groups; ``valid`` is True on live ones, None where all are.
-    """
+    """Sequences that attention handles as one tensor, padded to ``width`` columns."""
 
     sequences: tuple[int, ...]
     width: int
-    start: int
-    valid: Bool[Tensor, "batch width"] | None
+    start: int  # where its rows begin in the padded rows of all groups
+    valid: Bool[Tensor, "batch width"] | None  # True on live rows; None where all are
 
     @property
     def num_rows(self) -> int:
@@ -36,17 +33,11 @@ class Group:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grouping:
-    """How packed rows go into the groups' padded rows and come back.
+    """How packed rows go into the groups' padded rows and come back; without indices where both are in one order."""
 
-    Attributes:
-        groups: The groups, their padded rows end to end.
-        gather: Packed row of each padded row (row 0 stands in for padding); None where both are in the same order.
-        scatter: Padded row of each packed row; None likewise.
-    """
-
-    groups: tuple[Group, ...]
-    gather: Int[Tensor, " padded"] | None
-    scatter: Int[Tensor, " tokens"] | None
+    groups: tuple[Group, ...]  # their padded rows stand end to end
+    gather: Int[Tensor, " padded"] | None  # packed row of each padded row; row 0 stands in for padding
+    scatter: Int[Tensor, " tokens"] | None  # padded row of each packed row
 
 
 def group_sequences(

@@ -10,10 +10,8 @@ from torch import Tensor
 from eat.ops.confidence import normalised_entropy
 from eat.ops.precision import at_least_float32
 
-EARLY_WEIGHT = 0.3
-"""EAT's lambda of each early head in equation 1."""
-FINAL_WEIGHT = 1.0
-"""Its lambda of the final head."""
+EARLY_WEIGHT = 0.3  # EAT's lambda of each early head in equation 1
+FINAL_WEIGHT = 1.0  # its lambda of the final head
 
 
 def joint_loss(

@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-MAX_TEMPERATURE = 20.0
-"""Temperatures are looked for in [1 / 20, 20]."""
+MAX_TEMPERATURE = 20.0  # temperatures are looked for in [1 / 20, 20]
 
 
 def fit_temperature(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " examples"]) -> float:

@@ -17,34 +17,27 @@ class CertifySettings:
     """What is to be guaranteed, and how.
 
     Attributes:
-        max_drop: The bound on the mean loss, in (0, 1): 0.01 is one point of accuracy.
         confidence: Probability over certification splits with which it holds, in (0, 1). Conformal Risk Control
             guarantees an expectation instead and does not use it.
-        loss: Name in `RISKS`.
         method: ``pareto_testing`` (the front over criteria, thresholds and runs), ``learn_then_test`` (the thresholds
             of one criterion) or ``conformal_risk_control`` (the same thresholds, a guarantee in expectation).
-        criteria: Names of the exits that may be chosen; empty for all.
         veto_margin: Where the best class leads by less than this, all heads must agree; see
             `eat.exits.ThresholdExit`. None: no veto.
         runs: Folders of further runs, such as the same weights with other pruning, that answer the same splits.
     """
 
-    max_drop: int | float = dataclasses.field(
+    max_drop: int | float = dataclasses.field(  # the bound on the mean loss, in (0, 1): 0.01 is one point of accuracy
         metadata={"expected": "the largest loss to certify, such as 0.01 for one point"}
     )
     confidence: int | float = 0.95
-    loss: str = "accuracy_gap"
+    loss: str = "accuracy_gap"  # name in `RISKS`
     method: str = "pareto_testing"
-    criteria: Sequence[str] = ()
+    criteria: Sequence[str] = ()  # names of the exits that may be chosen; empty for all
     veto_margin: int | float | None = None
     runs: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: Naming the one that is out of range.
-        """
+        """Check the values."""
         number("certify.max_drop", self.max_drop, above=0, below=1)
         number("certify.confidence", self.confidence, above=0, below=1)
         one_of("certify.loss", self.loss, RISKS)
