@@ -163,7 +163,7 @@ class Packed:
             return self
         if min(host_lengths) < 1:
             raise ValueError(f"mask: expected at least one token kept in each sequence, got {list(host_lengths)}")
-        index = _true_indices(mask, sum(host_lengths))
+        index = true_indices(mask, sum(host_lengths))
         return self._select_rows(index, host_lengths=tuple(host_lengths))
 
     def keep_sequences(self, mask: Bool[Tensor, " batch"], stays: Sequence[bool] | None = None) -> Packed:
@@ -179,7 +179,7 @@ class Packed:
             return self
         kept = [index for index, stay in enumerate(stays) if stay]
         per_sequence = {name: tuple(getattr(self, name)[index] for index in kept) for name in _PER_SEQUENCE}
-        rows = _true_indices(mask.index_select(0, self.sequence), sum(per_sequence["host_lengths"]))
+        rows = true_indices(mask.index_select(0, self.sequence), sum(per_sequence["host_lengths"]))
         return self._select_rows(rows, **per_sequence)
 
     def split(self) -> list[Packed]:
@@ -220,7 +220,7 @@ def count_per_sequence(mask: Bool[Tensor, " tokens"], sequence: Int[Tensor, " to
     return zeros.index_add_(0, sequence, mask.long()).tolist()
 
 
-def _true_indices(mask: Bool[Tensor, " n"], count: int) -> Int[Tensor, " count"]:
+def true_indices(mask: Bool[Tensor, " n"], count: int) -> Int[Tensor, " count"]:
     """Return the indices of True; ``count`` of them, so that the device need not be asked."""
     return torch.nonzero_static(mask, size=count).squeeze(1)
 

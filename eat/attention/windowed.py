@@ -41,11 +41,9 @@ class WindowedAttention(GroupedAttention):
 
     def prepare(self, state: Packed) -> tuple[Grouping, list[Layout]]:
         """Group by how a sequence attends and by length, and build each group's mask from original positions."""
-        kinds: list[tuple[int, ...]] = []
-        for length, extent, num_global in zip(state.host_lengths, state.extents, state.num_protected, strict=True):
-            mode = self._mode(length, extent)
-            kinds.append((mode, num_global) if mode == _BLOCKED else (mode,))
-        multiples = [BLOCK if kind[0] == _BLOCKED else 1 for kind in kinds]
+        modes = map(self._mode, state.host_lengths, state.extents)
+        kinds = [(m, count if m == _BLOCKED else 0) for m, count in zip(modes, state.num_protected, strict=True)]
+        multiples = [BLOCK if mode == _BLOCKED else 1 for mode, _ in kinds]
         grouping = group_sequences(state.host_lengths, kinds, multiples, device=state.rows.device)
         positions, is_global = state.positions, state.protected
         if grouping.gather is not None:
@@ -53,14 +51,14 @@ class WindowedAttention(GroupedAttention):
         layouts: list[Layout] = []
         dtype = state.rows.dtype
         for group in grouping.groups:
-            mode, *global_count = kinds[group.sequences[0]]
+            mode, num_global = kinds[group.sequences[0]]
             if mode == _ALL:
                 layouts.append(DenseLayout(padding_mask(group.valid, dtype), group.valid))
                 continue
             rows, shape = slice(group.start, group.start + group.num_rows), (len(group.sequences), group.width)
             seen = positions[rows].view(shape), is_global[rows].view(shape), group.valid
             if mode == _BLOCKED:
-                layouts.append(BandLayout.build(*seen, window=self.window, num_global=global_count[0], dtype=dtype))
+                layouts.append(BandLayout.build(*seen, window=self.window, num_global=num_global, dtype=dtype))
             else:
                 visible = band_visible(*seen, self.window)
                 layouts.append(DenseLayout(additive(visible, dtype).unsqueeze(1), group.valid))

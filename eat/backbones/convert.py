@@ -11,13 +11,9 @@ from eat.backbones.base import Backbone
 def encoder_weights_from_hf(backbone: Backbone, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return our encoder's weights (embeddings and the first ``num_layers`` blocks) from a Hugging Face state dict.
 
-    Args:
-        backbone: The shape wanted; its ``max_length`` may exceed the checkpoint's, whose position table is then tiled
-            (Longformer's recipe, Beltagy et al. 2020, section 5).
-        weights: State dict of the encoder or of a model around it, in which the encoder's names carry a prefix.
-
-    Raises:
-        ValueError: If a weight is missing.
+    It is that of the encoder or of a model around it, in which the encoder's names carry a prefix; a missing weight is
+    refused. For a ``max_length`` above the checkpoint's its position table is tiled (Longformer's recipe, Beltagy et
+    al. 2020, section 5).
     """
     weights = {name.removeprefix(f"{backbone.prefix}."): tensor for name, tensor in weights.items()}
     ours = {}
@@ -28,11 +24,8 @@ def encoder_weights_from_hf(backbone: Backbone, weights: Mapping[str, Tensor]) -
                 f"weights: expected {missing[0]!r} in a {backbone.prefix} checkpoint, got none of that name"
             )
         ours[our_name] = torch.cat([weights[name] for name in their_names])
-    table = ours["embeddings.positions.weight"]
-    ours["embeddings.positions.weight"] = tile_positions(
-        table, backbone.max_length + backbone.position_offset, backbone.position_offset
-    )
-    return ours
+    table, offset = "embeddings.positions.weight", backbone.position_offset
+    return ours | {table: tile_positions(ours[table], backbone.max_length + offset, offset)}
 
 
 def head_weights_from_hf(backbone: Backbone, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -77,7 +70,5 @@ def _pairs(backbone: Backbone) -> Iterator[tuple[str, tuple[str, ...]]]:
         kinds = ("weight",) if is_table else ("weight", "bias")
         for layer in range(backbone.num_layers) if "{i}" in our_name else (0,):
             for kind in kinds:
-                yield (
-                    f"{our_name.format(i=layer)}.{kind}",
-                    tuple(f"{name.format(i=layer)}.{kind}" for name in their_names),
-                )
+                ours, *theirs = (f"{name.format(i=layer)}.{kind}" for name in (our_name, *their_names))
+                yield ours, tuple(theirs)

@@ -13,8 +13,7 @@ import numpy as np
 
 from eat.exits import EXITS, ExitCriterion, build_exit
 
-MAX_THRESHOLDS_SHOWN = 4
-"""Where there is one per class: names of operating points, and of their folders, stay short."""
+MAX_THRESHOLDS_SHOWN = 4  # where there is one per class: names of operating points, and of their folders, stay short
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +39,8 @@ class OperatingPoint:
         """
         build_exit({key: value for key, value in spec.items() if value is not None})
         filled = {name: spec.get(name, default) for name, default in _defaults(spec["name"]).items()}
-        return cls(spec["name"], tuple((key, _hashable(value)) for key, value in filled.items() if value is not None))
+        lists = {key: tuple(map(float, value)) for key, value in filled.items() if isinstance(value, list | tuple)}
+        return cls(spec["name"], tuple((key, value) for key, value in (filled | lists).items() if value is not None))
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -129,8 +129,7 @@ class OperatingPoint:
         return [f"exit={self.name}", *arguments]
 
 
-FULL_DEPTH = OperatingPoint("never")
-"""Every sequence runs through all layers."""
+FULL_DEPTH = OperatingPoint("never")  # every sequence runs through all layers
 
 
 def threshold_text(threshold: float | Sequence[float]) -> str:
@@ -141,10 +140,6 @@ def threshold_text(threshold: float | Sequence[float]) -> str:
 @functools.cache
 def _defaults(name: str) -> dict[str, Any]:
     return {key: parameter.default for key, parameter in inspect.signature(EXITS[name]).parameters.items()}
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(map(float, value)) if isinstance(value, list | tuple) else value
 
 
 def _text(value: Any) -> Any:

@@ -66,7 +66,12 @@ class ThresholdExit(abc.ABC):
     def score(self, history: Float[Tensor, "heads batch classes"]) -> Float[Tensor, " batch"]:
         """Return the scores that decide: NaN where the veto keeps an example."""
         score = self.measure(history)
-        return score if self.veto_margin is None else score.masked_fill(vetoed(history, self.veto_margin), math.nan)
+        if self.veto_margin is None:
+            return score
+        vetoed = margin(history[-1]) < self.veto_margin
+        if len(history) > 1:
+            vetoed &= agreeing_heads(history) < len(history) - 1
+        return score.masked_fill(vetoed, math.nan)
 
     def __call__(self, history: Float[Tensor, "heads batch classes"]) -> Bool[Tensor, " batch"]:
         """Return True where the score passes the threshold."""
@@ -83,9 +88,3 @@ class ThresholdExit(abc.ABC):
                 f"got {len(self.threshold)}: {list(self.threshold)}"
             )
         return 0.0 if self.threshold is None else self.threshold
-
-
-def vetoed(history: Float[Tensor, "heads batch classes"], veto_margin: float) -> Bool[Tensor, " batch"]:
-    """Return True where the last head's margin is below ``veto_margin`` and heads differ, or there is but one."""
-    low = margin(history[-1]) < veto_margin
-    return low if len(history) == 1 else low & (agreeing_heads(history) < len(history) - 1)

@@ -13,35 +13,27 @@ from torch import Tensor, nn
 
 from eat.exits import ExitCriterion
 from eat.modules.embeddings import Embeddings
-from eat.packed import AdaptiveOutput, Packed
+from eat.packed import AdaptiveOutput, Packed, true_indices
 from eat.pruners import Pruner
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SegmentStart:
-    """State before a segment: before the first block, or after an early exit and before that depth's pruning.
-
-    ``depth`` counts the blocks that have run; ``history`` holds the logits of the heads that have, None before the
-    first.
-    """
+    """State before a segment: before the first block, or after an early exit and before that depth's pruning."""
 
     state: Packed
-    depth: int = 0
-    history: Float[Tensor, "heads batch classes"] | None = None
+    depth: int = 0  # blocks that have run
+    history: Float[Tensor, "heads batch classes"] | None = None  # logits of the heads that have; None before the first
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SegmentEnd:
-    """State after a head's logits are known and before the exit criterion is applied.
-
-    ``history`` holds the logits of all heads so far; ``lengths`` the live tokens of each sequence, in each block of the
-    segment.
-    """
+    """State after a head's logits are known and before the exit criterion is applied."""
 
     state: Packed
     depth: int
-    history: Float[Tensor, "heads batch classes"]
-    lengths: list[tuple[int, ...]]
+    history: Float[Tensor, "heads batch classes"]  # logits of all heads so far
+    lengths: list[tuple[int, ...]]  # live tokens of each sequence, in each block of the segment
 
     @property
     def next_start(self) -> SegmentStart:
@@ -53,17 +45,16 @@ class SegmentEnd:
 class SegmentExit:
     """What the exit criterion makes of a segment's end: some sequences exit, the others go on.
 
-    ``example`` (as in `Packed`), ``history`` and ``lengths`` are about every sequence of the segment. Those in
-    ``leaving`` exit, ``logits`` are their answers; ``staying`` are the others, None where there are none.
+    ``history``, ``example`` (as in `Packed`) and ``lengths`` are about every sequence of the segment.
     """
 
     depth: int
     history: Float[Tensor, "heads batch classes"]
     example: tuple[int, ...]
     lengths: list[tuple[int, ...]]
-    leaving: tuple[int, ...]
-    logits: Float[Tensor, "leaving classes"]
-    staying: SegmentStart | None
+    leaving: tuple[int, ...]  # the examples that exit
+    logits: Float[Tensor, "leaving classes"]  # their answers
+    staying: SegmentStart | None  # the other sequences; None where there are none
 
 
 class AdaptiveEncoder(nn.Module):
@@ -158,15 +149,9 @@ def _part(end: SegmentEnd, leave: Bool[Tensor, " batch"]) -> _Parted:
         return end.state.example, history[-1], None
     stay = ~leave
     staying = end.state.keep_sequences(stay, [not left for left in leaves])
-    num_staying = len(staying.example)
-    # Counts are known here, so that finding the indices does not wait for the device again.
-    left = torch.nonzero_static(leave, size=len(leaves) - num_staying).squeeze(1)
-    stayed = torch.nonzero_static(stay, size=num_staying).squeeze(1)
-    return (
-        tuple(compress(end.state.example, leaves)),
-        history[-1].index_select(0, left),
-        SegmentStart(staying, end.depth, history.index_select(1, stayed)),
-    )
+    logits = history[-1].index_select(0, true_indices(leave, sum(leaves)))
+    history = history.index_select(1, true_indices(stay, len(staying.example)))
+    return tuple(compress(end.state.example, leaves)), logits, SegmentStart(staying, end.depth, history)
 
 
 class _Answers:

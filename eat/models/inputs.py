@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eat.backbones.base import Backbone
 from eat.modules.embeddings import Embeddings
-from eat.packed import Packed
+from eat.packed import Packed, true_indices
 
 
 class Inputs(NamedTuple):
@@ -27,11 +27,7 @@ def pack_inputs(backbone: Backbone, embeddings: Embeddings, inputs: Inputs, *, p
     input_ids, attention_mask, token_type_ids, lengths = inputs
     if input_ids is None:
         raise ValueError("input_ids: expected a tensor of token ids, got None")
-    if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
-        raise ValueError(
-            f"token_type_ids: expected the shape of input_ids {tuple(input_ids.shape)}, "
-            f"got {tuple(token_type_ids.shape)}"
-        )
+    _check_shape("token_type_ids", token_type_ids, input_ids)
     if lengths is not None:
         parts = _packed(backbone, input_ids, attention_mask, token_type_ids, lengths)
     else:
@@ -81,11 +77,7 @@ def _padded(
         raise ValueError(
             f"input_ids: expected (batch, width), or packed tokens with lengths, got {tuple(input_ids.shape)}"
         )
-    if attention_mask is not None and attention_mask.shape != input_ids.shape:
-        raise ValueError(
-            f"attention_mask: expected the shape of input_ids {tuple(input_ids.shape)}, "
-            f"got {tuple(attention_mask.shape)}"
-        )
+    _check_shape("attention_mask", attention_mask, input_ids)
     batch, width = input_ids.shape
     _check_lengths(backbone, "input_ids", [width] * batch)
     live = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
@@ -95,13 +87,19 @@ def _padded(
     index = None
     if sum(host_lengths) < batch * width:
         _check_lengths(backbone, "attention_mask", host_lengths)
-        index = torch.nonzero_static(live.reshape(-1), size=sum(host_lengths)).squeeze(1)
+        index = true_indices(live.reshape(-1), sum(host_lengths))
 
     def packed(values: Tensor) -> Tensor:
         return values.reshape(-1) if index is None else values.reshape(-1).index_select(0, index)
 
     types = None if token_type_ids is None else packed(token_type_ids)
     return packed(input_ids), types, packed(positions), packed(position_ids), host_lengths, index is None
+
+
+def _check_shape(name: str, values: Tensor | None, input_ids: Tensor) -> None:
+    if values is not None and values.shape != input_ids.shape:
+        wanted, got = tuple(input_ids.shape), tuple(values.shape)
+        raise ValueError(f"{name}: expected the shape of input_ids {wanted}, got {got}")
 
 
 def _check_lengths(backbone: Backbone, argument: str, host_lengths: list[int]) -> None:

@@ -19,19 +19,16 @@ QUERY_CHUNK = 256
 class DenseLayout:
     """Every query is multiplied with every key of its sequence.
 
-    Attributes:
-        mask: 0 where the query sees the key and -inf elsewhere, broadcast over heads and, where all queries see the
-            same keys, over queries; None where nothing is hidden.
-        valid: True on live rows; None where no row is padding.
+    ``mask`` is 0 where the query sees the key and -inf elsewhere, broadcast over heads and, where all queries see the
+    same keys, over queries; None where nothing is hidden.
     """
 
     mask: Float[Tensor, "batch 1 queries width"] | None
-    valid: Bool[Tensor, "batch width"] | None
+    valid: Bool[Tensor, "batch width"] | None  # True on live rows; None where no row is padding
 
     def mix(self, q: PerHead, k: PerHead, v: PerHead, dropout: float) -> PerHead:
         """Return softmax(Q K^T / sqrt(head_dim)) V."""
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=like(self.mask, q), dropout_p=dropout).transpose(1, 2)
+        return attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), self.mask, dropout)
 
     def received(self, q: PerHead, k: PerHead) -> Float[Tensor, "batch width"]:
         """Return the attention that each key receives: mean over heads, sum over live queries."""
@@ -39,14 +36,24 @@ class DenseLayout:
         total = q.new_zeros(q.shape[0], q.shape[2])
         for start in range(0, q.shape[2], QUERY_CHUNK):
             chunk = slice(start, start + QUERY_CHUNK)
-            mask = self.mask
-            if mask is not None and mask.shape[2] > 1:
-                mask = mask[:, :, chunk]
+            mask = self.mask if self.mask is None or self.mask.shape[2] == 1 else self.mask[:, :, chunk]
             probabilities = attention_probabilities(q[:, :, chunk], k, mask).mean(1)
             if self.valid is not None:
                 probabilities = probabilities * self.valid[:, chunk].unsqueeze(2)
             total += probabilities.sum(1)
         return total
+
+
+def attend(
+    q: Float[Tensor, "batch heads queries head_dim"],
+    k: Float[Tensor, "batch heads keys head_dim"],
+    v: Float[Tensor, "batch heads keys head_dim"],
+    mask: Float[Tensor, "*mask"] | None,
+    dropout: float,
+) -> Float[Tensor, "batch queries heads head_dim"]:
+    """Return softmax(Q K^T / sqrt(head_dim)) V; the mask takes the queries' dtype, which autocast may have lowered."""
+    mask = None if mask is None else mask.to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2)
 
 
 def attention_probabilities(
@@ -69,11 +76,6 @@ def padding_mask(
 ) -> Float[Tensor, "batch 1 1 width"] | None:
     """Return what hides padding as keys; None where no row is padding."""
     return None if valid is None else additive(valid, dtype)[:, None, None]
-
-
-def like(mask: Float[Tensor, "*shape"] | None, q: Tensor) -> Float[Tensor, "*shape"] | None:
-    """Return the mask in the queries' dtype, which autocast may have lowered."""
-    return None if mask is None else mask.to(q.dtype)
 
 
 def band_visible(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eat.ops.attention import PerHead, additive, attention_probabilities, like, padding_mask
+from eat.ops.attention import PerHead, additive, attend, attention_probabilities, padding_mask
 
 BLOCK = 64
 
@@ -23,19 +23,14 @@ BLOCK = 64
 class BandLayout:
     """A group of sequences whose width is a multiple of BLOCK, each with equally many global tokens.
 
-    Attributes:
-        reach: Rows seen on either side, window / 2.
-        block_mask: What each block's queries add to their scores: BLOCK + 2 reach rows, then the global tokens.
-        key_mask: What the global queries add to theirs; None where no row is padding.
-        global_columns: Column of each global token.
-        local_query: True on live rows that are not global: the queries whose block row counts.
+    ``block_mask`` is what each block's queries add to their scores: BLOCK + 2 reach rows, then the global tokens.
     """
 
-    reach: int
+    reach: int  # rows seen on either side, window / 2
     block_mask: Float[Tensor, "all_blocks 1 block keys"]
-    key_mask: Float[Tensor, "batch 1 1 width"] | None
-    global_columns: Int[Tensor, "batch globals"]
-    local_query: Bool[Tensor, "batch width"]
+    key_mask: Float[Tensor, "batch 1 1 width"] | None  # what global queries add; None where no row is padding
+    global_columns: Int[Tensor, "batch globals"]  # column of each global token
+    local_query: Bool[Tensor, "batch width"]  # True on live rows that are not global: whose block row counts
 
     @classmethod
     def build(
@@ -70,22 +65,10 @@ class BandLayout:
 
     def mix(self, q: PerHead, k: PerHead, v: PerHead, dropout: float) -> PerHead:
         """Return the windowed attention's output; global queries, few of them, are multiplied with every key."""
-        local = F.scaled_dot_product_attention(
-            self._query_blocks(q),
-            self._key_blocks(k),
-            self._key_blocks(v),
-            attn_mask=like(self.block_mask, q),
-            dropout_p=dropout,
-        )
-        local = local.transpose(1, 2).reshape(q.shape)
-        from_global = F.scaled_dot_product_attention(
-            self._global_rows(q).transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            attn_mask=like(self.key_mask, q),
-            dropout_p=dropout,
-        ).transpose(1, 2)
-        return local.scatter(1, self._expanded(q), from_global)
+        local = attend(self._query_blocks(q), self._key_blocks(k), self._key_blocks(v), self.block_mask, dropout)
+        queries = self._global_rows(q).transpose(1, 2)
+        from_global = attend(queries, k.transpose(1, 2), v.transpose(1, 2), self.key_mask, dropout)
+        return local.reshape(q.shape).scatter(1, self._expanded(q), from_global)
 
     def received(self, q: PerHead, k: PerHead) -> Float[Tensor, "batch width"]:
         """Return the attention that each key receives: mean over heads, sum over live queries."""

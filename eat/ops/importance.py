@@ -22,14 +22,11 @@ def hashed(
     """
     state = torch.full_like(positions, _signed((seed * 0x9E3779B97F4A7C15 + depth * 0xD1B54A32D192ED03) % 2**64))
     for value in (positions, token_ids):
-        state = _mix(state + (value + 1) * _signed(0x9E3779B97F4A7C15))
+        state = state + (value + 1) * _signed(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            state = (state ^ _shift_right(state, shift)) * _signed(factor)
+        state = state ^ _shift_right(state, 31)
     return (state & ((1 << 53) - 1)).double() / 2**53
-
-
-def _mix(state: Int[Tensor, " tokens"]) -> Int[Tensor, " tokens"]:
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        state = (state ^ _shift_right(state, shift)) * _signed(factor)
-    return state ^ _shift_right(state, 31)
 
 
 def _shift_right(state: Int[Tensor, " tokens"], bits: int) -> Int[Tensor, " tokens"]:
