@@ -16,17 +16,11 @@ from pyarrow import ArrowException
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of a file.
+    """Columns of a file."""
 
-    Attributes:
-        path: The file.
-        columns: Column name -> one value per row, as the file's format gives them; None where there is none.
-        lines: Where each row begins: the line in a text file, the row in Parquet, both from 1.
-    """
-
-    path: Path
-    columns: Mapping[str, list[Any]]
-    lines: Sequence[int]
+    path: Path  # the file
+    columns: Mapping[str, list[Any]]  # name -> a value per row, as the file's format gives it; None where there is none
+    lines: Sequence[int]  # where each row begins: the line in a text file, the row in Parquet, both from 1
 
     def place(self, row: int) -> str:
         """Say where a row stands."""

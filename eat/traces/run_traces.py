@@ -25,18 +25,11 @@ Role = Literal["threshold", "certification"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunTraces:
-    """What a run's model answers, by split.
+    """What a run's model answers, by split."""
 
-    Attributes:
-        name: Name of the run, for messages.
-        splits: Trace of each split: those held out, and those that are reported.
-        all_off: What the same weights with everything off answer, for each reported split; the run's own trace where
-            nothing is on.
-    """
-
-    name: str
-    splits: Mapping[str, Trace]
-    all_off: Mapping[str, Trace]
+    name: str  # of the run, for messages
+    splits: Mapping[str, Trace]  # of each split: those held out, and those that are reported
+    all_off: Mapping[str, Trace]  # with everything off, of each reported split; the run's own where nothing is on
 
     @classmethod
     def of(cls, name: str, traces: Mapping[str, Trace]) -> RunTraces:

@@ -13,17 +13,11 @@ Batch = Mapping[str, Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """What one step trains.
+    """What one step trains."""
 
-    Attributes:
-        head_depths: Heads that the loss reads, in ascending order; no other head runs, nor a block behind the last one.
-        weights: Of each of these heads' loss against the labels.
-        frozen: True where embeddings, blocks and the final head stand still, without dropout: only early heads learn.
-    """
-
-    head_depths: tuple[int, ...]
-    weights: tuple[float, ...]
-    frozen: bool = False
+    head_depths: tuple[int, ...]  # heads that the loss reads, ascending; no other runs, nor a block behind the last
+    weights: tuple[float, ...]  # of each of these heads' loss against the labels
+    frozen: bool = False  # embeddings, blocks and final head stand still, without dropout: only early heads learn
 
 
 class WeightedObjective:
