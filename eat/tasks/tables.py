@@ -31,13 +31,9 @@ def read_table(path: str | Path, wanted: Mapping[str, str], *, option: str, quot
     """Read some columns of a file; its format is told by its suffix.
 
     Text files are UTF-8, with or without a byte-order mark. CSV and TSV have a header line; fields that hold the
-    delimiter or a line break stand in double quotes, a quote inside is doubled (RFC 4180). Blank lines are skipped.
-
-    Args:
-        path: The file.
-        wanted: The columns, and what names each (``{"body": "data.text"}``).
-        option: What names the file (``"data.train"``).
-        quotes: False reads double quotes in CSV and TSV as ordinary characters, as GLUE's TSV files need it.
+    delimiter or a line break stand in double quotes, a quote inside is doubled (RFC 4180); without ``quotes`` these are
+    ordinary characters, as GLUE's TSV files need it. Blank lines are skipped. ``wanted`` are the columns, and what
+    names each (``{"body": "data.text"}``), ``option`` is what names the file (``"data.train"``).
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -1,7 +1,7 @@
 """Training and validation steps of an adaptive classifier under Lightning."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,10 +15,8 @@ from torchmetrics import MetricCollection
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.ops.losses import joint_loss
 from eat.packed import AdaptiveOutput
-from eat.training.objectives import Objective, Phase
+from eat.training.objectives import Batch, Objective, Phase
 from eat.training.schedule import PruningSchedule
-
-Batch = Mapping[str, Tensor]
 
 
 class AdaptiveModule(LightningModule):

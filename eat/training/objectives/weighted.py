@@ -9,6 +9,8 @@ from torch import Tensor
 from eat.ops.losses import joint_loss
 
 Batch = Mapping[str, Tensor]
+Loss = tuple[Float[Tensor, ""], dict[str, Tensor]]
+"""The loss of a batch, and its named parts, weighted as they enter it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +31,7 @@ class WeightedObjective:
         """Return no step: there is one stage."""
         return ()
 
-    def __call__(
-        self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase
-    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def __call__(self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase) -> Loss:
         """Return the loss, its one part."""
         loss = joint_loss(all_logits, batch["labels"], phase.weights)
         return loss, {"supervised": loss}
