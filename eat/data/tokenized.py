@@ -50,7 +50,8 @@ def tokenize(
 
     Rows have the columns ``text``, for pairs ``text_pair``, and optionally ``label``; ``max_length`` is in tokens, and
     the longer text of a pair is cut first. Empty text is tokenised to the special tokens alone. What a text holds
-    beyond ``max_length`` costs next to nothing. ``cache_dir`` keeps one file for each (texts, tokenizer, max_length).
+    beyond ``max_length`` costs next to nothing. In ``cache_dir``, unless it is None, there is a file for each
+    (texts, tokenizer, max_length).
 
     Raises:
         ValueError: If there is no room for text, a text is missing or not UTF-8, or the tokenizer is of another kind.
