@@ -19,17 +19,11 @@ MARGIN = 128
 
 @dataclass(frozen=True)
 class Template:
-    """Template of a tokenizer: where special tokens stand around one text or a pair.
+    """Template of a tokenizer: where special tokens stand around one text or a pair."""
 
-    Attributes:
-        special_ids: Special tokens before each text, and after the last.
-        special_types: Their token types.
-        text_types: Token type of each text.
-    """
-
-    special_ids: tuple[list[int], ...]
-    special_types: tuple[list[int], ...]
-    text_types: tuple[int, ...]
+    special_ids: tuple[list[int], ...]  # special tokens before each text, and after the last
+    special_types: tuple[list[int], ...]  # their token types
+    text_types: tuple[int, ...]  # token type of each text
 
     @property
     def num_special(self) -> int:

@@ -26,19 +26,12 @@ _CHUNK = 2_000
 
 @dataclass(frozen=True, eq=False)
 class TokenizedSplit:
-    """Token ids of a split's examples, end to end.
+    """Token ids of a split's examples, end to end."""
 
-    Attributes:
-        input_ids: Token ids, the special ones included.
-        offsets: Example i's tokens are ``input_ids[offsets[i] : offsets[i + 1]]``.
-        token_type_ids: Types of the tokens; None where the tokenizer gives none.
-        labels: Class index or real value of each example; None for unlabelled text.
-    """
-
-    input_ids: Int[np.ndarray, " tokens"]
-    offsets: Int[np.ndarray, " examples_and_one"]
-    token_type_ids: Int[np.ndarray, " tokens"] | None
-    labels: Int[np.ndarray, " examples"] | Float[np.ndarray, " examples"] | None
+    input_ids: Int[np.ndarray, " tokens"]  # the special ones included
+    offsets: Int[np.ndarray, " examples_and_one"]  # example i's tokens are input_ids[offsets[i] : offsets[i + 1]]
+    token_type_ids: Int[np.ndarray, " tokens"] | None  # None where the tokenizer gives none
+    labels: Int[np.ndarray, " examples"] | Float[np.ndarray, " examples"] | None  # classes or scores; None: unlabelled
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -55,13 +48,10 @@ def tokenize(
 ) -> TokenizedSplit:
     """Tokenise a split, or read it from the cache.
 
-    Empty text is tokenised to the special tokens alone. What a text holds beyond ``max_length`` costs next to nothing.
-
-    Args:
-        rows: Columns ``text``, for pairs ``text_pair``, and optionally ``label``.
-        tokenizer: Any fast tokenizer of transformers that cuts on the right.
-        max_length: Longest example in tokens; the longer text of a pair is cut first.
-        cache_dir: Where tokenised splits are kept, one file for each (texts, tokenizer, max_length); None keeps none.
+    Rows have the columns ``text``, for pairs ``text_pair``, and optionally ``label``; ``max_length`` is in tokens, and
+    the longer text of a pair is cut first. Empty text is tokenised to the special tokens alone. What a text holds
+    beyond ``max_length`` costs next to nothing. In ``cache_dir``, unless it is None, there is a file for each
+    (texts, tokenizer, max_length).
 
     Raises:
         ValueError: If there is no room for text, a text is missing or not UTF-8, or the tokenizer is of another kind.

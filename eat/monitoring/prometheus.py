@@ -14,6 +14,7 @@ _COUNTERS = {
     "alarms": ("eat_drift_alarms", "Times that the test of drift fired"),
 }
 _PERCENTILE = ("eat_percentile", "Percentiles of certified and of recent answers")
+_PERCENTILE = ("eat_percentile", "Percentiles of certified and of recent answers")
 _GAUGES = {
     "fired": ("eat_drift_fired", "1 from when the test fired until it is reset"),
     "martingale": ("eat_drift_martingale", "Evidence of drift by quantity; their average (all) fires", "quantity"),
@@ -73,9 +74,6 @@ def _add(families: Mapping[str, Any], source: str, watch: Watch) -> None:
         row = QUANTITIES.index(quantity)
         counts, edges = watch.histogram[row].cumsum(), upper_edges()[row]
         places = range(watch.num_layers) if quantity == "depth" else _BUCKETS[quantity]
-        buckets = [*((_edge(float(edges[place])), counts[place]) for place in places), ("+Inf", counts[-1])]
+        ends = [*(repr(float(edges[place])).removesuffix(".0") for place in places), "+Inf"]
+        buckets = list(zip(ends, counts[[*places, -1]], strict=True))
         families[quantity].add_metric((source,), buckets, watch.sums[row])
-
-
-def _edge(value: float) -> str:
-    return repr(int(value)) if value.is_integer() else repr(value)

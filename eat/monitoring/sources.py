@@ -18,17 +18,11 @@ Source = Mapping[str, Any] | str | Path
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SourcePoint:
-    """Operating point of a source: how its texts are answered.
+    """Operating point of a source: how its texts are answered."""
 
-    Attributes:
-        exit: The exit's spec.
-        profile: What certified answers look like there; None where the point has no certificate and is not watched.
-        fallback: The pruner at whose full depth the certificate's losses are measured; None for the model's own.
-    """
-
-    exit: dict[str, Any]
-    profile: Profile | None
-    fallback: dict[str, Any] | None = None
+    exit: dict[str, Any]  # the exit's spec
+    profile: Profile | None  # what certified answers look like there; None without a certificate: it is not watched
+    fallback: dict[str, Any] | None = None  # pruner at whose full depth losses are measured; None for the model's own
 
     @classmethod
     def from_certificate(cls, certificate: Mapping[str, Any]) -> SourcePoint:

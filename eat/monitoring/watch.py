@@ -19,6 +19,7 @@ CRITERION, LAST_HEAD, BROKEN, FALLBACK, SUSPICIOUS = "criterion", "last_head", "
 logits (they never leave early); full depth since the guard fired; full depth since the caller said suspicious."""
 
 PERCENTILES = (5, 25, 50, 75, 95)
+_SHOWN = ("examples", "martingale", "threshold", "martingales")
 
 
 class Watch:
@@ -45,17 +46,12 @@ class Watch:
         return self.test is not None and self.test.fired
 
     def observe(
-        self,
-        values: Float64[np.ndarray, "quantities examples"],
-        whole: Bool[np.ndarray, " examples"],
-        order: str | None,
+        self, values: Float64[np.ndarray, "quantities n"], whole: Bool[np.ndarray, " n"], order: str | None
     ) -> bool:
-        """Take in answers; return whether they made the test fire.
+        """Take in answers, with their values as from `measure`; return whether they made the test fire.
 
-        Args:
-            values: As from `measure`.
-            whole: False where logits are NaN or infinite.
-            order: Why they were answered at full depth by order; None at the operating point.
+        ``whole`` is False where logits are NaN or infinite; ``order`` says why the answers were at full depth by order,
+        and is None at the operating point.
         """
         bins = bins_of(values)
         for depth, sound in zip(values[0].astype(int).tolist(), whole.tolist(), strict=True):
@@ -92,13 +88,7 @@ class Watch:
             "alarms": self.alarms,
             "reasons": {f"{reason} at depth {depth}": n for (reason, depth), n in sorted(self.reasons.items())},
             "percentiles": self.percentiles(),
-            "test": self.test
-            and {
-                "examples": self.test.examples,
-                "martingale": self.test.martingale,
-                "threshold": self.test.threshold,
-                "martingales": self.test.martingales,
-            },
+            "test": self.test and {name: getattr(self.test, name) for name in _SHOWN},
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -21,9 +21,6 @@ MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 class FinishedRun:
     """A run folder to evaluate: ``config.yaml`` and ``model/``, or ``trace/`` alone where weights were not kept.
 
-    Args:
-        folder: The run folder.
-
     Raises:
         FileNotFoundError: If the folder is missing, or lacks what an evaluation needs; the message says how to go on.
     """
@@ -63,9 +60,8 @@ class FinishedRun:
     def load_model(self, device: str, *, certified: bool = True) -> AdaptiveForSequenceClassification:
         """Load the trained model, in evaluation mode; a certified one runs at its certified operating point.
 
-        Args:
-            device: A torch device, or "auto" for the first GPU where there is one.
-            certified: False leaves the certificate out: to measure at operating points of the caller's choice.
+        ``device`` is a torch device, or "auto" for the first GPU where there is one. Without ``certified`` the
+        certificate is left out: to measure at operating points of the caller's choice.
 
         Raises:
             FileNotFoundError: If the weights are not there.

@@ -23,21 +23,9 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-
-    @property
-    def config(self) -> Path:
-        """The resolved configuration it was started with."""
-        return self.path / "config.yaml"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        """Folder of the trained model and its tokenizer; there once the training is finished."""
-        return self.path / "model"
+        self.config = self.path / "config.yaml"  # the resolved configuration it was started with
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model"  # the trained model and its tokenizer, once the training is finished
 
     def save_config(self, config: Mapping[str, Any]) -> None:
         """Write the configuration, unless the run has one; without what concerns this session alone."""

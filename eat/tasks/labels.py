@@ -54,10 +54,10 @@ def number_classes(names: Sequence[str], known: Sequence[str], table: Table, col
     number = {name: index for index, name in enumerate(known)}
     unknown = [row for row, name in enumerate(names) if name not in number]
     if unknown:
-        first = unknown[0]
+        first, more = unknown[0], f" and {len(known) - 20} more" if len(known) > 20 else ""
         raise ValueError(
             f"data.label: {table.path}: {len(unknown)} rows have a label in column {column!r} that training does not "
-            f"know, the first in {table.place(first)}: {names[first]!r}; training has {_shorten(known)}"
+            f"know, the first in {table.place(first)}: {names[first]!r}; training has {list(known[:20])}{more}"
         )
     return [number[name] for name in names]
 
@@ -78,8 +78,3 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().lower() in ("", "nan")
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _shorten(names: Sequence[str], shown: int = 20) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{list(names[:shown])}{more}"

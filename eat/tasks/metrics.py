@@ -31,15 +31,10 @@ from eat.tasks.clinc150 import OUT_OF_SCOPE
 
 @dataclass(frozen=True)
 class TaskMetric:
-    """One metric in its two forms.
+    """One metric in its two forms."""
 
-    Attributes:
-        running: Builds the torchmetrics form for a task; it is updated with logits and labels.
-        value: ``(predicted, labels, task) -> value``; predicted are classes, or scores for regression.
-    """
-
-    running: Callable[[TaskFacts], Metric]
-    value: Callable[[np.ndarray, np.ndarray, TaskFacts], float]
+    running: Callable[[TaskFacts], Metric]  # builds the torchmetrics form for a task, updated with logits and labels
+    value: Callable[[np.ndarray, np.ndarray, TaskFacts], float]  # of predicted classes or scores, labels and the task
 
 
 def build_metrics(task: TaskFacts) -> MetricCollection:

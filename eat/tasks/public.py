@@ -17,21 +17,16 @@ TEXT_FIELDS = ("text", "text_pair")
 
 @dataclass(frozen=True)
 class PublicTask:
-    """Public labelled data set: its address, columns, classes, metrics and official size.
-
-    ``source_columns`` and ``source_label`` are named as the source names them. The splits of ``official_rows`` are
-    those that are loaded, ``train`` first. Without ``group_by`` a held-out split takes rows with equal texts together,
-    for want of a rule.
-    """
+    """Public labelled data set: its address, columns, classes, metrics and official size."""
 
     name: str
     source: Source
-    source_columns: tuple[str, ...]
-    source_label: str
+    source_columns: tuple[str, ...]  # text columns, as the source names them
+    source_label: str  # label column, likewise
     label_names: tuple[str, ...]
     metrics: tuple[str, ...]
-    official_rows: Mapping[str, int]
-    group_by: LeakageRule | None = None
+    official_rows: Mapping[str, int]  # of the splits that are loaded, ``train`` first
+    group_by: LeakageRule | None = None  # None: rows with equal texts are held out together, for want of a rule
     label_field: ClassVar[str] = "label"
 
     @property

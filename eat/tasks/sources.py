@@ -29,15 +29,11 @@ class DataNotFoundError(FileNotFoundError):
 
 @dataclass(frozen=True)
 class Source:
-    """A data set's address.
+    """A data set's address, below a local root and on the hub."""
 
-    Below a local root: its folder of ``<split>.parquet`` files (``"glue/sst2"``); on the hub: the repository
-    (``"nyu-mll/glue"``) and the configuration in it (``"sst2"``).
-    """
-
-    folder: str
-    hub_path: str
-    hub_config: str | None = None
+    folder: str  # folder of `<split>.parquet` files below the root ("glue/sst2")
+    hub_path: str  # repository ("nyu-mll/glue")
+    hub_config: str | None = None  # configuration in it ("sst2")
 
 
 def read_splits(

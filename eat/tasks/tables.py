@@ -16,17 +16,11 @@ from pyarrow import ArrowException
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of a file.
+    """Columns of a file."""
 
-    Attributes:
-        path: The file.
-        columns: Column name -> one value per row, as the file's format gives them; None where there is none.
-        lines: Where each row begins: the line in a text file, the row in Parquet, both from 1.
-    """
-
-    path: Path
-    columns: Mapping[str, list[Any]]
-    lines: Sequence[int]
+    path: Path  # the file
+    columns: Mapping[str, list[Any]]  # name -> a value per row, as the file's format gives it; None where there is none
+    lines: Sequence[int]  # where each row begins: the line in a text file, the row in Parquet, both from 1
 
     def place(self, row: int) -> str:
         """Say where a row stands."""
@@ -37,13 +31,9 @@ def read_table(path: str | Path, wanted: Mapping[str, str], *, option: str, quot
     """Read some columns of a file; its format is told by its suffix.
 
     Text files are UTF-8, with or without a byte-order mark. CSV and TSV have a header line; fields that hold the
-    delimiter or a line break stand in double quotes, a quote inside is doubled (RFC 4180). Blank lines are skipped.
-
-    Args:
-        path: The file.
-        wanted: The columns, and what names each (``{"body": "data.text"}``).
-        option: What names the file (``"data.train"``).
-        quotes: False reads double quotes in CSV and TSV as ordinary characters, as GLUE's TSV files need it.
+    delimiter or a line break stand in double quotes, a quote inside is doubled (RFC 4180); without ``quotes`` these are
+    ordinary characters, as GLUE's TSV files need it. Blank lines are skipped. ``wanted`` are the columns, and what
+    names each (``{"body": "data.text"}``), ``option`` is what names the file (``"data.train"``).
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -10,17 +10,11 @@ from datasets import Dataset
 
 @dataclass(frozen=True)
 class Unit:
-    """Unit of a draw: rows that enter a split together or not at all.
+    """Unit of a draw: rows that enter a split together or not at all."""
 
-    Attributes:
-        key: What the draw is decided by: text, so that neither row order nor a library's generator matters.
-        rows: Row numbers.
-        stratum: The class of the first row; None for regression.
-    """
-
-    key: str
-    rows: tuple[int, ...]
-    stratum: Hashable
+    key: str  # what the draw is decided by: text, so that neither row order nor a library's generator matters
+    rows: tuple[int, ...]  # row numbers
+    stratum: Hashable  # the class of the first row; None for regression
 
 
 def normalise_text(text: str) -> str:

@@ -13,10 +13,7 @@ from eat.models.cost import CostModel
 class Costs:
     """FLOPs per example of leaving at each head; an operating point only chooses among them.
 
-    Args:
-        config: The model's configuration.
-        tokens_kept: Of each example where no sequence exits early, as in `eat.traces.trace.Trace`.
-        head_depths: Depths of the heads.
+    ``tokens_kept`` is that of each example where no sequence exits early, as in `eat.traces.trace.Trace`.
     """
 
     def __init__(

@@ -29,15 +29,9 @@ class PruningLog:
         self.pruner = pruner
         self.depths = pruner.depths
         self.scale = pruner.scale
+        self.needs = pruner.needs
+        self.lengths_after = pruner.lengths_after
         self.dropped: list[tuple[int, int, int]] = []
-
-    def needs(self, depth: int) -> bool:
-        """Ask the pruner."""
-        return self.pruner.needs(depth)
-
-    def lengths_after(self, state: Packed, depth: int) -> tuple[int, ...] | None:
-        """Ask the pruner."""
-        return self.pruner.lengths_after(state, depth)
 
     def __call__(self, state: Packed, depth: int) -> Bool[Tensor, " tokens"]:
         """Ask the pruner and write down what leaves."""

@@ -21,15 +21,12 @@ MAX_COMPARISONS = 2**22
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grid:
-    """What operating points are worth on a split, in their order.
-
-    The value is the task's primary metric; depth and work are as in :class:`~eat.traces.quality.Point`.
-    """
+    """What operating points are worth on a split, in their order."""
 
     points: tuple[OperatingPoint, ...]
-    values: Float64[np.ndarray, " points"]
-    avg_depth: Float64[np.ndarray, " points"]
-    flops_ratio: Float64[np.ndarray, " points"]
+    values: Float64[np.ndarray, " points"]  # of the task's primary metric
+    avg_depth: Float64[np.ndarray, " points"]  # as in `eat.traces.quality.Point`
+    flops_ratio: Float64[np.ndarray, " points"]  # likewise
 
 
 def measure_grid(trace: Trace, points: Sequence[OperatingPoint]) -> Grid:

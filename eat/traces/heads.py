@@ -12,26 +12,15 @@ from eat.traces.trace import Trace
 
 @dataclasses.dataclass(frozen=True)
 class HeadCalibration:
-    """What one head's probabilities are worth on one split.
+    """What one head's probabilities are worth on one split; doubt is 1 - confidence."""
 
-    Attributes:
-        depth: The head's depth.
-        accuracy: Share of right answers.
-        confidence: Mean probability of the answer.
-        ece: Expected calibration error, 15 bins, in [0, 1].
-        brier: Brier score over all classes, in [0, 2].
-        nll: Mean cross-entropy, in nats.
-        auroc: Of doubt (1 - confidence) as a predictor of a wrong answer: how often a wrong answer is doubted more than
-            a right one; None where all answers are right, or all are wrong.
-    """
-
-    depth: int
-    accuracy: float
-    confidence: float
-    ece: float
-    brier: float
-    nll: float
-    auroc: float | None
+    depth: int  # the head's depth
+    accuracy: float  # share of right answers
+    confidence: float  # mean probability of the answer
+    ece: float  # expected calibration error, 15 bins, in [0, 1]
+    brier: float  # Brier score over all classes, in [0, 2]
+    nll: float  # mean cross-entropy, in nats
+    auroc: float | None  # how often a wrong answer is doubted more than a right one; None where one kind is missing
 
 
 def measure_heads(trace: Trace) -> list[HeadCalibration]:

@@ -22,13 +22,9 @@ VERSION = 1
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Profile:
-    """How many examples fell into each bin.
+    """How many examples fell into each bin."""
 
-    Attributes:
-        counts: One row per quantity of `QUANTITIES`; each sums to the number of examples.
-    """
-
-    counts: Int64[np.ndarray, "quantities bins"]
+    counts: Int64[np.ndarray, "quantities bins"]  # a row per quantity of `QUANTITIES`; each sums to the examples
 
     @property
     def examples(self) -> int:

@@ -17,52 +17,30 @@ from eat.traces.trace import RecordedTask, Trace
 
 @dataclasses.dataclass(frozen=True)
 class Delta:
-    """Difference of the primary metric to a reference on the same examples, in points (hundredths).
+    """Difference of the primary metric to a reference on the same examples, in points (hundredths)."""
 
-    Attributes:
-        points: This one minus the reference; below 0 where quality was lost.
-        low: Lower end of the paired bootstrap 95 % interval.
-        high: Upper end.
-        gained: Examples that only this one has right; None in regression.
-        lost: Examples that only the reference has right; None in regression.
-        p_value: Exact McNemar test; None in regression.
-    """
-
-    points: float
-    low: float
-    high: float
-    gained: int | None = None
-    lost: int | None = None
-    p_value: float | None = None
+    points: float  # this one minus the reference; below 0 where quality was lost
+    low: float  # lower end of the paired bootstrap 95 % interval
+    high: float  # its upper end
+    gained: int | None = None  # examples that only this one has right; None in regression
+    lost: int | None = None  # examples that only the reference has right; None in regression
+    p_value: float | None = None  # exact McNemar test; None in regression
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One operating point on one split.
+    """One operating point on one split."""
 
-    Attributes:
-        exit: The point itself.
-        metrics: The task's metrics, the primary one first.
-        interval: Wilson 95 % interval where the primary metric is accuracy.
-        ece: Expected calibration error (15 bins) of the exits taken, in [0, 1]; None in regression.
-        avg_depth: Mean depth at which examples leave.
-        retention: Mean over examples of tokens in the last executed block / tokens that came in.
-        gflops: Mean executed work per example, in 10^9 floating-point operations.
-        flops_ratio: Executed work / that of the unpadded dense encoder at full depth, summed over the split.
-        delta: To what was given as reference: this model's own full depth.
-        delta_dense: To a dense run, where one was given.
-    """
-
-    exit: OperatingPoint
-    metrics: dict[str, float]
-    interval: Interval | None
-    ece: float | None
-    avg_depth: float
-    retention: float
-    gflops: float
-    flops_ratio: float
-    delta: Delta | None = None
-    delta_dense: Delta | None = None
+    exit: OperatingPoint  # the point itself
+    metrics: dict[str, float]  # the task's metrics, the primary one first
+    interval: Interval | None  # Wilson 95 % interval where the primary metric is accuracy
+    ece: float | None  # expected calibration error (15 bins) of the exits taken, in [0, 1]; None in regression
+    avg_depth: float  # mean depth at which examples leave
+    retention: float  # mean over examples of tokens in the last executed block / tokens that came in
+    gflops: float  # mean executed work per example, in 10^9 floating-point operations
+    flops_ratio: float  # executed work / that of the unpadded dense encoder at full depth, summed over the split
+    delta: Delta | None = None  # to what was given as reference: this model's own full depth
+    delta_dense: Delta | None = None  # to a dense run, where one was given
 
 
 def predictions(logits: Float[np.ndarray, "examples classes"]) -> Num[np.ndarray, " examples"]:

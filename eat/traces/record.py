@@ -50,15 +50,10 @@ def record_trace(
     columns: Mapping[str, np.ndarray] | None = None,
     after_batch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Trace:
-    """Run every example to full depth and keep what each head says.
+    """Run every example to full depth and keep what each head says; the model is left in the mode it came in.
 
-    Args:
-        model: The model; put into evaluation mode for the pass and left in the mode it came in.
-        batches: Packed batches with ``labels`` and ``example`` (index in the split).
-        task: What the batches belong to.
-        metadata: Facts to store beside it.
-        columns: Further facts per example, in the split's order.
-        after_batch: Called with each batch once the model has answered it.
+    Batches are packed, with ``labels`` and ``example`` (index in the split); ``after_batch`` is called with each once
+    the model has answered it. ``columns`` are further facts per example, in the split's order.
 
     Raises:
         ValueError: If there is no example, an example is missing or comes twice, or logits are not finite.

@@ -17,19 +17,12 @@ from eat.traces.trace import Trace
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Replay:
-    """What the live encoder would have answered at one operating point.
+    """What the live encoder would have answered at one operating point."""
 
-    Attributes:
-        logits: Logits of the exit taken.
-        exit_depth: Depth at which each example leaves.
-        tokens_kept: Tokens alive after each depth, 0 from the exit on; the work of block d is column d - 1.
-        early_heads: Whether early heads run: they do where the criterion can let a sequence leave.
-    """
-
-    logits: Float[np.ndarray, "examples classes"]
-    exit_depth: Int[np.ndarray, " examples"]
-    tokens_kept: Int[np.ndarray, "examples columns"]
-    early_heads: bool
+    logits: Float[np.ndarray, "examples classes"]  # logits of the exit taken
+    exit_depth: Int[np.ndarray, " examples"]  # depth at which each example leaves
+    tokens_kept: Int[np.ndarray, "examples columns"]  # alive after each depth, 0 from the exit on; block d reads d - 1
+    early_heads: bool  # whether early heads run: they do where the criterion can let a sequence leave
 
     @property
     def retention(self) -> Float[np.ndarray, " examples"]:

@@ -25,18 +25,11 @@ Role = Literal["threshold", "certification"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunTraces:
-    """What a run's model answers, by split.
+    """What a run's model answers, by split."""
 
-    Attributes:
-        name: Name of the run, for messages.
-        splits: Trace of each split: those held out, and those that are reported.
-        all_off: What the same weights with everything off answer, for each reported split; the run's own trace where
-            nothing is on.
-    """
-
-    name: str
-    splits: Mapping[str, Trace]
-    all_off: Mapping[str, Trace]
+    name: str  # of the run, for messages
+    splits: Mapping[str, Trace]  # of each split: those held out, and those that are reported
+    all_off: Mapping[str, Trace]  # with everything off, of each reported split; the run's own where nothing is on
 
     @classmethod
     def of(cls, name: str, traces: Mapping[str, Trace]) -> RunTraces:
@@ -123,7 +116,9 @@ def read_traces(run: FinishedRun) -> RunTraces:
         FileNotFoundError: If one that belongs to the set is missing.
         ValueError: If one is damaged or not raw.
     """
-    return RunTraces.of(run.name, {name: _as_answered(trace, run) for name, trace in read_raw_traces(run).items()})
+    own = run.model_config() if run.has_weights else None
+    raw = read_raw_traces(run).items()
+    return RunTraces.of(run.name, {n: _divided(t, (own or t.config)["heads"].get("temperatures")) for n, t in raw})
 
 
 def read_raw_traces(run: FinishedRun) -> dict[str, Trace]:
@@ -172,11 +167,6 @@ def with_heads_temperatures(config: Mapping[str, Any], temperatures: Sequence[fl
     """Return a model's configuration with other temperatures of its heads; None leaves the key out."""
     heads = {key: value for key, value in config["heads"].items() if key != "temperatures"}
     return {**config, "heads": heads if temperatures is None else heads | {"temperatures": list(temperatures)}}
-
-
-def _as_answered(trace: Trace, run: FinishedRun) -> Trace:
-    own = run.model_config() if run.has_weights else trace.config
-    return _divided(trace, own["heads"].get("temperatures"))
 
 
 def _divided(trace: Trace, temperatures: Sequence[float] | None) -> Trace:

@@ -103,12 +103,7 @@ def split_fingerprint(trace: Trace) -> str:
 
 
 def compare_splits(ours: Trace, reported: Trace) -> SplitComparison:
-    """Compare lengths (Mann-Whitney U) and full-depth accuracy (Fisher's exact test) of two splits of a classifier.
-
-    Args:
-        ours: The certification split.
-        reported: The split that results are reported on.
-    """
+    """Compare lengths (Mann-Whitney U) and full-depth accuracy (Fisher's exact test) of two splits of a classifier."""
     facts = SplitFacts.of(ours), SplitFacts.of(reported)
     table = [[f.right, f.examples - (f.right or 0)] for f in facts]
     p_values = {

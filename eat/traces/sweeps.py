@@ -53,7 +53,8 @@ def criterion_points(
         base = base.changed({"veto_margin": veto_margin})
     patience = range(1, max(2, len(trace.head_depths))) if base.takes("patience") else (None,)
     points = [base.changed({"patience": value}) for value in patience]
-    if not suits(points[0], trace):
+    criterion = points[0].build()
+    if criterion.needs_classes if trace.is_regression else criterion.needs_score:
         return
     yield from (point for point in points if point.threshold is None)
     for point in points:
@@ -118,9 +119,3 @@ def distinct(
             chosen.append(point)
         last = depths
     return chosen
-
-
-def suits(point: OperatingPoint, trace: Trace) -> bool:
-    """Return whether a criterion reads what the model predicts: class probabilities, or one number in regression."""
-    criterion = point.build()
-    return not (criterion.needs_classes if trace.is_regression else criterion.needs_score)

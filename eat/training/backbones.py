@@ -99,13 +99,13 @@ class PretrainedBackbone(_WholeEncoder):
     """A checkpoint and its tokenizer.
 
     It is read from the folder ``path``, else from the one of its short name under ``EAT_WEIGHTS_ROOT``, else from the
-    hub. ``num_layers`` takes the first so many layers; None all.
+    hub.
     """
 
     name: str
     hub: str | None
     path: str | None
-    num_layers: int | None
+    num_layers: int | None  # takes the first so many layers; None all
     max_length: int
     head_pooling: str
 
@@ -120,22 +120,17 @@ class PretrainedBackbone(_WholeEncoder):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TinyBackbone(_WholeEncoder):
-    """A small encoder with random weights and a WordPiece vocabulary made from the training texts: no network needed.
-
-    ``model_type`` is ``bert``, ``distilbert``, ``roberta`` or ``electra``, ``vocab_size`` the most words of the
-    vocabulary. ``initializer_range`` is the standard deviation of the random weights; narrow encoders need more than
-    BERT's 0.02.
-    """
+    """A small encoder with random weights and a WordPiece vocabulary made from the training texts; no network."""
 
     name: str
-    model_type: str
-    vocab_size: int
+    model_type: str  # "bert", "distilbert", "roberta" or "electra"
+    vocab_size: int  # the most words of the vocabulary
     dim: int
     num_layers: int
     num_heads: int
     intermediate_size: int
     dropout: float
-    initializer_range: float
+    initializer_range: float  # standard deviation of the random weights; narrow encoders need more than BERT's 0.02
     max_length: int
     head_pooling: str
 

@@ -1,7 +1,7 @@
 """Train early heads alone, on the cached features of frozen weights (two stages, as in DeeBERT, Xin et al. 2020)."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +11,8 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from eat.data import TextDataModule
 from eat.data.collate import label_tensor
+from eat.data.module import Loader, TextDataModule
 from eat.data.sampler import batches_in_order
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.modules.heads import Head
@@ -20,8 +20,6 @@ from eat.packed import AdaptiveOutput
 from eat.training.features import CachedFeatures, cache_features, fingerprint
 from eat.training.module import AdaptiveModule
 from eat.training.objectives import Objective
-
-Loader = DataLoader[dict[str, Tensor]]
 
 
 class HeadsModule(AdaptiveModule):
@@ -122,10 +120,6 @@ class FeatureDataModule(LightningDataModule):
             shutil.rmtree(cache)
 
     def _loader(self, split: str, batches: Any) -> Loader:
-        numbers = range(len(self.features[split]))
-        return DataLoader(numbers, batch_sampler=batches, collate_fn=self._collate(split))  # type: ignore[arg-type]
-
-    def _collate(self, split: str) -> Callable[[Sequence[int]], dict[str, Tensor]]:
         features, all_labels = self.features[split], self.data.tokenized[split].labels
         assert all_labels is not None  # tasks are labelled
 
@@ -142,4 +136,4 @@ class FeatureDataModule(LightningDataModule):
                 "example": torch.from_numpy(numbers),
             }
 
-        return collate
+        return DataLoader(range(len(features)), batch_sampler=batches, collate_fn=collate)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Training and validation steps of an adaptive classifier under Lightning."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,10 +15,8 @@ from torchmetrics import MetricCollection
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.ops.losses import joint_loss
 from eat.packed import AdaptiveOutput
-from eat.training.objectives import Objective, Phase
+from eat.training.objectives import Batch, Objective, Phase
 from eat.training.schedule import PruningSchedule
-
-Batch = Mapping[str, Tensor]
 
 
 class AdaptiveModule(LightningModule):
@@ -27,16 +25,10 @@ class AdaptiveModule(LightningModule):
     A step is a pure function of the weights, the batch, the seed and the step's number: random state is set anew at
     each batch, so that a resumed training draws the same dropout as one left alone.
 
-    Args:
-        model: The classifier.
-        objective: Gives the loss of a batch, and says which heads and weights each step is about.
-        optimizer: Makes the optimiser of a model.
-        scheduler: Makes the learning-rate schedule from an optimiser, ``total_steps`` and ``restarts``.
-        schedule: Scale of the pruning ratio over the steps; shrunk to the training, or its first stage, where that is
-            shorter: what is frozen afterwards has met the final ratio.
-        metrics: What validation measures on the final head's logits.
-        primary: Name of the primary metric among them; it is measured for every head and selects the best model.
-        seed: With the step's number it decides all random state.
+    ``scheduler`` makes the learning-rate schedule from an optimiser, ``total_steps`` and ``restarts``. ``schedule``, of
+    the pruning ratio, is shrunk to the training, or its first stage, where that is shorter: what is frozen afterwards
+    has met the final ratio. ``metrics`` are measured on the final head's logits; the one that is named ``primary`` is
+    measured for every head and selects the best model.
     """
 
     def __init__(

@@ -31,18 +31,13 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassifierBackbone:
-    """A fine-tuned classifier with its tokenizer, whose frozen weights get early heads.
-
-    ``classifier`` is the folder or hub name of a Hugging Face classifier or a saved eat model, or a finished run's
-    folder; ``labels`` is the task's class of each of its outputs, in its order, or None where its own names say.
-    ``head_pooling`` is what the early heads read: "cls" or "mean".
-    """
+    """A fine-tuned classifier with its tokenizer, whose frozen weights get early heads."""
 
     name: str
-    classifier: str | None
-    labels: Sequence[str] | None
+    classifier: str | None  # folder or hub name of a Hugging Face classifier or saved eat model, or a run's folder
+    labels: Sequence[str] | None  # the task's class of each of its outputs, in its order; None where its own names say
     max_length: int
-    head_pooling: str
+    head_pooling: str  # what the early heads read: "cls" or "mean"
 
     module = HeadsModule
 

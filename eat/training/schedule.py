@@ -15,14 +15,10 @@ class PruningSchedule:
     """How much of the pruning ratio holds at each step, EAT's Algorithm 2: nothing in epoch 1, then linear growth.
 
     The paper anneals over epochs 2 and 3; here the scale grows with every optimiser step, not by a jump at each epoch.
-
-    Attributes:
-        warmup_epochs: Epochs without pruning.
-        anneal_epochs: Epochs over which the ratio grows from 0 to its final value; 0 jumps there.
     """
 
-    warmup_epochs: float
-    anneal_epochs: float
+    warmup_epochs: float  # epochs without pruning
+    anneal_epochs: float  # epochs over which the ratio grows from 0 to its final value; 0 jumps there
 
     def __post_init__(self) -> None:
         for name in ("warmup_epochs", "anneal_epochs"):

@@ -122,7 +122,7 @@ def test_what_validation_measures_is_what_the_live_model_answers(tmp_path):
         live = module.model.eval()(
             torch.from_numpy(split.input_ids).long(), lengths=torch.from_numpy(split.lengths), trace=True
         )
-        cached = module._forward(data._collate("threshold")(range(len(split))), module.model.head_depths)
+        cached = module._forward(data.val_dataloader().collate_fn(range(len(split))), module.model.head_depths)
     torch.testing.assert_close(cached.all_logits, live.all_logits, rtol=1e-5, atol=1e-5)
     assert torch.equal(cached.tokens_kept, live.tokens_kept)
     assert torch.equal(cached.exit_depth, live.exit_depth)

@@ -14,10 +14,10 @@ from eat.training.objectives.joint import JointObjective
 from eat.training.objectives.soft_routing import SoftRoutingObjective
 from eat.training.objectives.two_stage import TwoStageObjective
 from eat.training.objectives.two_stage_distill import TwoStageDistillObjective
-from eat.training.objectives.weighted import Batch, Phase
+from eat.training.objectives.weighted import Batch, Loss, Phase
 from eat.training.teacher import Teacher
 
-__all__ = ["OBJECTIVES", "Objective", "Phase", "build_objective"]
+__all__ = ["OBJECTIVES", "Batch", "Objective", "Phase", "build_objective"]
 
 
 @runtime_checkable
@@ -42,9 +42,7 @@ class Objective(Protocol):
             head_depths: Depths of all heads of the model, the last one last.
         """
 
-    def __call__(
-        self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase
-    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def __call__(self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase) -> Loss:
         """Return the loss and its named parts, weighted as they enter it.
 
         Args:

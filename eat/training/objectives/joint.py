@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eat.checks import number
 from eat.ops import losses
-from eat.training.objectives.weighted import Batch, Phase, WeightedObjective
+from eat.training.objectives.weighted import Batch, Loss, Phase, WeightedObjective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +50,7 @@ class JointObjective(WeightedObjective):
             )
         return Phase(tuple(sorted(read)), tuple(weights[depth] for depth in sorted(read)))
 
-    def __call__(
-        self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase
-    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def __call__(self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase) -> Loss:
         """Return the loss and its parts."""
         parts = {"supervised": losses.joint_loss(all_logits, batch["labels"], phase.weights)}
         if self.self_weight > 0:

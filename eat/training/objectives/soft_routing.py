@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eat.ops.losses import routed_cross_entropy
-from eat.training.objectives.weighted import Batch, Phase, WeightedObjective
+from eat.training.objectives.weighted import Batch, Loss, Phase, WeightedObjective
 
 
 class SoftRoutingObjective(WeightedObjective):
@@ -19,9 +19,7 @@ class SoftRoutingObjective(WeightedObjective):
         """Return the same for every step: all heads, among which each example shares out a weight of 1."""
         return Phase(head_depths, (1.0,) * len(head_depths))
 
-    def __call__(
-        self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase
-    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def __call__(self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase) -> Loss:
         """Return the loss, its one part."""
         loss = routed_cross_entropy(all_logits, batch["labels"])
         return loss, {"supervised": loss}

@@ -8,7 +8,7 @@ from torch import Tensor
 from eat.checks import number
 from eat.ops.losses import self_distillation
 from eat.training.objectives.two_stage import TwoStageObjective
-from eat.training.objectives.weighted import Batch, Phase
+from eat.training.objectives.weighted import Batch, Loss, Phase
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +32,7 @@ class TwoStageDistillObjective(TwoStageObjective):
         """Return the second stage: all heads, the final one as the teacher."""
         return Phase(head_depths, (0.0,) * len(head_depths), frozen=True)
 
-    def __call__(
-        self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase
-    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def __call__(self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase) -> Loss:
         """Return the loss, its one part."""
         if not phase.frozen:
             return super().__call__(all_logits, batch, phase)

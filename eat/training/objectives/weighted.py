@@ -9,21 +9,17 @@ from torch import Tensor
 from eat.ops.losses import joint_loss
 
 Batch = Mapping[str, Tensor]
+Loss = tuple[Float[Tensor, ""], dict[str, Tensor]]
+"""The loss of a batch, and its named parts, weighted as they enter it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """What one step trains.
+    """What one step trains."""
 
-    Attributes:
-        head_depths: Heads that the loss reads, in ascending order; no other head runs, nor a block behind the last one.
-        weights: Of each of these heads' loss against the labels.
-        frozen: True where embeddings, blocks and the final head stand still, without dropout: only early heads learn.
-    """
-
-    head_depths: tuple[int, ...]
-    weights: tuple[float, ...]
-    frozen: bool = False
+    head_depths: tuple[int, ...]  # heads that the loss reads, ascending; no other runs, nor a block behind the last
+    weights: tuple[float, ...]  # of each of these heads' loss against the labels
+    frozen: bool = False  # embeddings, blocks and final head stand still, without dropout: only early heads learn
 
 
 class WeightedObjective:
@@ -35,9 +31,7 @@ class WeightedObjective:
         """Return no step: there is one stage."""
         return ()
 
-    def __call__(
-        self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase
-    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def __call__(self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase) -> Loss:
         """Return the loss, its one part."""
         loss = joint_loss(all_logits, batch["labels"], phase.weights)
         return loss, {"supervised": loss}
