@@ -149,9 +149,9 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
 
     def forward(
         self,
-        input_ids: Int[Tensor, ...] | None = None,
+        input_ids: Int[Tensor, " ..."] | None = None,
         attention_mask: Tensor | None = None,
-        token_type_ids: Int[Tensor, ...] | None = None,
+        token_type_ids: Int[Tensor, " ..."] | None = None,
         *,
         lengths: Int[Tensor, " batch"] | None = None,
         labels: Tensor | None = None,

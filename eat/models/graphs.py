@@ -68,7 +68,7 @@ class RecordedShape:
     """
 
     def __init__(
-        self, backbone: Backbone, encoder: AdaptiveEncoder, input_ids: Int[Tensor, ...], record: Callable[[Run], Any]
+        self, backbone: Backbone, encoder: AdaptiveEncoder, input_ids: Int[Tensor, " ..."], record: Callable[[Run], Any]
     ) -> None:
         self._backbone = backbone
         self._encoder = encoder
@@ -103,7 +103,7 @@ class RecordedShape:
         here = encoder.to_head(start, heads)
         return here, None if here.depth == len(encoder.blocks) else encoder.exit_criterion(here.history)
 
-    def answer(self, input_ids: Int[Tensor, ...], token_type_ids: Int[Tensor, ...] | None) -> AdaptiveOutput:
+    def answer(self, input_ids: Int[Tensor, " ..."], token_type_ids: Int[Tensor, " ..."] | None) -> AdaptiveOutput:
         """Replay step after step until the sequence exits."""
         self._ids.copy_(input_ids)
         if token_type_ids is None:

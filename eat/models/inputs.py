@@ -16,9 +16,9 @@ from eat.packed import Packed, true_indices
 class Inputs(NamedTuple):
     """A batch as a caller gives it to ``AdaptiveForSequenceClassification.forward``, which says what each may be."""
 
-    input_ids: Int[Tensor, ...] | None
+    input_ids: Int[Tensor, " ..."] | None
     attention_mask: Tensor | None
-    token_type_ids: Int[Tensor, ...] | None
+    token_type_ids: Int[Tensor, " ..."] | None
     lengths: Int[Tensor, " batch"] | None
 
 

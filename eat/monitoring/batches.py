@@ -21,9 +21,9 @@ T = TypeVar("T")
 class Batch:
     """What a caller gives, padded or packed; see `AdaptiveForSequenceClassification.forward`."""
 
-    input_ids: Int[Tensor, ...]
+    input_ids: Int[Tensor, " ..."]
     attention_mask: Tensor | None
-    token_type_ids: Int[Tensor, ...] | None
+    token_type_ids: Int[Tensor, " ..."] | None
     lengths: Int[Tensor, " batch"] | None
 
     def __len__(self) -> int:

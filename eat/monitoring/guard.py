@@ -108,9 +108,9 @@ class DriftGuard:
     @torch.inference_mode()
     def __call__(
         self,
-        input_ids: Int[Tensor, ...],
+        input_ids: Int[Tensor, " ..."],
         attention_mask: Tensor | None = None,
-        token_type_ids: Int[Tensor, ...] | None = None,
+        token_type_ids: Int[Tensor, " ..."] | None = None,
         *,
         lengths: Int[Tensor, " batch"] | None = None,
         source: str | Sequence[str] = DEFAULT,
