@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from eat.cli.compose import CONF, keep_quiet, plain
 from eat.cli.settings import register
-from eat.evaluation import Report, evaluate_run
+from eat.evaluation import Report, check_options, evaluate_run
 from eat.runs.data import set_up_data
 from eat.runs.environment import write_environment
 from eat.runs.folder import RunFolder, choose_run, continued_config
@@ -35,6 +35,7 @@ def main(config: DictConfig) -> Report:
         config = OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
     elif config.retrofit is not None:
         config = _retrofit_config()
+    check_options(**plain(config.evaluation))  # not after hours of training
     run = choose_run(plain(config))
     if not run.is_finished:
         with run.locked():

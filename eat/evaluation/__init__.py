@@ -2,7 +2,7 @@
 
 from eat.evaluation.between_runs.combined import combine
 from eat.evaluation.report.summary import Report
-from eat.evaluation.run import evaluate_run
+from eat.evaluation.run import check_options, evaluate_run
 from eat.evaluation.stages import STAGES
 
-__all__ = ["STAGES", "Report", "combine", "evaluate_run"]
+__all__ = ["STAGES", "Report", "check_options", "combine", "evaluate_run"]

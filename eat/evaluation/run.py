@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from eat.checks import number
 from eat.evaluation.command import repeating_command
 from eat.evaluation.context import Evaluation
 from eat.evaluation.report.summary import Report, write_report
-from eat.evaluation.stages import STAGES, build_settings, chosen_stages, given_values
+from eat.evaluation.stages import STAGES, Values, asked_for, build_settings, check_stages, chosen_stages, given_values
 from eat.runs.finished import FinishedRun
 from eat.runs.variants import with_pruner
 
@@ -37,7 +40,7 @@ def evaluate_run(
             with its arguments. None, or what the run has, reports into ``report/``, another into ``report/<name>/``.
         pruner: Other pruning of the same weights, likewise; it gets a run folder of its own beside the run's, which
             ``certify.runs`` may name.
-        stages: Out of `eat.evaluation.stages.STAGES`; None for all that the folder allows,
+        stages: Some of calibrate, benchmark, plan, quality, sweep, certify; None for all that the folder allows,
             those on request only where one of their settings is given.
         thresholds: Values to sweep, and to certify, instead of the default ones.
         baseline_run: A finished dense run on the same data, which quality is compared with as well.
@@ -51,7 +54,15 @@ def evaluate_run(
         FileNotFoundError: If the folder, or a part of it that is needed, is missing; the message says how to go on.
         ValueError: If a stage, an exit or a setting is unknown or out of range.
     """
-    given = given_values(settings)
+    given, baseline = check_options(
+        stages=stages,
+        thresholds=thresholds,
+        baseline_run=baseline_run,
+        device=device,
+        fresh=fresh,
+        compile=compile,
+        **settings,
+    )
     finished = FinishedRun(run)
     chosen = chosen_stages(stages, finished, given)
     built = {stage: build_settings(stage, given[stage]) for stage in chosen}
@@ -70,7 +81,7 @@ def evaluate_run(
         built,
         command,
         thresholds=thresholds,
-        baseline_run=None if baseline_run is None else FinishedRun(baseline_run),
+        baseline_run=baseline,
         data_root=data_root,
         device=device,
         fresh=fresh,
@@ -84,3 +95,40 @@ def evaluate_run(
             section.write(evaluation.folder)
             sections[stage] = section
     return write_report(evaluation, sections)
+
+
+def check_options(
+    *,
+    stages: Sequence[str] | None = None,
+    thresholds: Sequence[float] | None = None,
+    baseline_run: str | Path | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+    compile: bool = False,
+    **settings: Mapping[str, Any] | None,
+) -> tuple[Values, FinishedRun | None]:
+    """Check options of `evaluate_run` before there is a run to evaluate: a training does, before its first step.
+
+    Returns:
+        The settings that were given, by stage, and the baseline's run.
+
+    Raises:
+        FileNotFoundError: If the baseline is no finished run.
+        ValueError: Naming the option that is unknown, of another type or out of range.
+    """
+    given = given_values(settings)
+    check_stages(stages, given)
+    for stage in stages if stages is not None else [s for s in STAGES if not STAGES[s].asked_by] + asked_for(given):
+        build_settings(stage, given[stage])
+    if thresholds is not None and not isinstance(thresholds, list | tuple):
+        raise ValueError(f"thresholds: expected a list of numbers, such as [0.8,0.9], got {thresholds!r}")
+    for value in thresholds or ():
+        number("thresholds", value, at_least=0, at_most=1)
+    for name, flag in (("fresh", fresh), ("compile", compile)):
+        if not isinstance(flag, bool):
+            raise ValueError(f"{name}: expected true or false, got {flag!r}")
+    try:
+        torch.device("cpu" if device == "auto" else device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device: expected auto, cpu or cuda, got {device!r}") from None
+    return given, None if baseline_run is None else FinishedRun(baseline_run, "baseline_run")

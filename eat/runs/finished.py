@@ -21,29 +21,32 @@ MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 class FinishedRun:
     """A run folder to evaluate: ``config.yaml`` and ``model/``, or ``trace/`` alone where weights were not kept.
 
+    ``argument`` is what messages call it.
+
     Raises:
         FileNotFoundError: If the folder is missing, or lacks what an evaluation needs; the message says how to go on.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, argument: str = "run") -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise FileNotFoundError(f"run: no folder {self.folder}; {_runs_beside(self.folder)}")
+            raise FileNotFoundError(f"{argument}: no folder {self.folder}; {_runs_beside(self.folder)}")
         if not (self.folder / "config.yaml").is_file():
             raise FileNotFoundError(
-                f"run: {self.folder} has no config.yaml, so it is no run folder; {_runs_beside(self.folder / 'x')}"
+                f"{argument}: {self.folder} has no config.yaml, so it is no run folder; "
+                f"{_runs_beside(self.folder / 'x')}"
             )
         self.config: dict[str, Any] = _read_yaml(self.folder / "config.yaml")
         missing = [name for name in MODEL_FILES if not (self.folder / "model" / name).is_file()]
         self.has_weights = not missing
         if missing and (self.folder / "model").is_dir():
             raise FileNotFoundError(
-                f"run: {self.folder}/model is half written, {' and '.join(missing)} missing; remove that folder and "
-                f"finish the training with `python train.py resume={self.folder}`"
+                f"{argument}: {self.folder}/model is half written, {' and '.join(missing)} missing; remove that folder "
+                f"and finish the training with `python train.py resume={self.folder}`"
             )
         if missing and not list((self.folder / "trace").glob("*.parquet")):
             raise FileNotFoundError(
-                f"run: {self.folder} has neither model/ nor trace/: the training is not finished"
+                f"{argument}: {self.folder} has neither model/ nor trace/: the training is not finished"
                 f"{_progress(self.folder / 'checkpoints')}; finish it with `python train.py resume={self.folder}`"
             )
 

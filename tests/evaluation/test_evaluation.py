@@ -296,7 +296,7 @@ def test_missing_and_damaged_traces(without_weights: Path) -> None:
         ({"benchmark": {"rounds": 0}}, r"benchmark.rounds: expected an integer of 1 or more"),
         ({"exit": {"name": "confident"}}, r"exit.name: expected one of .*'confidence'"),
         ({"exit": {"threshold": 1.5}}, r"exit.threshold: expected a number in \[0, 1\], got 1.5"),
-        ({"thresholds": [2.0]}, r"exit.threshold: expected a number in \[0, 1\], got 2.0"),
+        ({"thresholds": [2.0]}, r"thresholds: expected a number in \[0, 1\], got 2.0"),
     ],
 )
 def test_bad_options_are_named(evaluated: Path, options: dict[str, object], message: str) -> None:

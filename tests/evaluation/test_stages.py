@@ -1,6 +1,7 @@
 """Stages: what is checked before any work, in which order they work, and what they hand to each other."""
 
 import dataclasses
+import inspect
 import json
 import shlex
 import shutil
@@ -13,7 +14,7 @@ from hydra import compose, initialize_config_dir
 import evaluate
 from eat.benchmark.latency.plan import PlanSettings
 from eat.benchmark.latency.planned import Plan
-from eat.evaluation import STAGES, evaluate_run
+from eat.evaluation import STAGES, check_options, evaluate_run
 from eat.evaluation.calibration import Calibration
 from eat.evaluation.certify.certificate import Certificate
 from eat.evaluation.context import Evaluation
@@ -173,7 +174,7 @@ def test_the_command_says_no_more_than_is_needed(run: Path, monkeypatch: pytest.
         ({"sweep": {"thresholds": [1]}}, r"sweep.thresholds: expected one of \[\]"),
         ({"stages": ["certify"], "certify": {"loss": "x", "max_drop": 0.1}}, r"certify.loss: expected one of"),
         ({"baseline_run": "other"}, r"baseline_run: its trace must answer the same"),
-        ({"thresholds": [2.0]}, r"exit.threshold: expected a number in \[0, 1\]"),
+        ({"thresholds": [2.0]}, r"thresholds: expected a number in \[0, 1\]"),
     ],
 )
 @pytest.mark.usefixtures("_no_figures")
@@ -249,3 +250,28 @@ def test_older_calibrations_are_read(path: Path) -> None:
 def test_older_certificates_are_read(path: Path) -> None:
     certificate = json.loads(path.read_text())["certificate"]
     assert json.dumps(Certificate.from_json(certificate).to_json()) == json.dumps(certificate)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stages": ["qualty"]}, r"stages: expected some of \[.*\], got 'qualty' \(did you mean 'quality'\?\)"),
+        ({"stages": "quality"}, r"stages: expected a list, such as \[quality\], got 'quality'"),
+        ({"thresholds": 0.5}, r"thresholds: expected a list of numbers, such as \[0.8,0.9\], got 0.5"),
+        ({"thresholds": [0.5, "x"]}, r"thresholds: expected a number in \[0, 1\], got 'x'"),
+        ({"thresholds": [1.5]}, r"thresholds: expected a number in \[0, 1\], got 1.5"),
+        ({"fresh": "perhaps"}, "fresh: expected true or false, got 'perhaps'"),
+        ({"compile": 1}, "compile: expected true or false, got 1"),
+        ({"device": "cudda"}, "device: expected auto, cpu or cuda, got 'cudda'"),
+        ({"benchmark": {"rounds": 0}}, r"benchmark\.rounds: expected an integer of 1 or more, got 0"),
+        ({"stages": ["quality"], "plan": {"speedup": 2}}, "stages: a budget .* expected 'plan' among the stages"),
+    ],
+)
+def test_options_are_checked_before_there_is_a_run(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(check_options)(**options)  # as outside of tests
+
+
+def test_a_baseline_that_is_no_run_is_called_so() -> None:
+    with pytest.raises(FileNotFoundError, match=r"^baseline_run: no folder nowhere"):
+        check_options(baseline_run="nowhere")

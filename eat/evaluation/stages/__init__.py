@@ -55,18 +55,10 @@ def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values)
         ValueError: If one is unknown, or a setting is given that asks for one that is not among them.
         FileNotFoundError: If one needs weights, and there are none.
     """
-    asked = [name for name, stage in STAGES.items() if not given[name].keys().isdisjoint(stage.asked_by)]
+    check_stages(stages, given)
     if stages is None:
         free = [name for name, stage in STAGES.items() if run.has_weights or not stage.needs_weights]
-        stages = [*(name for name in free if not STAGES[name].asked_by), *asked]
-    for name in stages:
-        if name not in STAGES:
-            raise ValueError(f"stages: expected some of {list(STAGES)}, got {name!r}{closest(name, STAGES)}")
-    for name in asked:
-        if name not in stages:
-            raise ValueError(
-                f"stages: a budget ({name}.*) is given, expected {name!r} among the stages, got {list(stages)}"
-            )
+        stages = [*(name for name in free if not STAGES[name].asked_by), *asked_for(given)]
     chosen = [name for name in STAGES if name in stages or name == ALWAYS]
     needing = [name for name in chosen if STAGES[name].needs_weights]
     if needing and not run.has_weights:
@@ -75,6 +67,31 @@ def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values)
             "train again, or use stages=[quality,sweep], which shows the times that were measured before"
         )
     return chosen
+
+
+def asked_for(given: Values) -> list[str]:
+    """Return the stages that one of the settings asks for."""
+    return [name for name, stage in STAGES.items() if not given[name].keys().isdisjoint(stage.asked_by)]
+
+
+def check_stages(stages: Sequence[str] | None, given: Values) -> None:
+    """Check the names of the stages, and that those which settings ask for are among them.
+
+    Raises:
+        ValueError: If one is unknown or missing.
+    """
+    if stages is None:
+        return
+    if isinstance(stages, str):
+        raise ValueError(f"stages: expected a list, such as [{stages}], got {stages!r}")
+    for name in stages:
+        if name not in STAGES:
+            raise ValueError(f"stages: expected some of {list(STAGES)}, got {name!r}{closest(name, STAGES)}")
+    for name in asked_for(given):
+        if name not in stages:
+            raise ValueError(
+                f"stages: a budget ({name}.*) is given, expected {name!r} among the stages, got {list(stages)}"
+            )
 
 
 def build_settings(stage: str, values: Mapping[str, Any]) -> Any:

@@ -214,6 +214,8 @@ def test_regression_and_a_random_pruner_with_everything_else_off(run_train):
     ("overrides", "message"),
     [
         (["optimiser.lr=1"], "optimiser"),
+        (["evaluation.stages=[qualty]"], "stages: .* got 'qualty' .did you mean 'quality'"),
+        (["evaluation.device=cudda"], "device: expected auto, cpu or cuda"),
         (["exit=sometimes"], "confidence"),
         (["pruner.depths=[3]"], "pruner.depths"),
         (["+objective.stage=0.5"], "objective.stage: objective 'joint' takes"),

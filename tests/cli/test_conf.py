@@ -26,7 +26,7 @@ from eat.training.objectives import OBJECTIVES, build_objective
 from eat.training.schedule import PruningSchedule
 from tests.training.made import make_tiny_backbone
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 settings.register()
 TOKENIZER = BertTokenizer(vocab={word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])})
 

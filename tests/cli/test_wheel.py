@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL = ("budget.epochs=1", "data.train_examples=64", "data.threshold_examples=32", "data.certification_examples=32")
 
 
