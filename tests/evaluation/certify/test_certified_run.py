@@ -165,7 +165,7 @@ def test_a_retrofit_of_foreign_weights_says_what_its_certificate_rests_on(run: P
         ({"certify": {"max_dorp": 0.1}}, r"certify.max_dorp: expected one of .* \(did you mean 'max_drop'\?\)"),
         ({"stages": ["certify"], "certify": {"max_drop": 2}}, r"certify.max_drop: expected a number in \(0, 1\)"),
         ({"stages": ["certify"], "certify": {"max_drop": 0.01}}, r"has 10 examples; .* takes at least 299"),
-        ({"stages": ["certify"], "certify": BUDGET, "thresholds": [1.5]}, r"exit.threshold: expected a number in"),
+        ({"stages": ["certify"], "certify": BUDGET, "thresholds": [1.5]}, r"thresholds: expected a number in"),
     ],
 )
 def test_bad_options_are_named(run: Path, options: dict[str, Any], message: str) -> None:
