@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 
 from eat import AdaptiveForSequenceClassification
 from eat.cli import train
-from eat.evaluation import Report
+from eat.evaluation import Report, evaluate_run
 from eat.runs.folder import RunFolder
 from eat.training.objectives import OBJECTIVES
 
@@ -133,6 +133,16 @@ def test_a_run_folder_holds_everything(trained, asked, place):
     assert model.config.id2label == {0: "bad", 1: "good"}
     assert model.head_depths == (2, 3)
     assert not list(place.glob("outputs")), "Hydra leaves nothing"
+
+
+def test_an_evaluation_finds_what_the_training_validated(trained, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    with (trained / "metrics.csv").open(newline="") as handle:
+        validated = [float(row["val/accuracy"]) for row in csv.DictReader(handle) if row["val/accuracy"]]
+    report = evaluate_run(copy, exit={"name": "never"}, stages=["quality"], device="cpu")
+    with (report.folder / "results.csv").open(newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if (row["split"], row["metric"]) == ("threshold", "accuracy")]
+    assert [float(row["value"]) for row in rows] == [pytest.approx(max(validated), abs=1e-6)]
 
 
 def test_the_same_command_again_evaluates_and_fresh_trains_anew(run_train, trained, asked):
