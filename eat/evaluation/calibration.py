@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -103,3 +104,20 @@ def apply_temperatures(run: FinishedRun, traces: RunTraces, temperatures: Sequen
         metadata = trace.raw.metadata | {"config": with_heads_temperatures(trace.raw.config, temperatures)}
         write_trace(dataclasses.replace(trace.raw, metadata=metadata), trace_path(run, name))
     return traces.calibrated(temperatures)
+
+
+def read_temperatures(folder: Path, reported: Trace) -> Sequence[float] | None:
+    """Return the temperatures that an earlier calibration of these weights fitted; else those of the trace.
+
+    Those of other weights are left out: there the heads' accuracies on the reported split differ.
+    """
+    path = folder / "calibration.json"
+    if not path.is_file():
+        return reported.temperatures
+    try:
+        found = Calibration.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it and run stages=[calibrate] again") from error
+    split = found.splits.get(reported.split)
+    same = split is not None and [h.accuracy for h in split.before] == [h.accuracy for h in measure_heads(reported)]
+    return found.temperatures if same else reported.temperatures

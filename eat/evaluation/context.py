@@ -9,6 +9,7 @@ from typing import Any
 from eat.benchmark.latency.model import LatencyModel
 from eat.benchmark.results import Benchmark, read_benchmark, timed_exits
 from eat.data import TextDataModule
+from eat.evaluation.calibration import read_temperatures
 from eat.evaluation.findings import Findings, analyse
 from eat.evaluation.report.plan import read_latency
 from eat.exits import check_exit
@@ -40,9 +41,8 @@ class Evaluation:
     compile: bool = False
 
     def check(self) -> None:
-        """Check exit, thresholds and baseline, which takes the traces, before any measurement."""
+        """Check exit and baseline, which takes the traces, before any measurement."""
         check_exit(self.own.build(), self.traces.reported.all_logits.shape[2])
-        OperatingPoint("confidence").at(self.thresholds or ())
         if self.baseline is not None:
             for split in self.traces.all_off:
                 self.baseline.same_examples(split, self.traces.splits[split], "baseline_run")
@@ -63,8 +63,8 @@ class Evaluation:
 
     @cached_property
     def temperatures(self) -> Sequence[float] | None:
-        """Temperatures of the heads, those that a calibration of this call has fitted; None for 1 everywhere."""
-        return self.traces.reported.temperatures
+        """Temperatures that the heads are drawn with: of a calibration of this call, else of an earlier one."""
+        return read_temperatures(self.folder, self.traces.reported)
 
     @cached_property
     def baseline(self) -> RunTraces | None:

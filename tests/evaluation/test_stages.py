@@ -275,3 +275,27 @@ def test_options_are_checked_before_there_is_a_run(options: dict[str, Any], mess
 def test_a_baseline_that_is_no_run_is_called_so() -> None:
     with pytest.raises(FileNotFoundError, match=r"^baseline_run: no folder nowhere"):
         check_options(baseline_run="nowhere")
+
+
+def test_a_later_evaluation_draws_heads_before_and_after_an_earlier_calibration(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(
+        "eat.evaluation.report.section.draw",
+        lambda figure, path: drawn.append(figure.args[1]) if path.name == "calibration.png" else None,
+    )
+    evaluate_run(run, stages=["calibrate"], calibrate={"apply": False})
+    evaluate_run(run, stages=["quality"])
+    assert drawn[0] is not None
+    assert [list(temperatures) for temperatures in drawn] == [list(drawn[0])] * 2
+    path = run / "report" / "calibration.json"
+    found = json.loads(path.read_text())
+    for split in found["splits"].values():
+        split["before"][0]["accuracy"] += 0.5  # as if fitted to other weights
+    path.write_text(json.dumps(found))
+    evaluate_run(run, stages=["quality"])
+    assert drawn[2] is None
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=r"calibration\.json is damaged .* run stages=\[calibrate\] again"):
+        evaluate_run(run, stages=["quality"])
