@@ -36,13 +36,15 @@ def evaluate_run(
 
     Args:
         run: The run folder.
-        exit: Another operating point of the same weights: arguments that replace the run's own, or another ``name``
-            with its arguments. None, or what the run has, reports into ``report/``, another into ``report/<name>/``.
+        exit: Another operating point of the same weights: arguments that replace the configured ones, or another
+            ``name`` with its arguments, reported into ``report/<name>/``. None is the run's own: the certified one
+            where its model carries a certificate, else the configured one.
         pruner: Other pruning of the same weights, likewise; it gets a run folder of its own beside the run's, which
             ``certify.runs`` may name.
         stages: Some of calibrate, benchmark, plan, quality, sweep, certify; None for all that the folder allows,
             those on request only where one of their settings is given.
-        thresholds: Values to sweep, and to certify, instead of the default ones.
+        thresholds: Values to sweep, and to certify, instead of the default ones: of the criterion of ``exit``, or of
+            the configured one.
         baseline_run: A finished dense run on the same data, which quality is compared with as well.
         data_root: Folder of local data sets, instead of the one that the run used.
         device: A torch device, or "auto" for the first GPU where there is one.
@@ -66,20 +68,15 @@ def evaluate_run(
     finished = FinishedRun(run)
     chosen = chosen_stages(stages, finished, given)
     built = {stage: build_settings(stage, given[stage]) for stage in chosen}
-    own = finished.exit.changed(exit or {})
+    changes = {key: value for key, value in (exit or {}).items() if value is not None}
+    asked = finished.exit.changed(changes) if changes else None
     other_pruner = {key: value for key, value in (pruner or {}).items() if value is not None}
     finished = with_pruner(finished, other_pruner) if other_pruner else finished
     kept = [stage for stage in chosen if not STAGES[stage].needs_weights]
-    command = repeating_command(
-        {"run": finished.folder, "baseline_run": baseline_run, "stages": stages and kept, "thresholds": thresholds},
-        own.overrides if own != finished.exit else (),
-        {stage: built[stage] for stage in kept},
-    )
     evaluation = Evaluation(
         finished,
-        own,
+        asked,
         built,
-        command,
         thresholds=thresholds,
         baseline_run=baseline,
         data_root=data_root,
@@ -88,6 +85,11 @@ def evaluate_run(
         compile=compile,
     )
     evaluation.check()
+    evaluation.command = repeating_command(
+        {"run": finished.folder, "baseline_run": baseline_run, "stages": stages and kept, "thresholds": thresholds},
+        asked.overrides if asked is not None and evaluation.folder != evaluation.report else (),
+        {stage: built[stage] for stage in kept},
+    )
     sections = {}
     for stage in chosen:
         section = STAGES[stage](evaluation, built[stage])

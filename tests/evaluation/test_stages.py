@@ -136,7 +136,7 @@ def printed_overrides(folder: Path) -> list[str]:
         ({"stages": ["quality"], "baseline_run": "a dense, run"}, [r"baseline_run='a dense, run'"]),
         (
             {"stages": ["certify"], "certify": BUDGETS["certify"] | {"criteria": ["margin"]}},
-            ["stages=[quality,certify]", "certify.max_drop=0.6", "certify.criteria=[margin]"],
+            ["stages=[certify,quality]", "certify.max_drop=0.6", "certify.criteria=[margin]"],
         ),
         ({"stages": ["calibrate"], "calibrate": {"apply": False}}, ["calibrate.apply=false"]),
         ({"stages": ["plan"], "plan": {"speedup": 1.5}}, ["stages=[quality]"]),

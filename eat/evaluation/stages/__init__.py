@@ -16,11 +16,11 @@ from eat.runs.finished import FinishedRun
 
 STAGES: dict[str, Stage] = {
     "calibrate": Calibrate(),
+    "certify": Certify(),  # from here on the report is about the certified point
     "benchmark": Benchmark(),
     "plan": Plan(),
     "quality": Quality(),
     "sweep": Sweep(),
-    "certify": Certify(),
 }
 """What an evaluation can do, in the order of work."""
 
