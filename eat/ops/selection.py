@@ -76,7 +76,7 @@ def rounded_scores(scores: Float[Tensor, " tokens"]) -> Float[Tensor, " tokens"]
 
     Scores that are equal in exact arithmetic differ by rounding, and by another one in another batch. Rounding to the
     nearest makes them equal unless they lie half-way between two values; powers of two, 1 among them, lie furthest from
-    there. Scores that do differ change order no more often than without it.
+    there. Scores that do differ change order about as rarely as without it.
     """
     scores = at_least_float32(scores).detach()
     whole, dropped = (torch.int64, 53 - SCORE_BITS) if scores.dtype == torch.float64 else (torch.int32, 24 - SCORE_BITS)

@@ -14,9 +14,9 @@ class L2NormPruner(RankedPruner):
     """Keep the tokens whose hidden states have the largest L2 norm (EAT, arXiv:2510.12856, Algorithm 1).
 
     A block ends in a LayerNorm, which gives every row the same norm, sqrt(dim), before its learned gains and biases
-    (Brody, Alon and Yahav 2023, arXiv:2305.02582). What norms differ by is therefore what those gains and biases make of
-    a row's direction, and nothing of its length before. While the gains are still equal and the biases zero, as in a
-    fresh or barely trained model, all scores are equal: the earlier tokens stay, whatever they say. There, prefer
+    (Brody, Alon and Yahav 2023, arXiv:2305.02582). So norms differ by what those gains and biases make of a row's
+    direction, and by nothing of its length before. While gains are still equal and biases zero, as in a fresh or barely
+    trained model, all scores are equal: the earlier tokens stay, whatever they are. There, prefer
     `AttentionReceivedPruner`; ``docs/pruning.md`` compares the scores.
     """
 

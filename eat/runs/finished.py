@@ -76,10 +76,9 @@ class FinishedRun:
             )
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        left_out: dict[str, Any] = {} if certified else {"certificate": None}
         with no_progress_bars():
-            model = AdaptiveForSequenceClassification.from_pretrained(self.folder / "model")
-        if not certified:
-            model.config.certificate = None
+            model = AdaptiveForSequenceClassification.from_pretrained(self.folder / "model", **left_out)
         torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types
         return model.eval()
 

@@ -105,7 +105,7 @@ def test_float32_alone_and_together(lengths, seed):
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])  # the epsilon of their LayerNorms: 1e-12 and 1e-5
 @pytest.mark.parametrize("dim", [24, 384])
 def test_equal_norms_keep_the_same_tokens_alone_and_together(model_type, dim):
-    """Gains of fresh LayerNorms are 1 and their biases 0: all norms are equal but for rounding, so the first tokens stay."""
+    """Fresh LayerNorms have gains of 1 and no biases: norms are equal but for rounding, so the first tokens stay."""
     config = tiny_config(model_type, dim=dim, num_layers=3, num_heads=4)
     pruner = {"name": "l2_norm", "depths": [1, 2], "ratio": 0.3}
     model = AdaptiveForSequenceClassification.from_backbone(config, pruner=pruner, seed=0)

@@ -156,7 +156,7 @@ class MaskedClassifier:
         protected: Tensor,
         came_in: int,
     ) -> float:
-        """Mask what the pruner drops of example ``i``; return the smallest relative noise of scores that could matter."""
+        """Mask what the pruner drops of example ``i``; return the smallest noise of scores that could matter."""
         spec = self.config.pruner
         if spec["name"] == "none" or depth not in spec["depths"]:
             return math.inf
