@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from eat.backbones import BACKBONES
 from eat.backbones.base import Backbone
 from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf
+from eat.ops.finite import first_not_finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +95,9 @@ def load_backbone(
     if weights is None:
         return BackboneSource(backbone, config, None, {})
     encoder, head = encoder_weights_from_hf(backbone, weights), head_weights_from_hf(backbone, weights)
+    broken = first_not_finite(encoder | head)
+    if broken is not None:
+        raise ValueError(f"backbone: expected finite weights, got NaN or infinity in {broken!r} of the checkpoint")
     return BackboneSource(backbone, config, encoder, head)
 
 

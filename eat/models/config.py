@@ -1,4 +1,4 @@
-"""Configuration of a saved model: five checked keys beside Hugging Face's own, and perhaps a certificate."""
+"""Configuration of a saved model: five checked keys beside Hugging Face's own, a fingerprint, perhaps a certificate."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from eat.pruners import build_pruner
 class AdaptiveConfig(PreTrainedConfig):
     """Configuration of an :class:`~eat.models.classifier.AdaptiveForSequenceClassification`.
 
-    Each key but ``heads`` and ``certificate`` is ``{"name": ..., **constructor arguments}`` of a part; names, never
-    import paths.
+    Each key but ``heads``, ``certificate`` and ``fingerprint`` is ``{"name": ..., **constructor arguments}`` of a part;
+    names, never import paths.
 
     Attributes:
         backbone: Model type and shape.
@@ -30,7 +30,10 @@ class AdaptiveConfig(PreTrainedConfig):
             have a pooling of its own, ``final_pooling``. ``temperatures``, where heads were calibrated, are what
             divides the logits of each head, by ascending depth.
         certificate: What ``evaluate.py stages=[certify]`` guarantees of ``exit``: the point (``exit``), the fingerprint
-            (``model``) of the weights and configuration that it is about, and the facts; None without one.
+            (``model``) of the weights and configuration that it is about, the facts, and the ``digest`` of all that;
+            None without one.
+        fingerprint: In ``config.json`` alone, what :mod:`eat.models.integrity` compares with the weights beside it;
+            None once they are loaded.
     """
 
     # Hugging Face writes an __init__ that takes more keys than its signature says; checks by signature must not apply.
@@ -45,6 +48,7 @@ class AdaptiveConfig(PreTrainedConfig):
     exit: dict[str, Any] | None = None
     heads: dict[str, Any] | None = None
     certificate: dict[str, Any] | None = None
+    fingerprint: dict[str, Any] | None = None
 
     @property
     def initializer_range(self) -> float:
@@ -63,9 +67,9 @@ class AdaptiveConfig(PreTrainedConfig):
         return super().from_dict(config_dict, **kwargs)
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """Return what is saved: without the certificate where there is none."""
+        """Return what is saved: without certificate and fingerprint where there are none."""
         saved = super().to_diff_dict()
-        return {key: value for key, value in saved.items() if key != "certificate" or value is not None}
+        return {k: v for k, v in saved.items() if k not in ("certificate", "fingerprint") or v is not None}
 
     @property
     def num_outputs(self) -> int:
@@ -102,6 +106,7 @@ class AdaptiveConfig(PreTrainedConfig):
         _check_heads(self.heads or {}, layers)
         _check_temperatures(self.heads or {}, self.num_outputs)
         _check_certificate(self.certificate)
+        _check_fingerprint(self.fingerprint)
         if any(depth >= layers for depth in pruner.depths):
             raise ValueError(
                 f"pruner.depths: expected depths between 1 and {layers - 1} (after the last layer of {layers} "
@@ -167,4 +172,11 @@ def _check_certificate(certificate: Any) -> None:
     if certificate is not None and not (isinstance(certificate, Mapping) and {"exit", "model"} <= set(certificate)):
         raise ValueError(
             f"config.certificate: expected a mapping with 'exit' and 'model', or none, got {certificate!r}"
+        )
+
+
+def _check_fingerprint(fingerprint: Any) -> None:
+    if fingerprint is not None and not (isinstance(fingerprint, Mapping) and {"weights", "shape"} <= set(fingerprint)):
+        raise ValueError(
+            f"config.fingerprint: expected a mapping with 'weights' and 'shape', or none, got {fingerprint!r}"
         )

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.training.fine_tuned import class_order, load_tokenizer, model_path
+from eat.training.fine_tuned import class_order, load_tokenizer, load_weights, model_path
 
 
 class Teacher:
@@ -51,7 +51,7 @@ class Teacher:
                 f"objective.teacher: {path} has another vocabulary ({len(theirs)} tokens) than the student "
                 f"({len(tokenizer)} tokens); teacher and student must share one tokenizer"
             )
-        model = AutoModelForSequenceClassification.from_pretrained(path)
+        model = load_weights("objective.teacher", path)
         order, _ = class_order("objective.teacher", path, model.config.id2label or {}, label_names)
         longest = getattr(model.config, "max_position_embeddings", None)
         if longest is not None and longest < max_length:

@@ -247,6 +247,23 @@ def test_bad_options(model, options, message):
         DriftGuard(model, **options)
 
 
+def test_a_source_whose_certificate_was_edited(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    DriftGuard(model, sources={"web": tmp_path, "mobile": config["certificate"]})
+    config["certificate"]["exit"]["threshold"] = 0.1
+    path.write_text(json.dumps(config))
+    message = r"sources\['web'\]: .*edited after it was granted"
+    for given in (tmp_path, config["certificate"]):
+        with pytest.raises(ValueError, match=message):
+            DriftGuard(model, sources={"web": given})
+    del config["certificate"]["digest"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        DriftGuard(model, sources={"web": tmp_path})
+
+
 def test_a_source_certified_by_an_older_version(model):
     old = {"exit": NEVER, "model": model.config.certificate["model"]}
     with pytest.raises(ValueError, match=r"sources\['web'\]: certificate.profile: .* certify the model again"):

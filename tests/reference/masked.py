@@ -156,7 +156,7 @@ class MaskedClassifier:
         protected: Tensor,
         came_in: int,
     ) -> float:
-        """Mask what the pruner drops of example ``i``; return last kept minus first dropped."""
+        """Mask what the pruner drops of example ``i``; return the smallest noise of scores that could matter."""
         spec = self.config.pruner
         if spec["name"] == "none" or depth not in spec["depths"]:
             return math.inf
@@ -167,15 +167,17 @@ class MaskedClassifier:
         floor = math.ceil(spec.get("min_retention", 0) * came_in - 1e-9) - int((alive[i] & protected[i]).sum())
         keep = min(len(columns), max(keep, floor))
         scores = {
-            "l2_norm": lambda c: float(rows[i, c].norm()),
+            "l2_norm": lambda c: float(rows[i, c].norm()) / math.sqrt(self.backbone["dim"]),
             "attention_received": lambda c: float(received[i, c]),
             "random": lambda c: hash_score(spec.get("seed", 0), depth, c, int(input_ids[i, c])),
         }[spec["name"]]
-        ranked = sorted(((scores(c), c) for c in columns), key=lambda pair: (-pair[0], pair[1]))
+        ranked = sorted(((scores(c), c) for c in columns), key=lambda pair: (-rounded(pair[0]), pair[1]))
         for _, column in ranked[keep:]:
             alive[i, column] = False
-        if 0 < keep < len(ranked):
-            return (ranked[keep - 1][0] - ranked[keep][0]) / max(abs(ranked[keep][0]), 1e-30)
+        for noise in np.geomspace(1e-10, 1e-2, 25):
+            kept_least = min((rounded(score * (1 - noise)), -c) for score, c in ranked[:keep]) if keep else (math.inf,)
+            if any((rounded(score * (1 + noise)), -c) > kept_least for score, c in ranked[keep:]):
+                return float(noise)
         return math.inf
 
     def linear(self, rows: Tensor, name: str) -> Tensor:
@@ -185,6 +187,12 @@ class MaskedClassifier:
         mean, variance = rows.mean(-1, keepdim=True), rows.var(-1, keepdim=True, unbiased=False)
         scaled = (rows - mean) / (variance + self.backbone["norm_eps"]).sqrt()
         return scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
+
+
+def rounded(score: float) -> float:
+    """16 significant binary digits of a score: what pruners compare."""
+    mantissa, exponent = math.frexp(score)
+    return math.ldexp(math.floor(abs(mantissa) * 2**16 + 0.5), exponent - 16) * math.copysign(1, score)
 
 
 def exit_decision(spec: dict[str, Any], history: list[np.ndarray]) -> tuple[bool, float]:
@@ -210,7 +218,7 @@ def decision_without_veto(spec: dict[str, Any], history: list[np.ndarray]) -> tu
     if spec["name"] == "margin":
         return bool(now[0] - now[1] >= spec["threshold"]), abs(now[0] - now[1] - spec["threshold"])
     if spec["name"] == "entropy":
-        entropy = -sum(p * math.log(p) for p in now) / math.log(len(now))
+        entropy = min(1.0, -sum(p * math.log(p) for p in now) / math.log(len(now)))
         return entropy <= spec["threshold"], abs(entropy - spec["threshold"])
     if spec["name"] == "patience":
         last = probabilities[-spec["patience"] - 1 :]
@@ -237,6 +245,7 @@ def exit_decision_over_heads(
             return False, math.inf
         before, after = (-sum(p * math.log(p) for p in probabilities[i]) for i in (-2, -1))
         reduction = (before - after) / before
+        reduction = 0.0 if abs(reduction) < 1e-6 else reduction
         return reduction < spec["threshold"], abs(reduction - spec["threshold"])
     if spec["name"] == "agreement":
         votes, weights = 0.0, 0

@@ -15,6 +15,7 @@ from eat.evaluation.certify.settings import CertifySettings
 from eat.evaluation.certify.store import BEGIN, END, new_card, with_section
 from eat.evaluation.report.certificate import certificate_section, outcome
 from eat.exits.points import OperatingPoint
+from eat.models.certificate import with_digest
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.monitoring import DriftGuard
 from eat.runs.finished import FinishedRun
@@ -59,16 +60,28 @@ def test_the_saved_model_runs_at_the_certified_point(run: Path, caplog: pytest.L
     before = files(run / "model")
     certificate = certify(run)["certificate"]
     config = json.loads((run / "model" / "config.json").read_text())
-    assert config["certificate"] == certificate and config["exit"] == certificate["exit"] != EXIT
+    assert config["certificate"] == with_digest(certificate) and config["exit"] == certificate["exit"] != EXIT
     assert config | {"exit": EXIT, "certificate": None} == json.loads(before["config.json"]) | {"certificate": None}
     assert {name for name, text in files(run / "model").items() if before.get(name) != text} == {
         *("config.json", "README.md")
     }
     model = AdaptiveForSequenceClassification.from_pretrained(run / "model")
-    assert model.config.certificate == certificate
+    assert model.config.certificate == with_digest(certificate)
     assert model.config.exit == certificate["exit"] and model.exit_criterion.active
     assert "no longer holds" not in caplog.text
     assert DriftGuard(model).report()["default"]["exit"] == certificate["exit"]
+
+
+def test_an_edited_certificate_is_refused_and_certifying_again_mends_it(run: Path) -> None:
+    certify(run)
+    before, path = files(run / "model"), run / "model" / "config.json"
+    config = json.loads(path.read_text())
+    config["certificate"]["bound"] /= 10
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"config\.certificate: it was edited after it was granted"):
+        FinishedRun(run).load_model("cpu")
+    certify(run)
+    assert files(run / "model") == before
 
 
 def test_certifying_again_changes_nothing(run: Path) -> None:
