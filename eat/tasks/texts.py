@@ -1,0 +1,66 @@
+"""Read the texts of a user's file, each checked with the place where it stands."""
+
+import logging
+import math
+from decimal import Decimal
+from typing import Any
+
+from eat.tasks.formats import Table
+from eat.tasks.formats.table import shown
+from eat.tasks.labels import is_missing
+
+_log = logging.getLogger(__name__)
+
+
+def read_texts(table: Table, column: str) -> list[str]:
+    """Return the text of every row; a number is a text in every format, since CSV cannot tell the two apart.
+
+    Raises:
+        ValueError: If a row has none (null or NaN), or something that is neither text nor number.
+    """
+    values = table.columns[column]
+    nulls = [row for row, value in enumerate(values) if not isinstance(value, str) and is_missing(value)]
+    if nulls:
+        raise ValueError(
+            f"{table.path}: {len(nulls)} of {len(values)} rows have no text in column {column!r} (null), the first in "
+            f"{table.place(nulls[0])}; empty text is allowed"
+        )
+    return [_text(value, table, column, row) for row, value in enumerate(values)]
+
+
+def warn_of_odd_texts(texts: list[str], table: Table, column: str, option: str) -> None:
+    """Warn where all texts are empty or all are numbers: another column, of ids for instance, is taken for the text."""
+    kind = "numbers" if all(map(_is_number, texts)) else "" if any(text.strip() for text in texts) else "empty"
+    if kind:
+        _log.warning(
+            "%s: %s: all %d texts in column %r are %s, the first is %s; is it the text?",
+            *(option, table.path, len(texts), column, kind, shown(texts[0])),
+        )
+
+
+def group_values(table: Table, column: str) -> list[str | None]:
+    """Return what a column holds as text, None where nothing; what no text can hold (half a surrogate) is replaced."""
+    return [
+        None if is_missing(value) else str(value).encode(errors="replace").decode() for value in table.columns[column]
+    ]
+
+
+def _text(value: Any, table: Table, column: str, row: int) -> str:
+    if not isinstance(value, str | bool | int | float | Decimal):
+        kind = type(value).__name__
+        raise ValueError(
+            f"{table.path}, {table.place(row)}: expected text in column {column!r}, got {kind} {shown(value)}"
+        )
+    text = str(value)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:  # JSON can write half of a surrogate pair, which no tokenizer takes
+        raise ValueError(f"{table.path}, {table.place(row)}: column {column!r} is no Unicode text: {error}") from error
+    return text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
