@@ -135,7 +135,7 @@ class FileTask:
         text, score = Value("string"), Value("float32" if self.kind == "regression" else "int64")
         columns: dict[str, tuple[list[Any], Value]] = {}
         for field, column in zip(self.text_fields, self.source_columns, strict=True):
-            columns[field] = read_texts(table, column), text
+            columns[field] = read_texts(table, column, self._columns[column]), text
             if in_train:
                 warn_of_odd_texts(columns[field][0], table, column, self._columns[column])
         columns[self.label_field] = labels, score

@@ -12,8 +12,13 @@ from eat.tasks.labels import is_missing
 _log = logging.getLogger(__name__)
 
 
-def read_texts(table: Table, column: str) -> list[str]:
+def read_texts(table: Table, column: str, option: str) -> list[str]:
     """Return the text of every row; a number is a text in every format, since CSV cannot tell the two apart.
+
+    Args:
+        table: The file.
+        column: The column.
+        option: The option that names the column, for messages.
 
     Raises:
         ValueError: If a row has none (null or NaN), or something that is neither text nor number.
@@ -22,10 +27,13 @@ def read_texts(table: Table, column: str) -> list[str]:
     nulls = [row for row, value in enumerate(values) if not isinstance(value, str) and is_missing(value)]
     if nulls:
         raise ValueError(
-            f"{table.path}: {len(nulls)} of {len(values)} rows have no text in column {column!r} (null), the first in "
-            f"{table.place(nulls[0])}; empty text is allowed"
+            f"{option}: {table.path}: {len(nulls)} of {len(values)} rows have no text in column {column!r} (null), the "
+            f"first in {table.place(nulls[0])}; empty text is allowed"
         )
-    return [_text(value, table, column, row) for row, value in enumerate(values)]
+    for row, value in enumerate(values):
+        if why := _why_no_text(value):
+            raise ValueError(f"{option}: {table.path}, {table.place(row)}: expected text in column {column!r}, {why}")
+    return [str(value) for value in values]
 
 
 def warn_of_odd_texts(texts: list[str], table: Table, column: str, option: str) -> None:
@@ -45,18 +53,14 @@ def group_values(table: Table, column: str) -> list[str | None]:
     ]
 
 
-def _text(value: Any, table: Table, column: str, row: int) -> str:
+def _why_no_text(value: Any) -> str | None:
     if not isinstance(value, str | bool | int | float | Decimal):
-        kind = type(value).__name__
-        raise ValueError(
-            f"{table.path}, {table.place(row)}: expected text in column {column!r}, got {kind} {shown(value)}"
-        )
-    text = str(value)
+        return f"got {type(value).__name__} {shown(value)}"
     try:
-        text.encode("utf-8")
+        str(value).encode("utf-8")
     except UnicodeEncodeError as error:  # JSON can write half of a surrogate pair, which no tokenizer takes
-        raise ValueError(f"{table.path}, {table.place(row)}: column {column!r} is no Unicode text: {error}") from error
-    return text
+        return f"got what is no Unicode text: {error}"
+    return None
 
 
 def _is_number(text: str) -> bool:

@@ -267,7 +267,7 @@ def test_quotes_can_be_ordinary_characters(tmp_path: Path) -> None:
         (
             "x.jsonl",
             b'{"text": "a", "label": 0}\n{"text": "\\ud800", "label": 1}',
-            r"line 2: column 'text' is no Unicode text",
+            r"line 2: expected text in column 'text', got what is no Unicode text",
         ),
         (
             "x.jsonl",

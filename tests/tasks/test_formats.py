@@ -116,7 +116,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(suffix: str, tmp_path: Pa
         except ValueError as error:
             refusals.append(str(error))
     assert len(refusals) > 30
-    assert [message for message in refusals if "\n" in message or "x." not in message] == []
+    assert [m for m in refusals if "\n" in m or not m.startswith("data.") or f"{tmp_path}/x." not in m] == []
 
 
 @pytest.mark.parametrize(

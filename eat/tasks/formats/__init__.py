@@ -57,10 +57,15 @@ def read_table(path: str | Path, wanted: Mapping[str, str], *, option: str, dial
         )
     if path.stat().st_size == 0:
         raise ValueError(f"{option}: {path} is empty")
-    if suffix in DELIMITED:
-        table = read_delimited(path, wanted, dialect or Dialect(), DELIMITED[suffix])
-    else:
-        table = _OTHERS[suffix](path, wanted)
+    try:
+        if suffix in DELIMITED:
+            table = read_delimited(path, wanted, dialect or Dialect(), DELIMITED[suffix])
+        else:
+            table = _OTHERS[suffix](path, wanted)
+    except ValueError as error:
+        if str(error).startswith(tuple(f"{of_column}: " for of_column in wanted.values())):
+            raise
+        raise ValueError(f"{option}: {error}") from error
     if not table.lines:
         raise ValueError(f"{option}: {path} has no rows")
     return table
