@@ -35,7 +35,7 @@ def class_names(table: Table, column: str) -> list[str]:
                 f"data.label: {table.path}, {table.place(row)}: expected text, an integer or true/false in column "
                 f"{column!r}, got {shown(value)}; for scores say data.kind=regression"
             )
-        names.append(_class_name(str(value)))
+        names.append(canonical_name(str(value)))
     return names
 
 
@@ -44,7 +44,7 @@ def known_names(table: Table, column: str, names: Sequence[str]) -> tuple[str, .
     stored: dict[str, str] = {}
     for name in table.stored_names.get(column, ()):
         if not is_missing(name):
-            stored.setdefault(_folded(_class_name(name)), _class_name(name))
+            stored.setdefault(_folded(canonical_name(name)), canonical_name(name))
     return tuple(stored.values()) or sorted_names(names)
 
 
@@ -126,20 +126,21 @@ def scores(table: Table, column: str) -> list[float]:
     return result
 
 
-def is_missing(value: Any) -> bool:
-    """Tell empty text, null and NaN, also as a word."""
-    if isinstance(value, str):
-        return value.strip().lower() in ("", "nan", "<na>")
-    return value is None or (isinstance(value, float | Decimal) and math.isnan(value))
-
-
-def _class_name(text: str) -> str:
+def canonical_name(text: str) -> str:
+    """Return a name without surrounding space, and an integer in the one way of writing it: 1 for +1 and 1.0."""
     text = text.strip()
     whole = _WHOLE.fullmatch(text)
     if whole is None:
         return text
     sign, digits, _ = whole.groups()
     return f"-{digits}" if sign == "-" and digits != "0" else digits
+
+
+def is_missing(value: Any) -> bool:
+    """Tell empty text, null and NaN, also as a word."""
+    if isinstance(value, str):
+        return value.strip().lower() in ("", "nan", "<na>")
+    return value is None or (isinstance(value, float | Decimal) and math.isnan(value))
 
 
 def _folded(name: str) -> str:

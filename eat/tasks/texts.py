@@ -7,7 +7,7 @@ from typing import Any
 
 from eat.tasks.formats import Table
 from eat.tasks.formats.table import shown
-from eat.tasks.labels import is_missing
+from eat.tasks.labels import canonical_name, is_missing
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ def read_texts(table: Table, column: str, option: str) -> list[str]:
             f"first in {table.place(nulls[0])}; empty text is allowed"
         )
     for row, value in enumerate(values):
-        if why := _why_no_text(value):
-            raise ValueError(f"{option}: {table.path}, {table.place(row)}: expected text in column {column!r}, {why}")
+        if why := _why_no_text(value, column):
+            raise ValueError(f"{option}: {table.path}, {table.place(row)}: {why}")
     return [str(value) for value in values]
 
 
@@ -49,17 +49,18 @@ def warn_of_odd_texts(texts: list[str], table: Table, column: str, option: str) 
 def group_values(table: Table, column: str) -> list[str | None]:
     """Return what a column holds as text, None where nothing; what no text can hold (half a surrogate) is replaced."""
     return [
-        None if is_missing(value) else str(value).encode(errors="replace").decode() for value in table.columns[column]
+        None if is_missing(value) else canonical_name(str(value)).encode(errors="replace").decode()
+        for value in table.columns[column]
     ]
 
 
-def _why_no_text(value: Any) -> str | None:
+def _why_no_text(value: Any, column: str) -> str | None:
     if not isinstance(value, str | bool | int | float | Decimal):
-        return f"got {type(value).__name__} {shown(value)}"
+        return f"expected text in column {column!r}, got {type(value).__name__} {shown(value)}"
     try:
         str(value).encode("utf-8")
     except UnicodeEncodeError as error:  # JSON can write half of a surrogate pair, which no tokenizer takes
-        return f"got what is no Unicode text: {error}"
+        return f"column {column!r} is no Unicode text: {error}"
     return None
 
 

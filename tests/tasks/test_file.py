@@ -160,6 +160,14 @@ def test_rows_are_grouped_by_any_column_of_the_file_and_equal_texts_stay_togethe
     assert not shared(sides(FileTask(repeated, group_by="who")))
 
 
+def test_a_group_is_one_however_its_number_is_written(tmp_path: Path) -> None:
+    ids = [f"{i // 2}.0" if i % 2 else f" {i // 2}" for i in range(300)]
+    path = inferences(tmp_path / "x.csv", author=ids)
+    of_text = {f"so {i}": i // 2 for i in range(300)}
+    held = [{of_text[text] for text in side} for side in sides(FileTask(path, text="hypothesis", group_by="author"))]
+    assert not shared(held) and all(held)
+
+
 def test_a_file_that_is_reported_on_needs_no_group_column(tmp_path: Path) -> None:
     train = inferences(tmp_path / "x.csv", author=[i // 2 for i in range(300)])
     task = FileTask(train, validation=inferences(tmp_path / "y.csv"), text="hypothesis", group_by="author")
@@ -267,7 +275,7 @@ def test_quotes_can_be_ordinary_characters(tmp_path: Path) -> None:
         (
             "x.jsonl",
             b'{"text": "a", "label": 0}\n{"text": "\\ud800", "label": 1}',
-            r"line 2: expected text in column 'text', got what is no Unicode text",
+            r"line 2: column 'text' is no Unicode text",
         ),
         (
             "x.jsonl",
