@@ -48,20 +48,6 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
 
 
-@pytest.fixture(scope="module")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_run(tmp_path_factory.mktemp("runs") / "small")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
-        evaluate_run(folder, stages=["quality"])
-    return folder
-
-
-@pytest.fixture
-def run(traced: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(traced, tmp_path / "small"))
-
-
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

@@ -32,20 +32,6 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
 
 
-@pytest.fixture(scope="module")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_run(tmp_path_factory.mktemp("runs") / "small")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
-        evaluate_run(folder, stages=["quality"])
-    return folder
-
-
-@pytest.fixture
-def run(traced: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(traced, tmp_path / "small"))
-
-
 def certify(folder: Path, **more: Any) -> dict[str, Any]:
     evaluate_run(folder, stages=["certify"], certify=BUDGET | more)
     result: dict[str, Any] = json.loads((folder / "report" / "certificate.json").read_text())
