@@ -139,7 +139,7 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
         return ours.to_hugging_face(), ours.config.head_pooling(ours.num_layers)
     if config.model_type not in BACKBONES:
         raise ValueError(
-            f"retrofit: expected a classifier of type {sorted(BACKBONES)}, {path} is of type {config.model_type!r}"
+            f"retrofit: expected a classifier of type {BACKBONES.known}, {path} is of type {config.model_type!r}"
         )
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what is missing is said below
