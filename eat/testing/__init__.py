@@ -11,16 +11,20 @@ eat's own parts pass the same checks. They need nothing but what eat needs at ru
 from eat.testing.attentions import check_attention
 from eat.testing.backbones import check_backbone
 from eat.testing.checked import Checked, CheckFailedError
+from eat.testing.engines import check_engine
 from eat.testing.exits import check_exit
 from eat.testing.objectives import check_objective
 from eat.testing.pruners import check_pruner
+from eat.testing.tasks import check_task
 
 __all__ = [
     "CheckFailedError",
     "Checked",
     "check_attention",
     "check_backbone",
+    "check_engine",
     "check_exit",
     "check_objective",
     "check_pruner",
+    "check_task",
 ]

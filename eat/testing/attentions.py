@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eat.attention import ATTENTIONS, Attention
 from eat.packed import Packed
-from eat.testing.checked import EXACT, Checked, seeds
+from eat.testing.checked import EXACT, Checked, in_models, seeds
 from eat.testing.models import check_gradients, check_in_model, check_saving, make_model
 from eat.testing.subject import Arguments, Refused, Subject, subject_of
 
@@ -43,7 +43,7 @@ def check_attention(
         arguments: Of the constructor.
         visible: Who sees whom in one sequence.
         refused: Values out of range by argument; wrong types are tried anyway.
-        trials: Random batches.
+        trials: Random batches; a quarter of them inside of whole models.
         seed: Of the first of them.
 
     Returns:
@@ -60,7 +60,7 @@ def check_attention(
             with checked.trial(number):
                 _check_alone(checked, subject, visible, number)
         model = make_model(attention=subject.spec, pruner=PRUNER, exit=EXIT)
-        for number in seeds(seed, trials):
+        for number in in_models(seed, trials):
             with checked.trial(number):
                 check_in_model(checked, model, number, masked=False)
         check_gradients(checked, model, seed)

@@ -17,6 +17,7 @@ from eat.models.encoder import SegmentStart
 from eat.models.inputs import Inputs, pack_inputs
 from eat.testing.checked import CLOSE, EXACT, Checked, seeds
 from eat.testing.models import answer, check_saving, draw_batch, without_holes
+from eat.testing.subject import construct
 from eat.testing.tiny import randomise, types_for
 
 SIZES = ("vocab_size", "dim", "num_layers", "num_heads", "intermediate_size", "max_length")
@@ -101,7 +102,7 @@ def _check_sizes(checked: Checked, shape: Backbone) -> None:
         for value in (0, "nonsense"):
             fact = f"backbone.{key}={value!r} is refused in one line that names it"
             try:
-                type(shape)(**{**dataclasses.asdict(shape), key: value})
+                construct(type(shape), {**dataclasses.asdict(shape), key: value})
             except ValueError as error:
                 checked.expect(f"backbone.{key}" in str(error), fact, fact, str(error))
             except Exception as error:

@@ -91,6 +91,11 @@ def seeds(seed: int, trials: int) -> Sequence[int]:
     return range(seed, seed + trials)
 
 
+def in_models(seed: int, trials: int) -> Sequence[int]:
+    """List the seeds of the trials inside of whole models, which take longer: a quarter of them."""
+    return seeds(seed, max(1, trials // 4))
+
+
 def _short(value: Any) -> str:
     text = " ".join((value if isinstance(value, str) else repr(value)).split())
     return text if len(text) <= 300 else f"{text[:300]}..."

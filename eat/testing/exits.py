@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from eat.exits import EXITS, ExitCriterion, ThresholdExit
 from eat.exits import check_exit as check_outputs
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.packed import AdaptiveOutput
-from eat.testing.checked import Checked, seeds
+from eat.testing.checked import Checked, in_models, seeds
 from eat.testing.models import (
     answer,
     check_in_float32,
@@ -48,7 +49,7 @@ def check_exit(
         exit: Its class, with ``arguments``; a function that builds one; an instance; or a name that the family knows.
         arguments: Of the constructor.
         refused: Values out of range by argument; wrong types are tried anyway.
-        trials: Random batches.
+        trials: Random batches; a quarter of them inside of whole models.
         seed: Of the first of them.
 
     Returns:
@@ -64,14 +65,18 @@ def check_exit(
         subject.check_refusals(checked, refused)
         _check_outputs(checked, subject, criterion)
         _check_sure_and_broken(checked, criterion)
+        thresholds = isinstance(criterion, ThresholdExit) and criterion.needs_classes
+        takes_them = {"threshold", "veto_margin"} <= set(inspect.signature(subject.family[subject.name]).parameters)
+        if thresholds and not takes_them:
+            checked.left_out.append("thresholds per class and the veto: give the class")
         for number in seeds(seed, trials):
             with checked.trial(number):
                 _check_alone(checked, subject, number)
-                if isinstance(criterion, ThresholdExit) and criterion.needs_classes:
+                if thresholds and takes_them:
                     _check_threshold(checked, subject, number)
         for num_labels in outputs_of(criterion):
             model = make_model(exit=subject.spec, pruner=PRUNER, num_labels=num_labels)
-            for number in seeds(seed, trials):
+            for number in in_models(seed, trials):
                 with checked.trial(number):
                     check_in_model(checked, model, number, masked=True)
                     check_in_float32(checked, model, number)

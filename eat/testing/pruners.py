@@ -9,7 +9,7 @@ import torch
 
 from eat.packed import Packed
 from eat.pruners import PRUNERS, Pruner
-from eat.testing.checked import Checked, seeds
+from eat.testing.checked import Checked, in_models, seeds
 from eat.testing.models import check_gradients, check_in_float32, check_in_model, check_saving, make_model
 from eat.testing.subject import Arguments, Refused, Subject, subject_of
 
@@ -31,7 +31,7 @@ def check_pruner(
         pruner: Its class, with ``arguments``; a function that builds one; an instance; or a name that the family knows.
         arguments: Of the constructor.
         refused: Values out of range by argument; wrong types are tried anyway.
-        trials: Random batches.
+        trials: Random batches; a quarter of them inside of whole models.
         seed: Of the first of them.
 
     Returns:
@@ -52,7 +52,7 @@ def check_pruner(
         layers = max([3, *(last + 1 for last in built.depths)])
         for attention in ({"name": "full"}, WINDOWED):
             model = make_model(num_layers=layers, pruner=subject.spec, exit=EXIT, attention=attention)
-            for number in seeds(seed, trials):
+            for number in in_models(seed, trials):
                 with checked.trial(number):
                     check_in_model(checked, model, number, masked=True)
                     check_in_float32(checked, model, number)

@@ -46,7 +46,7 @@ class Subject:
             for value in [*_ill_typed(sample), *(refused or {}).get(name, ())]:
                 fact = f"{self.word}.{name}={value!r} is refused in one line that names the argument"
                 try:
-                    _construct(constructor, {**self.arguments, name: value})
+                    construct(constructor, {**self.arguments, name: value})
                 except ValueError as error:
                     said = str(error)
                     checked.expect(f"{self.word}.{name}" in said and "\n" not in said, fact, fact, said)
@@ -95,7 +95,7 @@ def _ill_typed(sample: Any) -> list[Any]:
     return ["nonsense", {"nonsense": 1}]
 
 
-def _construct(constructor: Any, arguments: Arguments) -> Any:
+def construct(constructor: Any, arguments: Arguments) -> Any:
     """Construct as outside of tests: checks by annotation that run there must not answer in the part's place."""
     if not inspect.isclass(constructor):
         return inspect.unwrap(constructor)(**arguments)
