@@ -24,6 +24,7 @@ from eat.testing.models import draw_batch, make_model, without_holes
 
 WITHIN = 1e-4
 """How far an exact engine's logits may be off: float32 by other kernels."""
+ELSEWHERE = Path(__file__).with_name("elsewhere.py")
 PARTS: dict[str, Any] = {
     "pruner": {"name": "attention_received", "depths": [1, 2], "ratio": 0.3},
     "exit": {"name": "confidence", "threshold": 0.5237},
@@ -100,7 +101,7 @@ def answers_elsewhere(engine: Engine, saved: Saved, batches: Sequence[Sequence[E
         job, answers = Path(folder, "job.pickle"), Path(folder, "answers.pickle")
         job.write_bytes(pickle.dumps((engine, saved, batches)))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        command = [sys.executable, "-m", "eat.testing.elsewhere", str(job), str(answers)]
+        command = [sys.executable, "-P", str(ELSEWHERE), str(job), str(answers)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"another process could not answer with {engine.title!r}: {done.stderr.strip()}")
