@@ -121,7 +121,7 @@ def _shape(
 ) -> Backbone:
     if config.model_type not in BACKBONES:
         raise ValueError(
-            f"backbone: expected a model of type {sorted(BACKBONES)}, got {config.model_type!r}"
+            f"backbone: expected a model of type {BACKBONES.known}, got {config.model_type!r}"
             + ("; a saved eat model is loaded with from_pretrained" if config.model_type == "eat" else "")
         )
     backbone = BACKBONES[config.model_type].from_hf_config(config)

@@ -132,7 +132,7 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
         return ours.to_hugging_face(), ours.config.head_pooling(ours.num_layers)
     if config.model_type not in BACKBONES:
         raise ValueError(
-            f"retrofit: expected a classifier of type {sorted(BACKBONES)}, {path} is of type {config.model_type!r}"
+            f"retrofit: expected a classifier of type {BACKBONES.known}, {path} is of type {config.model_type!r}"
         )
     return load_weights("retrofit", path, dtype=torch.float32), "cls"
 

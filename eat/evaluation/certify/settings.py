@@ -49,7 +49,7 @@ class CertifySettings:
         if self.veto_margin is not None:
             number("certify.veto_margin", self.veto_margin, at_least=0, at_most=1)
         for name in self.criteria:
-            one_of("certify.criteria", name, EXITS)
+            EXITS.checked("certify.criteria", name)
 
     @property
     def risk(self) -> Risk:

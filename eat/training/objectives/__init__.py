@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from eat.registry import build_part
+from eat.registry import Family, build_part
 from eat.training.objectives.alternating import AlternatingObjective
 from eat.training.objectives.depth_weighted import DepthWeightedObjective
 from eat.training.objectives.joint import JointObjective
@@ -52,14 +52,17 @@ class Objective(Protocol):
         """
 
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    "joint": JointObjective,
-    "depth_weighted": DepthWeightedObjective,
-    "two_stage": TwoStageObjective,
-    "two_stage_distill": TwoStageDistillObjective,
-    "alternating": AlternatingObjective,
-    "soft_routing": SoftRoutingObjective,
-}
+OBJECTIVES: Family[type[Objective]] = Family(
+    "eat.objectives",
+    {
+        "joint": JointObjective,
+        "depth_weighted": DepthWeightedObjective,
+        "two_stage": TwoStageObjective,
+        "two_stage_distill": TwoStageDistillObjective,
+        "alternating": AlternatingObjective,
+        "soft_routing": SoftRoutingObjective,
+    },
+)
 
 
 def build_objective(
