@@ -44,9 +44,7 @@ class Evaluation:
 
     def check(self) -> None:
         """Check exit and baseline, which takes the traces, before any measurement."""
-        num_classes = self.traces.reported.all_logits.shape[2]
-        check_exit(self.swept.build(), num_classes)
-        check_exit(self.own.build(), num_classes)
+        check_exit(self.swept.build(), self.traces.reported.all_logits.shape[2])
         if self.baseline is not None:
             for split in self.traces.all_off:
                 self.baseline.same_examples(split, self.traces.splits[split], "baseline_run")
@@ -76,8 +74,10 @@ class Evaluation:
     @cached_property
     def folder(self) -> Path:
         """Where this report goes: ``report/``, or ``report/<name>/`` for another operating point than the run's."""
+        if self.asked is None:
+            return self.report
         standing = self.run.exit if self.certificate is None else self.certificate.exit
-        return self.report if self.asked in (None, standing) else self.report / self.own.slug
+        return self.report if self.asked == standing else self.report / self.asked.slug
 
     @cached_property
     def traces(self) -> RunTraces:

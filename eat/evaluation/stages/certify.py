@@ -30,7 +30,11 @@ class Certify(Stage):
             raise ValueError(f"certify.runs: expected further runs with names of their own, got {list(settings.runs)}")
         traces = {own.name: run.traces, **{name: need_current(it, "certify.runs") for name, it in others.items()}}
         result = make_certificate(traces, settings, {run.swept.name: run.thresholds} if run.thresholds else {})
-        name = keep_earlier(run.report, result, run.certificate)
+        try:
+            standing = run.certificate
+        except ValueError:  # it was edited, and is granted anew
+            standing = None
+        name = keep_earlier(run.report, result, standing)
         certificate, stored = result.certificate, False
         if certificate is not None:
             chosen = others.get(certificate.run, own)
