@@ -4,15 +4,14 @@ import logging
 import signal
 from collections.abc import Iterator
 
-import hydra
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from eat.cli.compose import CONF, keep_quiet, plain
-from eat.cli.settings import register
+from eat.cli.command import command
+from eat.cli.compose import keep_quiet, plain
 from eat.evaluation import Report, check_options, evaluate_run
 from eat.runs.data import set_up_data
 from eat.runs.environment import write_environment
@@ -23,11 +22,10 @@ from eat.training.backbones import TrainingBackbone
 from eat.training.checkpoints import LAST, load_best
 from eat.training.objectives import build_objective
 
-register()
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
+@command("train")
 def main(config: DictConfig) -> Report:
     """Train what is not trained yet, then evaluate; return what a multirun combines."""
     keep_quiet()
