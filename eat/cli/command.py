@@ -35,43 +35,44 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     shows its traceback. A fault of the program keeps its traceback. In a multirun the other jobs run all the same, and
     ``CombinedReport`` says at the end which failed. Called with a configuration, a command is just its function.
     """
-
     register()
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def main(config: DictConfig | None = None) -> Any:
-            if config is not None:
-                return function(config)
-            wants_traceback = os.environ.get(FULL) == "1"
-
-            @functools.wraps(function)
-            def job(config: DictConfig) -> Any:
-                try:
-                    return function(config)
-                except Exception as error:
-                    if HydraConfig.get().mode == RunMode.MULTIRUN:
-                        return Failed(_say(error, config_name, wants_traceback or not is_users(error)))
-                    if wants_traceback or not is_users(error):
-                        raise
-                    _say(error, config_name)
-                    raise SystemExit(1) from None
-
-            try:
-                with _errors_raised():
-                    hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(job)()
-            except KeyboardInterrupt:
-                sys.exit(130)  # as shells have it
-            except Exception as error:
-                if wants_traceback or not is_users(error):
-                    raise
-                _say(error, config_name)
-                sys.exit(1)
-            return None
+            return _run(function, config_name) if config is None else function(config)
 
         return main
 
     return decorate
+
+
+def _run(function: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Compose what was typed and call the function, once or for each job of a multirun."""
+    wants_traceback = os.environ.get(FULL) == "1"
+
+    @functools.wraps(function)
+    def job(config: DictConfig) -> Any:
+        try:
+            return function(config)
+        except Exception as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                return Failed(_say(error, config_name, wants_traceback or not is_users(error)))
+            if wants_traceback or not is_users(error):
+                raise
+            _say(error, config_name)
+            raise SystemExit(1) from None
+
+    try:
+        with _errors_raised():
+            hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(job)()
+    except KeyboardInterrupt:
+        sys.exit(130)  # as shells have it
+    except Exception as error:
+        if wants_traceback or not is_users(error):
+            raise
+        _say(error, config_name)
+        sys.exit(1)
 
 
 def _say(error: Exception, config_name: str, with_traceback: bool = False) -> str:

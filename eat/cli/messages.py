@@ -96,7 +96,7 @@ def _known_keys(config_name: str, typed: Sequence[str]) -> list[str]:
 
 
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for name in config:
+    for name in map(str, config):
         key = f"{prefix}{name}"
         yield key
         value: Any = None if OmegaConf.is_missing(config, name) else config._get_node(name)

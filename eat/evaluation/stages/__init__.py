@@ -36,6 +36,8 @@ def given_values(settings: Mapping[str, Mapping[str, Any] | None]) -> Values:
     for stage, values in settings.items():
         if stage not in STAGES:
             raise ValueError(f"{stage}: expected settings of one of {list(STAGES)}{closest(stage, STAGES)}")
+        if values is not None and not isinstance(values, Mapping):
+            raise ValueError(f"{stage}: expected {stage}.name=value, got {values!r}")
         known = [field.name for field in fields(STAGES[stage].Settings)]
         for key in values or ():
             if key not in known:
