@@ -67,6 +67,8 @@ def _run(function: Callable[[DictConfig], Any], config_name: str) -> None:
         with _errors_raised():
             hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(job)()
     except KeyboardInterrupt:
+        if wants_traceback:
+            raise
         sys.exit(130)  # as shells have it
     except Exception as error:
         if wants_traceback or not is_users(error):

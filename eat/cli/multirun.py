@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -48,11 +49,15 @@ class CombinedReport(Callback):
         Raises:
             SystemExit: If a job failed; what else a callback raises is but a warning to Hydra.
         """
-        sweep, common = Path(config.hydra.sweep.dir), list(config.hydra.overrides.task)
+        sweep, typed = (
+            Path(config.hydra.sweep.dir),
+            OverridesParser.create().parse_overrides(config.hydra.overrides.task),
+        )
+        fixed = {override.get_key_element() for override in typed if not override.is_sweep_override()}
         failures = {}
         for note in _in_order(sweep, FAILED):
             failed = json.loads(note.read_text(encoding="utf-8"))
-            own = " ".join(override for override in failed["typed"] if override not in common)
+            own = " ".join(override for override in failed["typed"] if override.partition("=")[0] not in fixed)
             failures[f"job {note.parent.name} ({own})"] = str(failed["error"])
         reports = [note.read_text(encoding="utf-8").strip() for note in _in_order(sweep, REPORT)]
         total = len(reports) + len(failures)

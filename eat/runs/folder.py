@@ -97,7 +97,7 @@ def choose_run(config: Mapping[str, Any]) -> RunFolder:
     if run.is_finished:
         log.info("%s is trained already and is only evaluated; fresh=true trains it anew", run.path)
     elif run.config.is_file():
-        log.info("%s was not finished; it goes on from its last checkpoint, or from the start without one", run.path)
+        log.info("%s was not finished; continuing it", run.path)
     else:
         log.info("training in %s", run.path)
     return run
