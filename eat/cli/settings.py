@@ -6,12 +6,15 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.config_store import ConfigStore
 
 from eat.attention import ATTENTIONS
 from eat.benchmark.run import BenchmarkSettings
+from eat.cli.compose import CONF
 from eat.evaluation import evaluate_run
 from eat.evaluation.stages import STAGES
 from eat.exits import EXITS
@@ -52,7 +55,8 @@ _TEMPLATE = """{usage}
 == Choices ==
 group=option
 
-$APP_CONFIG_GROUPS
+{choices}
+
 == Settings ==
 key (default): meaning
 
@@ -81,7 +85,8 @@ def register() -> None:
     store.store(name="benchmark_settings", node=defaults(SuiteSettings))
     for command, sections in EXPLAINED.items():
         lines = [line for prefix, part in sections.items() for line in explain(prefix, part)]
-        template = _TEMPLATE.format(usage=f"usage: eat {command} [key=value ...]", settings="\n".join(lines))
+        usage = f"usage: eat {command} [key=value ...]"
+        template = _TEMPLATE.format(usage=usage, choices="\n".join(choices(command)), settings="\n".join(lines))
         empty = {"app_name": f"eat {command}", "header": "", "footer": ""}
         store.store(group="hydra/help", name=command, node=empty | {"template": template})
 
@@ -93,6 +98,20 @@ def _store_offered(store: ConfigStore, group: str, name: str) -> None:
         store.store(group=group, name=name, node=node, package="_global_")
     else:
         store.store(group=group, name=name, node={"name": name})
+
+
+def choices(config_name: str) -> list[str]:
+    """Return a line for each group that a command chooses from, by the defaults of its own configuration."""
+    content = yaml.safe_load((Path(CONF) / f"{config_name}.yaml").read_text(encoding="utf-8"))
+    groups = [key for entry in content["defaults"] if isinstance(entry, dict) for key in entry]
+    lines = []
+    for key in sorted(group for group in groups if not group.startswith("override ")):
+        group = key.partition("@")[0]
+        options = {path.stem for path in (Path(CONF) / group).glob("*.yaml")}
+        options |= {"default"} if group == "benchmark" else set()  # made of the settings' own defaults
+        options |= set(CHOSEN[group].offered()) if group in CHOSEN else set()
+        lines.append(f"{key}: {', '.join(sorted(options))}")
+    return lines or ["none"]
 
 
 def defaults(part: Callable[..., Any], unset: Collection[str] = ()) -> dict[str, Any]:

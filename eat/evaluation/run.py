@@ -6,11 +6,21 @@ from typing import Any
 
 import torch
 
-from eat.checks import number
+from eat.checks import number, true_or_false
 from eat.evaluation.command import repeating_command
 from eat.evaluation.context import Evaluation
 from eat.evaluation.report.summary import Report, write_report
-from eat.evaluation.stages import STAGES, Values, asked_for, build_settings, check_stages, chosen_stages, given_values
+from eat.evaluation.stages import (
+    ALWAYS,
+    STAGES,
+    Values,
+    asked_for,
+    build_settings,
+    check_stages,
+    check_used,
+    chosen_stages,
+    given_values,
+)
 from eat.runs.finished import FinishedRun
 from eat.runs.variants import with_pruner
 
@@ -65,8 +75,13 @@ def evaluate_run(
         compile=compile,
         **settings,
     )
+    if stages is not None and not stages:
+        raise ValueError(
+            f"stages: expected some of {list(STAGES)}, or null for what needs no more than is there, got []"
+        )
     finished = FinishedRun(run)
     chosen = chosen_stages(stages, finished, given)
+    check_used(chosen, given, thresholds)
     built = {stage: build_settings(stage, given[stage]) for stage in chosen}
     changes = {key: value for key, value in (exit or {}).items() if value is not None}
     asked = finished.exit.changed(changes) if changes else None
@@ -120,15 +135,16 @@ def check_options(
     """
     given = given_values(settings)
     check_stages(stages, given)
-    for stage in stages if stages is not None else [s for s in STAGES if not STAGES[s].asked_by] + asked_for(given):
+    chosen = stages if stages is not None else [s for s in STAGES if not STAGES[s].asked_by] + asked_for(given)
+    for stage in chosen:
         build_settings(stage, given[stage])
+    check_used([*chosen, ALWAYS] if chosen else [*STAGES], given, thresholds)  # without a stage nothing is evaluated
     if thresholds is not None and not isinstance(thresholds, list | tuple):
         raise ValueError(f"thresholds: expected a list of numbers, such as [0.8,0.9], got {thresholds!r}")
     for value in thresholds or ():
         number("thresholds", value, at_least=0, at_most=1)
     for name, flag in (("fresh", fresh), ("compile", compile)):
-        if not isinstance(flag, bool):
-            raise ValueError(f"{name}: expected true or false, got {flag!r}")
+        true_or_false(name, flag)
     try:
         torch.device("cpu" if device == "auto" else device)
     except (RuntimeError, TypeError):

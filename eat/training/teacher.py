@@ -39,12 +39,7 @@ class Teacher:
         Raises:
             ValueError: If there is no model, or vocabulary, labels or length do not fit; says which.
         """
-        path = model_path(folder)
-        if not (Path(path) / "config.json").is_file():
-            raise ValueError(
-                "objective.teacher: expected the folder of a fine-tuned classifier (with config.json) or a finished "
-                f"run (with model/config.json), got {str(folder)!r}, which has neither"
-            )
+        path = find_teacher(folder)
         theirs = load_tokenizer("objective.teacher", path)
         if theirs.get_vocab() != tokenizer.get_vocab():
             raise ValueError(
@@ -76,6 +71,21 @@ class Teacher:
             padded["token_type_ids"] = _pad(batch["token_type_ids"], lengths, 0)
         logits = self.model(**padded).logits
         return logits if self.order is None else logits[:, self.order.to(logits.device)]
+
+
+def find_teacher(folder: str | Path) -> str:
+    """Return where a teacher's model lies.
+
+    Raises:
+        ValueError: If it lies neither there nor in ``model/``.
+    """
+    path = model_path(str(folder))
+    if not (Path(path) / "config.json").is_file():
+        raise ValueError(
+            "objective.teacher: expected the folder of a fine-tuned classifier (with config.json) or a finished "
+            f"run (with model/config.json), got {str(folder)!r}, which has neither"
+        )
+    return path
 
 
 def _pad(values: Int[Tensor, " tokens"], lengths: list[int], fill: int) -> Int[Tensor, "batch width"]:

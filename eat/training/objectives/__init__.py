@@ -15,9 +15,9 @@ from eat.training.objectives.soft_routing import SoftRoutingObjective
 from eat.training.objectives.two_stage import TwoStageObjective
 from eat.training.objectives.two_stage_distill import TwoStageDistillObjective
 from eat.training.objectives.weighted import Batch, Loss, Phase
-from eat.training.teacher import Teacher
+from eat.training.teacher import Teacher, find_teacher
 
-__all__ = ["OBJECTIVES", "Batch", "Objective", "Phase", "build_objective"]
+__all__ = ["OBJECTIVES", "Batch", "Objective", "Phase", "build_objective", "check_objective"]
 
 
 @runtime_checkable
@@ -63,6 +63,19 @@ OBJECTIVES: Family[type[Objective]] = Family(
         "soft_routing": SoftRoutingObjective,
     },
 )
+
+
+def check_objective(spec: Mapping[str, Any]) -> None:
+    """Check an objective's name and arguments before there is a student; of a teacher, that its folder has a model.
+
+    Raises:
+        ValueError: If a name or a value is not possible, or there is no model.
+    """
+    spec = dict(spec)
+    if spec.get("teacher") is not None:
+        find_teacher(spec["teacher"])
+        spec["teacher"] = None
+    build_part("objective", OBJECTIVES, spec)
 
 
 def build_objective(
