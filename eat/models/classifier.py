@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -20,6 +19,7 @@ from eat.backbones.loading import load_backbone, to_hugging_face
 from eat.checks import number
 from eat.exits import ExitCriterion, build_exit
 from eat.models import certificate
+from eat.models.adapters import HeadsByAlias
 from eat.models.config import AdaptiveConfig, head_options
 from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
@@ -29,14 +29,14 @@ from eat.models.stream import Prediction, SurvivorPools
 from eat.modules.block import Block
 from eat.modules.heads import Head
 from eat.modules.linear import arrange_weights
-from eat.ops.losses import EARLY_WEIGHT, FINAL_WEIGHT, joint_loss
+from eat.ops.losses import EARLY_WEIGHT, FINAL_WEIGHT, answer_loss, draw_answers, joint_loss
 from eat.packed import AdaptiveOutput
 from eat.pruners import Pruner, build_pruner
 
 log = logging.getLogger(__name__)
 
 
-class AdaptiveForSequenceClassification(PreTrainedModel):
+class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
     """Text classifier in which tokens are pruned and sequences exit early (EAT, arXiv:2510.12856).
 
     Build it with :meth:`from_backbone` from a Hugging Face encoder, or load a saved one with :meth:`from_pretrained`.
@@ -48,6 +48,7 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
 
     config_class = AdaptiveConfig
     base_model_prefix = "encoder"
+    supports_gradient_checkpointing = True
     config: AdaptiveConfig
     _graphs: SegmentGraphs | None = None
 
@@ -164,12 +165,17 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
     ) -> AdaptiveOutput | tuple[Any, ...]:
         """Classify a batch.
 
+        In training mode ``loss`` is EAT's joint loss over all heads. For losses that are computed elsewhere (label
+        smoothing or class weights in the Hugging Face Trainer), ``logits`` are there those of one head per example,
+        drawn with the joint loss's weights: whatever the loss, it trains every head, in expectation as the joint loss
+        would. ``all_logits`` has every head's; with ``trace`` or ``head_depths`` nothing is drawn.
+
         Args:
             input_ids: (batch, width) padded, or (tokens,) packed end to end with ``lengths``.
             attention_mask: (batch, width), 1 on real tokens; default all. Not for packed input.
             token_type_ids: Shaped like ``input_ids``; default 0.
             lengths: (batch,) tokens of each sequence of a packed input.
-            labels: (batch,) class indices, or real values for regression; ``loss`` is then given.
+            labels: (batch,) or (batch, 1), class indices, or real values for regression; ``loss`` is then given.
             trace: Run every head, without early exits; ``all_logits`` is then given. Implied in training mode.
             head_depths: Trace these heads alone, in ascending order; blocks behind the last of them do not run either.
             return_dict: False gives a tuple.
@@ -184,7 +190,8 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
             inputs_embeds=inputs_embeds, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
         traced = None if head_depths is None else self.encoder.checked_depths(head_depths)
-        trace = trace or self.training or traced is not None
+        asked = trace or traced is not None
+        trace = asked or self.training
         inputs = Inputs(input_ids, attention_mask, token_type_ids, lengths)
         output: AdaptiveOutput | None = None
         if self._graphs is not None and not trace and self._protected_id is None:
@@ -192,22 +199,22 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
         if output is None:
             state = pack_inputs(self.backbone, self.encoder.embeddings, inputs, protected_id=self._protected_id)
             output = cast(AdaptiveOutput, self.encoder(state, trace=trace, head_depths=traced))
+        changes: dict[str, Tensor] = {}  # assigned to the output later, a loss would come last
+        weights = [FINAL_WEIGHT if depth == self.num_layers else EARLY_WEIGHT for depth in traced or self.head_depths]
         if labels is not None:
-            loss = self._loss(output, labels, traced or self.head_depths)
-            output = dataclasses.replace(output, loss=loss)  # assigned later, it would come last
+            changes["loss"] = self._loss(output, labels, weights)
+        if self.training and not asked and output.all_logits is not None:
+            changes["logits"] = draw_answers(output.all_logits, weights)
+        output = dataclasses.replace(output, **changes) if changes else output
         if return_dict if return_dict is not None else self.config.return_dict:
             return output
         return output.to_tuple()
 
-    def _loss(self, output: AdaptiveOutput, labels: Tensor, head_depths: tuple[int, ...]) -> Float[Tensor, ""]:
-        if output.logits is None or labels.shape[0] != output.logits.shape[0]:
-            raise ValueError(f"labels: expected one per sequence, got shape {tuple(labels.shape)}")
+    def _loss(self, output: AdaptiveOutput, labels: Tensor, weights: Sequence[float]) -> Float[Tensor, ""]:
         if self.training and output.all_logits is not None:
-            weights = [FINAL_WEIGHT if depth == self.num_layers else EARLY_WEIGHT for depth in head_depths]
             return joint_loss(output.all_logits, labels, weights)
-        if output.logits.shape[1] == 1:
-            return F.mse_loss(output.logits.squeeze(1), labels.to(output.logits.dtype))
-        return F.cross_entropy(output.logits, labels)
+        assert output.logits is not None
+        return answer_loss(output.logits, labels)
 
     @property
     def num_layers(self) -> int:
