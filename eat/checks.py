@@ -1,8 +1,12 @@
-"""Checks of single values: each returns the value, or raises a ValueError that names it, in one line."""
+"""Checks of single values: each returns the value, or raises a ValueError that names it, in one line.
+
+Numbers may be NumPy's; what is returned is Python's.
+"""
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 Limit = int | float | None
@@ -10,9 +14,9 @@ Limit = int | float | None
 
 def whole_number(name: str, value: Any, at_least: int = 1) -> int:
     """Return an integer of ``at_least`` or more; True and 1.0 are none."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
         raise ValueError(f"{name}: expected an integer of {at_least} or more, got {value!r}")
-    return value
+    return int(value)
 
 
 def number(
@@ -20,10 +24,19 @@ def number(
 ) -> float:
     """Return a finite number within the limits, as a float; True is none."""
     low, high = -math.inf if at_least is None else at_least, math.inf if at_most is None else at_most
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if not (fits and low <= value <= high and (above is None or value > above) and (below is None or value < below)):
         raise ValueError(f"{name}: expected a number{_interval(at_least, at_most, above, below)}, got {value!r}")
     return float(value)
+
+
+def plain(value: Any) -> Any:
+    """Return an option as JSON has it: numbers and arrays of NumPy or torch, also within lists, as Python's."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from eat.checks import closest, one_of
+from eat.checks import closest, one_of, plain
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def build_part(family: str, table: Mapping[str, Callable[..., T]], spec: Mapping
         raise ValueError(f"{family}: expected a mapping with a 'name' out of {sorted(table)}, got {spec!r}")
     name = spec["name"]
     one_of(f"{family}.name", name, table)
-    arguments = {str(key): value for key, value in spec.items() if key != "name"}
+    arguments = {str(key): plain(value) for key, value in spec.items() if key != "name"}
     parameters = inspect.signature(table[name]).parameters
     for key in arguments:
         if key not in parameters:

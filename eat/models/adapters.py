@@ -46,10 +46,11 @@ def _take_out_adapters(module: nn.Module) -> None:
 
     peft leaves adapters out of modules that it trains whole, but by their first name, which it does not look for here.
     """
+    child: Any
     for name, child in module.named_children():
         if hasattr(child, "get_base_layer"):  # an adapter around a layer
             setattr(module, name, child.get_base_layer())
-        elif isinstance(getattr(child, "original_module", None), nn.Module) and name.isdecimal():  # one head, trained whole
+        elif name.isdecimal() and hasattr(child, "original_module"):  # one head that was named, trained whole
             setattr(module, name, child.original_module)
         else:
             _take_out_adapters(child)

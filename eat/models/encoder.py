@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from eat.checks import plain
 from eat.exits import ExitCriterion
 from eat.modules.embeddings import Embeddings
 from eat.modules.heads import Heads
@@ -140,8 +141,9 @@ class AdaptiveEncoder(nn.Module):
 
     def checked_depths(self, head_depths: Sequence[int]) -> tuple[int, ...]:
         """Check that depths are some of the heads', in ascending order, and return them."""
-        depths = tuple(head_depths)
-        if not depths or set(depths) - set(self.head_depths) or list(depths) != sorted(set(depths)):
+        head_depths = plain(head_depths)
+        depths = tuple(head_depths) if isinstance(head_depths, list | tuple) else (head_depths,)
+        if not depths or any(depth not in self.head_depths for depth in depths) or list(depths) != sorted(set(depths)):
             raise ValueError(
                 f"head_depths: expected some of {list(self.head_depths)} in ascending order, got {list(depths)}"
             )

@@ -69,8 +69,8 @@ class Head(nn.Module):
 class Heads(nn.Module):
     """The heads of an encoder by depth, in ascending order; their names are the depths.
 
-    No ``nn.ModuleDict``, which cannot be called: what wraps this module, as peft does to train and save it whole, stands
-    between the encoder and every head.
+    No ``nn.ModuleDict``, which cannot be called: what wraps this module, as peft does to train and save it whole,
+    stands between the encoder and every head.
     """
 
     def __init__(self, heads: Mapping[int, nn.Module]) -> None:

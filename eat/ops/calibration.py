@@ -20,9 +20,7 @@ class Reliability(NamedTuple):
     accuracy: Float[Tensor, " bins"]
 
 
-def reliability(
-    confidence: Float[Tensor, " examples"], correct: Tensor, num_bins: int = 15
-) -> Reliability:
+def reliability(confidence: Float[Tensor, " examples"], correct: Tensor, num_bins: int = 15) -> Reliability:
     """Sort examples into bins of equal width by their confidence.
 
     Bin m of M holds ((m - 1) / M, m / M], as in Guo et al. 2017 (arXiv:1706.04599, section 2); a confidence of
@@ -56,9 +54,7 @@ def reliability(
     )
 
 
-def expected_calibration_error(
-    confidence: Float[Tensor, " examples"], correct: Tensor, num_bins: int = 15
-) -> float:
+def expected_calibration_error(confidence: Float[Tensor, " examples"], correct: Tensor, num_bins: int = 15) -> float:
     """Mean distance between confidence and accuracy over the bins, weighted by their examples.
 
     ECE = sum_m |B_m| / n * |accuracy(B_m) - confidence(B_m)|, in [0, 1] (Guo et al. 2017, eq. 3); EAT uses 15 bins.

@@ -78,9 +78,7 @@ def routing_weights(all_logits: Float[Tensor, "batch heads classes"]) -> Float[T
     return arrives * leaves
 
 
-def routed_cross_entropy(
-    all_logits: Float[Tensor, "batch heads classes"], labels: Tensor
-) -> Float[Tensor, ""]:
+def routed_cross_entropy(all_logits: Float[Tensor, "batch heads classes"], labels: Tensor) -> Float[Tensor, ""]:
     """Return the mean over the examples of sum_l r_l CE(P_l, y), in nats; r from ``routing_weights``.
 
     ``labels`` are those of `joint_loss`.
@@ -125,9 +123,7 @@ def self_distillation(all_logits: Float[Tensor, "batch heads classes"], temperat
     return distillation(early.reshape(-1, classes), final.expand_as(early).reshape(-1, classes), temperature)
 
 
-def _cross_entropies(
-    all_logits: Float[Tensor, "batch heads classes"], labels: Tensor
-) -> Float[Tensor, "batch heads"]:
+def _cross_entropies(all_logits: Float[Tensor, "batch heads classes"], labels: Tensor) -> Float[Tensor, "batch heads"]:
     batch, heads, classes = all_logits.shape
     labels = read_classes(labels, batch, classes)
     losses = F.cross_entropy(

@@ -137,7 +137,9 @@ class TinyBackbone(_WholeEncoder):
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
         """Make the tokenizer from the texts, or load the one made before."""
         if not (folder / "tokenizer.json").is_file():
-            train_tokenizer(texts(), self.vocab_size).save_pretrained(folder)
+            tokenizer = train_tokenizer(texts(), self.vocab_size)
+            tokenizer.model_max_length = self.max_length  # kept in the file: whoever loads it cuts where the model ends
+            tokenizer.save_pretrained(folder)
         return AutoTokenizer.from_pretrained(folder)
 
     def source(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
