@@ -1,10 +1,12 @@
 """Checks return the value or name it in one line."""
 
+import json
 import math
 
+import numpy as np
 import pytest
 
-from eat.checks import closest, number, one_of, whole_number
+from eat.checks import closest, number, one_of, plain, whole_number
 
 
 def test_what_fits_comes_back():
@@ -51,3 +53,13 @@ def test_the_closest_known_word_is_named():
     with pytest.raises(ValueError, match=r"got 3$"):
         one_of("x", 3, ["never"])
     assert closest("zzz", ["never"]) == ""
+
+
+def test_numpy_numbers_are_numbers():
+    assert type(whole_number("x", np.int32(3))) is int and type(number("x", np.float32(0.5))) is float
+    with pytest.raises(ValueError, match="x: expected an integer of 1 or more"):
+        whole_number("x", np.bool_(True))
+    spec = plain(
+        {"name": "a", "ratio": np.float32(0.5), "depths": np.array([1, 2]), "more": [np.int64(3), (np.float64(1),)]}
+    )
+    assert json.dumps(spec) == '{"name": "a", "ratio": 0.5, "depths": [1, 2], "more": [3, [1.0]]}'

@@ -67,9 +67,7 @@ def source_names(source: Any, batch: int) -> list[str]:
     return names
 
 
-def rows_alike(
-    batch: int, source: str | Sequence[str], suspicious: Sequence[bool] | Tensor | None
-) -> dict[tuple[str, bool], list[int]]:
+def rows_alike(batch: int, source: str | Sequence[str], suspicious: Any) -> dict[tuple[str, bool], list[int]]:
     """Return the rows of each source (one for all rows, or one per row), suspicious and not (None where no row is)."""
     names = source_names(source, batch)
     flags = [False] * batch if suspicious is None else _flags(suspicious)
