@@ -1,8 +1,11 @@
-"""Checks of single values: each returns the value, or raises a ValueError that names it, in one line."""
+"""Checks of single values: each returns the value, or raises a ValueError that names it, in one line.
+
+Numbers may be NumPy's; what is returned is Python's.
+"""
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -25,6 +28,15 @@ def number(
     if not (fits and low <= value <= high and (above is None or value > above) and (below is None or value < below)):
         raise ValueError(f"{name}: expected a number{_interval(at_least, at_most, above, below)}, got {value!r}")
     return float(value)
+
+
+def plain(value: Any) -> Any:
+    """Return an option as JSON has it: numbers and arrays of NumPy or torch, also within lists, as Python's."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:

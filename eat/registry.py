@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from eat.checks import closest
+from eat.checks import closest, plain
 
 P = TypeVar("P")
 
@@ -114,7 +114,7 @@ def build_part(family: str, table: Family[Any], spec: Mapping[str, Any]) -> Any:
     part = table[name]
     if not callable(part):
         raise ValueError(f"{family}.name: expected a class or a function behind {name!r}, got {part!r}")
-    arguments = {str(key): value for key, value in spec.items() if key != "name"}
+    arguments = {str(key): plain(value) for key, value in spec.items() if key != "name"}
     parameters = inspect.signature(part).parameters
     for key in arguments:
         if key not in parameters:

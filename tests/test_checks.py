@@ -1,11 +1,12 @@
 """Checks return the value or name it in one line."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 
-from eat.checks import closest, number, one_of, true_or_false, whole_number
+from eat.checks import closest, number, one_of, plain, true_or_false, whole_number
 
 
 def test_what_fits_comes_back():
@@ -64,3 +65,10 @@ def test_numbers_of_numpy_are_numbers():
         number("x", np.bool_(True))
     with pytest.raises(ValueError, match="x: expected true or false, got 1"):
         true_or_false("x", 1)
+
+
+def test_options_are_plain_values():
+    spec = plain(
+        {"name": "a", "ratio": np.float32(0.5), "depths": np.array([1, 2]), "more": [np.int64(3), (np.float64(1),)]}
+    )
+    assert json.dumps(spec) == '{"name": "a", "ratio": 0.5, "depths": [1, 2], "more": [3, [1.0]]}'

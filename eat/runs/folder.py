@@ -48,7 +48,8 @@ class RunFolder:
         return self.path.rename(aside)
 
     def save_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Write model and tokenizer; the folder appears under its name only when it is whole."""
+        """Write model and tokenizer, which cuts where the model ends; the folder appears only when it is whole."""
+        tokenizer.model_max_length = model.config.backbone["max_length"]
         with replacing_folder(self.model) as partial:
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)

@@ -159,8 +159,10 @@ class TinyBackbone(_WholeEncoder):
             ValueError: If the one made before is damaged.
         """
         if not (folder / "tokenizer.json").is_file():
+            tokenizer = train_tokenizer(texts(), self.vocab_size)
+            tokenizer.model_max_length = self.max_length  # kept in the file: whoever loads it cuts where the model ends
             with replacing_folder(folder) as partial:
-                train_tokenizer(texts(), self.vocab_size).save_pretrained(partial)
+                tokenizer.save_pretrained(partial)
         return read_tokenizer(folder, f"delete {folder}, and it is made anew")
 
     def source(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:

@@ -11,6 +11,7 @@ import torch
 
 from eat.models.stream import Prediction
 from eat.monitoring import DriftGuard
+from eat.monitoring.batches import rows_alike
 from eat.packed import AdaptiveOutput
 from tests.made.guarded import NEVER, PRUNER, answer, certificate_for, drifted, equal, fire, make_model, padded
 from tests.made.models import make_batches
@@ -156,6 +157,11 @@ def test_suspicious_rows_get_full_depth_and_keep_their_tokens(model, batch):
     suspicious = torch.arange(16) % 3 == 0
     output = guard(*padded(batch), suspicious=suspicious)
     equal(output, answer(model, batch), ~suspicious)
+    for form in (suspicious[:, None], suspicious.long(), suspicious.numpy()[:, None], suspicious.tolist()):
+        assert rows_alike(16, "default", form) == rows_alike(16, "default", suspicious)
+    for form in (torch.full((16, 2), False), torch.full((16,), 0.5), "no", 1):
+        with pytest.raises(ValueError, match="suspicious: expected one True or False per row, got "):
+            rows_alike(16, "default", form)
     careful = make_model(exit=NEVER, pruner=model.config.pruner | {"min_retention": 0.9})
     equal(output, answer(careful, batch), suspicious)
     assert (output.retention[suspicious] >= 0.9).all() and (output.retention[~suspicious] < 0.8).any()
