@@ -6,6 +6,7 @@ import dataclasses
 import json
 import platform
 import random
+import re
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ class Case:
         self.random = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.problems: dict[str, str] = {}
+        self.about = ""  # what was drawn, where that helps to understand a failure
 
     def count(self, **numbers: int) -> None:
         """Add to the counts; ``inputs`` is what the campaign is measured by."""
@@ -37,7 +39,7 @@ class Case:
 
     def fail(self, what: str, message: object = "") -> None:
         """Note a failure; ``what`` is the same for failures of one cause, ``message`` says what came this time."""
-        self.problems.setdefault(what, str(message)[:400])
+        self.problems.setdefault(what, without_folders(f"{self.about} {message}".strip())[:400])
 
 
 Check = Callable[[Case], None]
@@ -163,5 +165,10 @@ def place(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an exception's text in one line, without this machine's paths."""
-    return f"{type(error).__name__}: {error}".replace("\n", "\\n").replace(f"{ROOT}/", "")[:400]
+    """Return an exception's text in one line, without this machine's folders."""
+    return without_folders(f"{type(error).__name__}: {error}")[:400]
+
+
+def without_folders(text: str) -> str:
+    """Return a text in one line, with the names of files instead of their absolute paths."""
+    return re.sub(r"(?<![\w.])/(?:[^\s/'\",]+/)+", "", text.replace("\n", "\\n"))

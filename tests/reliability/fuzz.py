@@ -23,13 +23,20 @@ from tests.reliability.answers import check_answers
 from tests.reliability.calls import check_any_call
 from tests.reliability.campaign import RESULTS, Check, Tally, merged, run_case, summarise, write_summary
 from tests.reliability.options import check_part, check_settings
+from tests.reliability.overrides import check_overrides
 from tests.reliability.refusals import LONGEST
+from tests.reliability.stored import check_folder, check_stored
+from tests.reliability.tables import check_table
 
 KINDS: dict[str, tuple[float, Check]] = {
     "answers": (0.5, check_answers),
     "options": (0.06, check_part),
     "settings": (0.02, check_settings),
     "calls": (0.07, check_any_call),
+    "overrides": (0.1, check_overrides),
+    "tables": (0.1, check_table),
+    "stored": (0.06, check_stored),
+    "folders": (0.05, check_folder),
 }
 """Kind -> its share of the time, and its check."""
 AGAIN = "make fuzz KIND=<kind> SEED=<seed>"
