@@ -18,6 +18,7 @@ def prepare() -> None:
         os.environ.setdefault("HF_HOME", _FOLDERS[0].name)
     wanted = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     wanted |= {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "WANDB_MODE": "offline"}
+    wanted |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # no process with a second thread may fork
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
     logging.getLogger("eat").setLevel(logging.ERROR)
