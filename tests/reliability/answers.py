@@ -202,7 +202,9 @@ def check_hugging_face(case: Case, model: Model, batch: tuple[Any, ...]) -> None
     case.count(equal_to_hugging_face=len(ids))
     if difference > TOLERANCES[model.dtype] * conditioning(model):
         final = model.config.head_pooling(model.num_layers)
-        case.fail(f"all off is not Hugging Face's model (last head reads {final})", f"logits differ by {difference:.3g}")
+        case.fail(
+            f"all off is not Hugging Face's model (last head reads {final})", f"logits differ by {difference:.3g}"
+        )
 
 
 class Comparison:

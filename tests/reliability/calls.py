@@ -83,7 +83,12 @@ def check_call(case: Case) -> None:
         case.count(refused=1)
         return
     ignored = name == "token_type_ids" and not model.backbone.num_types
-    if kind == "wrong" and (how, name) not in NOT_WRONG and not ignored and not (name == "labels" and regression and how in SCORES):
+    if (
+        kind == "wrong"
+        and (how, name) not in NOT_WRONG
+        and not ignored
+        and not (name == "labels" and regression and how in SCORES)
+    ):
         case.fail(f"{name}: {how} was taken", f"{str(changed)[:60]}, logits {str(got.logits[0])[:80]}")
     elif kind == "same" and not _equal(got, expected):
         case.fail(f"{name}: as {how} another answer", f"{name}={str(changed)[:100]}")
@@ -101,8 +106,14 @@ def check_stream_call(case: Case) -> None:
     good = [{"input_ids": [2, *(draw.randint(5, VOCABULARY - 1) for _ in range(5))]} for _ in range(3)]
     bad = draw.choice(
         [
-            *({"input_ids": v} for v in ([], None, "text", 5, [[2, 3]], [2, -1], [2, 10**9], [2, 0.5], [2, None], ["2"])),
-            *({"input_ids": v} for v in (np.zeros((2, 2)), np.array([2, 3.5]), torch.zeros(0), torch.rand(3), [2] * 999)),
+            *(
+                {"input_ids": v}
+                for v in ([], None, "text", 5, [[2, 3]], [2, -1], [2, 10**9], [2, 0.5], [2, None], ["2"])
+            ),
+            *(
+                {"input_ids": v}
+                for v in (np.zeros((2, 2)), np.array([2, 3.5]), torch.zeros(0), torch.rand(3), [2] * 999)
+            ),
             *({"input_ids": [2, 3], key: [0]} for key in ("attention_mask", "token_type_ids")),
             *({"input_ids": [2, 3], "attention_mask": v} for v in ([1, 0], 3, "11", None, [[1, 1]])),
             *({"input_ids": [2, 3], "token_type_ids": v} for v in ([0, 9], [0, -1], 0, "00", [[0, 0]], [0, None])),
@@ -121,5 +132,3 @@ def check_stream_call(case: Case) -> None:
 def check_any_call(case: Case) -> None:
     """Call the model, or its stream."""
     (check_stream_call if case.seed % 4 == 0 else check_call)(case)
-
-

@@ -147,7 +147,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
     for kind, values in summary["kinds"].items():
         for what, failure in values["failures"].items():
             seeds = ", ".join(map(str, failure["seeds"]))
-            lines.append(f"- **{kind}**, {failure['cases']} cases, seeds {seeds}: {what}. {failure['message']}".rstrip())
+            lines.append(
+                f"- **{kind}**, {failure['cases']} cases, seeds {seeds}: {what}. {failure['message']}".rstrip()
+            )
     if not any(values["failures"] for values in summary["kinds"].values()):
         lines.append("None.")
     return "\n".join([*lines, "", f"One seed again: `{summary['again']}`", ""])

@@ -4,16 +4,17 @@
     python -m tests.reliability.kills kills=20 first=7         # from another job on
 
 A job is killed at moments drawn over its whole length, again and again, by SIGKILL; the same command continues it.
-At its end every file must hold what an unkilled job's holds, byte for byte, and checkpoints the same tensors. Which
+At its end every file must hold what an unkilled job's holds: byte for byte, checkpoints the same tensors, traces the
+same rows. Which
 moment a seed hits depends on the machine, so a seed repeats a campaign's draws, not its every instant.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 import shutil
-import statistics
 import sys
 import tempfile
 import time
@@ -26,10 +27,12 @@ from tests.reliability import quiet
 
 quiet.prepare()
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from eat.cli import evaluate, train
+from eat.runs import environment
 from tests.reliability import forked
 from tests.reliability.campaign import RESULTS, Case, Tally, summarise, without_folders, write_summary
 
@@ -80,7 +83,9 @@ def make_jobs(place: Path) -> dict[str, list[Job]]:
     """Run every job once without a kill, and measure how long it takes."""
     empty = place / "empty"
     write_texts(empty)
-    forked.preload(forked.command(train.main, [*TRAIN, "seed=9", "evaluation.stages=[quality]"]), _copy(empty, place / "w"))
+    forked.preload(
+        forked.command(train.main, [*TRAIN, "seed=9", "evaluation.stages=[quality]"]), _copy(empty, place / "w")
+    )
     jobs: dict[str, list[Job]] = {"train": [], "evaluate": [], "multirun": []}
     for number, (kind, options) in enumerate(VARIANTS.items()):
         call = forked.command(train.main, [*TRAIN, *options])
@@ -104,7 +109,7 @@ def _unkilled(job: Job) -> Job:
         seconds.append(time.monotonic() - began)
         if code != 0:
             raise RuntimeError(f"{job.kind}: an unkilled job ended with {code}: {_said(folder)}")
-    job.seconds = statistics.mean(seconds)
+    job.seconds = min(seconds)
     return job
 
 
@@ -168,15 +173,28 @@ def differences(one: Path, other: Path) -> list[str]:
 
 def _files(folder: Path) -> list[str]:
     paths = (path for part in ("runs", "sweep") for path in (folder / part).rglob("*") if path.is_file())
-    return [str(path.relative_to(folder)) for path in paths if path.name not in NOT_COMPARED and path.suffix != ".partial"]
+    return [
+        str(path.relative_to(folder)) for path in paths if path.name not in NOT_COMPARED and path.suffix != ".partial"
+    ]
 
 
 def _same(one: Path, other: Path) -> bool:
+    if one.suffix == ".parquet":
+        return _trace(one) == _trace(other)
     if one.suffix != ".ckpt":
         return one.read_bytes() == other.read_bytes()
     left, right = (torch.load(path, weights_only=True) for path in (one, other))
     keys = [key for key in ("state_dict", "optimizer_states", "global_step", "lr_schedulers") if key in left]
     return all(_equal(left[key], right.get(key)) for key in keys)
+
+
+def _trace(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """Return a trace's rows, and what it says about itself: less the exit, which a certificate stored before changes."""
+    table = pq.ParquetFile(path).read(use_threads=False)
+    facts = json.loads(table.schema.metadata[b"eat"])
+    for key in ("exit", "certificate"):
+        facts["metadata"]["config"].pop(key, None)
+    return table.replace_schema_metadata(None), facts
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -208,12 +226,14 @@ def main(arguments: list[str]) -> int:
     """Run the campaign; return the exit code."""
     options = dict(argument.split("=", 1) for argument in arguments)
     torch.set_num_threads(1)
+    environment.commit = lambda: "the same"  # whatever is edited meanwhile
     with tempfile.TemporaryDirectory(prefix="eat-kills-", dir=options.get("folder")) as place:
         tallies = run(int(options.get("kills", 100)), int(options.get("first", 0)), Path(place))
     notes = [
         "An input is one SIGKILL. A job (a training, an evaluation or a multirun of two trainings) is killed at moments "
         "drawn over its whole length and continued by the same command until it ends; then every file of its run "
-        "folders and of its sweep must be an unkilled job's, byte for byte, checkpoints by the tensors they hold."
+        "folders and of its sweep must be an unkilled job's, byte for byte; checkpoints by the tensors they hold, traces by "
+        "their rows and what they say of their model."
     ]
     summary = summarise("Kills", tallies, again="make kills KILLS=20 FIRST=<seed>", notes=notes)
     write_summary(summary, Path(options.get("out", RESULTS / "kills")))

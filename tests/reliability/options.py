@@ -47,7 +47,12 @@ JOINT = {name: WEIGHT for name in ("early_weight", "final_weight", "self_weight"
 FAMILIES: dict[str, tuple[Callable[[Any], Any], dict[str, dict[str, Argument]]]] = {
     "pruner": (
         build_pruner,
-        {"none": {}, "l2_norm": RANKED, "attention_received": RANKED, "random": RANKED | {"seed": number(-9, 9, whole=True)}},
+        {
+            "none": {},
+            "l2_norm": RANKED,
+            "attention_received": RANKED,
+            "random": RANKED | {"seed": number(-9, 9, whole=True)},
+        },
     ),
     "exit": (
         build_exit,
@@ -67,7 +72,8 @@ FAMILIES: dict[str, tuple[Callable[[Any], Any], dict[str, dict[str, Argument]]]]
             "windowed": {
                 "window": Argument(lambda draw: 2 * draw.randint(1, 64), [0, 1, 3, -2, 2.0, "4", None, True, [2]]),
                 "global_tokens": Argument(
-                    lambda draw: draw.choice([["cls"], ["cls", "sep"]]), [[], "cls", ["sep"], ["cls", "x"], None, 3, [1]]
+                    lambda draw: draw.choice([["cls"], ["cls", "sep"]]),
+                    [[], "cls", ["sep"], ["cls", "x"], None, 3, [1]],
                 ),
             },
         },
@@ -96,7 +102,10 @@ FAMILIES: dict[str, tuple[Callable[[Any], Any], dict[str, dict[str, Argument]]]]
         {"joint": JOINT | {"teacher": Argument(lambda draw: None, []), "temperature": number(0.1, 9, 0, -1.0)}},
     ),
 }
-REQUIRED = {"backbone": ("vocab_size", "dim", "num_layers", "num_heads", "intermediate_size"), "objective": tuple(JOINT)}
+REQUIRED = {
+    "backbone": ("vocab_size", "dim", "num_layers", "num_heads", "intermediate_size"),
+    "objective": tuple(JOINT),
+}
 
 
 def check_part(case: Case) -> None:
@@ -157,7 +166,9 @@ def _names(family: str, changed: str | None) -> list[str]:
 
 def _check_configured(case: Case, family: str, spec: Mapping[str, Any], how: str) -> None:
     """What was taken also stands in a configuration, and comes back from JSON as the same part."""
-    parts = {"attention": {"name": "full"}, "pruner": {"name": "none"}, "exit": {"name": "never"}} | {family: dict(spec)}
+    parts = {"attention": {"name": "full"}, "pruner": {"name": "none"}, "exit": {"name": "never"}} | {
+        family: dict(spec)
+    }
     labels = 1 if spec["name"] == "difference" else 3
     config = AdaptiveConfig(backbone=BACKBONE, heads={"depths": [2, 4], "pooling": "cls"}, num_labels=labels, **parts)
     names = [f"{family}.", "attention.global_tokens"]
@@ -196,7 +207,9 @@ def check_settings(case: Case) -> None:
     elif kind == "suite":
         changed = draw.choice([field.name for field in dataclasses.fields(SuiteSettings)])
         value = draw.choice(PLAIN)
-        attempt(case, lambda: SuiteSettings(**{changed: value}), [changed, changed.replace("_", " ")], f"suite {changed}")
+        attempt(
+            case, lambda: SuiteSettings(**{changed: value}), [changed, changed.replace("_", " ")], f"suite {changed}"
+        )
     elif kind == "options":
         changed = draw.choice(["stages", "thresholds", "device", "fresh", "compile", "baseline_run", *STAGES])
         value = draw.choice(PLAIN)

@@ -34,9 +34,53 @@ from tests.reliability.refusals import REFUSED, attempt
 
 register()
 COMMANDS = {"train": 6, "evaluate": 3, "benchmark": 1}
-WORDS = ("", "null", "true", "abc", "-1", "0", "1", "2", "1.5", "1e400", "nan", "inf", "-inf", "[]", "[1]", "[1,2]", "{}")
-WORDS += ("{a:1}", "[[1]]", "'x y'", '"q"', "${seed}", "${oc.env:HOME}", "${nope}", "1_000", "0x10", "ünï", "../x", "a=b")
-WORDS += ("10000000000000000000000", "[a,b", "'", "\\", "???", "~", "+1", "choice(1,2)", "range(3)", "glob(*)", "a,b", "1e-3")
+WORDS = (
+    "",
+    "null",
+    "true",
+    "abc",
+    "-1",
+    "0",
+    "1",
+    "2",
+    "1.5",
+    "1e400",
+    "nan",
+    "inf",
+    "-inf",
+    "[]",
+    "[1]",
+    "[1,2]",
+    "{}",
+)
+WORDS += (
+    "{a:1}",
+    "[[1]]",
+    "'x y'",
+    '"q"',
+    "${seed}",
+    "${oc.env:HOME}",
+    "${nope}",
+    "1_000",
+    "0x10",
+    "ünï",
+    "../x",
+    "a=b",
+)
+WORDS += (
+    "10000000000000000000000",
+    "[a,b",
+    "'",
+    "\\",
+    "???",
+    "~",
+    "+1",
+    "choice(1,2)",
+    "range(3)",
+    "glob(*)",
+    "a,b",
+    "1e-3",
+)
 GROUPS = ("task", "backbone", "attention", "pruner", "exit", "objective", "trainer", "logger", "callbacks", "budget")
 
 
@@ -107,7 +151,14 @@ def check_train(config: DictConfig) -> None:
     layers = getattr(backbone, "num_layers", None) or 6
     criterion = build_exit(values["exit"])
     AdaptiveConfig(
-        backbone={"name": "bert", "vocab_size": 9, "dim": 4, "num_layers": layers, "num_heads": 1, "intermediate_size": 4},
+        backbone={
+            "name": "bert",
+            "vocab_size": 9,
+            "dim": 4,
+            "num_layers": layers,
+            "num_heads": 1,
+            "intermediate_size": 4,
+        },
         heads=head_options(values["head_depths"], layers, criterion.active, values["head_pooling"], None),
         num_labels=1 if criterion.needs_score else 2,
         **{part: values[part] for part in ("attention", "pruner", "exit")},

@@ -92,7 +92,16 @@ def random_exit(draw: random.Random, num_outputs: int) -> dict[str, Any]:
         spec = {"name": "difference", "threshold": draw.uniform(0, 2), "patience": draw.randint(1, 3)}
         return draw.choice([{"name": "never"}, spec, spec])
     name = draw.choice(
-        ["never", "confidence", "entropy", "margin", "patience", "patience_confidence", "entropy_reduction", "agreement"]
+        [
+            "never",
+            "confidence",
+            "entropy",
+            "margin",
+            "patience",
+            "patience_confidence",
+            "entropy_reduction",
+            "agreement",
+        ]
     )
     spec: dict[str, Any] = {"name": name}
     if name == "never":

@@ -209,8 +209,13 @@ def check_folder(case: Case) -> None:
     run = attempt(case, lambda: FinishedRun(folder), ["run:", "config.yaml", path.name], f"run with {kind}")
     if run is REFUSED:
         return
-    names = [path.name, str(folder), "config.", *("backbone", "pruner", "exit", "attention", "head", "temperatures", "problem_type")]
-    for read in (_use(kind, run, folder)):
+    names = [
+        path.name,
+        str(folder),
+        "config.",
+        *("backbone", "pruner", "exit", "attention", "head", "temperatures", "problem_type"),
+    ]
+    for read in _use(kind, run, folder):
         attempt(case, read, names, f"reading {kind}")
 
 

@@ -20,9 +20,39 @@ from tests.reliability.campaign import Case
 from tests.reliability.refusals import REFUSED, attempt
 
 FOLDER = Path(tempfile.mkdtemp(prefix="eat-tables-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-PIECES = ("good", "bad", "a", " ", "  ", "ü", "日本", "😀", '"', "'", ",", ";", "\t", "|", "\\", "#", "%", "0", "-1", "\r", "\n")
+PIECES = (
+    "good",
+    "bad",
+    "a",
+    " ",
+    "  ",
+    "ü",
+    "日本",
+    "😀",
+    '"',
+    "'",
+    ",",
+    ";",
+    "\t",
+    "|",
+    "\\",
+    "#",
+    "%",
+    "0",
+    "-1",
+    "\r",
+    "\n",
+)
 PIECES += ("\x0b", "\u2028", "\xa0", "NaN", "null", "<s>", "[CLS]", "{", "=", "\x1a", "ﬁ", "\u200f", "e\u0301")
-LABELS = (["a", "b"], ["0", "1"], ["no", "yes", "maybe"], ["-1", "0", "1"], ["true", "false"], ["x y", "z,w"], ["ü", "ß"])
+LABELS = (
+    ["a", "b"],
+    ["0", "1"],
+    ["no", "yes", "maybe"],
+    ["-1", "0", "1"],
+    ["true", "false"],
+    ["x y", "z,w"],
+    ["ü", "ß"],
+)
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 Row = dict[str, Any]
 
@@ -56,7 +86,9 @@ def check_table(case: Case) -> None:
     if texts != [row["text"] for row in rows]:
         case.fail(f"other texts than were written in {kind}", f"{texts[:3]} for {[row['text'] for row in rows][:3]}")
     elif labels != [row["label"].strip() for row in rows]:
-        case.fail(f"other labels than were written in {kind}", f"{labels[:5]}, written {[r['label'] for r in rows][:5]}")
+        case.fail(
+            f"other labels than were written in {kind}", f"{labels[:5]}, written {[r['label'] for r in rows][:5]}"
+        )
 
 
 def _read(task: FileTask) -> tuple[list[str], list[str]]:
