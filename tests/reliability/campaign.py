@@ -1,4 +1,4 @@
-"""What a campaign counts: inputs and failures by kind, each failure with the seeds that reproduce it; and its summary."""
+"""What a campaign counts: inputs and failures by kind, each failure with the seeds that repeat it; and its summary."""
 
 from __future__ import annotations
 

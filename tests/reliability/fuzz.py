@@ -41,8 +41,15 @@ KINDS: dict[str, tuple[float, Check]] = {
 """Kind -> its share of the time, and its check."""
 AGAIN = "make fuzz KIND=<kind> SEED=<seed>"
 NOTES = (
-    "What an input is: `answers`, one sequence, answered in a batch, in another order, alone, and where padding allows "
-    "packed and in a stream, and replayed from a trace.",
+    (
+        "Inputs of each kind: `answers`, sequences, each answered in a batch, in another order, alone, from a trace, and, "
+        "where nothing is padded on the left, packed and in a stream."
+    ),
+    (
+        "`options` and `settings`: sets of options. `calls`: calls of a model or a stream with one argument changed. "
+        "`overrides`: command lines, composed and checked. `tables`: users' files. `stored` and `folders`: files that "
+        "eat wrote, damaged or edited, alone and within a run."
+    ),
     f"A refusal counts as clear where it is one line of at most {LONGEST} characters that names what it is about.",
 )
 
@@ -53,7 +60,7 @@ def run(seconds: float, first: int = 0, kinds: dict[str, tuple[float, Check]] | 
     tallies = {kind: Tally() for kind in kinds}
     spent = dict.fromkeys(kinds, 0.0)
     end = time.monotonic() + seconds
-    seeds = {kind: first for kind in kinds}
+    seeds = dict.fromkeys(kinds, first)
     while time.monotonic() < end:
         kind = min(kinds, key=lambda kind: spent[kind] / kinds[kind][0])
         start = time.monotonic()

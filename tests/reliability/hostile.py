@@ -4,7 +4,7 @@
     python -m tests.reliability.hostile folders=1 first=17         # one folder again
 
 Each folder is a run of our own, made hostile in one to three ways. All calls from Python and four of the commands read
-it (``commands=all``: all of them), each in a process of its own, under an audit hook, beside files that must stay and a
+it (``readers=all``: all of them), each in a process of its own, under an audit hook, beside files that must stay and a
 folder that must stay empty.
 """
 
@@ -20,7 +20,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ def attacked(seed: int, sandbox: Sandbox, scratch: Path) -> list[tuple[str, str]
 
 
 def read_with(name: str, sandbox: Sandbox, run: str, known: set[str], scratch: Path) -> tuple[int, list[str], str]:
-    """Run one command on the stranger's folder; return its exit code, what it must not have done, and its last words."""
+    """Run one command on the stranger's folder; return its exit code, what it did wrong, and its last words."""
     stranger = sandbox.trap.folder
     call, unfinished = commands("../stranger", run)[name]
     aside = sandbox.root / "finished"
@@ -177,26 +177,28 @@ def _limited(call: Call) -> Call:
     return under_limits
 
 
-def chosen(seed: int, count: int = COMMANDS) -> list[str]:
-    """Choose what reads a folder: every call from Python, and so many of the commands."""
+def chosen(seed: int, readers: str) -> list[str]:
+    """Choose what reads a folder: what is named, "all", or every call from Python and so many of the commands."""
     names = [name for name in commands("", "") if name.startswith(("train", "evaluate"))]
-    return [
-        *random.Random(f"commands {seed}").sample(names, min(count, len(names))),
-        *sorted({*commands("", "")} - {*names}),
-    ]
+    if readers:
+        return list(commands("", "")) if readers == "all" else readers.split(",")
+    return [*random.Random(f"commands {seed}").sample(names, COMMANDS), *sorted({*commands("", "")} - {*names})]
 
 
-def check_folder(
-    case: Case, place: Path, home: Path, run: str, known: dict[str, set[str]], count: int = COMMANDS
-) -> None:
+def chosen_text(readers: str) -> str:
+    """Say how many read a folder."""
+    return readers or f"all that are calls from Python and {COMMANDS} of the commands, drawn for each folder,"
+
+
+def check_folder(case: Case, place: Path, home: Path, run: str, known: dict[str, set[str]], readers: str) -> None:
     """Make one folder hostile and read it, each time as it came."""
     scratch = place / "scratch"
     scratch.mkdir(exist_ok=True)
     done: list[tuple[str, str]] = []
-    for name in chosen(case.seed, count):
+    for name in chosen(case.seed, readers):
         sandbox = set_up(place, home, run)
         done = attacked(case.seed, sandbox, scratch)
-        code, faults, said = read_with(name, sandbox, run, known.get(name, set()), scratch)
+        code, faults, said = read_with(name, sandbox, run, known[name], scratch)
         case.count(readings=1, **{"read" if code == 0 else "refused": 1})
         for fault in faults:
             kinds = " and ".join(sorted({kind for kind, _ in done}))
@@ -205,12 +207,12 @@ def check_folder(
     case.count(inputs=1, **{f"with {kind}": 1 for kind in {kind for kind, _ in done}})
 
 
-def clean_readings(place: Path, home: Path, run: str) -> dict[str, set[str]]:
-    """Read a folder that is not hostile with every command; return what is reported then, which is known from then on."""
+def clean_readings(place: Path, home: Path, run: str, names: Iterable[str]) -> dict[str, set[str]]:
+    """Read a clean folder with these commands; return what is reported then, which is known from then on."""
     scratch = place / "scratch"
     scratch.mkdir(exist_ok=True)
     known: dict[str, set[str]] = {}
-    for name in commands("", ""):
+    for name in names:
         sandbox = set_up(place, home, run)
         code, faults, said = read_with(name, sandbox, run, set(), scratch)
         refusal = name in MAY_REFUSE
@@ -235,14 +237,18 @@ def main(arguments: list[str]) -> int:
         os.environ["TMPDIR"] = tempfile.tempdir = str(place / "scratch")
         (place / "scratch").mkdir()
         home, run = make_run(place)
-        known = clean_readings(place, home, run)
+        readers = options.get("readers", "")
+        known = clean_readings(place, home, run, chosen(first, readers or "all"))
         for seed in range(first, first + count):
             case = Case(seed)
-            check_folder(case, place, home, run, known, 99 if options.get("commands") == "all" else COMMANDS)
+            check_folder(case, place, home, run, known, readers)
             tally.add(case)
     notes = [
-        f"An input is one folder, a run of our own made hostile in one to three ways ({', '.join(ATTACKS)}) and read by "
-        f"each of these, in a process of its own under an audit hook: {', '.join(commands('', ''))}."
+        f"An input is one folder, a run of our own made hostile in one to three ways ({', '.join(ATTACKS)}).",
+        (
+            f"Of these, {chosen_text(readers)} read it, each in a process of its own under an audit hook: "
+            f"{', '.join(commands('', ''))}."
+        ),
     ]
     tallies = {"folders": tally}
     again = "make hostile FOLDERS=1 FIRST=<seed>"

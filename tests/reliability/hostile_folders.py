@@ -295,11 +295,11 @@ def code_in_model(draw: random.Random, trap: Trap) -> str:
     return f"model/{file}: {key} names code"
 
 
-_AUTO = {name: "evil_module.EvilModel" for name in ("AutoModel", "AutoModelForSequenceClassification")}
+_AUTO = dict.fromkeys(("AutoModel", "AutoModelForSequenceClassification"), "evil_module.EvilModel")
 
 
 def links(draw: random.Random, trap: Trap) -> str:
-    """Replace a file or a folder by a link to something elsewhere, also where a file is first written beside its place."""
+    """Replace a file or a folder by a link to something elsewhere, also where a file is first written."""
     files = ("metrics.csv", ".lock", "environment.json", "config.yaml", "report/summary.md", "report/results.csv")
     files += ("checkpoints/last.ckpt", "model/config.json", "model/README.md", "trace/validation.parquet")
     files += ("report/certificate.json", "report/exits.png", "checkpoints/best.ckpt", "checkpoints/features")

@@ -51,6 +51,7 @@ VARIANTS = {
 EVALUATE = ("evaluate.py", "stages=[calibrate,quality,sweep,certify]", "certify.max_drop=0.3", "fresh=true")
 MULTIRUN = ("evaluation.stages=[quality]", "seed=1,2", "hydra.sweep.dir=sweep")
 MOST = 4  # kills of one job, then it may end: what is done stays done, so later kills all hit its last part
+LONGEST = 900.0  # seconds after which a job that may end is taken not to
 SHARES = {"train": 0.5, "evaluate": 0.25, "multirun": 0.25}
 NOT_COMPARED = {".lock", "multirun.yaml"}
 
@@ -79,17 +80,19 @@ def write_texts(folder: Path) -> None:
     (folder / "train.csv").write_text("\n".join(lines) + "\n")
 
 
-def make_jobs(place: Path) -> dict[str, list[Job]]:
-    """Run every job once without a kill, and measure how long it takes."""
+def make_jobs(place: Path, small: bool = False) -> dict[str, list[Job]]:
+    """Run every job, or where it is to be small the first alone, without a kill, and measure how long it takes."""
     empty = place / "empty"
     write_texts(empty)
     forked.preload(
         forked.command(train.main, [*TRAIN, "seed=9", "evaluation.stages=[quality]"]), _copy(empty, place / "w")
     )
-    jobs: dict[str, list[Job]] = {"train": [], "evaluate": [], "multirun": []}
+    jobs: dict[str, list[Job]] = {"train": []}
     for number, (kind, options) in enumerate(VARIANTS.items()):
         call = forked.command(train.main, [*TRAIN, *options])
         jobs["train"].append(_unkilled(Job(kind, call, empty, place / f"train-{number}")))
+        if small:
+            return jobs
     call = forked.command(train.main, [TRAIN[0], "--multirun", *TRAIN[1:], *MULTIRUN])
     jobs["multirun"].append(_unkilled(Job("multirun", call, empty, place / "multirun")))
     trained = jobs["train"][0].unkilled
@@ -126,11 +129,11 @@ def _said(folder: Path) -> str:
 
 def kill_until_it_ends(job: Job, case: Case, place: Path, most: int) -> int:
     """Run one job with kills, at most so many, and compare what it leaves; return how often it was killed."""
-    folder = _copy(job.start, place / f"killed-{case.seed}")
+    folder = _copy(job.start, place / f"killed-{job.kind.partition(',')[0]}-{case.seed}")
     kills, most = 0, min(most, case.random.randint(1, MOST))
     while True:
         may_end = kills >= most
-        delay = None if may_end else case.random.uniform(0, job.seconds)
+        delay = LONGEST if may_end else case.random.uniform(0, job.seconds)
         code = forked.wait(forked.start(job.call, folder, folder.with_suffix(".txt")), delay)
         if code != forked.KILLED or may_end:
             break
@@ -189,7 +192,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _trace(path: Path) -> tuple[pa.Table, dict[str, Any]]:
-    """Return a trace's rows, and what it says about itself: less the exit, which a certificate stored before changes."""
+    """Return a trace's rows, and what it says of itself; less the exit, which a certificate stored before changes."""
     table = pq.ParquetFile(path).read(use_threads=False)
     facts = json.loads(table.schema.metadata[b"eat"])
     for key in ("exit", "certificate"):
@@ -205,20 +208,20 @@ def _equal(one: Any, other: Any) -> bool:
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
 
 
-def run(kills: int, first: int, place: Path) -> dict[str, Tally]:
+def run(kills: int, first: int, place: Path, small: bool = False) -> dict[str, Tally]:
     """Kill so many times, spread over all kinds of jobs."""
-    jobs = make_jobs(place)
+    jobs = make_jobs(place, small)
     print(*(f"{job.kind}: {job.seconds:.1f} s unkilled" for several in jobs.values() for job in several), sep="\n")
     tallies = {kind: Tally() for kind in jobs}
     done: Counter[str] = Counter()
-    seed = first
+    seeds = dict.fromkeys(jobs, first)
     while sum(done.values()) < kills:
         kind = min(jobs, key=lambda kind: done[kind] / SHARES[kind])
-        case = Case(seed)
-        job = jobs[kind][seed % len(jobs[kind])]
+        case = Case(seeds[kind])
+        job = jobs[kind][case.seed % len(jobs[kind])]
         done[kind] += kill_until_it_ends(job, case, place, kills - sum(done.values()))
         tallies[kind].add(case)
-        seed += 1
+        seeds[kind] += 1
     return tallies
 
 
@@ -228,12 +231,18 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     environment.commit = lambda: "the same"  # whatever is edited meanwhile
     with tempfile.TemporaryDirectory(prefix="eat-kills-", dir=options.get("folder")) as place:
-        tallies = run(int(options.get("kills", 100)), int(options.get("first", 0)), Path(place))
+        tallies = run(
+            int(options.get("kills", 100)), int(options.get("first", 0)), Path(place), options.get("small") == "true"
+        )
     notes = [
-        "An input is one SIGKILL. A job (a training, an evaluation or a multirun of two trainings) is killed at moments "
-        "drawn over its whole length and continued by the same command until it ends; then every file of its run "
-        "folders and of its sweep must be an unkilled job's, byte for byte; checkpoints by the tensors they hold, traces by "
-        "their rows and what they say of their model."
+        (
+            "An input is one SIGKILL. A job (a training, an evaluation, or a multirun of two trainings) is killed at "
+            "moments drawn over its whole length, up to four times, and continued by the same command until it ends."
+        ),
+        (
+            "Then every file of its run folders and of its sweep must be an unkilled job's: byte for byte, checkpoints by "
+            "the tensors they hold, traces by their rows and what they say of their model."
+        ),
     ]
     summary = summarise("Kills", tallies, again="make kills KILLS=20 FIRST=<seed>", notes=notes)
     write_summary(summary, Path(options.get("out", RESULTS / "kills")))

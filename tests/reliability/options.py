@@ -42,7 +42,7 @@ RANKED = {
 }
 SIZE = number(1, 64, 0, -3, whole=True)
 WEIGHT = number(0, 3, -0.5)
-JOINT = {name: WEIGHT for name in ("early_weight", "final_weight", "self_weight", "teacher_weight")}
+JOINT = dict.fromkeys(("early_weight", "final_weight", "self_weight", "teacher_weight"), WEIGHT)
 
 FAMILIES: dict[str, tuple[Callable[[Any], Any], dict[str, dict[str, Argument]]]] = {
     "pruner": (
@@ -82,7 +82,7 @@ FAMILIES: dict[str, tuple[Callable[[Any], Any], dict[str, dict[str, Argument]]]]
         build_backbone,
         {
             name: {
-                **{key: SIZE for key in ("vocab_size", "num_layers", "intermediate_size", "max_length")},
+                **dict.fromkeys(("vocab_size", "num_layers", "intermediate_size", "max_length"), SIZE),
                 "dim": Argument(lambda draw: 4 * draw.randint(1, 9), [0, -4, "4", 2.5, None, True, []]),
                 "num_heads": Argument(lambda draw: draw.choice([1, 2, 4]), [0, -1, "1", 1.5, None, True]),
                 "dropout": number(0, 0.9, -0.1, 1.5),
@@ -216,5 +216,5 @@ def check_settings(case: Case) -> None:
         attempt(case, lambda: check_options(**{changed: value}), [changed], f"evaluation {changed}")
     else:
         arguments = {"schedule": ["warmup_epochs", "anneal_epochs"]}.get(kind, ["every_n_steps"])
-        values = {name: 1 for name in arguments} | {draw.choice(arguments): draw.choice(PLAIN)}
+        values = dict.fromkeys(arguments, 1) | {draw.choice(arguments): draw.choice(PLAIN)}
         attempt(case, lambda: OTHERS[kind](**values), arguments, f"{kind}")

@@ -1,4 +1,4 @@
-"""Random tiny models, and random parts for them; a model is shared by the cases of many seeds, parts are each case's."""
+"""Random tiny models, shared by the cases of many seeds, and random parts for them, which are each case's own."""
 
 from __future__ import annotations
 

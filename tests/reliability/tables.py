@@ -61,16 +61,15 @@ def check_table(case: Case) -> None:
     """Write random rows, perhaps break the file, and read it."""
     draw = case.random
     kind = draw.choice(FORMATS)
-    rows, names = random_rows(draw, kind)
+    rows = random_rows(draw, kind)
     path = FOLDER / f"train.{kind}"
-    quotes = True
     data = WRITERS[kind](draw, rows)
     broken = draw.random() < 0.45
     if broken:
         data = damaged(draw, data)
     path.write_bytes(data)
     case.count(inputs=1, **{kind: 1, "damaged" if broken else "whole": 1})
-    given = {"text": "text", "label": "label", "validation": path, "quotes": quotes}
+    given = {"text": "text", "label": "label", "validation": path}
     task = attempt(
         case,
         lambda: _read(FileTask(path, **given)),
@@ -96,7 +95,7 @@ def _read(task: FileTask) -> tuple[list[str], list[str]]:
     return rows["text"][:], [task.label_names[label] for label in rows["label"][:]]
 
 
-def random_rows(draw: random.Random, kind: str) -> tuple[list[Row], list[str]]:
+def random_rows(draw: random.Random, kind: str) -> list[Row]:
     """Draw rows with text, label and further columns."""
     labels = draw.choice(LABELS)
     count = draw.choice([2, 5, 12, 30])
@@ -107,7 +106,7 @@ def random_rows(draw: random.Random, kind: str) -> tuple[list[Row], list[str]]:
         text = "".join(draw.choice(PIECES) for _ in range(draw.randint(0, 8)))
         row = {"text": text, "label": label, **{name: draw.choice(["", "x", str(number)]) for name in more}}
         rows.append({name: row[name] for name in draw.sample(list(row), len(row))} if kind == "jsonl" else row)
-    return rows, more
+    return rows
 
 
 def write_delimited(draw: random.Random, rows: list[Row], delimiter: str) -> bytes:
