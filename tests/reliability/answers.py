@@ -232,7 +232,7 @@ class Comparison:
             what = "exits or tokens" if bool(counts[first]) else "logits"
             self.case.fail(
                 f"{way} differs from the batch in {what} ({self.dtype}, {self.layout})",
-                f"{int(wrong.sum())} of {len(wrong)} sequences, number {first}: logits {float(apart[first]):.3g} apart, "
+                f"{int(wrong.sum())} of {len(wrong)} sequences, first {first}: logits {float(apart[first]):.3g} apart, "
                 f"exits {int(live.exit_depth[first])} and {int(other.exit_depth[first])}, "
                 f"tokens {live.tokens_kept[first].tolist()} and {other.tokens_kept[first].tolist()}",
             )

@@ -2,6 +2,7 @@
 
     python -m tests.reliability.fuzz seconds=600              # all kinds, from seed 0
     python -m tests.reliability.fuzz seconds=600 first=10000000  # another process, other seeds
+    python -m tests.reliability.fuzz cases=100                 # so many of each kind
     python -m tests.reliability.fuzz kind=answers seed=17      # one case again; exit code 1 where it fails
     python -m tests.reliability.fuzz merge=a.json,b.json out=results/reliability/fuzz
 
@@ -11,7 +12,6 @@ Every kind has a share of the time. What fails is collected and never stops the 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,14 +21,15 @@ quiet.prepare()
 
 from tests.reliability.answers import check_answers
 from tests.reliability.calls import check_any_call
-from tests.reliability.campaign import RESULTS, Check, Tally, merged, run_case, summarise, write_summary
+from tests.reliability.campaign import RESULTS, Tally, merged, run_case, summarise, write_summary
 from tests.reliability.options import check_part, check_settings
 from tests.reliability.overrides import check_overrides
 from tests.reliability.refusals import LONGEST
 from tests.reliability.stored import check_folder, check_stored
+from tests.reliability.supervised import Kinds, run, run_each
 from tests.reliability.tables import check_table
 
-KINDS: dict[str, tuple[float, Check]] = {
+KINDS: Kinds = {
     "answers": (0.5, check_answers),
     "options": (0.06, check_part),
     "settings": (0.02, check_settings),
@@ -42,8 +43,8 @@ KINDS: dict[str, tuple[float, Check]] = {
 AGAIN = "make fuzz KIND=<kind> SEED=<seed>"
 NOTES = (
     (
-        "Inputs of each kind: `answers`, sequences, each answered in a batch, in another order, alone, from a trace, and, "
-        "where nothing is padded on the left, packed and in a stream."
+        "Inputs of each kind: `answers`, sequences, each answered in a batch, in another order, alone, from a trace, "
+        "and, where nothing is padded on the left, packed and in a stream."
     ),
     (
         "`options` and `settings`: sets of options. `calls`: calls of a model or a stream with one argument changed. "
@@ -52,22 +53,6 @@ NOTES = (
     ),
     f"A refusal counts as clear where it is one line of at most {LONGEST} characters that names what it is about.",
 )
-
-
-def run(seconds: float, first: int = 0, kinds: dict[str, tuple[float, Check]] | None = None) -> dict[str, Tally]:
-    """Run cases of all kinds, each with its share of the time, for about so many seconds."""
-    kinds = kinds or KINDS
-    tallies = {kind: Tally() for kind in kinds}
-    spent = dict.fromkeys(kinds, 0.0)
-    end = time.monotonic() + seconds
-    seeds = dict.fromkeys(kinds, first)
-    while time.monotonic() < end:
-        kind = min(kinds, key=lambda kind: spent[kind] / kinds[kind][0])
-        start = time.monotonic()
-        tallies[kind].add(run_case(kinds[kind][1], seeds[kind]))
-        seeds[kind] += 1
-        spent[kind] += time.monotonic() - start
-    return tallies
 
 
 def shown(tallies: dict[str, Tally]) -> Iterator[str]:
@@ -90,7 +75,8 @@ def main(arguments: list[str]) -> int:
         print(dict(case.counts), *(f"{what}: {message}" for what, message in case.problems.items()), sep="\n")
         return int(bool(case.problems))
     chosen = {kind: KINDS[kind] for kind in options["kind"].split(",")} if "kind" in options else KINDS
-    tallies = run(float(options.get("seconds", 60)), int(options.get("first", 0)), chosen)
+    first, cases = int(options.get("first", 0)), int(options.get("cases", 0))
+    tallies = run_each(chosen, cases, first) if cases else run(chosen, float(options.get("seconds", 60)), first)
     print(*shown(tallies), sep="\n")
     if "kind" not in options:
         write_summary(summarise("Fuzzing", tallies, again=AGAIN, notes=NOTES), out)

@@ -94,11 +94,11 @@ def make_jobs(place: Path, small: bool = False) -> dict[str, list[Job]]:
         if small:
             return jobs
     call = forked.command(train.main, [TRAIN[0], "--multirun", *TRAIN[1:], *MULTIRUN])
-    jobs["multirun"].append(_unkilled(Job("multirun", call, empty, place / "multirun")))
+    jobs["multirun"] = [_unkilled(Job("multirun", call, empty, place / "multirun"))]
     trained = jobs["train"][0].unkilled
     run = next(trained.glob("runs/*/*/config.yaml")).parent.relative_to(trained)
     call = forked.command(evaluate.main, [EVALUATE[0], f"run={run}", *EVALUATE[1:]])
-    jobs["evaluate"].append(_unkilled(Job("evaluate", call, trained, place / "evaluate")))
+    jobs["evaluate"] = [_unkilled(Job("evaluate", call, trained, place / "evaluate"))]
     return jobs
 
 
@@ -240,8 +240,8 @@ def main(arguments: list[str]) -> int:
             "moments drawn over its whole length, up to four times, and continued by the same command until it ends."
         ),
         (
-            "Then every file of its run folders and of its sweep must be an unkilled job's: byte for byte, checkpoints by "
-            "the tensors they hold, traces by their rows and what they say of their model."
+            "Then every file of its run folders and of its sweep must be an unkilled job's: byte for byte, checkpoints "
+            "by the tensors they hold, traces by their rows and what they say of their model."
         ),
     ]
     summary = summarise("Kills", tallies, again="make kills KILLS=20 FIRST=<seed>", notes=notes)

@@ -5,9 +5,11 @@ An input is one file. Rows are drawn, written by a writer of its own, sometimes 
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import random
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from tests.reliability.campaign import Case
 from tests.reliability.refusals import REFUSED, attempt
 
 FOLDER = Path(tempfile.mkdtemp(prefix="eat-tables-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)  # of the process that imports, not of a forked one
 PIECES = (
     "good",
     "bad",

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,13 @@ import pytest
 from tests.reliability.campaign import Case, Tally, markdown, merged, run_case, summarise
 from tests.reliability.hostile_folders import Payload
 from tests.reliability.refusals import REFUSED, attempt, complaint
+from tests.reliability.supervised import run
 from tests.reliability.watch import read_report
 
 ROOT = Path(__file__).parents[2]
 READERS = "train resume,from_pretrained,pipeline"
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+patient = pytest.mark.timeout(1200)  # a process with all imports, and trainings: minutes where the machine is busy
 
 
 def campaign(name, out, *arguments):
@@ -30,8 +33,10 @@ def campaign(name, out, *arguments):
     return json.loads(out.with_suffix(".json").read_text())
 
 
+@posix
+@patient
 def test_fuzz(tmp_path):
-    summary = campaign("fuzz", tmp_path / "fuzz", "seconds=4")
+    summary = campaign("fuzz", tmp_path / "fuzz", "cases=4")
     assert all(kind["counts"]["inputs"] > 0 for kind in summary["kinds"].values())
     answers = summary["kinds"]["answers"]
     assert answers["counts"]["compared"] >= 2 * answers["counts"]["inputs"]
@@ -39,6 +44,7 @@ def test_fuzz(tmp_path):
 
 
 @posix
+@patient
 def test_kills(tmp_path):
     summary = campaign("kills", tmp_path / "kills", "kills=2", "small=true")
     assert summary["total"]["inputs"] == 2
@@ -46,6 +52,7 @@ def test_kills(tmp_path):
 
 
 @posix
+@patient
 def test_hostile_folders(tmp_path):
     summary = campaign("hostile", tmp_path / "hostile", "folders=1", "first=3", f"readers={READERS}")
     assert summary["total"]["inputs"] == 1
@@ -73,6 +80,19 @@ def test_failures_of_a_kind_come_together_with_their_seeds():
     assert "| kind | 14 | 2 | 0 to 5, 7 to 7 |" in markdown(both)
     with pytest.raises(ValueError, match="0 to 5 again"):
         merged([one, one])
+
+
+@posix
+def test_a_case_that_kills_its_process_is_counted_and_passed_over():
+    def check(case):
+        if case.seed == 13:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case.count(inputs=1)
+
+    tally = run({"deadly": (1.0, check)}, seconds=1)["deadly"]
+    assert tally.failures["the process died with code -11"]["seeds"] == [13]
+    ((start, end),) = tally.seeds
+    assert start == 0 and end > 14 and tally.counts["inputs"] == end - 1
 
 
 def raised(error):
@@ -105,6 +125,7 @@ def test_the_watch_sees_what_must_not_happen(tmp_path):
     script = f"""
 import os, pickle, runpy
 from pathlib import Path
+from tests.reliability.supervised import run
 from tests.reliability.watch import Watch
 place = Path({str(tmp_path)!r})
 os.chdir(place / "home")
