@@ -2,6 +2,10 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV ?= .venv
 TASK ?= sst2
 WORKERS ?= 2
+SECONDS ?= 600
+KILLS ?= 1000
+FOLDERS ?= 600
+FIRST ?= 0
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -9,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format ablation benchmark clean
+.PHONY: help install demo test test-all check format ablation benchmark fuzz kills hostile clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +56,15 @@ ablation: install ## The ablation's tables and figures: make ablation TASK=sst2
 
 benchmark: install ## Measure the standard suite on this machine: about half an hour on 2 cores
 	$(BIN)/eat benchmark
+
+fuzz: install ## Try random inputs for SECONDS, or one again: make fuzz KIND=answers SEED=17
+	$(BIN)/python -m tests.reliability.fuzz $(if $(SEED),kind=$(KIND) seed=$(SEED),seconds=$(SECONDS) first=$(FIRST))
+
+kills: install ## Kill trainings and evaluations at random moments, go on, compare: make kills KILLS=1000
+	$(BIN)/python -m tests.reliability.kills kills=$(KILLS) first=$(FIRST)
+
+hostile: install ## Read hostile run folders with every command: make hostile FOLDERS=600
+	$(BIN)/python -m tests.reliability.hostile folders=$(FOLDERS) first=$(FIRST)
 
 clean: ## Remove caches and builds; runs and .venv stay
 	rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,238 @@
+"""Kinds ``stored`` and ``folders``: files that eat wrote itself, damaged or edited, are refused in one line or read.
+
+An input is one file. It is a committed or freshly written one, changed in its values (a key gone, another type, a
+number out of range) or in its bytes.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import random
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from eat.benchmark.results import read_benchmark
+from eat.evaluation.calibration import read_temperatures
+from eat.evaluation.report.plan import read_latency
+from eat.exits.points import OperatingPoint
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.runs.finished import FinishedRun
+from eat.runs.folder import continued_config
+from eat.traces.replay import replay
+from eat.traces.storage import read_trace, write_trace
+from eat.training.fine_tuned import load_tokenizer
+from eat.training.loggers import MetricsCsv
+from tests.made.runs import write_run
+from tests.made.traces import make_trace
+from tests.reliability.campaign import ROOT, Case
+from tests.reliability.refusals import REFUSED, attempt
+from tests.reliability.tables import FOLDER, damaged
+from tests.reliability.values import PLAIN
+
+POINT = OperatingPoint.of({"name": "confidence", "threshold": 0.7})
+MORE = (1e400, -1, 0, 2**63, 10**40, "x" * 5000, {"_target_": "os.getcwd"}, "${oc.env:HOME}", "${x}", "a\nb", [[[]]])
+
+
+@functools.cache
+def committed(name: str) -> tuple[dict[str, Any], ...]:
+    """Return the committed results' files of a name."""
+    found = sorted(ROOT.glob(f"results/**/{name}"))
+    return tuple(json.loads(path.read_text(encoding="utf-8")) for path in found[:6])
+
+
+@functools.cache
+def made_run() -> Path:
+    """Return a finished run's folder, made once."""
+    return write_run(Path(tempfile.mkdtemp(prefix="run-", dir=FOLDER)) / "run")
+
+
+@functools.cache
+def made_trace() -> bytes:
+    """Return a trace's file."""
+    path = FOLDER / "made.parquet"
+    write_trace(make_trace(40, "validation", 0), path)
+    return path.read_bytes()
+
+
+def edited(draw: random.Random, values: Any) -> Any:
+    """Change one or two values of a tree: another type or size, a key gone, renamed or added."""
+    values = copy.deepcopy(values)
+    for _ in range(draw.randint(1, 2)):
+        node = values
+        while True:
+            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+            if not keys:
+                break
+            key = draw.choice(keys)
+            if isinstance(node[key], dict | list) and node[key] and draw.random() < 0.75:
+                node = node[key]
+                continue
+            _edit(draw, node, key)
+            break
+    return values
+
+
+def _edit(draw: random.Random, node: Any, key: Any) -> None:
+    how = draw.randrange(5)
+    if how == 0:
+        del node[key]
+    elif how == 1 and isinstance(node, dict):
+        node[f"{key}_"] = node.pop(key)
+    elif how == 2 and isinstance(node, dict):
+        node[draw.choice(["", "extra", "name", "_target_", "0"])] = draw.choice(PLAIN)
+    else:
+        node[key] = draw.choice(PLAIN + MORE)
+
+
+def text_of(draw: random.Random, values: Any, *, as_yaml: bool = False) -> bytes:
+    """Write values, edited or damaged."""
+    if draw.random() < 0.7:
+        changed = edited(draw, values)
+        return (yaml.safe_dump(changed, allow_unicode=True) if as_yaml else json.dumps(changed)).encode()
+    return damaged(draw, (yaml.safe_dump(values) if as_yaml else json.dumps(values)).encode())
+
+
+def check_stored(case: Case) -> None:
+    """Change one stored result and read it."""
+    draw = case.random
+    kind = draw.choice(list(STORED))
+    path, read = STORED[kind](draw, FOLDER)
+    case.count(inputs=1, **{kind.partition(".")[0]: 1})
+    attempt(case, read, [path.name, str(path)], kind)
+
+
+def _benchmark(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
+    values = draw.choice(committed("benchmark.json"))
+    path = folder / "benchmark.json"
+    path.write_bytes(text_of(draw, values))
+    return path, lambda: _used(read_benchmark(folder, values["fingerprint"]))
+
+
+def _used(benchmark: Any) -> None:
+    if benchmark is not None:
+        benchmark.points()
+        json.dumps(benchmark.to_json())
+
+
+def _plan(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
+    values = draw.choice(committed("plan.json") or ({"fingerprint": "x"},))
+    path = folder / "plan.json"
+    path.write_bytes(text_of(draw, values))
+    trace = make_trace(10, "validation", 0)
+    trace.metadata["fingerprint"] = values["fingerprint"]
+    return path, lambda: read_latency(folder, trace)
+
+
+def _calibration(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
+    path = folder / "calibration.json"
+    path.write_bytes(text_of(draw, draw.choice(committed("calibration.json"))))
+    return path, lambda: read_temperatures(folder, make_trace(10, "validation", 0))
+
+
+def _trace(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
+    path = folder / "trace.parquet"
+    path.write_bytes(_edited_trace(draw) if draw.random() < 0.8 else damaged(draw, made_trace()))
+    return path, lambda: _replayed(path)
+
+
+def _replayed(path: Path) -> None:
+    trace = read_trace(path)
+    answers = replay(trace, POINT)
+    float(np.mean(answers.logits.argmax(1) == trace.labels)), answers.flops(trace.costs), trace.split
+
+
+def _edited_trace(draw: random.Random) -> bytes:
+    """Edit a trace's columns or what its metadata say."""
+    table = pq.read_table(pa.BufferReader(made_trace()))
+    metadata = json.loads(table.schema.metadata[b"eat"])
+    name = draw.choice(table.column_names)
+    place = table.column_names.index(name)
+    how = draw.randrange(7)
+    if how == 0:
+        table = table.drop_columns([name])
+    elif how == 1:
+        table = table.set_column(place, name, pa.array(draw.choices([None, 1, 7, -3], k=len(table))))
+    elif how == 2:
+        table = table.set_column(place, name, pa.array([[1.0, float("nan")]] * len(table)))
+    elif how == 3:
+        table = table.set_column(place, name, pa.array(["x"] * len(table)))
+    elif how == 4:
+        table = table.append_column(name, table[name])
+    elif how == 5:
+        table = table.slice(0, draw.choice([0, 1, 5]))
+    else:
+        metadata = edited(draw, metadata)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({b"eat": json.dumps(metadata).encode()}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def _metrics(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
+    path = folder / "metrics.csv"
+    path.write_bytes(damaged(draw, b"step,train/loss,val/accuracy\n1,0.5,\n2,0.4,0.75\n3,0.3,\n"))
+    return path, lambda: MetricsCsv(folder).resume(2)
+
+
+STORED: dict[str, Callable[[random.Random, Path], tuple[Path, Callable[[], Any]]]] = {
+    "benchmark.json": _benchmark,
+    "plan.json": _plan,
+    "calibration.json": _calibration,
+    "trace": _trace,
+    "metrics.csv": _metrics,
+}
+
+
+def check_folder(case: Case) -> None:
+    """Change one file of a run folder, and open the run, its model or its configuration."""
+    draw = case.random
+    source, folder = made_run(), FOLDER / "changed"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source, folder, copy_function=_link)
+    kind = draw.choice(["config.yaml", "config.yaml", "environment.json", "model/config.json", "model/tokenizer.json"])
+    path = folder / kind
+    original = path.read_text(encoding="utf-8")
+    path.unlink()
+    if draw.random() < 0.95:
+        values = yaml.safe_load(original)
+        path.write_bytes(text_of(draw, values, as_yaml=kind.endswith("yaml")))
+    case.count(inputs=1)
+    run = attempt(case, lambda: FinishedRun(folder), ["run:", "config.yaml", path.name], f"run with {kind}")
+    if run is REFUSED:
+        return
+    names = [
+        path.name,
+        str(folder),
+        "config.",
+        *("backbone", "pruner", "exit", "attention", "head", "temperatures", "problem_type"),
+    ]
+    for read in _use(kind, run, folder):
+        attempt(case, read, names, f"reading {kind}")
+
+
+def _use(kind: str, run: FinishedRun, folder: Path) -> list[Callable[[], Any]]:
+    if kind == "config.yaml":
+        config = {"resume": str(folder), "paths": {}, "fresh": False, "evaluation": {}, "exit": {}, "logger": {}}
+        return [lambda: run.exit, lambda: continued_config(config, [])]
+    if kind == "environment.json":
+        return [run.environment]
+    if kind == "model/tokenizer.json":
+        return [lambda: load_tokenizer("retrofit", str(folder / "model"))]
+    return [run.raw_fingerprint, run.fingerprint, lambda: _load(folder)]
+
+
+def _load(folder: Path) -> None:
+    AdaptiveForSequenceClassification.from_pretrained(folder / "model")
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).hardlink_to(source)
