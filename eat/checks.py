@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 Limit = int | float | None
@@ -24,6 +25,13 @@ def number(
     if not (fits and low <= value <= high and (above is None or value > above) and (below is None or value < below)):
         raise ValueError(f"{name}: expected a number{_interval(at_least, at_most, above, below)}, got {value!r}")
     return float(value)
+
+
+def folder_name(name: str, value: Any) -> str:
+    """Return the name of a folder; an empty one would be the current folder."""
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise ValueError(f"{name}: expected a folder, got {value!r}")
+    return str(value)
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:

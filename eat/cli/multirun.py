@@ -7,6 +7,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from eat.checks import folder_name
 from eat.evaluation import combine
 
 REPORT = "report.txt"
@@ -17,6 +18,14 @@ class CombinedReport(Callback):
 
     The notes are files, so that launchers which run jobs in other processes work as well.
     """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse an empty folder of runs before Hydra makes one for the sweep, which would be at the root."""
+        if "paths" in config:
+            try:
+                folder_name("paths.runs", config.paths.runs)
+            except ValueError as error:
+                raise SystemExit(str(error)) from error  # of other errors in callbacks Hydra only warns
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Note the report of a job of a multirun."""

@@ -1,22 +1,23 @@
 """Train an adaptive classifier and evaluate it, or add early heads to a fine-tuned one (``retrofit=``)."""
 
 import logging
+import shutil
 import signal
 from collections.abc import Iterator
 
 import hydra
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from eat.cli.compose import CONF, keep_quiet, plain
+from eat.cli.build import build
+from eat.cli.compose import HYDRA, keep_quiet, plain
 from eat.cli.settings import register
 from eat.evaluation import Report, check_options, evaluate_run
-from eat.runs.data import set_up_data
+from eat.runs.data import FRESH, check_data, check_same, describe_data
 from eat.runs.environment import write_environment
-from eat.runs.folder import RunFolder, choose_run, continued_config
+from eat.runs.folder import RunFolder, begin, choose_run, continued_config
 from eat.tasks import Task, build_task
 from eat.tasks.metrics import build_metrics
 from eat.training.backbones import TrainingBackbone
@@ -27,7 +28,7 @@ register()
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
+@hydra.main(**HYDRA, config_name="train")
 def main(config: DictConfig) -> Report:
     """Train what is not trained yet, then evaluate; return what a multirun combines."""
     keep_quiet()
@@ -37,19 +38,30 @@ def main(config: DictConfig) -> Report:
         config = _retrofit_config()
     check_options(**plain(config.evaluation))  # not after hours of training
     run = choose_run(plain(config))
-    if not run.is_finished:
+    if config.fresh or not run.is_finished:
         with run.locked():
-            train(config, run)
-    return evaluate_run(run.path, exit=plain(config.exit), data_root=config.data.root, **plain(config.evaluation))
+            begin(run, fresh=config.fresh)
+            if not run.is_finished:  # by another process, before this one held it
+                train(config, run)
+    else:
+        check_data(run.path, plain(config))
+        log.info("%s is trained already and is only evaluated; fresh=true trains it anew", run.path)
+    data = {f"data_{key}": config.data[key] for key in ("root", "cache_dir")}
+    return evaluate_run(run.path, exit=plain(config.exit), **data, **plain(config.evaluation))
 
 
 def train(config: DictConfig, run: RunFolder) -> None:
     """Fit in a run folder, from its last checkpoint where there is one, and save the best model there."""
     seed_everything(config.seed, workers=True, verbose=False)
     task = build_task(plain(config.task))
-    backbone: TrainingBackbone = instantiate(config.backbone)
+    backbone: TrainingBackbone = build("backbone", plain(config.backbone))
+    last = run.checkpoints / LAST
+    if not last.is_file():  # nothing rests on a tokenizer of an earlier start, and its texts may have changed since
+        shutil.rmtree(run.checkpoints / "tokenizer", ignore_errors=True)
     tokenizer = backbone.tokenizer(lambda: _training_texts(task, config), run.checkpoints / "tokenizer")
-    data = set_up_data(plain(config), task, tokenizer)
+    data = describe_data(plain(config), task, tokenizer)
+    check_same(run.path, data, remedy=FRESH)
+    data.setup()
     for split, facts in data.summary().items():
         shown = (
             f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
@@ -69,17 +81,18 @@ def train(config: DictConfig, run: RunFolder) -> None:
         build_objective(
             plain(config.objective), tokenizer=tokenizer, label_names=task.label_names, max_length=backbone.max_length
         ),
-        optimizer=instantiate(config.optimizer),
-        scheduler=instantiate(config.scheduler),
-        schedule=instantiate(config.schedule),
+        optimizer=build("optimizer", plain(config.optimizer)),
+        scheduler=build("scheduler", plain(config.scheduler)),
+        schedule=build("schedule", plain(config.schedule)),
         metrics=build_metrics(task),
         primary=task.metrics[0],
         seed=config.seed,
     )
-    trainer = instantiate(
-        config.trainer,
-        callbacks=[instantiate(callback) for callback in config.callbacks.values()],
-        logger=[instantiate(logger)(folder=run.path) for logger in config.logger.values()],
+    trainer = build(
+        "trainer",
+        plain(config.trainer),
+        callbacks=[build(f"callbacks.{name}", part) for name, part in plain(config.callbacks).items()],
+        logger=[build(f"logger.{name}", part)(folder=run.path) for name, part in plain(config.logger).items()],
         default_root_dir=run.path,
         limit_val_batches=1.0 if "threshold" in data.splits else 0,
     )
@@ -88,9 +101,9 @@ def train(config: DictConfig, run: RunFolder) -> None:
         run.path / "environment.json",
         seed=config.seed,
         data=data.fingerprint(),
+        classes=task.label_names,
         device=trainer.strategy.root_device.type,
     )
-    last = run.checkpoints / LAST
     with backbone.batches(data, module.model, run.checkpoints) as batches:
         try:
             trainer.fit(module, batches, ckpt_path=last if last.is_file() else None, weights_only=True)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from eat.runs.finished import FinishedRun
 from eat.runs.folder import RunFolder
 from eat.runs.naming import fingerprint, run_name, training_overrides
 
@@ -33,8 +34,8 @@ def test_two_trainings_cannot_share_a_folder(tmp_path):
     with run.locked(), pytest.raises(RuntimeError, match="another process is training in"), run.locked():
         pass
     with run.locked():
-        assert [path.name for path in run.path.iterdir()] == [".lock"]
-    assert not list(run.path.iterdir()), "released with the block, and nothing is left"
+        assert [path.name for path in tmp_path.iterdir()] == [".run.lock"], "beside the folder, which may move away"
+    assert not list(tmp_path.iterdir()), "released with the block, and nothing is left"
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,19 @@ def test_overrides_that_make_another_training_are_told_from_those_that_do_not():
         "~seed",
     ]
     assert training_overrides(typed) == ["task=rte", "++optimizer.lr=1", "~seed"]
+
+
+def test_only_finished_runs_are_offered(tmp_path):
+    for name, file in (
+        ("whole", "model/config.json"),
+        ("traced", "trace/a.parquet"),
+        ("half", "checkpoints/last.ckpt"),
+    ):
+        for path in (tmp_path / name / "config.yaml", tmp_path / name / file):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
+    (tmp_path / "whole").rename(tmp_path / "whole.old-1")
+    with pytest.raises(FileNotFoundError, match=f"run: no folder {tmp_path}/x; runs near it: {tmp_path}/traced$"):
+        FinishedRun(tmp_path / "x")
+    with pytest.raises(ValueError, match="baseline_run: expected a folder, got ''"):
+        FinishedRun("", "baseline_run")
