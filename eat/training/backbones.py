@@ -111,7 +111,7 @@ class PretrainedBackbone(_WholeEncoder):
 
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
         """Load the checkpoint's tokenizer."""
-        return AutoTokenizer.from_pretrained(self.source())
+        return AutoTokenizer.from_pretrained(self.source(), trust_remote_code=False)
 
     def source(self, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
         """Return the checkpoint's folder or hub name."""
@@ -138,7 +138,7 @@ class TinyBackbone(_WholeEncoder):
         """Make the tokenizer from the texts, or load the one made before."""
         if not (folder / "tokenizer.json").is_file():
             train_tokenizer(texts(), self.vocab_size).save_pretrained(folder)
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
     def source(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
         """Return the encoder's config, with the tokenizer's vocabulary."""

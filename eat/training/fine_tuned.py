@@ -21,7 +21,7 @@ def load_tokenizer(setting: str, path: str) -> PreTrainedTokenizerBase:
     """Load a classifier's tokenizer; where there is none, the error says that ``setting`` asks for it."""
     message = f"{setting}: no tokenizer in {path}; save it there beside the weights (tokenizer.save_pretrained)"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(message) from error
     # From a folder without its files transformers makes a tokenizer that knows the special tokens alone.

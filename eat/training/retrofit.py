@@ -145,7 +145,7 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
     transformers_logging.set_verbosity_error()  # what is missing is said below
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            path, output_loading_info=True, dtype=torch.float32
+            path, output_loading_info=True, dtype=torch.float32, trust_remote_code=False
         )
     except OSError as error:
         raise ValueError(f"retrofit: {path} has a config.json but no weights that can be read: {error}") from error
@@ -159,7 +159,7 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
 
 def _read_config(path: str) -> PreTrainedConfig:
     try:
-        return AutoConfig.from_pretrained(path)
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"retrofit: expected the folder or hub name of a fine-tuned classifier, or the folder of a finished run, "

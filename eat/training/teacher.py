@@ -51,7 +51,7 @@ class Teacher:
                 f"objective.teacher: {path} has another vocabulary ({len(theirs)} tokens) than the student "
                 f"({len(tokenizer)} tokens); teacher and student must share one tokenizer"
             )
-        model = AutoModelForSequenceClassification.from_pretrained(path)
+        model = AutoModelForSequenceClassification.from_pretrained(path, trust_remote_code=False)
         order, _ = class_order("objective.teacher", path, model.config.id2label or {}, label_names)
         longest = getattr(model.config, "max_position_embeddings", None)
         if longest is not None and longest < max_length:
