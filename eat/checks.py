@@ -7,6 +7,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 Limit = int | float | None
@@ -37,6 +38,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+def folder_name(name: str, value: Any) -> str:
+    """Return the name of a folder; an empty one would be the current folder."""
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise ValueError(f"{name}: expected a folder, got {value!r}")
+    return str(value)
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ _HF_HOME = tempfile.TemporaryDirectory(prefix="eat-tests-")
 os.environ.update(
     {
         "HF_HOME": _HF_HOME.name,  # neither the user's cached downloads nor an earlier run's prepared data
+        "EAT_CACHE_DIR": f"{_HF_HOME.name}/eat",
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

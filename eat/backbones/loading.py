@@ -138,7 +138,7 @@ def _shape(
 
 def _load_checkpoint(name: str) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
     """Load a folder's or the hub's weights, with the head that it has and without what would be random."""
-    config = AutoConfig.from_pretrained(name)
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     if config.model_type not in BACKBONES:
         return config, {}
     is_classifier = any(a.endswith("ForSequenceClassification") for a in config.architectures or ())
@@ -146,7 +146,7 @@ def _load_checkpoint(name: str) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # our own message says which parts stay random
     try:
-        model, info = auto.from_pretrained(name, output_loading_info=True, dtype=torch.float32)
+        model, info = auto.from_pretrained(name, output_loading_info=True, dtype=torch.float32, trust_remote_code=False)
     finally:
         transformers_logging.set_verbosity(verbosity)
     missing = set(info["missing_keys"])

@@ -26,11 +26,7 @@ def build(place: str, spec: Any, **more: Any) -> Any:
         raise ValueError(f"{place}: expected a mapping with _target_, the dotted name of a class, got {spec!r}")
     target, partial = _locate(place, spec["_target_"]), spec.get("_partial_", False)
     arguments = {key: _argument(f"{place}.{key}", value) for key, value in spec.items() if key not in SPECIAL} | more
-    signature = inspect.signature(target)
-    try:
-        (signature.bind_partial if partial else signature.bind)(**arguments)
-    except TypeError as error:
-        raise ValueError(f"{place}: {spec['_target_']} takes {_shown(signature)}: {error}") from error
+    _check_arguments(place, target, partial, arguments)
     return functools.partial(target, **arguments) if partial else target(**arguments)
 
 
@@ -53,5 +49,13 @@ def _locate(place: str, name: str) -> Any:
     return found
 
 
-def _shown(signature: inspect.Signature) -> str:
-    return ", ".join(signature.parameters) or "no arguments"
+def _check_arguments(place: str, target: Any, partial: bool, arguments: Mapping[str, Any]) -> None:
+    try:
+        signature = inspect.signature(target)
+    except ValueError:  # a built-in that does not say what it takes
+        return
+    try:
+        (signature.bind_partial if partial else signature.bind)(**arguments)
+    except TypeError as error:
+        known = ", ".join(signature.parameters) or "no arguments"
+        raise ValueError(f"{place}: {target.__module__}.{target.__qualname__} takes {known}: {error}") from error

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from eat.cli.compose import CONF
+from eat.cli.compose import HYDRA
 from eat.cli.messages import explain, is_users, typed_overrides
 from eat.cli.settings import register
 
@@ -65,7 +65,7 @@ def _run(function: Callable[[DictConfig], Any], config_name: str) -> None:
 
     try:
         with _errors_raised():
-            hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(job)()
+            hydra.main(**HYDRA, config_name=config_name)(job)()
     except KeyboardInterrupt:
         if wants_traceback:
             raise

@@ -1,16 +1,26 @@
 """Where the configuration lies, its values as plain Python, and a quiet screen."""
 
+import inspect
 import logging
 import warnings
 from pathlib import Path
 from typing import Any, cast
 
+import hydra
 from omegaconf import DictConfig, OmegaConf
 from transformers.utils import logging as transformers_logging
 
 _PACKAGE = Path(__file__).parents[1]
 CONF = str(next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir()))
 """Within the package where it is installed, beside it in a checkout."""
+
+_LISTED = "execution_whitelist" in inspect.signature(hydra.main).parameters  # Hydra 1.4 and newer
+HYDRA: dict[str, Any] = {"config_path": CONF} | (
+    {"execution_whitelist": ["eat.cli.multirun.CombinedReport", "hydra._internal.*"]}
+    if _LISTED
+    else {"version_base": "1.3"}
+)
+"""What every command's ``hydra.main`` is given; Hydra itself may build what combines reports, and its own parts."""
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -1,15 +1,20 @@
 """Evaluate a finished run; what is measured is the saved model with its saved configuration."""
 
-from omegaconf import DictConfig
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
 
 from eat.cli.command import command
 from eat.cli.compose import plain
 from eat.evaluation import Report, evaluate_run
+from eat.runs.finished import runs_beside
 
 
 @command("evaluate")
 def main(config: DictConfig) -> Report:
     """Evaluate, and return what a multirun combines."""
+    if OmegaConf.is_missing(config, "run"):
+        raise ValueError(f"run: expected the folder of a finished run, got none; {runs_beside(Path('runs/x'))}")
     options = plain(config)
-    data = options.pop("data")
-    return evaluate_run(options.pop("run"), data_root=data["root"], **options)
+    data = {f"data_{key}": value for key, value in options.pop("data").items()}
+    return evaluate_run(options.pop("run"), **data, **options)

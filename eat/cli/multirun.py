@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from eat.checks import folder_name
 from eat.cli.command import Failed
 from eat.evaluation import Report, combine
 from eat.files import write_text
@@ -26,7 +27,12 @@ class CombinedReport(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Forget what an earlier multirun noted in the same folder."""
+        """Refuse an empty folder of runs before Hydra makes one there; forget what an earlier multirun noted."""
+        if "paths" in config:
+            try:
+                folder_name("paths.runs", config.paths.runs)
+            except ValueError as error:
+                raise SystemExit(f"error: {error}") from error  # of other errors in callbacks Hydra only warns
         for name in (REPORT, FAILED):
             for note in Path(config.hydra.sweep.dir).glob(f"*/{name}"):
                 note.unlink()

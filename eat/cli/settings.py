@@ -1,6 +1,7 @@
 """The commands' settings for Hydra, values and explanations alike, from the classes whose arguments they are."""
 
 import dataclasses
+import functools
 import inspect
 import json
 import re
@@ -69,6 +70,7 @@ $CONFIG
 """
 
 
+@functools.cache  # each command asks for it, and Hydra 1.4 warns of a name that is stored twice
 def register() -> None:
     """Make the settings known to Hydra: misspelt keys fail, and ``conf`` holds only what differs from them."""
     store = ConfigStore.instance()
@@ -137,7 +139,7 @@ def explain(prefix: str, part: Callable[..., Any]) -> list[str]:
     lines = []
     for name, default in defaults(part).items():
         if name not in {*OF_STAGES, *PARTS, "settings", "run"}:  # which are explained on their own
-            key = prefix + name.replace("data_root", "data.root")
+            key = prefix + re.sub("^data_", "data.", name)
             meaning = re.sub(r"\b(?:None|True|False)\b", lambda word: PLAIN[word[0]], meanings.get(name, ""))
             shown = default if isinstance(default, str) else json.dumps(default)
             text = f"{key} ({shown}): {meaning.replace('`', '')}"

@@ -1,6 +1,7 @@
 """Train an adaptive classifier and evaluate it, or add early heads to a fine-tuned one (``retrofit=``)."""
 
 import logging
+import shutil
 import signal
 from collections.abc import Iterator
 
@@ -15,10 +16,10 @@ from eat.cli.compose import keep_quiet, plain
 from eat.cli.options import check_training
 from eat.evaluation import Report, evaluate_run
 from eat.exits.points import OperatingPoint
-from eat.runs.data import set_up_data
+from eat.runs.data import FRESH, check_data, check_same, describe_data
 from eat.runs.environment import write_environment
 from eat.runs.finished import FinishedRun
-from eat.runs.folder import RunFolder, choose_run, continued_config
+from eat.runs.folder import RunFolder, begin, choose_run, continued_config
 from eat.tasks import Task, build_task
 from eat.tasks.metrics import build_metrics
 from eat.training.backbones import TrainingBackbone
@@ -38,16 +39,23 @@ def main(config: DictConfig) -> Report | None:
         config = _retrofit_config()
     check_training(plain(config))  # not after hours of training
     run = choose_run(plain(config))
-    if not run.is_finished:
-        with run.kept_once_started(), run.locked():
-            train(config, run)
+    if config.fresh or not run.is_finished:
+        with run.locked():
+            begin(run, fresh=config.fresh)
+            if not run.is_finished:  # by another process, before this one held it
+                with run.kept_once_started():
+                    train(config, run)
+    else:
+        check_data(run.path, plain(config))
+        log.info("%s is trained already and is only evaluated; fresh=true trains it anew", run.path)
     if config.evaluation.stages is not None and not config.evaluation.stages:
         log.info("not evaluated, as evaluation.stages=[] asks; python evaluate.py run=... does it later")
         return None
     exit = plain(config.exit)
     if OperatingPoint.of(exit) == FinishedRun(run.path).exit:
         exit = {}  # not asked for, so that a certified run is reported at its certified point
-    return evaluate_run(run.path, exit=exit, data_root=config.data.root, **plain(config.evaluation))
+    data = {f"data_{key}": config.data[key] for key in ("root", "cache_dir")}
+    return evaluate_run(run.path, exit=exit, **data, **plain(config.evaluation))
 
 
 def train(config: DictConfig, run: RunFolder) -> None:
@@ -55,8 +63,13 @@ def train(config: DictConfig, run: RunFolder) -> None:
     seed_everything(config.seed, workers=True, verbose=False)
     task = build_task(plain(config.task))
     backbone: TrainingBackbone = build("backbone", plain(config.backbone))
+    last = run.checkpoints / LAST
+    if not last.is_file():  # nothing rests on a tokenizer of an earlier start, and its texts may have changed since
+        shutil.rmtree(run.checkpoints / "tokenizer", ignore_errors=True)
     tokenizer = backbone.tokenizer(lambda: _training_texts(task, config), run.checkpoints / "tokenizer")
-    data = set_up_data(plain(config), task, tokenizer)
+    data = describe_data(plain(config), task, tokenizer)
+    check_same(run.path, data, remedy=FRESH)
+    data.setup()
     for split, facts in data.summary().items():
         shown = (
             f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
@@ -96,9 +109,9 @@ def train(config: DictConfig, run: RunFolder) -> None:
         run.path / "environment.json",
         seed=config.seed,
         data=data.fingerprint(),
+        classes=task.label_names,
         device=trainer.strategy.root_device.type,
     )
-    last = run.checkpoints / LAST
     with backbone.batches(data, module.model, run.checkpoints) as batches:
         try:
             for logger in trainer.loggers:

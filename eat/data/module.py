@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from eat.data.tokenized import TokenizedSplit, tokenize
 from eat.tasks import Task, describe_rows
 
 _log = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "EAT_CACHE_DIR"
 
 Loader = DataLoader[dict[str, Tensor]]
 
@@ -69,7 +72,7 @@ class TextDataModule(LightningDataModule):
         certification_examples: Rows held out for certification.
         group_by_length: Put like lengths into a batch.
         root: Folder of local data sets; None asks ``EAT_DATA_ROOT``, then the hub.
-        cache_dir: Where prepared data are kept; None for a folder in the user's cache.
+        cache_dir: Where prepared data are kept; None for ``EAT_CACHE_DIR``, then a folder in the user's cache.
         num_workers: Processes that collate; packed batches are cheap, so 0 is mostly best.
     """
 
@@ -111,7 +114,7 @@ class TextDataModule(LightningDataModule):
         self.certification_examples = certification_examples
         self.group_by_length = group_by_length
         self.root = root
-        self.cache_dir = Path(cache_dir) if cache_dir else Path.home() / ".cache" / "eat"
+        self.cache_dir = Path(cache_dir or os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "eat")
         self.num_workers = num_workers
         self.splits: dict[str, Dataset] = {}
         self.tokenized: dict[str, TokenizedSplit] = {}
@@ -119,6 +122,16 @@ class TextDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Load, hold out, cut to the budget and tokenise; once."""
+        if self.tokenized:
+            return
+        self.load_splits()
+        self.tokenized = {
+            name: tokenize(rows, self.tokenizer, max_length=self.max_length, cache_dir=self.cache_dir / "tokens")
+            for name, rows in self.splits.items()
+        }
+
+    def load_splits(self) -> None:
+        """Load, hold out and cut to the budget, without tokens: enough for the fingerprint; once."""
         if self.splits:
             return
         loaded = self.task.load(root=self.root, cache_dir=self.cache_dir / "datasets")
@@ -132,17 +145,12 @@ class TextDataModule(LightningDataModule):
         )
         reported = {name: rows for name, rows in loaded.items() if name != "train"}
         held_out = {"threshold": carved.threshold, "certification": carved.certification}
-        splits = {
+        self.report_splits = tuple(reported)
+        self.splits = {
             "train": self._within_budget(carved.train),
             **{name: rows for name, rows in held_out.items() if len(rows)},
             **reported,
         }
-        self.report_splits = tuple(reported)
-        self.tokenized = {
-            name: tokenize(rows, self.tokenizer, max_length=self.max_length, cache_dir=self.cache_dir / "tokens")
-            for name, rows in splits.items()
-        }
-        self.splits = splits
 
     def train_dataloader(self) -> Loader:
         """Return training batches: the order is a pure function of (seed, epoch)."""

@@ -22,10 +22,8 @@ def read_tokenizer(folder: Path, remedy: str) -> PreTrainedTokenizerBase:
     if not (folder / "tokenizer.json").is_file():
         raise FileNotFoundError(f"tokenizer: {folder} has no tokenizer.json; {remedy}")
     try:
-        return AutoTokenizer.from_pretrained(folder)
-    except (
-        Exception
-    ) as error:  # the tokenizers library raises bare exceptions, transformers whatever a broken file gives
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises bare ones, transformers whatever a broken file gives
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"tokenizer: {folder}/tokenizer.json or a file beside it is damaged ({reason}); {remedy}"

@@ -36,7 +36,7 @@ class Evaluation:
     settings: Mapping[str, Any]  # of the chosen stages, by stage; what follows are arguments of `evaluate_run`
     thresholds: Sequence[float] | None = None
     baseline_run: FinishedRun | None = None
-    data_root: str | Path | None = None
+    data_places: Mapping[str, str | Path | None] = dataclasses.field(default_factory=dict)
     device: str = "auto"
     fresh: bool = False
     compile: bool = False
@@ -100,7 +100,7 @@ class Evaluation:
     @cached_property
     def data(self) -> TextDataModule:
         """The run's data."""
-        return load_data(self.run, self.data_root)
+        return load_data(self.run, self.data_places)
 
     @cached_property
     def model(self) -> AdaptiveForSequenceClassification:

@@ -22,6 +22,7 @@ from eat.evaluation.stages import (
     given_values,
 )
 from eat.runs.finished import FinishedRun
+from eat.runs.lock import locked
 from eat.runs.variants import with_pruner
 
 
@@ -34,6 +35,10 @@ def evaluate_run(
     thresholds: Sequence[float] | None = None,
     baseline_run: str | Path | None = None,
     data_root: str | Path | None = None,
+    data_cache_dir: str | Path | None = None,
+    data_train: str | Path | None = None,
+    data_validation: str | Path | None = None,
+    data_test: str | Path | None = None,
     device: str = "auto",
     fresh: bool = False,
     compile: bool = False,
@@ -56,7 +61,12 @@ def evaluate_run(
         thresholds: Values to sweep, and to certify, instead of the default ones: of the criterion of ``exit``, or of
             the configured one.
         baseline_run: A finished dense run on the same data, which quality is compared with as well.
-        data_root: Folder of local data sets, instead of the one that the run used.
+        data_root: Folder of local data sets, instead of the one that the run used; other data than the training's are
+            refused before anything of the run is overwritten.
+        data_cache_dir: Where prepared data are kept; None for ``EAT_CACHE_DIR``, then a folder in the user's cache.
+        data_train: The training file of ``task=file``, where it has moved.
+        data_validation: Its validation file, likewise.
+        data_test: Its test file, likewise.
         device: A torch device, or "auto" for the first GPU where there is one.
         fresh: Make the traces anew.
         compile: Measure our encoder with compiled blocks; they are compiled in the warm-up.
@@ -64,7 +74,7 @@ def evaluate_run(
 
     Raises:
         FileNotFoundError: If the folder, or a part of it that is needed, is missing; the message says how to go on.
-        ValueError: If a stage, an exit or a setting is unknown or out of range.
+        ValueError: If a stage, an exit or a setting is unknown or out of range, or the data are not the training's.
     """
     given, baseline = check_options(
         stages=stages,
@@ -88,30 +98,36 @@ def evaluate_run(
     other_pruner = {key: value for key, value in (pruner or {}).items() if value is not None}
     finished = with_pruner(finished, other_pruner) if other_pruner else finished
     kept = [stage for stage in chosen if not STAGES[stage].needs_weights]
+    places = {"root": data_root, "cache_dir": data_cache_dir}
+    places |= {"train": data_train, "validation": data_validation, "test": data_test}
     evaluation = Evaluation(
         finished,
         asked,
         built,
         thresholds=thresholds,
         baseline_run=baseline,
-        data_root=data_root,
+        data_places=places,
         device=device,
         fresh=fresh,
         compile=compile,
     )
-    evaluation.check()
-    evaluation.command = repeating_command(
-        {"run": finished.folder, "baseline_run": baseline_run, "stages": stages and kept, "thresholds": thresholds},
-        asked.overrides if asked is not None and evaluation.folder != evaluation.report else (),
-        {stage: built[stage] for stage in kept},
-    )
-    sections = {}
-    for stage in chosen:
-        section = STAGES[stage](evaluation, built[stage])
-        if section is not None:
-            section.write(evaluation.folder)
-            sections[stage] = section
-    return write_report(evaluation, sections)
+    with locked(finished.folder, wait=True):
+        FinishedRun(finished.folder)  # whoever held it before may have set it aside
+        if any(STAGES[stage].needs_weights for stage in chosen):
+            evaluation.data  # noqa: B018  # other data than the training's are refused before anything is written
+        evaluation.check()
+        evaluation.command = repeating_command(
+            {"run": finished.folder, "baseline_run": baseline_run, "stages": stages and kept, "thresholds": thresholds},
+            asked.overrides if asked is not None and evaluation.folder != evaluation.report else (),
+            {stage: built[stage] for stage in kept},
+        )
+        sections = {}
+        for stage in chosen:
+            section = STAGES[stage](evaluation, built[stage])
+            if section is not None:
+                section.write(evaluation.folder)
+                sections[stage] = section
+        return write_report(evaluation, sections)
 
 
 def check_options(

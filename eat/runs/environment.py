@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from eat.files import write_text
 from eat.machine import cpu_name
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "lightning", "torchmetrics", "numpy", "hydra-core")
+_BROKEN = "restore it, or delete it: then the run's data can no longer be compared"
+_JSON = {dict: "object", list: "array", str: "string"}
 _NO_RESULTS = ":(top,exclude)results"
 
 
@@ -37,19 +40,39 @@ def describe_environment(*, seed: int, data: str, device: str) -> dict[str, Any]
     }
 
 
-def write_environment(path: Path, *, seed: int, data: str, device: str) -> None:
-    """Write ``environment.json``, with the facts of ``describe_environment``.
+def write_environment(path: Path, *, seed: int, data: str, device: str, classes: Sequence[str] = ()) -> None:
+    """Write ``environment.json``, with the facts of ``describe_environment`` and the classes' names.
 
     A resumption in another environment is added under ``resumed``, not hidden.
     """
-    current = describe_environment(seed=seed, data=data, device=device)
+    current = describe_environment(seed=seed, data=data, device=device) | {"classes": list(classes)}
     if path.is_file():
-        first: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        first = read_environment(path)
         resumed: list[dict[str, Any]] = first.pop("resumed", [])
         if current not in (first, *resumed):
             resumed.append(current)
         current = first | ({"resumed": resumed} if resumed else {})
     write_text(path, json.dumps(current, indent=2) + "\n")
+
+
+def read_environment(path: Path) -> dict[str, Any]:
+    """Return what ``write_environment`` wrote; empty where there is no such file.
+
+    Raises:
+        ValueError: If it is broken.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no readable JSON ({error}); {_BROKEN}") from error
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(facts).__name__}; {_BROKEN}")
+    for key, kind in (("packages", dict), ("resumed", list), ("data", str), ("classes", list)):
+        if key in facts and not isinstance(facts[key], kind):
+            raise ValueError(f"{path}: {key}: expected a JSON {_JSON[kind]}, got {facts[key]!r}; {_BROKEN}")
+    return facts
 
 
 def commit() -> str | None:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from transformers.utils import logging as transformers_logging
 
+from eat.checks import folder_name
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.fingerprint import encode, raw_facts
+from eat.runs.environment import read_environment
+from eat.runs.saved import check_links, read_config
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
@@ -26,18 +28,24 @@ class FinishedRun:
 
     Raises:
         FileNotFoundError: If the folder is missing, or lacks what an evaluation needs; the message says how to go on.
+        ValueError: If its configuration is not whole or not plain, or a link leads out of it.
     """
 
     def __init__(self, folder: str | Path, argument: str = "run") -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder_name(argument, folder))
         if not self.folder.is_dir():
-            raise FileNotFoundError(f"{argument}: no folder {self.folder}; {_runs_beside(self.folder)}")
+            raise FileNotFoundError(f"{argument}: no folder {self.folder}; {runs_beside(self.folder)}")
         if not (self.folder / "config.yaml").is_file():
             raise FileNotFoundError(
                 f"{argument}: {self.folder} has no config.yaml, so it is no run folder; "
-                f"{_runs_beside(self.folder / 'x')}"
+                f"{runs_beside(self.folder / 'x')}"
             )
-        self.config: dict[str, Any] = _read_yaml(self.folder / "config.yaml")
+        check_links(self.folder, argument)
+        self.config: dict[str, Any] = read_config(self.folder, argument)
+        if (self.folder / "model" / "adapter_config.json").exists():  # which names modules and other models to load
+            raise ValueError(
+                f"{argument}: {self.folder}/model is a PEFT adapter; merge it into its model and save that"
+            )
         missing = [name for name in MODEL_FILES if not (self.folder / "model" / name).is_file()]
         self.has_weights = not missing
         if missing and (self.folder / "model").is_dir():
@@ -89,7 +97,11 @@ class FinishedRun:
         Raises:
             FileNotFoundError: If the weights are not there.
         """
-        config: dict[str, Any] = json.loads((self.folder / "model" / "config.json").read_text(encoding="utf-8"))
+        path = self.folder / "model" / "config.json"
+        try:
+            config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"run: {path} is no readable JSON ({error})") from error
         return config
 
     def fingerprint(self) -> str:
@@ -110,8 +122,7 @@ class FinishedRun:
 
     def environment(self) -> dict[str, Any]:
         """Return what the run noted about its machine, commit and seed; empty where it noted nothing."""
-        path = self.folder / "environment.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return read_environment(self.folder / "environment.json")
 
 
 @functools.lru_cache(maxsize=64)
@@ -139,17 +150,17 @@ def no_progress_bars() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    config = OmegaConf.to_container(OmegaConf.load(path))
-    if not isinstance(config, dict) or "task" not in config:
-        raise FileNotFoundError(f"run: {path} is no training's configuration: it names no task")
-    return {str(key): value for key, value in config.items()}
-
-
-def _runs_beside(folder: Path) -> str:
+def runs_beside(folder: Path) -> str:
+    """Name a few finished runs beside a folder, or say how to make one."""
     found = (path.parent for depth in ("*", "*/*", "*/*/*") for path in folder.parent.glob(f"{depth}/config.yaml"))
-    runs = sorted(str(run) for run in found if not any(part.startswith(".") for part in run.parts))[:5]
+    runs = sorted(str(run) for run in found if _is_offered(run))[:5]
     return f"runs near it: {', '.join(runs)}" if runs else "`python train.py task=...` makes one and prints its name"
+
+
+def _is_offered(run: Path) -> bool:
+    """Return True for a finished run, with weights or traces, that is not hidden or set aside."""
+    shown = not any(part.startswith(".") for part in run.parts) and ".old-" not in run.name
+    return shown and ((run / "model" / "config.json").is_file() or any((run / "trace").glob("*.parquet")))
 
 
 def _progress(checkpoints: Path) -> str:

@@ -1,19 +1,21 @@
-"""A training's run folder: what lies where, whether it is finished, and a lock against a second training there."""
+"""A training's run folder: what lies where, whether it is finished, and which one a training belongs to."""
 
+import copy
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-from filelock import FileLock, Timeout
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from eat.checks import folder_name
 from eat.files import replacing_folder, write_text
-from eat.runs.naming import SESSION, override_key, run_name, training_overrides
+from eat.runs.lock import locked
+from eat.runs.naming import SESSION, override_key, run_name, training_overrides, typed_places
+from eat.runs.saved import check_links, read_config, text_of
+from eat.runs.targets import check_targets
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,7 @@ class RunFolder:
     def save_config(self, config: Mapping[str, Any]) -> None:
         """Write the configuration, unless the run has one; without what concerns this session alone."""
         if not self.config.is_file():
-            kept = {key: value for key, value in config.items() if key not in SESSION}
-            write_text(self.config, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
+            write_text(self.config, text_of(config))
 
     @property
     def is_finished(self) -> bool:
@@ -65,43 +66,30 @@ class RunFolder:
                 shutil.rmtree(self.path, ignore_errors=True)
             raise
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; the system lets go when the process ends, however it ends.
-
-        Raises:
-            RuntimeError: If another process trains here.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock", blocking=False)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise RuntimeError(f"another process is training in {self.path}; wait for it or stop it") from error
-        try:
-            yield
-        finally:
-            if os.name == "posix":  # still held: whoever opened it meanwhile sees that it is gone; Windows removes it
-                Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the folder for this process, which trains; see `eat.runs.lock.locked`."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return locked(self.path, wait=False)
 
 
 def choose_run(config: Mapping[str, Any]) -> RunFolder:
-    """Return the folder of a training, and say what is there; with ``fresh`` what is there is set aside.
+    """Return the folder of a training: ``resume`` names it, else the configuration does.
 
-    ``resume`` names the folder, else the configuration does.
+    Raises:
+        ValueError: If ``resume`` or ``paths.runs`` is empty.
     """
-    path = config["resume"] or Path(config["paths"]["runs"]) / config["task"]["name"] / run_name(config)
-    run = RunFolder(path)
-    if config["fresh"] and (aside := run.set_aside()):
+    if config["resume"] is not None:
+        return RunFolder(folder_name("resume", config["resume"]))
+    runs = folder_name("paths.runs", config["paths"]["runs"])
+    return RunFolder(Path(runs) / config["task"]["name"] / run_name(config))
+
+
+def begin(run: RunFolder, *, fresh: bool) -> None:
+    """Say what is in a folder that this process holds; with ``fresh`` what is there is set aside."""
+    if fresh and (aside := run.set_aside()):
         log.info("%s is set aside as %s", run.path, aside.name)
-    if run.is_finished:
-        log.info("%s is trained already and is only evaluated; fresh=true trains it anew", run.path)
-    elif run.config.is_file():
-        log.info("%s was not finished; continuing it", run.path)
-    else:
-        log.info("training in %s", run.path)
-    return run
+    if not run.is_finished:
+        log.info("%s was not finished; continuing it" if run.config.is_file() else "training in %s", run.path)
 
 
 def continued_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -109,18 +97,49 @@ def continued_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dic
 
     Raises:
         FileNotFoundError: If the folder has no configuration.
-        ValueError: If something was typed that would make it another training.
+        ValueError: If something was typed that would make it another training, or the configuration is not whole, or
+            names what ``conf/`` does not offer.
     """
-    run = RunFolder(config["resume"])
+    run = RunFolder(folder_name("resume", config["resume"]))
     if not run.config.is_file():
         raise FileNotFoundError(f"resume: expected a run folder with config.yaml, got {run.path}, which has none")
-    refused = training_overrides(overrides)
-    if refused:
+    typed = {override_key(override): override.partition("=")[2] for override in overrides}
+    targets = {key.removesuffix("._target_"): value for key, value in typed.items() if key.endswith("._target_")}
+    changes = training_overrides(overrides)
+    _refuse(run, [override for override in changes if not override_key(override).endswith("._target_")])
+    check_links(run.path, "resume")
+    optional = ("experiment", "retrofit", *SESSION)
+    saved = read_config(run.path, "resume", [key for key in config if key not in optional])
+    _refuse(run, [f"{key}._target_={value}" for key, value in targets.items() if value != _target_of(saved, key)])
+    check_targets(saved, run.config, targets)
+    return _with_typed({"experiment": None, "retrofit": None} | saved, config, overrides)
+
+
+def _refuse(run: RunFolder, overrides: Sequence[str]) -> None:
+    if overrides:
         raise ValueError(
-            f"resume continues {run.path} as it was configured, so {' '.join(refused)} cannot change; leave it out, or "
-            "leave resume out to start another run"
+            f"resume continues {run.path} as it was configured, so {' '.join(overrides)} cannot change; leave it out, "
+            "or leave resume out to start another run"
         )
-    saved: dict[str, Any] = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    typed = {override_key(override).partition(".")[0] for override in overrides}
-    session = {key: config[key] for key in SESSION}
-    return saved | session | {key: config[key] for key in ("exit", "logger") if key in typed}
+
+
+def _target_of(saved: Mapping[str, Any], place: str) -> Any:
+    value: Any = saved
+    for key in (*place.split("."), "_target_"):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _with_typed(saved: dict[str, Any], config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a saved configuration with what is about this session, and the typed parts that train nothing."""
+    result = copy.deepcopy(saved)
+    for place in (*SESSION, *typed_places(overrides)):
+        *sections, key = place.split(".")
+        source: Any = config
+        target: Any = result
+        for section in sections:
+            source, target = source[section], target.setdefault(section, {})
+        target.pop(key, None)
+        if key in source:
+            target[key] = source[key]
+    return result

@@ -55,6 +55,12 @@ def training_overrides(overrides: Sequence[str]) -> list[str]:
     return [override for override in overrides if not _is_below(override_key(override), NOT_TRAINING)]
 
 
+def typed_places(overrides: Sequence[str]) -> list[str]:
+    """Return those of ``NOT_TRAINING`` that command-line overrides are about."""
+    keys = [override_key(override) for override in overrides]
+    return [place for place in NOT_TRAINING if any(_is_below(key, [place]) for key in keys)]
+
+
 def override_key(override: str) -> str:
     """Return the dotted key, or the group, that an override is about."""
     return override.lstrip("+~").partition("=")[0].partition("@")[0].replace("/", ".")

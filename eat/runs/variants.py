@@ -14,6 +14,7 @@ import yaml
 from eat.files import replacing, write_text
 from eat.models.config import AdaptiveConfig
 from eat.runs.finished import FinishedRun
+from eat.runs.lock import locked
 
 WEIGHTS = "model.safetensors"
 MADE_WITH = ("environment.json", "metrics.csv")
@@ -47,16 +48,21 @@ def with_pruner(run: FinishedRun, changes: Mapping[str, Any]) -> FinishedRun:
     names = [spec["name"]] if spec["name"] != own["name"] else []
     label = "-".join([*names, *(f"{key}{_text(value)}" for key, value in differing.items())])
     folder = run.folder.resolve().with_name(f"{run.name}-{label}")
-    if _is_made(run.folder / "model", folder / "model"):
-        return FinishedRun(folder)
+    with locked(folder, wait=True):
+        if not _is_made(run.folder / "model", folder / "model"):
+            _make(run, folder, spec, config)
+    return FinishedRun(folder)
+
+
+def _make(run: FinishedRun, folder: Path, spec: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Write a variant's folder; its model's configuration comes last."""
     (folder / "model" / "config.json").unlink(missing_ok=True)  # until the end: half a variant is none
     _share_weights(run.folder / "model", folder / "model")
     for name in MADE_WITH:
         if (run.folder / name).is_file():
             _copy(run.folder / name, folder / name)
-    write_text(folder / "config.yaml", yaml.safe_dump(run.config | {"pruner": spec}, sort_keys=False))
+    write_text(folder / "config.yaml", yaml.safe_dump(run.config | {"pruner": dict(spec)}, sort_keys=False))
     write_text(folder / "model" / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
-    return FinishedRun(folder)
 
 
 def _is_made(source: Path, target: Path) -> bool:

@@ -152,7 +152,7 @@ def _read_own(path: Path) -> Trace:
 
 
 def read_current(run: FinishedRun) -> RunTraces | None:
-    """Read a run's traces; None where one is missing or was made by other weights than those in the folder.
+    """Read a run's traces; None where one is missing or was made by other weights, or on other data, than the run's.
 
     Raises:
         FileNotFoundError: If one is missing and there are no weights to make it anew.
@@ -160,13 +160,19 @@ def read_current(run: FinishedRun) -> RunTraces | None:
     """
     try:
         traces = read_traces(run)
-        found = {trace.metadata["fingerprint"] for trace in (*traces.splits.values(), *traces.all_off.values())}
+        every = (*traces.splits.values(), *traces.all_off.values())
+        found = {trace.metadata["fingerprint"] for trace in every}
     except (FileNotFoundError, ValueError) as error:
         if not run.has_weights:
             raise
         log.info("traces are made anew: %s", error)
         return None
-    return None if run.has_weights and found != {run.fingerprint()} else traces
+    noted, answered = run.environment().get("data"), {trace.metadata.get("data_fingerprint") for trace in every}
+    other_data = noted is not None and answered != {noted}
+    if other_data:
+        kept = "they are made anew" if run.has_weights else "and cannot be made anew without its weights"
+        log.warning("traces of %s answer other data than it was trained with; %s", run.folder, kept)
+    return None if run.has_weights and (other_data or found != {run.fingerprint()}) else traces
 
 
 def need_current(run: FinishedRun, argument: str) -> RunTraces:

@@ -119,7 +119,7 @@ class PretrainedBackbone(_WholeEncoder):
 
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
         """Load the checkpoint's tokenizer."""
-        return AutoTokenizer.from_pretrained(self.source())
+        return AutoTokenizer.from_pretrained(self.source(), trust_remote_code=False)
 
     def source(self, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
         """Return the checkpoint's folder or hub name."""

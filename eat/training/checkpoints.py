@@ -5,6 +5,7 @@ import math
 import pickle
 import time
 import warnings
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,22 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from torch import Tensor
 
 from eat.checks import number, whole_number
 from eat.files import replacing
 from eat.training.loggers import MetricsCsv, RunWandb
-from eat.training.module import AdaptiveModule
+from eat.training.module import AdaptiveModule, check_weights
 
 log = logging.getLogger(__name__)
 
 FOLDER, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
+
+
+UNREADABLE = (EOFError, RuntimeError, pickle.UnpicklingError)
+ANEW = "start anew with fresh=true, which sets the run aside"
+RESUMED = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step"}
+"""What a training needs to go on, and Lightning's own version."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -39,18 +47,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Read a checkpoint.
+        """Read a checkpoint, as data: nothing that is pickled in it is executed, whatever the caller asks for.
 
         Raises:
-            ValueError: If the file is damaged.
+            ValueError: If the file is damaged, or no checkpoint of such a training.
         """
         try:
-            return super().load_checkpoint(path, *args, **kwargs)
-        except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            raise ValueError(
-                f"{path} is no readable checkpoint ({type(error).__name__}); start anew with fresh=true, "
-                "which sets the run aside"
-            ) from error
+            loaded = super().load_checkpoint(path, *args, **kwargs | {"weights_only": True})
+        except UNREADABLE as error:
+            raise ValueError(f"{path} is no readable checkpoint ({type(error).__name__}); {ANEW}") from error
+        return _need(loaded, RESUMED, path)
 
 
 class RunCheckpoints(Checkpoint):
@@ -77,6 +83,8 @@ class RunCheckpoints(Checkpoint):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let the data go on where the checkpoint stands, before anything asks for a batch."""
+        if self.state_key not in checkpoint["callbacks"]:
+            raise ValueError(f"{LAST} was written by a training without {self.state_key}; {ANEW}")
         epoch, batches = checkpoint["callbacks"][self.state_key]["position"]
         log.info(
             "continuing at step %d: epoch %d, %d batches of it done", checkpoint["global_step"], epoch + 1, batches
@@ -136,12 +144,29 @@ class RunCheckpoints(Checkpoint):
         trainer.save_checkpoint(Path(trainer.default_root_dir) / FOLDER / LAST, weights_only=False)
 
 
+def _need(loaded: Any, needed: Collection[str], path: str | Path) -> dict[str, Any]:
+    missing = sorted(set(needed) - set(loaded if isinstance(loaded, dict) else ()))
+    if missing or not all(isinstance(value, Tensor) for value in _values(loaded["state_dict"])):
+        what = f"it lacks {', '.join(missing)}" if missing else "its state_dict holds other things than tensors"
+        raise ValueError(f"{path} is no checkpoint of a training: {what}; {ANEW}")
+    return dict(loaded)
+
+
+def _values(weights: Any) -> Collection[Any]:
+    return weights.values() if isinstance(weights, Mapping) else [weights]
+
+
 def load_best(trainer: Trainer) -> None:
     """Give the trained module the weights of its best validation; those it has are the best where none was counted."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, RunCheckpoints) and callback.best_step is not None:
-            best = torch.load(Path(trainer.default_root_dir) / FOLDER / BEST, map_location="cpu", weights_only=True)
+            path = Path(trainer.default_root_dir) / FOLDER / BEST
+            try:
+                best = torch.load(path, map_location="cpu", weights_only=True)
+            except UNREADABLE as error:
+                raise ValueError(f"{path} is no readable checkpoint ({type(error).__name__}); {ANEW}") from error
             module = trainer.lightning_module
+            check_weights(module, _need(best, {"state_dict"}, path), path)
             module.load_state_dict(best["state_dict"], strict=module.strict_loading)
             log.info("the best model is that of step %d: %.4f", callback.best_step, callback.best_score)
 

@@ -24,7 +24,7 @@ def load_tokenizer(setting: str, path: str) -> PreTrainedTokenizerBase:
     """Load a classifier's tokenizer; where there is none, the error says that ``setting`` asks for it."""
     message = f"{setting}: no tokenizer in {path}; save it there beside the weights (tokenizer.save_pretrained)"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(message) from error
     # From a folder without its files transformers makes a tokenizer that knows the special tokens alone.
@@ -42,7 +42,9 @@ def load_weights(setting: str, path: str, **options: Any) -> PreTrainedModel:
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what is missing is said below
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(path, output_loading_info=True, **options)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            path, output_loading_info=True, trust_remote_code=False, **options
+        )
     except OSError as error:
         raise ValueError(f"{setting}: {path} has a config.json but no weights that can be read: {error}") from error
     finally:

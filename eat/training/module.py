@@ -1,7 +1,9 @@
 """Training and validation steps of an adaptive classifier under Lightning."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,6 +92,10 @@ class AdaptiveModule(LightningModule):
         optimizer = self.make_optimizer(self.model)
         scheduler = self.make_scheduler(optimizer, total_steps=self.total_steps, restarts=restarts)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another model in one line."""
+        check_weights(self, checkpoint, "last.ckpt")
 
     def on_fit_start(self) -> None:
         """Train in training mode: Hugging Face hands models over in evaluation mode."""
@@ -190,6 +196,22 @@ class AdaptiveModule(LightningModule):
             f"training examples {torch.cat(self._examples).tolist()}; the last checkpoint before it is kept. "
             "Look at these examples, or try a lower optimizer.lr or trainer.gradient_clip_val"
         )
+
+
+def check_weights(module: LightningModule, checkpoint: Mapping[str, Any], source: str | Path) -> None:
+    """Check that a checkpoint's weights are those of such a model, by name and shape.
+
+    Raises:
+        ValueError: Naming one that differs.
+    """
+    theirs, ours = checkpoint["state_dict"], module.state_dict()
+    for name in sorted(ours.keys() | theirs.keys()):
+        shapes = [tuple(weights[name].shape) if name in weights else None for weights in (ours, theirs)]
+        if shapes[0] != shapes[1] and (module.strict_loading or None not in shapes):
+            raise ValueError(
+                f"{source} is of another model: {name} has shape {shapes[1]}, expected {shapes[0]}; start anew with "
+                "fresh=true, which sets the run aside"
+            )
 
 
 def step_seed(seed: int, position: int, rank: int = 0) -> int:

@@ -139,7 +139,7 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
 
 def _read_config(path: str) -> PreTrainedConfig:
     try:
-        return AutoConfig.from_pretrained(path)
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"retrofit: expected the folder or hub name of a fine-tuned classifier, or the folder of a finished run, "

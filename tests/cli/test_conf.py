@@ -1,12 +1,12 @@
 """Every option and every experiment composes and builds; what is misspelt fails at once and says what was possible."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from transformers import BertTokenizer
@@ -14,6 +14,7 @@ from transformers import BertTokenizer
 from eat.attention import build_attention
 from eat.benchmark.run import BenchmarkSettings
 from eat.cli import settings
+from eat.cli.build import build
 from eat.cli.compose import plain
 from eat.exits import EXITS, build_exit
 from eat.pruners import PRUNERS, build_pruner
@@ -79,7 +80,7 @@ def test_task(option, tmp_path):
 @pytest.mark.parametrize("option", options("backbone"))
 def test_backbone(option):
     config = composed(f"backbone={option}")
-    backbone = instantiate(config.backbone)
+    backbone = build("backbone", plain(config.backbone))
     assert isinstance(backbone, TrainingBackbone)
     assert backbone.name == option
     assert config.head_pooling == backbone.head_pooling
@@ -109,7 +110,7 @@ def test_budget(option):
 def test_logger(option, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     for logger in composed(f"logger={option}").logger.values():
-        assert isinstance(instantiate(logger)(folder=tmp_path), Logger)
+        assert isinstance(build("logger", plain(logger))(folder=tmp_path), Logger)
 
 
 def test_suite():
@@ -124,14 +125,14 @@ def test_suite():
 @pytest.mark.parametrize("option", options("callbacks"))
 def test_callbacks(option):
     for callback in composed(f"callbacks={option}").callbacks.values():
-        assert isinstance(instantiate(callback), Callback)
+        assert isinstance(build("callbacks", plain(callback)), Callback)
 
 
 @pytest.mark.parametrize("option", options("trainer"))
 def test_trainer(option, tmp_path):
     if option == "gpu" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    trainer = instantiate(composed(f"trainer={option}").trainer, default_root_dir=tmp_path, logger=False)
+    trainer = build("trainer", plain(composed(f"trainer={option}").trainer), default_root_dir=tmp_path, logger=False)
     assert trainer.max_epochs == 3
     assert trainer.precision == ("bf16-mixed" if trainer.strategy.root_device.type == "cuda" else "32-true")
 
@@ -154,9 +155,9 @@ def test_experiment(name):
         seed=config.seed,
     )
     assert model.config.num_labels == task.num_labels
-    assert isinstance(instantiate(config.schedule), PruningSchedule)
-    optimizer = instantiate(config.optimizer)(model)
-    instantiate(config.scheduler)(optimizer, total_steps=10)
+    assert isinstance(build("schedule", plain(config.schedule)), PruningSchedule)
+    optimizer = build("optimizer", plain(config.optimizer))(model)
+    build("scheduler", plain(config.scheduler))(optimizer, total_steps=10)
     assert run_name(plain(config)).startswith(config.backbone.name)
 
 
@@ -231,3 +232,25 @@ def test_help_explains_every_setting(command):
 def test_a_foreign_key_in_a_part_is_named_with_what_was_possible():
     with pytest.raises(ValueError, match=r"pruner.ratoi: pruner 'l2_norm' takes .* \(did you mean 'ratio'\?\)"):
         build_pruner(plain(composed("+pruner.ratoi=0.5").pruner))
+
+
+def test_what_is_built_is_named_with_its_place_where_it_is_wrong():
+    assert build("x", {"_target_": "fractions.Fraction", "numerator": 1}, denominator=2) == Fraction(1, 2)
+    assert build("x", {"_target_": "builtins.dict", "_partial_": True, "a": [{"_target_": "builtins.list"}]})(b=1) == {
+        "a": [[]],
+        "b": 1,
+    }
+    for spec, message in (
+        ({"lr": 1}, r"x: expected a mapping with _target_, the dotted name of a class, got \{'lr': 1\}"),
+        (
+            {"_target_": "nowhere.Thing"},
+            r"x\._target_: 'nowhere\.Thing' cannot be imported \(No module",
+        ),
+        ({"_target_": "math.pi"}, r"x\._target_: expected a class or a function, 'math\.pi' is a float"),
+        (
+            {"_target_": "fractions.Fraction", "num": 1},
+            r"x: fractions\.Fraction takes numerator, .* 'num'",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build("x", spec)

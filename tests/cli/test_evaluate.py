@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
-from omegaconf.errors import MissingMandatoryValue
 
 from eat.benchmark.latency.plan import PlanSettings
 from eat.benchmark.run import BenchmarkSettings
@@ -78,8 +77,20 @@ def test_exit_can_be_changed_in_part_or_whole(
 
 
 def test_run_must_be_named() -> None:
-    with pytest.raises(MissingMandatoryValue, match="run"):
+    with pytest.raises(ValueError, match="run: expected the folder of a finished run, got none"):
         run_script()
+
+
+def test_where_the_data_lie_reaches_the_evaluation(asked: dict[str, Any]) -> None:
+    run_script("run=x", "data.train=a.csv", "data.test=b.csv", "data.root=c", "data.cache_dir=d")
+    places = {key: value for key, value in asked.items() if key.startswith("data_")}
+    assert places == {
+        "data_train": "a.csv",
+        "data_validation": None,
+        "data_test": "b.csv",
+        "data_root": "c",
+        "data_cache_dir": "d",
+    }
 
 
 def test_unknown_key_fails() -> None:

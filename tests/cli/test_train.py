@@ -183,6 +183,56 @@ def test_resuming_with_another_training_in_mind_is_refused(run_train, tmp_path):
         run_train(f"resume={tmp_path}", "optimizer.lr=1", "exit.threshold=0.5", kind="resume")
 
 
+def test_what_trains_nothing_may_be_typed_at_a_resumption(trained, asked, run_train, place):
+    folder = shutil.copytree(trained, place / "copied")
+    run_train(f"resume={folder}", "exit=never", f"data.cache_dir={place / 'other'}", kind="resume")
+    assert asked[-1][1]["exit"] == {"name": "never"}
+    assert asked[-1][1]["data_cache_dir"] == str(place / "other")
+    run_train(f"resume={folder}", kind="resume")
+    assert asked[-1][1]["exit"]["name"] == "confidence"
+    assert asked[-1][1]["data_cache_dir"] is None, "a saved one is not taken over"
+
+
+def swap_labels(file):
+    file.write_text(file.read_text().replace(",good,", ",x,").replace(",bad,", ",good,").replace(",x,", ",bad,"))
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_data_under_the_same_command_stop_it(run_train, place, finished, capsys):
+    file = place / f"other-{finished}.csv"
+    shutil.copy(place / "train.csv", file)
+    command = (f"data.train={file}", "budget.max_steps=3", "callbacks.checkpoints.every_n_steps=1")
+    (folder,) = run_train(*command)
+    if not finished:
+        shutil.rmtree(folder / "model")
+    swap_labels(file)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    with pytest.raises(ValueError, match=r"data: .* was trained on other data than those .* fresh=true trains anew"):
+        run_train(*command)
+    with pytest.raises(ValueError, match=r"data: .* was trained on other data than those"):
+        run_train(f"resume={folder}", kind="resume")
+    assert "is trained already" not in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert run_train(*command, "fresh=true") == [folder.with_name(f"{folder.name}.old-1")]
+    file.unlink()
+    run_train(*command)  # what is not there is not compared: a finished run is evaluated from its traces
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("paths.runs=", "paths.runs: expected a folder, got ''"), ("resume=", "resume: expected a folder, got ''")],
+)
+def test_an_empty_folder_is_not_the_current_one(run_train, override, message):
+    with pytest.raises(ValueError, match=message):
+        run_train(override)
+
+
+def test_an_empty_folder_of_runs_is_refused_before_a_sweep(run_train):
+    with pytest.raises(SystemExit, match=r"paths\.runs: expected a folder, got ''"):
+        run_train("paths.runs=", "seed=0,1", flags=("-m",))
+
+
 def test_a_multirun_over_exits_trains_once_and_ends_with_one_table(run_train, trained, place):
     assert run_train("exit.threshold=0.6,0.9", "hydra.sweep.dir=exits", flags=("-m",), evaluate=True) == []
     assert len(list(trained.glob("report/**/summary.md"))) == 2

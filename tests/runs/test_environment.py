@@ -10,11 +10,11 @@ from eat.runs.environment import write_environment
 
 def test_it_names_versions_and_hardware_but_no_user_and_no_path(tmp_path):
     path = tmp_path / "environment.json"
-    write_environment(path, seed=3, data="abc", device="cpu")
+    write_environment(path, seed=3, data="abc", device="cpu", classes=("no", "yes"))
     text = path.read_text()
     facts = json.loads(text)
     assert facts["seed"] == 3
-    assert facts["data"] == "abc"
+    assert (facts["data"], facts["classes"]) == ("abc", ["no", "yes"])
     assert facts["cpu"]
     assert facts["packages"]["torch"]
     assert str(Path.home()) not in text

@@ -4,6 +4,7 @@ import pytest
 from transformers import pipeline
 
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.runs.finished import FinishedRun
 from eat.runs.folder import RunFolder
 from eat.runs.naming import fingerprint, run_name, training_overrides
 from eat.training.backbones import TinyBackbone
@@ -36,8 +37,8 @@ def test_two_trainings_cannot_share_a_folder(tmp_path):
     with run.locked(), pytest.raises(RuntimeError, match="another process is training in"), run.locked():
         pass
     with run.locked():
-        assert [path.name for path in run.path.iterdir()] == [".lock"]
-    assert not list(run.path.iterdir()), "released with the block, and nothing is left"
+        assert [path.name for path in tmp_path.iterdir()] == [".run.lock"], "beside the folder, which may move away"
+    assert not list(tmp_path.iterdir()), "released with the block, and nothing is left"
 
 
 @pytest.mark.parametrize(
@@ -94,3 +95,19 @@ def build_tiny(max_length):
         name="tiny", model_type="bert", vocab_size=50, dim=16, num_layers=2, num_heads=2, intermediate_size=24,
         dropout=0.1, initializer_range=0.1, max_length=max_length, head_pooling="cls",
     )  # fmt: skip
+
+
+def test_only_finished_runs_are_offered(tmp_path):
+    for name, file in (
+        ("whole", "model/config.json"),
+        ("traced", "trace/a.parquet"),
+        ("half", "checkpoints/last.ckpt"),
+    ):
+        for path in (tmp_path / name / "config.yaml", tmp_path / name / file):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
+    (tmp_path / "whole").rename(tmp_path / "whole.old-1")
+    with pytest.raises(FileNotFoundError, match=f"run: no folder {tmp_path}/x; runs near it: {tmp_path}/traced$"):
+        FinishedRun(tmp_path / "x")
+    with pytest.raises(ValueError, match="baseline_run: expected a folder, got ''"):
+        FinishedRun("", "baseline_run")

@@ -31,7 +31,7 @@ class HuggingFace(Engine):
         if isinstance(source, Source):
             return hugging_face_call(source.hugging_face, source.model.backbone.pad_token_id)
         transformers_logging.disable_progress_bar()
-        plain = AutoModelForSequenceClassification.from_pretrained(source.path)
+        plain = AutoModelForSequenceClassification.from_pretrained(source.path, trust_remote_code=False)
         return hugging_face_call(plain.to(**source.place).eval(), source.pad_token_id)
 
 

@@ -1,0 +1,55 @@
+"""A lock on a run folder: beside it, so that it holds while the folder is moved away."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Hold a run folder for this process; the system lets go when the process ends, however it ends.
+
+    The lock is a hidden file beside the folder, or in it where one cannot write beside it. Evaluations (``wait``) take
+    their turn, and go on without a lock where nobody can write; trainings do neither.
+
+    Raises:
+        RuntimeError: If another process trains or evaluates there, and this one does not wait.
+        OSError: If no lock can be written, and this one does not wait.
+    """
+    lock = _take(folder, wait)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            if os.name == "posix":  # still held: whoever opened it meanwhile sees that it is gone; Windows removes it
+                Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
+
+def _take(folder: Path, wait: bool) -> FileLock | None:
+    whole = folder.resolve()
+    failed: OSError | None = None
+    for path in (whole.with_name(f".{whole.name}.lock"), whole / ".lock"):
+        lock = FileLock(path)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            if not wait:
+                raise RuntimeError(
+                    f"another process is training in {folder}, or evaluates it; wait for it or stop it"
+                ) from error
+            log.info("another process evaluates or trains in %s; waiting until it is done", folder)
+            lock.acquire()
+        except OSError as error:  # a folder that one may only read
+            failed = error
+            continue
+        return lock
+    if not wait and failed is not None:
+        raise failed
+    return None

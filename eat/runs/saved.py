@@ -1,0 +1,117 @@
+"""The configuration that a run folder keeps: how it is written, and how it is read from a stranger's folder."""
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from eat.runs.naming import SESSION
+
+PLACES = (
+    *("data.root", "data.train", "data.validation", "data.test", "task.train", "task.validation", "task.test"),
+    *("backbone.path", "backbone.classifier", "retrofit", "objective.teacher"),
+)
+"""Settings that name files and folders to read: kept absolute, so that a run is found from any folder."""
+
+SECTIONS = (
+    *("task", "data", "backbone", "attention", "pruner", "exit", "objective"),
+    *("optimizer", "scheduler", "schedule", "trainer", "logger", "callbacks"),
+)
+"""Keys whose values are mappings."""
+
+PLAIN = (str, int, float, bool, type(None))
+EVALUATED = ("task", "data", "backbone", "exit", "seed")
+"""What every evaluation reads."""
+
+
+def text_of(config: Mapping[str, Any]) -> str:
+    """Return a configuration as ``config.yaml`` holds it, without what concerns one session on one machine."""
+    kept = {key: value for key, value in config.items() if key not in SESSION}
+    if "data" in kept:
+        kept["data"] = kept["data"] | {"cache_dir": None}
+    for place in PLACES:
+        section, _, key = place.rpartition(".")
+        values = kept.get(section) if section else kept
+        name = values.get(key) if isinstance(values, Mapping) else None
+        if not isinstance(values, Mapping) or not isinstance(name, str) or not name:
+            continue
+        if Path(name).expanduser().exists():
+            changed = {**values, key: str(Path(name).expanduser().absolute())}
+            kept = {**kept, section: changed} if section else changed
+    return str(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
+
+
+def read_config(folder: Path, argument: str, needed: Collection[str] = EVALUATED) -> dict[str, Any]:
+    """Read ``config.yaml`` of a run folder as plain data: no tag, no interpolation, no resolver is obeyed.
+
+    Where caches go is the business of who reads, so a saved ``data.cache_dir`` is not taken over.
+
+    Args:
+        folder: The run folder.
+        argument: What messages call it.
+        needed: Keys without which the caller cannot go on.
+
+    Raises:
+        ValueError: If it is no configuration of a run, or not plain; names the key and the value.
+    """
+    path = folder / "config.yaml"
+    try:
+        text = path.read_text(encoding="utf-8")
+        aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
+        config = None if aliases else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{argument}: {path} is no readable YAML ({reason})") from error
+    if aliases:
+        raise ValueError(f"{argument}: {path}: expected no aliases (*name): a few lines of them can fill the memory")
+    if not isinstance(config, dict):
+        raise ValueError(f"{argument}: expected a run's configuration in {path}, got {_shown(config)}")
+    missing = [key for key in needed if key not in config]
+    if missing:
+        raise ValueError(
+            f"{argument}: {path} is no whole configuration of a run, {', '.join(missing)} missing; a training writes it"
+        )
+    for place, value in _values(config):
+        if not isinstance(value, PLAIN) or (isinstance(value, str) and ("${" in value or value == "???")):
+            raise ValueError(f"{argument}: {path}: {place}={value!r}, expected a plain value as a training writes it")
+    for section in SECTIONS:
+        if section in needed and not isinstance(config[section], dict):
+            raise ValueError(f"{argument}: {path}: {section}: expected a mapping, got {_shown(config[section])}")
+    if isinstance(config.get("data"), dict):
+        config["data"] = config["data"] | {"cache_dir": None}
+    return config
+
+
+def check_links(folder: Path, argument: str) -> None:
+    """Check that no link in a run folder leads out of it: what is written there must stay there.
+
+    Raises:
+        ValueError: Naming the link.
+    """
+    inside = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+            raise ValueError(
+                f"{argument}: {path} is a link out of the run folder, to {path.readlink()}, which is refused; put "
+                "there what it points to"
+            )
+
+
+def _values(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every key and every value of a configuration that is no mapping or list, with its place."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            below = f"{place}.{key}" if place else str(key)
+            yield below, key
+            yield from _values(item, below)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _values(item, f"{place}[{index}]")
+    else:
+        yield place, value
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
