@@ -45,9 +45,7 @@ class BenchmarkSettings:
     warmup: int = 10  # untimed calls of each contender at each batch size before
     batch_sizes: Sequence[int] = (1, 32)  # 1 is the gateway, 32 the queue
     threads: Sequence[int] = ()  # threads inside operators, one measurement each; empty for as many as torch uses now
-    thresholds: Sequence[float] | None = (
-        None  # of the exit; null for its paper's, else those chosen to lose 0 to 2 points
-    )
+    thresholds: Sequence[float] | None = None  # of the exit; null for its paper's, else those that lose 0 to 2 points
     dtype: str = "float32"  # of the weights, ours and Hugging Face's alike; float16 on a GPU only
     shortcut_runs: Sequence[str] = ()  # folders of runs trained with ``backbone.num_layers``: the static shortcuts
     onnx: bool = True  # whether engines that need an export take part, as ONNX Runtime does; it takes some seconds
