@@ -33,10 +33,10 @@ def check_attention(
 ) -> Checked:
     """Check that an attention part keeps what every attention promises.
 
-    That are: [CLS] is global; a sequence attends the same alone, in any batch and in any order, with holes that pruning
-    left; attention received is given on demand, sums to one per query and changes nothing else; finite gradients;
-    inside a model the same answers alone, in a batch and packed; saved and loaded by name. With ``visible`` also: equal
-    to dense attention under that mask.
+    These are: [CLS] is global; a sequence attends the same alone, in any batch and in any order, with holes that
+    pruning left; attention received is given on demand, sums to one per query and changes nothing else; finite
+    gradients; inside a model the same answers alone, in a batch and packed; saved and loaded by name. With ``visible``
+    also: equal to dense attention under that mask.
 
     Args:
         attention: Its class, with ``arguments``; a function that builds one; an instance; or a name.

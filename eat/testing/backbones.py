@@ -28,10 +28,10 @@ def check_backbone(
 ) -> Checked:
     """Check that a backbone keeps what every backbone promises.
 
-    That are: the shape goes to Hugging Face and back, and to plain values and back; so do all weights, under names that
-    the parts have; with everything off the logits are Hugging Face's within 1e-5, and the hidden states with padding on
-    either side and holes, so that positions and padding mean the same; the first layers alone are Hugging Face's; a
-    missing weight and an impossible size are named; saved and loaded by name.
+    These are: the shape goes to Hugging Face and back, and to plain values and back; so do all weights, under names
+    that the parts have; with everything off the logits are Hugging Face's within 1e-5, and the hidden states with
+    padding on either side and holes, so that positions and padding mean the same; the first layers alone are Hugging
+    Face's; a missing weight and an impossible size are named; saved and loaded by name.
 
     Args:
         backbone: Its class, or a name that the family knows: the model type of Hugging Face's config.

@@ -34,7 +34,7 @@ PARTS: dict[str, Any] = {
 def check_engine(engine: str | Engine, *, trials: int = 10, seed: int = 0) -> Checked:
     """Check that an engine keeps what every engine promises.
 
-    That are: it says whether it can be measured; what it saves is JSON values and is answered from by another process;
+    These are: it says whether it can be measured; what it saves is JSON values and is answered from by another process;
     in this process and in that one it answers like the model with everything off: within 1e-4 where it calls itself
     exact, with other numbers where it does not; one row for each example, whatever else is in the batch.
 

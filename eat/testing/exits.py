@@ -40,7 +40,7 @@ def check_exit(
 ) -> Checked:
     """Check that an exit criterion keeps what every criterion promises.
 
-    That are: one boolean for each example, from its own logits alone, in any precision; nothing changed, nothing
+    These are: one boolean for each example, from its own logits alone, in any precision; nothing changed, nothing
     remembered; NaN never exits; sure answers do where it is active; a threshold per class is that of the predicted
     class; what it cannot read is refused; inside a model the same exits alone, in a batch and replayed from a trace,
     equal to the slow masked encoder; saved and loaded by name.

@@ -29,7 +29,7 @@ def check_objective(
 ) -> Checked:
     """Check that an objective keeps what every objective promises.
 
-    That are: what a step trains follows from the step alone; the loss is one finite number, the sum of its parts, for
+    These are: what a step trains follows from the step alone; the loss is one finite number, the sum of its parts, for
     huge logits too; a finite gradient reaches the heads that learn, and no others; labels of shape (batch,) and
     (batch, 1) count alike, or are refused by name; a mean over examples, in any order; a regression is refused where
     classes are needed; nothing remembered; built by name.

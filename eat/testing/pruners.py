@@ -23,7 +23,7 @@ def check_pruner(
 ) -> Checked:
     """Check that a pruner keeps what every pruner promises.
 
-    That are: a mask of booleans in which protected tokens stay, the same for a sequence alone, in any batch and in any
+    These are: a mask of booleans in which protected tokens stay, the same for a sequence alone, in any batch and in any
     order; counts as ``lengths_after`` says; nothing changed, nothing remembered; all kept at scale 0; inside a model
     the same answers alone, in a batch and packed, equal to masked tokens; finite gradients; saved and loaded by name.
 

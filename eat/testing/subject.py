@@ -68,7 +68,10 @@ def subject_of(word: str, family: Family[Any], part: Any, arguments: Arguments |
     """
     arguments = dict(arguments or {})
     if isinstance(part, Mapping):
-        arguments, part = {**{key: value for key, value in part.items() if key != "name"}, **arguments}, part["name"]
+        arguments, part = (
+            {**{key: value for key, value in part.items() if key != "name"}, **arguments},
+            part.get("name", ""),
+        )
     if isinstance(part, str):
         yield Subject(word, family, family.checked(f"{word}.name", part), arguments)
         return

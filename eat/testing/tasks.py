@@ -34,7 +34,7 @@ def check_task(
 ) -> Checked:
     """Check that a task keeps what every task promises.
 
-    That are: the same rows twice; ``train`` and a reported split at least; texts that are strings, labels in range and
+    These are: the same rows twice; ``train`` and a reported split at least; texts that are strings, labels in range and
     of the type that goes with ``kind``; metrics that are known; no row of a reported split in train; held-out splits
     that its leakage rule keeps apart from train and from each other, the same for rows in any order.
 
