@@ -1,29 +1,42 @@
-"""Checks of single values: each returns the value, or raises a ValueError that names it, in one line."""
+"""Checks of single values: each returns the value, or raises a ValueError that names it, in one line.
+
+Numbers may be NumPy's; what is returned is Python's.
+"""
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 Limit = int | float | None
 
 
 def whole_number(name: str, value: Any, at_least: int = 1) -> int:
-    """Return an integer of ``at_least`` or more; True and 1.0 are none."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+    """Return an integer of ``at_least`` or more, NumPy's among them; True and 1.0 are none."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
         raise ValueError(f"{name}: expected an integer of {at_least} or more, got {value!r}")
-    return value
+    return int(value)
 
 
 def number(
     name: str, value: Any, *, at_least: Limit = None, at_most: Limit = None, above: Limit = None, below: Limit = None
 ) -> float:
-    """Return a finite number within the limits, as a float; True is none."""
+    """Return a finite number within the limits, NumPy's among them, as a float; True is none."""
     low, high = -math.inf if at_least is None else at_least, math.inf if at_most is None else at_most
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if not (fits and low <= value <= high and (above is None or value > above) and (below is None or value < below)):
         raise ValueError(f"{name}: expected a number{_interval(at_least, at_most, above, below)}, got {value!r}")
     return float(value)
+
+
+def plain(value: Any) -> Any:
+    """Return an option as JSON has it: numbers and arrays of NumPy or torch, also within lists, as Python's."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:
@@ -39,6 +52,13 @@ def closest(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean ...?)`` with the known word that is most like this one, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def true_or_false(name: str, value: Any) -> bool:
+    """Return True or False; 0, 1 and "true" are neither."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected true or false, got {value!r}")
+    return value
 
 
 def _interval(at_least: Limit, at_most: Limit, above: Limit, below: Limit) -> str:

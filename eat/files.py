@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, whenever the process dies and whatever the disk says."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,33 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, f"could not write {path} ({error.strerror or error}); {kept}") from error
     except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a neighbour of a folder to fill; on success it takes the folder's place, else nothing changes.
+
+    A folder that is there, of a process that was killed in older code or by hand, goes.
+
+    Args:
+        path: Folder of plain files.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of an earlier process that was killed here
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for file in filter(Path.is_file, partial.rglob("*")):
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        _sync_folder(partial)
+        if path.exists():
+            shutil.rmtree(path)
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
     _sync_folder(path.parent)
 

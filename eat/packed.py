@@ -232,7 +232,8 @@ class AdaptiveOutput(ModelOutput):
     Attributes:
         loss: Given when ``labels`` are: the training objective in training mode, the loss of the exit taken in
             evaluation.
-        logits: Logits of the exit taken, (batch, classes).
+        logits: Logits of the exit taken, (batch, classes); in training mode of a head drawn for each example, unless
+            traced, when they are the last head's.
         exit_depth: Depth (1-based) at which each example exited, (batch,).
         tokens_kept: (batch, depths + 1). Column 0 is what came in, column d what is alive after depth d's pruning, 0
             from the exit on; block d works on column d - 1.

@@ -1,10 +1,12 @@
 """Checks return the value or name it in one line."""
 
+import json
 import math
 
+import numpy as np
 import pytest
 
-from eat.checks import closest, number, one_of, whole_number
+from eat.checks import closest, number, one_of, plain, true_or_false, whole_number
 
 
 def test_what_fits_comes_back():
@@ -51,3 +53,22 @@ def test_the_closest_known_word_is_named():
     with pytest.raises(ValueError, match=r"got 3$"):
         one_of("x", 3, ["never"])
     assert closest("zzz", ["never"]) == ""
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert whole_number("x", np.int64(3)) == 3 and type(whole_number("x", np.int64(3))) is int
+    assert number("x", np.float32(0.5)) == 0.5 and number("x", np.int32(2)) == 2.0
+    for value in (np.bool_(True), np.float64(3.0)):
+        with pytest.raises(ValueError, match="x: expected an integer"):
+            whole_number("x", value)
+    with pytest.raises(ValueError, match="x: expected a number"):
+        number("x", np.bool_(True))
+    with pytest.raises(ValueError, match="x: expected true or false, got 1"):
+        true_or_false("x", 1)
+
+
+def test_options_are_plain_values():
+    spec = plain(
+        {"name": "a", "ratio": np.float32(0.5), "depths": np.array([1, 2]), "more": [np.int64(3), (np.float64(1),)]}
+    )
+    assert json.dumps(spec) == '{"name": "a", "ratio": 0.5, "depths": [1, 2], "more": [3, [1.0]]}'

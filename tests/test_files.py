@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from eat.files import replacing, write_text
+from eat.files import replacing, replacing_folder, write_text
 from eat.training.checkpoints import AtomicCheckpointIO
 
 
@@ -53,3 +53,17 @@ def test_a_checkpoint_that_does_not_fit_keeps_the_old_one(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
     with pytest.raises(OSError, match="nothing was left there"):
         AtomicCheckpointIO().save_checkpoint({"weights": torch.zeros(100_000)}, tmp_path / "best.ckpt")
+
+
+def test_a_folder_is_there_whole_or_as_it_was(tmp_path):
+    folder = tmp_path / "new" / "tokenizer"
+    with replacing_folder(folder) as partial:
+        (partial / "a").write_text("one")
+    with pytest.raises(FileNotFoundError), replacing_folder(folder) as partial:
+        (partial / "missing" / "a").write_text("half")
+    assert [path.name for path in folder.parent.iterdir()] == ["tokenizer"]
+    assert (folder / "a").read_text() == "one"
+    (folder.parent / "tokenizer.partial").mkdir()  # of a process that was killed
+    with replacing_folder(folder) as partial:
+        (partial / "b").write_text("two")
+    assert [path.name for path in folder.iterdir()] == ["b"]

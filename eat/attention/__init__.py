@@ -1,6 +1,6 @@
 """Attention parts: live rows in, mixed rows out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from torch import Tensor
 from eat.attention.full import FullAttention
 from eat.attention.windowed import WindowedAttention
 from eat.packed import Packed
-from eat.registry import build_part
+from eat.registry import Family, build_part
 
 __all__ = ["ATTENTIONS", "Attention", "build_attention"]
 
@@ -35,7 +35,9 @@ class Attention(Protocol):
         ...
 
 
-ATTENTIONS = {"full": FullAttention, "windowed": WindowedAttention}
+ATTENTIONS: Family[Callable[..., Attention]] = Family(
+    "eat.attentions", {"full": FullAttention, "windowed": WindowedAttention}
+)
 
 
 def build_attention(spec: Mapping[str, Any]) -> Attention:

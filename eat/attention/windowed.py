@@ -29,7 +29,8 @@ class WindowedAttention(GroupedAttention):
     def __init__(self, window: int = 32, global_tokens: Sequence[str] = ("cls",)) -> None:
         if isinstance(window, bool) or not isinstance(window, int) or window < 2 or window % 2:
             raise ValueError(f"attention.window: expected an even integer of 2 or more, got {window!r}")
-        if isinstance(global_tokens, str) or "cls" not in global_tokens or set(global_tokens) - {"cls", "sep"}:
+        listed = isinstance(global_tokens, list | tuple)
+        if not listed or "cls" not in global_tokens or any(token not in ("cls", "sep") for token in global_tokens):
             raise ValueError(f"attention.global_tokens: expected ['cls'] or ['cls', 'sep'], got {global_tokens!r}")
         self.window = window
         self.global_tokens = tuple(global_tokens)

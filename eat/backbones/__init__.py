@@ -8,17 +8,20 @@ from eat.backbones.bert import BertBackbone
 from eat.backbones.distilbert import DistilBertBackbone
 from eat.backbones.electra import ElectraBackbone
 from eat.backbones.roberta import RobertaBackbone
-from eat.registry import build_part
+from eat.registry import Family, build_part
 
 __all__ = ["BACKBONES", "Backbone", "build_backbone"]
 
 # The names are the model types of the Hugging Face configs.
-BACKBONES = {
-    "bert": BertBackbone,
-    "distilbert": DistilBertBackbone,
-    "roberta": RobertaBackbone,
-    "electra": ElectraBackbone,
-}
+BACKBONES: Family[type[Backbone]] = Family(
+    "eat.backbones",
+    {
+        "bert": BertBackbone,
+        "distilbert": DistilBertBackbone,
+        "roberta": RobertaBackbone,
+        "electra": ElectraBackbone,
+    },
+)
 
 
 def build_backbone(spec: Mapping[str, Any]) -> Backbone:

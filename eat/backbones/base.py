@@ -11,10 +11,16 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from eat.attention import Attention
-from eat.checks import one_of, whole_number
+from eat.checks import number, one_of, whole_number
 from eat.modules.block import Block
 from eat.modules.embeddings import Embeddings
 from eat.modules.heads import Head
+
+# The largest published encoders have some 11e9 weights (XLM-R XXL), the deepest Transformers 1,000 layers (DeepNet):
+# a configuration beyond is a mistake or an attack on the memory, and is refused before anything is allocated.
+MAX_WEIGHTS, MAX_LAYERS = 20e9, 1000
+
+_OPTIONAL = ("embedding_size", "sep_token_id")  # None is a value of these
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,12 +59,34 @@ class Backbone:
     position_offset: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
-        """Check the values that would otherwise fail deep inside torch."""
+        """Check the values that would otherwise fail deep inside torch, or fill the memory."""
         for name in ("vocab_size", "dim", "num_layers", "num_heads", "intermediate_size", "max_length"):
             whole_number(f"backbone.{name}", getattr(self, name))
+        for name, at_least in (("num_types", 0), ("embedding_size", 1), ("sep_token_id", 0)):
+            if name not in _OPTIONAL or getattr(self, name) is not None:
+                whole_number(f"backbone.{name}", getattr(self, name), at_least)
+        for name in ("norm_eps", "initializer_range"):
+            number(f"backbone.{name}", getattr(self, name), at_least=0)
+        for name in ("dropout", "attention_dropout", "head_dropout"):
+            number(f"backbone.{name}", getattr(self, name), at_least=0, at_most=1)
+        self._check_size()
         if self.dim % self.num_heads:
             raise ValueError(f"backbone.dim: expected a multiple of num_heads={self.num_heads}, got {self.dim}")
         one_of("backbone.activation", self.activation, ACT2FN)
+
+    def _check_size(self) -> None:
+        """Refuse a shape that no encoder has before anything is allocated for it."""
+        if self.num_layers > MAX_LAYERS:
+            raise ValueError(f"backbone.num_layers: expected at most {MAX_LAYERS}, got {self.num_layers}")
+        width = self.embedding_size or self.dim
+        tables = (self.vocab_size + self.max_length + self.num_types) * width + width * self.dim
+        weights = tables + self.num_layers * (5 * self.dim**2 + 2 * self.dim * self.intermediate_size)  # a head each
+        if weights > MAX_WEIGHTS:
+            raise ValueError(
+                f"backbone: expected a shape of at most {MAX_WEIGHTS:.0e} weights, got about {weights:.1e} from "
+                f"vocab_size={self.vocab_size}, dim={self.dim}, num_layers={self.num_layers}, "
+                f"intermediate_size={self.intermediate_size}, max_length={self.max_length}"
+            )
 
     @classmethod
     def from_hf_config(cls, config: Any) -> Backbone:

@@ -15,6 +15,8 @@ from transformers.utils import logging as transformers_logging
 from eat.backbones import BACKBONES
 from eat.backbones.base import Backbone
 from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf
+from eat.checks import plain, whole_number
+from eat.ops.finite import first_not_finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +37,11 @@ class BackboneSource:
         self, num_labels: int | None, id2label: Mapping[int, str] | None, problem_type: str | None
     ) -> dict[str, Any]:
         """Return the config keys about labels: those given, else a fine-tuned checkpoint's, else two classes."""
-        if num_labels is not None and (isinstance(num_labels, bool) or num_labels < 1):
-            raise ValueError(f"num_labels: expected an integer of 1 or more, got {num_labels!r}")
+        if num_labels is not None:
+            num_labels = whole_number("num_labels", num_labels)
         names: Mapping[Any, str] | None = id2label
+        if names is not None and not isinstance(names, Mapping):
+            raise ValueError(f"id2label: expected a mapping of 0, 1, ... to names, got {names!r}")
         if names is not None:
             if num_labels not in (None, len(names)):
                 raise ValueError(f"id2label: expected num_labels={num_labels} names, got {len(names)}")
@@ -94,6 +98,9 @@ def load_backbone(
     if weights is None:
         return BackboneSource(backbone, config, None, {})
     encoder, head = encoder_weights_from_hf(backbone, weights), head_weights_from_hf(backbone, weights)
+    broken = first_not_finite(encoder | head)
+    if broken is not None:
+        raise ValueError(f"backbone: expected finite weights, got NaN or infinity in {broken!r} of the checkpoint")
     return BackboneSource(backbone, config, encoder, head)
 
 
@@ -117,11 +124,13 @@ def _shape(
 ) -> Backbone:
     if config.model_type not in BACKBONES:
         raise ValueError(
-            f"backbone: expected a model of type {sorted(BACKBONES)}, got {config.model_type!r}"
+            f"backbone: expected a model of type {BACKBONES.known}, got {config.model_type!r}"
             + ("; a saved eat model is loaded with from_pretrained" if config.model_type == "eat" else "")
         )
     backbone = BACKBONES[config.model_type].from_hf_config(config)
-    if num_layers is not None and (isinstance(num_layers, bool) or not 1 <= num_layers <= backbone.num_layers):
+    num_layers, max_length, sep_token_id = map(plain, (num_layers, max_length, sep_token_id))
+    is_integer = isinstance(num_layers, int) and not isinstance(num_layers, bool)
+    if num_layers is not None and not (is_integer and 1 <= num_layers <= backbone.num_layers):
         raise ValueError(f"num_layers: expected an integer between 1 and {backbone.num_layers}, got {num_layers!r}")
     changes: dict[str, Any] = {"num_layers": num_layers, "max_length": max_length, "sep_token_id": sep_token_id}
     return dataclasses.replace(backbone, **{key: value for key, value in changes.items() if value is not None})

@@ -6,7 +6,6 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import RobertaConfig
 
-from eat.backbones.base import Backbone
 from eat.backbones.bert import BertBackbone
 
 
@@ -24,12 +23,11 @@ class RobertaBackbone(BertBackbone):
     position_offset = 2
     config_class: ClassVar[Any] = RobertaConfig
 
-    @classmethod
-    def from_hf_config(cls, config: Any) -> Backbone:
-        """Read the shape; refuse a padding index for which the position table means something else."""
-        if config.pad_token_id != cls.position_offset - 1:
-            raise ValueError(f"pad_token_id: expected {cls.position_offset - 1} for RoBERTa, got {config.pad_token_id}")
-        return super().from_hf_config(config)
+    def __post_init__(self) -> None:
+        """Refuse also a padding index for which the position table means something else."""
+        super().__post_init__()
+        if self.pad_token_id != self.position_offset - 1:
+            raise ValueError(f"pad_token_id: expected {self.position_offset - 1} for RoBERTa, got {self.pad_token_id}")
 
     def position_ids(
         self, token_ids: Int[Tensor, "batch width"], live: Bool[Tensor, "batch width"]

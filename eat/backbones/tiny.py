@@ -5,7 +5,6 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from eat.backbones import BACKBONES
-from eat.checks import one_of
 
 
 def tiny_config(
@@ -20,7 +19,7 @@ def tiny_config(
     dropout: float = 0.1,
 ) -> PreTrainedConfig:
     """Return the Hugging Face config of a small encoder; ``from_backbone`` gives it random weights."""
-    one_of("model_type", model_type, BACKBONES)
+    BACKBONES.checked("model_type", model_type)
     shape: dict[str, Any] = {"embedding_size": dim // 2} if model_type == "electra" else {}
     backbone = BACKBONES[model_type](
         vocab_size=vocab_size,

@@ -15,6 +15,7 @@ from eat.benchmark.results import ShortcutFacts
 from eat.exits.points import FULL_DEPTH
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off
+from eat.modules.heads import Heads
 from eat.runs.finished import FinishedRun
 from eat.traces.quality import measure_point
 from eat.traces.run_traces import RunTraces, need_current
@@ -94,7 +95,7 @@ def truncated(model: AdaptiveForSequenceClassification, depth: int) -> AdaptiveF
     config.check()
     twin.backbone = dataclasses.replace(twin.backbone, num_layers=depth)
     encoder.blocks = nn.ModuleList(list(encoder.blocks)[:depth])
-    encoder.heads = nn.ModuleDict({str(depth): encoder.heads[str(depth)]})
+    encoder.heads = Heads({depth: encoder.heads[str(depth)]})
     encoder.head_depths = (depth,)
     return twin
 

@@ -2,18 +2,15 @@
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from eat.cli.compose import CONF, keep_quiet, plain
-from eat.cli.settings import register
+from eat.cli.command import command
+from eat.cli.compose import keep_quiet, plain
 from eat.runs.environment import describe_environment
 from eat.suite import SuiteSettings, run_suite
 
-register()
 
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="benchmark")
+@command("benchmark")
 def main(config: DictConfig) -> Path:
     """Measure what is not recorded yet, and draw the tables and figures."""
     keep_quiet()

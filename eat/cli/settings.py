@@ -6,21 +6,36 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.config_store import ConfigStore
 
+from eat.attention import ATTENTIONS
 from eat.benchmark.run import BenchmarkSettings
+from eat.cli.compose import CONF
 from eat.evaluation import evaluate_run
 from eat.evaluation.stages import STAGES
 from eat.exits import EXITS
 from eat.pruners import PRUNERS
+from eat.registry import Family
 from eat.suite import SuiteSettings
+from eat.tasks import TASKS
+from eat.training.objectives import OBJECTIVES
 
 OF_STAGES = {name: stage.Settings for name, stage in STAGES.items() if dataclasses.fields(stage.Settings)}
 """Stage of an evaluation -> its settings; the benchmark's are a group, which has presets."""
 PARTS: Mapping[str, Mapping[str, Callable[..., Any]]] = {"exit": EXITS, "pruner": PRUNERS}
 """Parts of a finished run that an evaluation may change; null keeps the run's own."""
+CHOSEN: Mapping[str, Family[Any]] = {
+    "attention": ATTENTIONS,
+    "pruner": PRUNERS,
+    "exit": EXITS,
+    "objective": OBJECTIVES,
+    "task": TASKS,
+}
+"""Groups of ``conf`` whose options are parts by name."""
 EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "train": {"evaluation.benchmark.": BenchmarkSettings},
     "evaluate": {
@@ -32,13 +47,16 @@ EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
 }
 """What ``--help`` explains of each command: what a key begins with -> what it is an argument of."""
 
+MAX_LENGTH = 256
+"""Longest input in tokens of a task that has no YAML of its own."""
 PLAIN = {"None": "null", "True": "true", "False": "false"}
 _TEMPLATE = """{usage}
 
 == Choices ==
 group=option
 
-$APP_CONFIG_GROUPS
+{choices}
+
 == Settings ==
 key (default): meaning
 
@@ -61,12 +79,39 @@ def register() -> None:
         for key, table in PARTS.items()
     }
     store.store(name="evaluate_settings", node=stages | parts)
+    for group, family in CHOSEN.items():
+        for name in family.offered():
+            _store_offered(store, group, name)
     store.store(name="benchmark_settings", node=defaults(SuiteSettings))
     for command, sections in EXPLAINED.items():
         lines = [line for prefix, part in sections.items() for line in explain(prefix, part)]
-        template = _TEMPLATE.format(usage=f"usage: eat {command} [key=value ...]", settings="\n".join(lines))
+        usage = f"usage: eat {command} [key=value ...]"
+        template = _TEMPLATE.format(usage=usage, choices="\n".join(choices(command)), settings="\n".join(lines))
         empty = {"app_name": f"eat {command}", "header": "", "footer": ""}
         store.store(group="hydra/help", name=command, node=empty | {"template": template})
+
+
+def _store_offered(store: ConfigStore, group: str, name: str) -> None:
+    """Let ``pruner=my_pruner`` choose a part that an installed package offers; a YAML of that name comes first."""
+    if group == "task":  # these say how long inputs are as well
+        node = {"task": {"name": name}, "data": {"max_length": MAX_LENGTH}}
+        store.store(group=group, name=name, node=node, package="_global_")
+    else:
+        store.store(group=group, name=name, node={"name": name})
+
+
+def choices(config_name: str) -> list[str]:
+    """Return a line for each group that a command chooses from, by the defaults of its own configuration."""
+    content = yaml.safe_load((Path(CONF) / f"{config_name}.yaml").read_text(encoding="utf-8"))
+    groups = [key for entry in content["defaults"] if isinstance(entry, dict) for key in entry]
+    lines = []
+    for key in sorted(group for group in groups if not group.startswith("override ")):
+        group = key.partition("@")[0]
+        options = {path.stem for path in (Path(CONF) / group).glob("*.yaml")}
+        options |= {"default"} if group == "benchmark" else set()  # made of the settings' own defaults
+        options |= set(CHOSEN[group].offered()) if group in CHOSEN else set()
+        lines.append(f"{key}: {', '.join(sorted(options))}")
+    return lines or ["none"]
 
 
 def defaults(part: Callable[..., Any], unset: Collection[str] = ()) -> dict[str, Any]:

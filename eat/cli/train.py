@@ -4,18 +4,20 @@ import logging
 import signal
 from collections.abc import Iterator
 
-import hydra
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from eat.cli.compose import CONF, keep_quiet, plain
-from eat.cli.settings import register
-from eat.evaluation import Report, check_options, evaluate_run
+from eat.cli.build import build
+from eat.cli.command import command
+from eat.cli.compose import keep_quiet, plain
+from eat.cli.options import check_training
+from eat.evaluation import Report, evaluate_run
+from eat.exits.points import OperatingPoint
 from eat.runs.data import set_up_data
 from eat.runs.environment import write_environment
+from eat.runs.finished import FinishedRun
 from eat.runs.folder import RunFolder, choose_run, continued_config
 from eat.tasks import Task, build_task
 from eat.tasks.metrics import build_metrics
@@ -23,31 +25,36 @@ from eat.training.backbones import TrainingBackbone
 from eat.training.checkpoints import LAST, load_best
 from eat.training.objectives import build_objective
 
-register()
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
-def main(config: DictConfig) -> Report:
-    """Train what is not trained yet, then evaluate; return what a multirun combines."""
+@command("train")
+def main(config: DictConfig) -> Report | None:
+    """Train what is not trained yet, then evaluate; return what a multirun combines, None without an evaluation."""
     keep_quiet()
     if config.resume is not None:
         config = OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
     elif config.retrofit is not None:
         config = _retrofit_config()
-    check_options(**plain(config.evaluation))  # not after hours of training
+    check_training(plain(config))  # not after hours of training
     run = choose_run(plain(config))
     if not run.is_finished:
-        with run.locked():
+        with run.kept_once_started(), run.locked():
             train(config, run)
-    return evaluate_run(run.path, exit=plain(config.exit), data_root=config.data.root, **plain(config.evaluation))
+    if config.evaluation.stages is not None and not config.evaluation.stages:
+        log.info("not evaluated, as evaluation.stages=[] asks; python evaluate.py run=... does it later")
+        return None
+    exit = plain(config.exit)
+    if OperatingPoint.of(exit) == FinishedRun(run.path).exit:
+        exit = {}  # not asked for, so that a certified run is reported at its certified point
+    return evaluate_run(run.path, exit=exit, data_root=config.data.root, **plain(config.evaluation))
 
 
 def train(config: DictConfig, run: RunFolder) -> None:
     """Fit in a run folder, from its last checkpoint where there is one, and save the best model there."""
     seed_everything(config.seed, workers=True, verbose=False)
     task = build_task(plain(config.task))
-    backbone: TrainingBackbone = instantiate(config.backbone)
+    backbone: TrainingBackbone = build("backbone", plain(config.backbone))
     tokenizer = backbone.tokenizer(lambda: _training_texts(task, config), run.checkpoints / "tokenizer")
     data = set_up_data(plain(config), task, tokenizer)
     for split, facts in data.summary().items():
@@ -69,17 +76,18 @@ def train(config: DictConfig, run: RunFolder) -> None:
         build_objective(
             plain(config.objective), tokenizer=tokenizer, label_names=task.label_names, max_length=backbone.max_length
         ),
-        optimizer=instantiate(config.optimizer),
-        scheduler=instantiate(config.scheduler),
-        schedule=instantiate(config.schedule),
+        optimizer=build("optimizer", plain(config.optimizer)),
+        scheduler=build("scheduler", plain(config.scheduler)),
+        schedule=build("schedule", plain(config.schedule)),
         metrics=build_metrics(task),
         primary=task.metrics[0],
         seed=config.seed,
     )
-    trainer = instantiate(
-        config.trainer,
-        callbacks=[instantiate(callback) for callback in config.callbacks.values()],
-        logger=[instantiate(logger)(folder=run.path) for logger in config.logger.values()],
+    trainer = build(
+        "trainer",
+        plain(config.trainer),
+        callbacks=[build(f"callbacks.{name}", part) for name, part in plain(config.callbacks).items()],
+        logger=[build(f"logger.{name}", part)(folder=run.path) for name, part in plain(config.logger).items()],
         default_root_dir=run.path,
         limit_val_batches=1.0 if "threshold" in data.splits else 0,
     )
@@ -93,9 +101,12 @@ def train(config: DictConfig, run: RunFolder) -> None:
     last = run.checkpoints / LAST
     with backbone.batches(data, module.model, run.checkpoints) as batches:
         try:
+            for logger in trainer.loggers:
+                logger.log_hyperparams(plain(config))
             trainer.fit(module, batches, ckpt_path=last if last.is_file() else None, weights_only=True)
         except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, without a word, the latter with code 0
-            log.info("stopped by a signal; the same command continues %s from its last checkpoint", run.path)
+            start = "from its last checkpoint" if last.is_file() else "from the start, for want of a checkpoint"
+            log.info("stopped by a signal; the same command continues %s %s", run.path, start)
             raise SystemExit(stop.code or 128 + signal.SIGTERM) from None
         load_best(trainer)
         module.model.set_pruning_scale(1.0)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
+from eat.checks import true_or_false, whole_number
 from eat.data.collate import PackingCollator
 from eat.data.sampler import EpochBatchSampler, batches_in_order
 from eat.data.splits import carve, summarise_splits
@@ -23,6 +24,31 @@ from eat.tasks import Task, describe_rows
 _log = logging.getLogger(__name__)
 
 Loader = DataLoader[dict[str, Tensor]]
+
+
+def check_data_options(
+    *,
+    batch_size: Any,
+    eval_batch_size: Any,
+    train_examples: Any,
+    threshold_examples: Any,
+    certification_examples: Any,
+    group_by_length: Any,
+    num_workers: Any,
+) -> None:
+    """Check options of `TextDataModule` before there are data.
+
+    Raises:
+        ValueError: Naming the option, as it is typed, that is of another type or out of range.
+    """
+    whole_number("data.batch_size", batch_size)
+    whole_number("data.eval_batch_size", eval_batch_size)
+    if train_examples is not None:
+        whole_number("data.train_examples", train_examples)
+    whole_number("data.threshold_examples", threshold_examples, at_least=0)
+    whole_number("data.certification_examples", certification_examples, at_least=0)
+    true_or_false("data.group_by_length", group_by_length)
+    whole_number("data.num_workers", num_workers, at_least=0)
 
 
 class TextDataModule(LightningDataModule):
@@ -65,8 +91,15 @@ class TextDataModule(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        if train_examples is not None and train_examples < 1:
-            raise ValueError(f"data.train_examples: expected an integer of 1 or more, or null, got {train_examples}")
+        check_data_options(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            train_examples=train_examples,
+            threshold_examples=threshold_examples,
+            certification_examples=certification_examples,
+            group_by_length=group_by_length,
+            num_workers=num_workers,
+        )
         self.task = task
         self.tokenizer = tokenizer
         self.max_length = max_length

@@ -4,11 +4,32 @@ import heapq
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
-from transformers import BertTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _CONTINUES = "##"
+
+
+def read_tokenizer(folder: Path, remedy: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that was saved in a folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it cannot be read, with a ``remedy``.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        raise FileNotFoundError(f"tokenizer: {folder} has no tokenizer.json; {remedy}")
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (
+        Exception
+    ) as error:  # the tokenizers library raises bare exceptions, transformers whatever a broken file gives
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"tokenizer: {folder}/tokenizer.json or a file beside it is damaged ({reason}); {remedy}"
+        ) from error
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedTokenizerFast:

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PLAIN = re.compile(r"[\w./@+%-]+")
-"""Text that Hydra reads as text without quotes."""
+PLAIN = re.compile(
+    r"(?!(?:true|false|null|nan|[+-]?inf(?:inity)?)$)(?=.*[A-Za-z_/])[\w./@+%-]+", re.ASCII | re.IGNORECASE
+)
+"""Text that Hydra reads as text without quotes, and not as a number or one of its words."""
 
 
 def repeating_command(options: Mapping[str, Any], points: Sequence[str], settings: Mapping[str, Any]) -> str:
@@ -37,15 +39,30 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_text, value))}]"
     if isinstance(value, str | Path):
-        text = str(_seen_from_here(Path(value)) if Path(value).is_dir() else value)
-        return text if PLAIN.fullmatch(text) else "'" + text.replace("'", r"\'") + "'"
+        return quoted(str(_seen_from_here(Path(value)) if Path(value).is_dir() else value))
     return str(value)
 
 
+def quoted(text: str) -> str:
+    """Write text so that Hydra reads it back: in quotes where it is not plain, a number or a word of Hydra's."""
+    if PLAIN.fullmatch(text) and not _is_number(text):
+        return text
+    special = re.compile(r"(\\*)('|\$\{|$)")  # a backslash stands for itself, but before these
+    return "'" + special.sub(lambda found: found[1] * 2 + ("\\" + found[2] if found[2] else ""), text) + "'"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _seen_from_here(folder: Path) -> Path:
-    """Return a folder as seen from the working directory; one elsewhere by where trainings put it."""
-    resolved, here = folder.resolve(), Path.cwd()
-    return resolved.relative_to(here) if resolved.is_relative_to(here) else Path("runs") / resolved.name
+    """Return a folder as seen from the working directory, or where it lies elsewhere its whole path."""
+    resolved, here = folder.resolve(), Path.cwd().resolve()
+    return resolved.relative_to(here) if resolved.is_relative_to(here) else resolved
 
 
 def _listed(value: Any) -> Any:

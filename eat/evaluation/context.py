@@ -10,6 +10,8 @@ from eat.benchmark.latency.model import LatencyModel
 from eat.benchmark.results import Benchmark, read_benchmark, timed_exits
 from eat.data import TextDataModule
 from eat.evaluation.calibration import read_temperatures
+from eat.evaluation.certify.certificate import Certificate
+from eat.evaluation.certify.kept import standing_certificate
 from eat.evaluation.findings import Findings, analyse
 from eat.evaluation.report.plan import read_latency
 from eat.exits import check_exit
@@ -30,28 +32,52 @@ class Evaluation:
     """
 
     run: FinishedRun
-    own: OperatingPoint  # which the report is about
-    settings: Mapping[str, Any]  # of the chosen stages, by stage
-    command: str  # which repeats the report; what follows are arguments of `eat.evaluation.run.evaluate_run`
+    asked: OperatingPoint | None  # exit that was asked for; None for the run's own
+    settings: Mapping[str, Any]  # of the chosen stages, by stage; what follows are arguments of `evaluate_run`
     thresholds: Sequence[float] | None = None
     baseline_run: FinishedRun | None = None
     data_root: str | Path | None = None
     device: str = "auto"
     fresh: bool = False
     compile: bool = False
+    command: str = ""  # which repeats the report
 
     def check(self) -> None:
         """Check exit and baseline, which takes the traces, before any measurement."""
-        check_exit(self.own.build(), self.traces.reported.all_logits.shape[2])
+        check_exit(self.swept.build(), self.traces.reported.all_logits.shape[2])
         if self.baseline is not None:
             for split in self.traces.all_off:
                 self.baseline.same_examples(split, self.traces.splits[split], "baseline_run")
 
+    @property
+    def own(self) -> OperatingPoint:
+        """The operating point that the report is about: the one asked for, else the certified one, else the run's."""
+        if self.asked is not None:
+            return self.asked
+        return self.run.exit if self.certificate is None else self.certificate.exit
+
+    @property
+    def swept(self) -> OperatingPoint:
+        """The exit whose criterion is swept, which thresholds are about: the one asked for, else the run's."""
+        return self.run.exit if self.asked is None else self.asked
+
+    @cached_property
+    def certificate(self) -> Certificate | None:
+        """The certificate that the run's model carries: of this call, else of an earlier one."""
+        return standing_certificate(self.run, lambda: self.traces)
+
+    @property
+    def report(self) -> Path:
+        """The run's own report folder, where its certificates lie."""
+        return self.run.folder / "report"
+
     @cached_property
     def folder(self) -> Path:
-        """Where the report goes: ``report/``, or ``report/<name>/`` for another operating point than the run's."""
-        report = self.run.folder / "report"
-        return report if self.own == self.run.exit else report / self.own.slug
+        """Where this report goes: ``report/``, or ``report/<name>/`` for another operating point than the run's."""
+        if self.asked is None:
+            return self.report
+        standing = self.run.exit if self.certificate is None else self.certificate.exit
+        return self.report if self.asked == standing else self.report / self.asked.slug
 
     @cached_property
     def traces(self) -> RunTraces:
@@ -100,8 +126,8 @@ class Evaluation:
         return analyse(
             self.traces,
             self.own,
+            self.swept if "sweep" in self.settings else None,
             baseline=self.baseline,
             thresholds=self.thresholds,
             always=timed_exits(self.benchmark),
-            swept="sweep" in self.settings,
         )

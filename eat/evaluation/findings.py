@@ -30,6 +30,7 @@ class Findings:
 
     traces: RunTraces  # what the run's model answers
     own: OperatingPoint  # the operating point that the report is about
+    swept: OperatingPoint | None  # the exit whose criterion was swept
     splits: Sequence[SplitFacts]  # facts of each split
     points: Mapping[str, Sequence[Point]]  # swept operating points of each reported split, full depth among them
     own_points: Mapping[str, Point]  # the own operating point on each split
@@ -47,16 +48,16 @@ class Findings:
 def analyse(
     traces: RunTraces,
     own: OperatingPoint,
+    swept: OperatingPoint | None,
     *,
     baseline: RunTraces | None = None,
     thresholds: Sequence[float] | None = None,
     always: Sequence[OperatingPoint] = (),
-    swept: bool = True,
 ) -> Findings:
     """Measure every operating point of a run; quality is compared with a dense run's as well, where there is one.
 
-    Points of ``always`` are measured even where a neighbour decides the same; without a sweep only those, full depth
-    and the own one are.
+    The criterion of ``swept`` is swept, over ``thresholds`` where they are given. Points of ``always`` are measured
+    even where a neighbour decides the same; without a sweep (None) only those, full depth and the own one are.
     """
     dense = {
         name: baseline.same_examples(name, traces.splits[name], "baseline_run").full_depth
@@ -71,18 +72,19 @@ def analyse(
     kept = _merged([], [*always, own])
     shown: Sequence[OperatingPoint] = [FULL_DEPTH, *kept]
     chosen: Sequence[tuple[float, OperatingPoint, float]] = ()
-    if swept:
+    if swept is not None:
         num_heads = len(traces.reported.head_depths)
         held_out = traces.get("threshold")
-        if held_out is not None and sweep(own, num_heads) != [FULL_DEPTH]:
-            chosen = _choose(held_out, [FULL_DEPTH, *sweep(own, num_heads, FINE_THRESHOLDS)])
+        if held_out is not None:
+            chosen = choose(held_out, swept)
         kept = _merged(kept, [point for _, point, _ in chosen])
-        points = _merged([], sweep(own, num_heads, thresholds))
+        points = _merged([], sweep(swept, num_heads, thresholds))
         shown = [FULL_DEPTH, *distinct(traces.reported, _merged(points, kept), kept)]
     measured = {name: [measure(name, point) for point in shown] for name in traces.all_off}
     return Findings(
         traces=traces,
         own=own,
+        swept=swept,
         splits=[SplitFacts.of(trace) for trace in traces.splits.values()],
         points=measured,
         own_points={name: measure(name, own) for name in traces.splits},
@@ -97,9 +99,15 @@ def analyse(
     )
 
 
-def _choose(held_out: Trace, candidates: Sequence[OperatingPoint]) -> list[tuple[float, OperatingPoint, float]]:
-    """Pick, for each budget, the cheapest candidate that keeps to it on the threshold split, and say what it loses."""
-    points = [measure_point(held_out, point) for point in candidates]
+def choose(held_out: Trace, swept: OperatingPoint) -> list[tuple[float, OperatingPoint, float]]:
+    """Pick, for each budget, the cheapest point of a sweep that keeps to it on the threshold split; say what it loses.
+
+    Nothing where the criterion lets no sequence exit early.
+    """
+    candidates = sweep(swept, len(held_out.head_depths), FINE_THRESHOLDS)
+    if candidates == [FULL_DEPTH]:
+        return []
+    points = [measure_point(held_out, point) for point in (FULL_DEPTH, *candidates)]
     metric = held_out.task.metrics[0]
     full = metric_values(held_out.task, held_out.labels, held_out.full_depth)[metric]
     drops = [(point.flops_ratio, 100 * (full - point.metrics[metric]), point.exit) for point in points]

@@ -6,11 +6,21 @@ from typing import Any
 
 import torch
 
-from eat.checks import number
+from eat.checks import number, true_or_false
 from eat.evaluation.command import repeating_command
 from eat.evaluation.context import Evaluation
 from eat.evaluation.report.summary import Report, write_report
-from eat.evaluation.stages import STAGES, Values, asked_for, build_settings, check_stages, chosen_stages, given_values
+from eat.evaluation.stages import (
+    ALWAYS,
+    STAGES,
+    Values,
+    asked_for,
+    build_settings,
+    check_stages,
+    check_used,
+    chosen_stages,
+    given_values,
+)
 from eat.runs.finished import FinishedRun
 from eat.runs.variants import with_pruner
 
@@ -36,13 +46,15 @@ def evaluate_run(
 
     Args:
         run: The run folder.
-        exit: Another operating point of the same weights: arguments that replace the run's own, or another ``name``
-            with its arguments. None, or what the run has, reports into ``report/``, another into ``report/<name>/``.
+        exit: Another operating point of the same weights: arguments that replace the configured ones, or another
+            ``name`` with its arguments, reported into ``report/<name>/``. None is the run's own: the certified one
+            where its model carries a certificate, else the configured one.
         pruner: Other pruning of the same weights, likewise; it gets a run folder of its own beside the run's, which
             ``certify.runs`` may name.
         stages: Some of calibrate, benchmark, plan, quality, sweep, certify; None for all that the folder allows,
             those on request only where one of their settings is given.
-        thresholds: Values to sweep, and to certify, instead of the default ones.
+        thresholds: Values to sweep, and to certify, instead of the default ones: of the criterion of ``exit``, or of
+            the configured one.
         baseline_run: A finished dense run on the same data, which quality is compared with as well.
         data_root: Folder of local data sets, instead of the one that the run used.
         device: A torch device, or "auto" for the first GPU where there is one.
@@ -63,23 +75,23 @@ def evaluate_run(
         compile=compile,
         **settings,
     )
+    if stages is not None and not stages:
+        raise ValueError(
+            f"stages: expected some of {list(STAGES)}, or null for what needs no more than is there, got []"
+        )
     finished = FinishedRun(run)
     chosen = chosen_stages(stages, finished, given)
+    check_used(chosen, given, thresholds)
     built = {stage: build_settings(stage, given[stage]) for stage in chosen}
-    own = finished.exit.changed(exit or {})
+    changes = {key: value for key, value in (exit or {}).items() if value is not None}
+    asked = finished.exit.changed(changes) if changes else None
     other_pruner = {key: value for key, value in (pruner or {}).items() if value is not None}
     finished = with_pruner(finished, other_pruner) if other_pruner else finished
     kept = [stage for stage in chosen if not STAGES[stage].needs_weights]
-    command = repeating_command(
-        {"run": finished.folder, "baseline_run": baseline_run, "stages": stages and kept, "thresholds": thresholds},
-        own.overrides if own != finished.exit else (),
-        {stage: built[stage] for stage in kept},
-    )
     evaluation = Evaluation(
         finished,
-        own,
+        asked,
         built,
-        command,
         thresholds=thresholds,
         baseline_run=baseline,
         data_root=data_root,
@@ -88,6 +100,11 @@ def evaluate_run(
         compile=compile,
     )
     evaluation.check()
+    evaluation.command = repeating_command(
+        {"run": finished.folder, "baseline_run": baseline_run, "stages": stages and kept, "thresholds": thresholds},
+        asked.overrides if asked is not None and evaluation.folder != evaluation.report else (),
+        {stage: built[stage] for stage in kept},
+    )
     sections = {}
     for stage in chosen:
         section = STAGES[stage](evaluation, built[stage])
@@ -118,15 +135,16 @@ def check_options(
     """
     given = given_values(settings)
     check_stages(stages, given)
-    for stage in stages if stages is not None else [s for s in STAGES if not STAGES[s].asked_by] + asked_for(given):
+    chosen = stages if stages is not None else [s for s in STAGES if not STAGES[s].asked_by] + asked_for(given)
+    for stage in chosen:
         build_settings(stage, given[stage])
+    check_used([*chosen, ALWAYS] if chosen else [*STAGES], given, thresholds)  # without a stage nothing is evaluated
     if thresholds is not None and not isinstance(thresholds, list | tuple):
         raise ValueError(f"thresholds: expected a list of numbers, such as [0.8,0.9], got {thresholds!r}")
     for value in thresholds or ():
         number("thresholds", value, at_least=0, at_most=1)
     for name, flag in (("fresh", fresh), ("compile", compile)):
-        if not isinstance(flag, bool):
-            raise ValueError(f"{name}: expected true or false, got {flag!r}")
+        true_or_false(name, flag)
     try:
         torch.device("cpu" if device == "auto" else device)
     except (RuntimeError, TypeError):

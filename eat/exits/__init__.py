@@ -19,7 +19,7 @@ from eat.exits.never import NeverExit
 from eat.exits.patience import PatienceExit
 from eat.exits.patience_confidence import PatienceConfidenceExit
 from eat.exits.threshold import ThresholdExit
-from eat.registry import build_part
+from eat.registry import Family, build_part
 
 __all__ = ["EXITS", "ExitCriterion", "ThresholdExit", "build_exit", "check_exit"]
 
@@ -46,17 +46,20 @@ class ExitCriterion(Protocol):
         ...
 
 
-EXITS = {
-    "never": NeverExit,
-    "confidence": ConfidenceExit,
-    "patience": PatienceExit,
-    "patience_confidence": PatienceConfidenceExit,
-    "entropy": EntropyExit,
-    "entropy_reduction": EntropyReductionExit,
-    "margin": MarginExit,
-    "agreement": AgreementExit,
-    "difference": DifferenceExit,
-}
+EXITS: Family[type[Any]] = Family(
+    "eat.exits",
+    {
+        "never": NeverExit,
+        "confidence": ConfidenceExit,
+        "patience": PatienceExit,
+        "patience_confidence": PatienceConfidenceExit,
+        "entropy": EntropyExit,
+        "entropy_reduction": EntropyReductionExit,
+        "margin": MarginExit,
+        "agreement": AgreementExit,
+        "difference": DifferenceExit,
+    },
+)
 
 
 def check_exit(criterion: ExitCriterion, num_outputs: int) -> None:

@@ -11,6 +11,9 @@ from torch import Tensor
 from eat.exits.threshold import Threshold, ThresholdExit
 from eat.ops.confidence import normalised_entropy
 
+ROUNDING = 1e-6
+"""Part of an entropy up to which a difference is taken for rounding, some 1e-7 of it in float32."""
+
 
 @dataclasses.dataclass(eq=False)
 class EntropyReductionExit(ThresholdExit):
@@ -18,7 +21,8 @@ class EntropyReductionExit(ThresholdExit):
 
     H is the entropy of a head's distribution over classes; its normalisation cancels out. The first head has none
     before it, so no sequence exits there. Entropy that grew is a reduction below 0, and that of a head which was
-    certain already (H = 0, and still is) is 0: both exit.
+    certain already (H = 0, and still is) is 0: both exit. Entropies that are equal but for rounding, as those of heads
+    that are nearly uniform, are a reduction of 0 as well, else rounding would decide at a threshold of 0.
 
     Attributes:
         threshold: Part of the entropy that a head must remove to go on, in [0, 1]; or one per class, applied to the
@@ -36,4 +40,5 @@ class EntropyReductionExit(ThresholdExit):
         if len(entropy) < 2:
             return torch.full_like(entropy[-1], math.nan)
         before, last = entropy
-        return ((before - last) / before).masked_fill((before == 0) & (last == 0), 0.0)
+        difference = before - last
+        return (difference / before).masked_fill(difference.abs() <= ROUNDING * before, 0.0)

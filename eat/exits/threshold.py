@@ -32,6 +32,7 @@ class ThresholdExit(abc.ABC):
             texts made to look easy). None: no veto.
         patience: How many heads in a row must fulfil the criterion, where it counts them.
         compare: How a score that exits compares with the threshold; False where the score is NaN.
+        published: Thresholds at which the criterion's paper reports it; a threshold means nothing to another criterion.
     """
 
     active = True
@@ -41,6 +42,7 @@ class ThresholdExit(abc.ABC):
     veto_margin: float | None = None
     patience: int = 1
     compare: ClassVar[Callable[..., Tensor]] = staticmethod(operator.ge)
+    published: ClassVar[tuple[float, ...]] = ()
 
     def __post_init__(self) -> None:
         """Check the arguments."""

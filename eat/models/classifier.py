@@ -9,34 +9,35 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from eat.attention import Attention, build_attention
 from eat.backbones import build_backbone
 from eat.backbones.loading import load_backbone, to_hugging_face
-from eat.checks import number
+from eat.checks import number, plain, whole_number
 from eat.exits import ExitCriterion, build_exit
-from eat.models import certificate
+from eat.models import certificate, integrity
+from eat.models.adapters import HeadsByAlias
 from eat.models.config import AdaptiveConfig, head_options
 from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
 from eat.models.graphs import SegmentGraphs
-from eat.models.inputs import Inputs, pack_inputs, refuse
+from eat.models.inputs import Inputs, pack_inputs, read_lengths, refuse
 from eat.models.stream import Prediction, SurvivorPools
 from eat.modules.block import Block
 from eat.modules.heads import Head
 from eat.modules.linear import arrange_weights
-from eat.ops.losses import EARLY_WEIGHT, FINAL_WEIGHT, joint_loss
+from eat.ops.labels import one_per_example
+from eat.ops.losses import EARLY_WEIGHT, FINAL_WEIGHT, answer_loss, draw_answers, joint_loss
 from eat.packed import AdaptiveOutput
 from eat.pruners import Pruner, build_pruner
 
 log = logging.getLogger(__name__)
 
 
-class AdaptiveForSequenceClassification(PreTrainedModel):
+class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
     """Text classifier in which tokens are pruned and sequences exit early (EAT, arXiv:2510.12856).
 
     Build it with :meth:`from_backbone` from a Hugging Face encoder, or load a saved one with :meth:`from_pretrained`.
@@ -48,6 +49,7 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
 
     config_class = AdaptiveConfig
     base_model_prefix = "encoder"
+    supports_gradient_checkpointing = True
     config: AdaptiveConfig
     _graphs: SegmentGraphs | None = None
 
@@ -55,6 +57,8 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
         super().__init__(config)
         self.register_load_state_dict_post_hook(certificate.weights_replaced)
         config.check()
+        if config.problem_type is None and config.num_outputs == 1:
+            config.problem_type = "regression"  # as Hugging Face's at the first loss; a pipeline then gives the score
         self.backbone = build_backbone(config.backbone or {})
         attention = build_attention(config.attention or {})
         self.encoder = AdaptiveEncoder(
@@ -112,18 +116,18 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
             ValueError: If the checkpoint is no known encoder, or an option is out of range.
         """
         source = load_backbone(backbone, num_layers=num_layers, max_length=max_length, sep_token_id=sep_token_id)
-        exit, last = dict(exit or {"name": "never"}), source.backbone.num_layers
+        exit_spec, last = plain(exit or {"name": "never"}), source.backbone.num_layers
         config = AdaptiveConfig(
             backbone=source.spec,
-            attention=dict(attention or {"name": "full"}),
-            pruner=dict(pruner or {"name": "none"}),
-            exit=exit,
-            heads=head_options(head_depths, last, build_exit(exit).active, head_pooling, final_head_pooling),
+            attention=plain(attention or {"name": "full"}),
+            pruner=plain(pruner or {"name": "none"}),
+            exit=exit_spec,
+            heads=head_options(head_depths, last, build_exit(exit_spec).active, head_pooling, final_head_pooling),
             **source.labels(num_labels, id2label, problem_type),
         )
         with torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
-                torch.manual_seed(seed)
+                torch.manual_seed(whole_number("seed", seed, at_least=0))
             model = cls(config)
         keep_head = final_head_pooling is not None or head_pooling == "cls"
         random_parts = source.fill(model.encoder, num_labels=config.num_outputs, keep_head=keep_head)
@@ -140,20 +144,38 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
         A certified model runs at its certified operating point. Where weights, pruning, attention or another part have
         changed since, the certificate is withdrawn with a warning, and the model runs at full depth; an exit that is
         asked for here (``exit=...``) is used as it is, without the certificate.
+
+        Raises:
+            ValueError: If weights are missing, not finite or not those that were saved with the configuration, or the
+                certificate was edited: see :mod:`eat.models.integrity`.
         """
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
+        integrity.finish(model)
         arrange_weights(model)
         model.check_certificate()
         return loaded
 
+    @staticmethod
+    def _load_pretrained_model(
+        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Check the weights before they are loaded, at the one place where transformers knows their files."""
+        integrity.check_saved(model, state_dict, checkpoint_files, load_config.ignore_mismatched_sizes)
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Save as Hugging Face does, with the fingerprint that loading compares."""
+        with integrity.fingerprinted(self, args[2] if len(args) > 2 else kwargs.get("state_dict")):
+            super().save_pretrained(*args, **kwargs)
+
     def forward(
         self,
-        input_ids: Int[Tensor, " ..."] | None = None,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        token_type_ids: Int[Tensor, " ..."] | None = None,
+        token_type_ids: Tensor | None = None,
         *,
-        lengths: Int[Tensor, " batch"] | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
         labels: Tensor | None = None,
         trace: bool = False,
         head_depths: Sequence[int] | None = None,
@@ -164,12 +186,17 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
     ) -> AdaptiveOutput | tuple[Any, ...]:
         """Classify a batch.
 
+        In training mode ``loss`` is EAT's joint loss over all heads. For losses that are computed elsewhere (label
+        smoothing or class weights in the Hugging Face Trainer), ``logits`` are there those of one head per example,
+        drawn with the joint loss's weights: whatever the loss, it trains every head, in expectation as the joint loss
+        would. ``all_logits`` has every head's; with ``trace`` or ``head_depths`` nothing is drawn.
+
         Args:
-            input_ids: (batch, width) padded, or (tokens,) packed end to end with ``lengths``.
-            attention_mask: (batch, width), 1 on real tokens; default all. Not for packed input.
+            input_ids: (batch, width) padded, or (tokens,) packed end to end with ``lengths``; int64 or int32.
+            attention_mask: (batch, width), 1 or True on real tokens; default all. Not for packed input.
             token_type_ids: Shaped like ``input_ids``; default 0.
-            lengths: (batch,) tokens of each sequence of a packed input.
-            labels: (batch,) class indices, or real values for regression; ``loss`` is then given.
+            lengths: (batch,) or (batch, 1), or a list: tokens of each sequence of a packed input.
+            labels: (batch,) or (batch, 1), class indices, or real values for regression; ``loss`` is then given.
             trace: Run every head, without early exits; ``all_logits`` is then given. Implied in training mode.
             head_depths: Trace these heads alone, in ascending order; blocks behind the last of them do not run either.
             return_dict: False gives a tuple.
@@ -184,7 +211,9 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
             inputs_embeds=inputs_embeds, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
         traced = None if head_depths is None else self.encoder.checked_depths(head_depths)
-        trace = trace or self.training or traced is not None
+        asked = trace or traced is not None
+        trace = asked or self.training
+        lengths = None if lengths is None else read_lengths(lengths)
         inputs = Inputs(input_ids, attention_mask, token_type_ids, lengths)
         output: AdaptiveOutput | None = None
         if self._graphs is not None and not trace and self._protected_id is None:
@@ -192,22 +221,22 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
         if output is None:
             state = pack_inputs(self.backbone, self.encoder.embeddings, inputs, protected_id=self._protected_id)
             output = cast(AdaptiveOutput, self.encoder(state, trace=trace, head_depths=traced))
+        changes: dict[str, Tensor] = {}  # assigned to the output later, a loss would come last
+        weights = [FINAL_WEIGHT if depth == self.num_layers else EARLY_WEIGHT for depth in traced or self.head_depths]
         if labels is not None:
-            loss = self._loss(output, labels, traced or self.head_depths)
-            output = dataclasses.replace(output, loss=loss)  # assigned later, it would come last
+            changes["loss"] = self._loss(output, labels, weights)
+        if self.training and not asked and output.all_logits is not None:
+            changes["logits"] = draw_answers(output.all_logits, weights)
+        output = dataclasses.replace(output, **changes) if changes else output
         if return_dict if return_dict is not None else self.config.return_dict:
             return output
         return output.to_tuple()
 
-    def _loss(self, output: AdaptiveOutput, labels: Tensor, head_depths: tuple[int, ...]) -> Float[Tensor, ""]:
-        if output.logits is None or labels.shape[0] != output.logits.shape[0]:
-            raise ValueError(f"labels: expected one per sequence, got shape {tuple(labels.shape)}")
+    def _loss(self, output: AdaptiveOutput, labels: Tensor, weights: Sequence[float]) -> Float[Tensor, ""]:
         if self.training and output.all_logits is not None:
-            weights = [FINAL_WEIGHT if depth == self.num_layers else EARLY_WEIGHT for depth in head_depths]
             return joint_loss(output.all_logits, labels, weights)
-        if output.logits.shape[1] == 1:
-            return F.mse_loss(output.logits.squeeze(1), labels.to(output.logits.dtype))
-        return F.cross_entropy(output.logits, labels)
+        assert output.logits is not None
+        return answer_loss(output.logits, labels)
 
     @property
     def num_layers(self) -> int:
@@ -219,18 +248,33 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
         """Depths with a head, the last one included."""
         return self.encoder.head_depths
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the table of word embeddings."""
+        return self.encoder.embeddings.words
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Use another table of word embeddings; the vocabulary of the configuration follows its size."""
+        self.encoder.embeddings.words = value
+        if value.num_embeddings != self.backbone.vocab_size:
+            self._set_part("backbone", {**(self.config.backbone or {}), "vocab_size": value.num_embeddings})
+            self.backbone = build_backbone(self.config.backbone or {})
+        else:
+            certificate.withdraw(self, "other word embeddings were set")
+
     def flops(
-        self, tokens_kept: Int[Tensor, "batch columns"], exit_depth: Int[Tensor, " batch"]
+        self, tokens_kept: Int[Tensor, "batch columns"], exit_depth: Int[Tensor, " ..."]
     ) -> Float[Tensor, " batch"]:
         """Return the FLOPs of the work executed for each example of an output."""
         cost = CostModel(self.config).executed(
-            tokens_kept.cpu().numpy(), exit_depth.cpu().numpy(), early_heads=self.exit_criterion.active
+            tokens_kept.cpu().numpy(),
+            one_per_example("exit_depth", exit_depth, len(tokens_kept)).cpu().numpy(),
+            early_heads=self.exit_criterion.active,
         )
         return torch.from_numpy(cost)
 
-    def dense_flops(self, lengths: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    def dense_flops(self, lengths: Int[Tensor, " ..."]) -> Float[Tensor, " batch"]:
         """Return the FLOPs that unpadded, dense, unpruned full depth would take for each length."""
-        return torch.from_numpy(CostModel(self.config).dense(lengths.cpu().numpy()))
+        return torch.from_numpy(CostModel(self.config).dense(read_lengths(lengths).cpu().numpy()))
 
     def to_hugging_face(self) -> PreTrainedModel:
         """Return the plain Hugging Face classifier with the same encoder and last head: no pruning, window or exits."""
@@ -275,12 +319,12 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
     def set_temperatures(self, temperatures: Sequence[float] | None) -> None:
         """Divide each head's logits by a temperature, before any criterion sees them; None leaves all as they are."""
         heads = {key: value for key, value in (self.config.heads or {}).items() if key != "temperatures"}
-        self._set_part("heads", heads if temperatures is None else heads | {"temperatures": list(temperatures)})
+        self._set_part("heads", heads if temperatures is None else heads | {"temperatures": plain(temperatures)})
         self._divide_logits()
 
     def set_pruning_scale(self, scale: float) -> None:
         """Multiply the pruner's ratios by a number in [0, 1]: how training anneals them."""
-        number("scale", scale, at_least=0, at_most=1)
+        scale = number("scale", scale, at_least=0, at_most=1)
         if scale != self.encoder.pruner.scale:
             certificate.withdraw(self, f"its pruning was scaled by {scale}")
         self.encoder.pruner.scale = scale
@@ -367,7 +411,7 @@ class AdaptiveForSequenceClassification(PreTrainedModel):
 
     def _set_part(self, key: str, spec: dict[str, Any]) -> None:
         before = self.config.change(key, spec)
-        certificate.follow(self, key, before, spec)
+        certificate.follow(self, key, before, getattr(self.config, key))
 
     def _protect(self, attention: Attention) -> None:
         self._protected_id = self.backbone.sep_token_id if "sep" in attention.global_tokens else None

@@ -1,25 +1,28 @@
-"""Configuration of a saved model: five checked keys beside Hugging Face's own, and perhaps a certificate."""
+"""Configuration of a saved model: five checked keys beside Hugging Face's own, a fingerprint, perhaps a certificate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from transformers import PreTrainedConfig
 
 from eat.attention import build_attention
 from eat.backbones import build_backbone
-from eat.checks import number
+from eat.checks import number, one_of, plain, whole_number
 from eat.exits import build_exit, check_exit
 from eat.modules.heads import POOLINGS
 from eat.pruners import build_pruner
+
+MAX_LABELS = 10_000_000  # extreme classification has 3 million; each has a name and a row in every head
 
 
 class AdaptiveConfig(PreTrainedConfig):
     """Configuration of an :class:`~eat.models.classifier.AdaptiveForSequenceClassification`.
 
-    Each key but ``heads`` and ``certificate`` is ``{"name": ..., **constructor arguments}`` of a part; names, never
-    import paths.
+    Each key but ``heads``, ``certificate`` and ``fingerprint`` is ``{"name": ..., **constructor arguments}`` of a part;
+    names, never import paths.
 
     Attributes:
         backbone: Model type and shape.
@@ -30,7 +33,10 @@ class AdaptiveConfig(PreTrainedConfig):
             have a pooling of its own, ``final_pooling``. ``temperatures``, where heads were calibrated, are what
             divides the logits of each head, by ascending depth.
         certificate: What ``evaluate.py stages=[certify]`` guarantees of ``exit``: the point (``exit``), the fingerprint
-            (``model``) of the weights and configuration that it is about, and the facts; None without one.
+            (``model``) of the weights and configuration that it is about, the facts, and the ``digest`` of all that;
+            None without one.
+        fingerprint: In ``config.json`` alone, what :mod:`eat.models.integrity` compares with the weights beside it;
+            None once they are loaded.
     """
 
     # Hugging Face writes an __init__ that takes more keys than its signature says; checks by signature must not apply.
@@ -45,11 +51,22 @@ class AdaptiveConfig(PreTrainedConfig):
     exit: dict[str, Any] | None = None
     heads: dict[str, Any] | None = None
     certificate: dict[str, Any] | None = None
+    fingerprint: dict[str, Any] | None = None
 
     @property
     def initializer_range(self) -> float:
         """Standard deviation of random weights, as the backbone says."""
         return float((self.backbone or {}).get("initializer_range", 0.02))
+
+    @property
+    def vocab_size(self) -> int | None:
+        """Words in the vocabulary, under Hugging Face's name; None where there is no backbone yet."""
+        return (self.backbone or {}).get("vocab_size")
+
+    @vocab_size.setter
+    def vocab_size(self, value: int) -> None:
+        if value != self.vocab_size:
+            self.backbone = {**(self.backbone or {}), "vocab_size": value}
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -60,12 +77,26 @@ class AdaptiveConfig(PreTrainedConfig):
                 f"config: expected a saved eat model (model_type 'eat'), got model_type {model_type!r}; "
                 "to start from a Hugging Face encoder use AdaptiveForSequenceClassification.from_backbone"
             )
+        _check_inherited(config_dict)
         return super().from_dict(config_dict, **kwargs)
 
+    @property
+    def num_labels(self) -> int | None:
+        """Classes, or 1 for regression."""
+        return None if self.id2label is None else len(self.id2label)
+
+    @num_labels.setter
+    def num_labels(self, value: Any) -> None:
+        if whole_number("num_labels", value) > MAX_LABELS:  # before a name is made for each
+            raise ValueError(f"num_labels: expected at most {MAX_LABELS}, got {value}")
+        if value != self.num_labels:
+            self.id2label = {index: f"LABEL_{index}" for index in range(value)}
+            self.label2id = {name: index for index, name in self.id2label.items()}
+
     def to_diff_dict(self) -> dict[str, Any]:
-        """Return what is saved: without the certificate where there is none."""
+        """Return what is saved: without certificate and fingerprint where there are none."""
         saved = super().to_diff_dict()
-        return {key: value for key, value in saved.items() if key != "certificate" or value is not None}
+        return {k: v for k, v in saved.items() if k not in ("certificate", "fingerprint") or v is not None}
 
     @property
     def num_outputs(self) -> int:
@@ -81,7 +112,7 @@ class AdaptiveConfig(PreTrainedConfig):
     def change(self, key: str, spec: dict[str, Any]) -> Any:
         """Set a key and return what it was; the configuration stays as it was where it would not pass `check`."""
         before = getattr(self, key)
-        setattr(self, key, spec)
+        setattr(self, key, plain(spec))
         try:
             self.check()
         except ValueError:
@@ -94,6 +125,8 @@ class AdaptiveConfig(PreTrainedConfig):
         for key in ("backbone", "attention", "pruner", "exit", "heads"):
             if not isinstance(getattr(self, key), Mapping):
                 raise ValueError(f"config.{key}: expected a mapping, got {getattr(self, key)!r}")
+        if self.num_outputs < 1:
+            raise ValueError("id2label: expected one name or more, got none")
         backbone = build_backbone(self.backbone or {})
         attention = build_attention(self.attention or {})
         pruner = build_pruner(self.pruner or {})
@@ -102,6 +135,7 @@ class AdaptiveConfig(PreTrainedConfig):
         _check_heads(self.heads or {}, layers)
         _check_temperatures(self.heads or {}, self.num_outputs)
         _check_certificate(self.certificate)
+        _check_fingerprint(self.fingerprint)
         if any(depth >= layers for depth in pruner.depths):
             raise ValueError(
                 f"pruner.depths: expected depths between 1 and {layers - 1} (after the last layer of {layers} "
@@ -124,12 +158,33 @@ def head_options(
     depths: Sequence[int] | str | None, last: int, exits: bool, pooling: str, final_pooling: str | None
 ) -> dict[str, Any]:
     """Return ``heads`` for the options of ``from_backbone``; without depths every depth has one where some can exit."""
+    depths = plain(depths)
     if depths == "all" or (depths is None and exits):
         depths = range(1, last + 1)
-    if isinstance(depths, str):
+    if (
+        not isinstance(depths or (), Sequence)
+        or isinstance(depths, str)
+        or any(isinstance(d, str) for d in depths or ())
+    ):
         raise ValueError(f"head_depths: expected 'all' or a list of depths, got {depths!r}")
     heads: dict[str, Any] = {"depths": sorted({*(depths or ()), last}), "pooling": pooling}
     return heads if final_pooling is None else heads | {"final_pooling": final_pooling}
+
+
+def _check_inherited(config: Mapping[str, Any]) -> None:
+    """Check what a file says under Hugging Face's own keys, where Hugging Face's code would fail without a word."""
+    names = config.get("id2label")
+    if names is not None and not (
+        isinstance(names, Mapping) and sorted(map(str, names)) == sorted(map(str, range(len(names))))
+    ):
+        raise ValueError(f"config.id2label: expected a mapping of 0, 1, ... to names, got {str(names)[:80]}")
+    for key in ("dtype", "torch_dtype"):
+        dtype = config.get(key)
+        name = dtype.removeprefix("torch.") if isinstance(dtype, str) else ""
+        if not (dtype in (None, "auto") or isinstance(dtype, torch.dtype | Mapping)) and not isinstance(
+            getattr(torch, name, None), torch.dtype
+        ):
+            raise ValueError(f"config.{key}: expected the name of a torch dtype such as 'float32', got {dtype!r}")
 
 
 def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
@@ -140,11 +195,13 @@ def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
             f"'temperatures', got {dict(heads)}"
         )
     for name, pooling in (("head_pooling", heads.get("pooling")), ("final_head_pooling", heads.get("final_pooling"))):
-        if pooling not in POOLINGS and (name == "head_pooling" or "final_pooling" in heads):
-            raise ValueError(f"{name}: expected one of {sorted(POOLINGS)}, got {pooling!r}")
+        if name == "head_pooling" or "final_pooling" in heads:
+            one_of(name, pooling, POOLINGS)
     for depth in heads["depths"]:
         if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= layers:
             raise ValueError(f"head_depths: expected depths between 1 and {layers}, got {depth!r}")
+    if len(set(heads["depths"])) < len(heads["depths"]):
+        raise ValueError(f"head_depths: expected each depth once, got {len(heads['depths'])} with some repeated")
     if layers not in heads["depths"]:
         raise ValueError(f"head_depths: expected the last depth {layers} among them, got {heads['depths']}")
 
@@ -167,4 +224,11 @@ def _check_certificate(certificate: Any) -> None:
     if certificate is not None and not (isinstance(certificate, Mapping) and {"exit", "model"} <= set(certificate)):
         raise ValueError(
             f"config.certificate: expected a mapping with 'exit' and 'model', or none, got {certificate!r}"
+        )
+
+
+def _check_fingerprint(fingerprint: Any) -> None:
+    if fingerprint is not None and not (isinstance(fingerprint, Mapping) and {"weights", "shape"} <= set(fingerprint)):
+        raise ValueError(
+            f"config.fingerprint: expected a mapping with 'weights' and 'shape', or none, got {fingerprint!r}"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress, islice
 
 import numpy as np
@@ -11,8 +11,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from eat.checks import plain
 from eat.exits import ExitCriterion
 from eat.modules.embeddings import Embeddings
+from eat.modules.heads import Heads
 from eat.packed import AdaptiveOutput, Packed, true_indices
 from eat.pruners import Pruner
 
@@ -63,6 +65,9 @@ class AdaptiveEncoder(nn.Module):
     The last depth always has a head.
     """
 
+    gradient_checkpointing = False  # Hugging Face's models set this, and the function, on every module that has it
+    _gradient_checkpointing_func: Callable[..., tuple[Tensor, Tensor | None]]
+
     def __init__(
         self,
         embeddings: Embeddings,
@@ -74,7 +79,7 @@ class AdaptiveEncoder(nn.Module):
         super().__init__()
         self.embeddings = embeddings
         self.blocks = nn.ModuleList(blocks)
-        self.heads = nn.ModuleDict({str(depth): head for depth, head in sorted(heads.items())})
+        self.heads = Heads(heads)
         self.head_depths = tuple(sorted(heads))
         self.pruner = pruner
         self.exit_criterion = exit_criterion
@@ -114,19 +119,31 @@ class AdaptiveEncoder(nn.Module):
                 after = self.pruner.lengths_after(state, depth)
                 state = state.keep_tokens(self.pruner(state, depth), after)
             lengths.append(state.host_lengths)
-            state = block(state, received=self.pruner.needs(depth + 1))
+            state = self._run(block, state, received=self.pruner.needs(depth + 1))
             if depth + 1 in head_depths:
                 break
         depth = start.depth + len(lengths)
-        history = self.heads[str(depth)](state).unsqueeze(0)
+        history = self.heads(state, depth).unsqueeze(0)
         if start.history is not None:
             history = torch.cat((start.history, history))
         return SegmentEnd(state, depth, history, lengths)
 
+    def _run(self, block: nn.Module, state: Packed, received: bool) -> Packed:
+        """Run a block; with gradient checkpointing its activations are computed again for the gradient, not kept."""
+        if not (self.gradient_checkpointing and self.training):
+            return block(state, received=received)
+
+        def rows_after(rows: Tensor) -> tuple[Tensor, Tensor | None]:
+            after = block(state.with_rows(rows), received=received)
+            return after.rows, after.received
+
+        return state.with_rows(*self._gradient_checkpointing_func(rows_after, state.rows))
+
     def checked_depths(self, head_depths: Sequence[int]) -> tuple[int, ...]:
         """Check that depths are some of the heads', in ascending order, and return them."""
-        depths = tuple(head_depths)
-        if not depths or set(depths) - set(self.head_depths) or list(depths) != sorted(set(depths)):
+        head_depths = plain(head_depths)
+        depths = tuple(head_depths) if isinstance(head_depths, list | tuple) else (head_depths,)
+        if not depths or any(depth not in self.head_depths for depth in depths) or list(depths) != sorted(set(depths)):
             raise ValueError(
                 f"head_depths: expected some of {list(self.head_depths)} in ascending order, got {list(depths)}"
             )

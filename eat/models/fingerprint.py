@@ -9,12 +9,16 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from eat.models.config import AdaptiveConfig
 
 OPERATING_POINT = frozenset({"exit", "certificate"})
 """What a fingerprint leaves out: the exit is compared by itself, and a certificate cannot name itself."""
+
+# About the files that a model was loaded from.
+_ABOUT_FILES = frozenset({"fingerprint"})
 
 # Of the keys that every Hugging Face configuration has, those that an answer or its reading depends on.
 _INHERITED = ("id2label", "problem_type")
@@ -30,7 +34,7 @@ def config_facts(
     if not isinstance(config, PreTrainedConfig):
         config = AdaptiveConfig.from_dict(dict(config))
     kinds = (kind for kind in type(config).__mro__ if issubclass(kind, AdaptiveConfig))
-    own = {key for kind in kinds for key in inspect.get_annotations(kind)} - set(without)
+    own = {key for kind in kinds for key in inspect.get_annotations(kind)} - set(without) - _ABOUT_FILES
     return {key: getattr(config, key) for key in (*own, *_INHERITED)}
 
 
@@ -52,7 +56,19 @@ def model_fingerprint(model: PreTrainedModel) -> str:
     memory layout. MiniLM-L6's 91 MB take about a tenth of a second.
     """
     digest = hashlib.sha256(encode(config_facts(model.config)))
-    for name, tensor in sorted(model.state_dict().items()):
+    add_tensors(digest, model.state_dict())
+    return digest.hexdigest()[:16]
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of named tensors, the same however they are laid out in memory or spread over files."""
+    digest = hashlib.sha256()
+    add_tensors(digest, tensors)
+    return digest.hexdigest()
+
+
+def add_tensors(digest: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Add names, dtypes, shapes and values of tensors to a hash."""
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]

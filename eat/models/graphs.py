@@ -148,7 +148,7 @@ class SegmentGraphs:
         """Answer a single unpadded sequence, in inference on CUDA; None for any other input, what is wrong included."""
         input_ids = inputs.input_ids
         if (
-            input_ids is None
+            not isinstance(input_ids, Tensor)
             or not 1 <= input_ids.numel() <= self.max_length
             or not can_replay(encoder, input_ids.device)
             or not is_single(inputs)
@@ -189,7 +189,8 @@ def can_replay(encoder: AdaptiveEncoder, device: torch.device) -> bool:
 def is_single(inputs: Inputs) -> bool:
     """Return whether the input is one sequence without padding, looking at the device only where a mask is given."""
     input_ids, attention_mask, token_type_ids, lengths = inputs
-    if input_ids is None or (token_type_ids is not None and token_type_ids.shape != input_ids.shape):
+    tensors = all(isinstance(one, Tensor | None) for one in (attention_mask, token_type_ids))
+    if input_ids is None or not tensors or (token_type_ids is not None and token_type_ids.shape != input_ids.shape):
         return False
     if lengths is not None:
         on_host = lengths.device.type == "cpu" and attention_mask is None

@@ -16,18 +16,17 @@ from eat.packed import Packed, true_indices
 class Inputs(NamedTuple):
     """A batch as a caller gives it to ``AdaptiveForSequenceClassification.forward``, which says what each may be."""
 
-    input_ids: Int[Tensor, " ..."] | None
+    input_ids: Tensor | None
     attention_mask: Tensor | None
-    token_type_ids: Int[Tensor, " ..."] | None
+    token_type_ids: Tensor | None
     lengths: Int[Tensor, " batch"] | None
 
 
 def pack_inputs(backbone: Backbone, embeddings: Embeddings, inputs: Inputs, *, protected_id: int | None) -> Packed:
     """Check a batch and embed it as packed rows; tokens with the ``protected_id`` are protected besides [CLS]."""
     input_ids, attention_mask, token_type_ids, lengths = inputs
-    if input_ids is None:
-        raise ValueError("input_ids: expected a tensor of token ids, got None")
-    _check_shape("token_type_ids", token_type_ids, input_ids)
+    check_tensors(inputs)
+    assert input_ids is not None
     if lengths is not None:
         parts = _packed(backbone, input_ids, attention_mask, token_type_ids, lengths)
     else:
@@ -36,11 +35,52 @@ def pack_inputs(backbone: Backbone, embeddings: Embeddings, inputs: Inputs, *, p
     try:
         rows = embeddings(tokens, position_ids, types)
     except IndexError:
+        inside = tokens.min() >= 0 and tokens.max() < backbone.vocab_size
+        if inside and (types is None or (types.min() >= 0 and types.max() < backbone.num_types)):
+            raise  # of a hook or an adapter on the tables
         raise ValueError(
             f"input_ids: expected token ids in [0, {backbone.vocab_size}) and types in [0, {backbone.num_types}), "
-            f"got ids from {int(tokens.min())} to {int(tokens.max())}; does the tokenizer belong to this model?"
+            f"got ids from {int(tokens.min())} to {int(tokens.max())}"
+            + ("" if types is None else f" and types from {int(types.min())} to {int(types.max())}")
+            + "; does the tokenizer belong to this model?"
         ) from None
     return Packed.start(rows, tokens, positions, host_lengths, contiguous=contiguous, protected_id=protected_id)
+
+
+def check_tensors(inputs: Inputs) -> None:
+    """Check that a batch is of tensors that an embedding table and a mask can be read from, all of one shape.
+
+    Raises:
+        ValueError: If not; the argument is named.
+    """
+    wanted: torch.Size | None = None  # set by the first of them
+    for name in ("input_ids", "token_type_ids", "attention_mask"):
+        values = getattr(inputs, name)
+        if values is None and name != "input_ids":
+            continue
+        if not isinstance(values, Tensor):
+            got = "None" if values is None else f"a {type(values).__name__}"
+            raise ValueError(f"{name}: expected a tensor{' of token ids' * (name == 'input_ids')}, got {got}")
+        if name != "attention_mask" and values.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"{name}: expected a tensor of int64 or int32, got {values.dtype}")
+        wanted = wanted or values.shape
+        if values.shape != wanted:
+            raise ValueError(f"{name}: expected the shape of input_ids {tuple(wanted)}, got {tuple(values.shape)}")
+
+
+def read_lengths(lengths: Any) -> Int[Tensor, " batch"]:
+    """Return the lengths of packed sequences, given as a tensor or array, (batch,) or (batch, 1), or as a list."""
+    try:
+        values = lengths if isinstance(lengths, Tensor) else torch.as_tensor(lengths)
+    except (TypeError, ValueError, RuntimeError):
+        values = torch.empty(0)
+    if (
+        values.dtype not in (torch.int64, torch.int32)
+        or values.ndim not in (1, 2)
+        or values.shape[1:] not in ((), (1,))
+    ):
+        raise ValueError(f"lengths: expected one integer per sequence, got {str(lengths)[:80]!r}")
+    return values.reshape(-1)
 
 
 def refuse(**arguments: Any) -> None:
@@ -56,7 +96,11 @@ _Parts = tuple[Tensor, Tensor | None, Tensor, Tensor, list[int], bool]
 
 
 def _packed(
-    backbone: Backbone, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None, lengths: Tensor
+    backbone: Backbone,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    token_type_ids: Tensor | None,
+    lengths: Tensor,
 ) -> _Parts:
     if input_ids.ndim != 1:
         raise ValueError(f"input_ids: expected one row of tokens beside lengths, got shape {tuple(input_ids.shape)}")
@@ -77,7 +121,6 @@ def _padded(
         raise ValueError(
             f"input_ids: expected (batch, width), or packed tokens with lengths, got {tuple(input_ids.shape)}"
         )
-    _check_shape("attention_mask", attention_mask, input_ids)
     batch, width = input_ids.shape
     _check_lengths(backbone, "input_ids", [width] * batch)
     live = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
@@ -94,12 +137,6 @@ def _padded(
 
     types = None if token_type_ids is None else packed(token_type_ids)
     return packed(input_ids), types, packed(positions), packed(position_ids), host_lengths, index is None
-
-
-def _check_shape(name: str, values: Tensor | None, input_ids: Tensor) -> None:
-    if values is not None and values.shape != input_ids.shape:
-        wanted, got = tuple(input_ids.shape), tuple(values.shape)
-        raise ValueError(f"{name}: expected the shape of input_ids {wanted}, got {got}")
 
 
 def _check_lengths(backbone: Backbone, argument: str, host_lengths: list[int]) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eat.attention import Attention
-from eat.modules.linear import Linear
+from eat.modules.linear import Linear, activated
 from eat.packed import Packed
 
 # Most numbers inside the feed-forward at a time, for inference on a CPU: bounds its memory where there are many rows.
@@ -39,11 +39,13 @@ class Block(nn.Module):
         super().__init__()
         self.attention = attention
         self.num_heads = num_heads
+        self.intermediate_size = intermediate_size
         self.attention_dropout = attention_dropout
         self.qkv = Linear(dim, 3 * dim)
         self.mixed = Linear(dim, dim)
         self.mixed_norm = nn.LayerNorm(dim, eps=norm_eps)
-        self.inner = Linear(dim, intermediate_size, activation)
+        self.inner = Linear(dim, intermediate_size)
+        self.activation = activation
         self.outer = Linear(intermediate_size, dim)
         self.outer_norm = nn.LayerNorm(dim, eps=norm_eps)
         self.dropout = dropout
@@ -55,7 +57,7 @@ class Block(nn.Module):
         project, finish = compiled_dense() if self.compiled else (Block.project, Block.finish)
         # Not named, so that queries, keys and values are gone before the feed-forward needs memory.
         mixed, scores = self.attention(project(self, state.rows), state, dropout=attention_dropout, received=received)
-        rows, step = state.rows, INNER_CELLS // self.inner.out_features
+        rows, step = state.rows, INNER_CELLS // self.intermediate_size
         if torch.is_grad_enabled() or not rows.is_cpu or rows.shape[0] <= step:
             return state.with_rows(finish(self, rows, mixed), scores)
         finished = torch.empty_like(rows)
@@ -73,7 +75,7 @@ class Block(nn.Module):
     ) -> Float[Tensor, "tokens dim"]:
         """Return the rows after attention has mixed them: projection and feed-forward, each with residual and norm."""
         rows = self.mixed_norm(rows + self._dropped(self.mixed(mixed)))
-        return self.outer_norm(rows + self._dropped(self.outer(self.inner(rows))))
+        return self.outer_norm(rows + self._dropped(self.outer(activated(self.inner, rows, self.activation))))
 
     def _dropped(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
         return F.dropout(rows, self.dropout) if self.training else rows

@@ -1,6 +1,5 @@
 """Embed words, positions and token types as rows."""
 
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -41,5 +40,6 @@ class Embeddings(nn.Module):
         """Return one row a token; types default to 0."""
         rows = self.words(token_ids) + self.positions(position_ids)
         if self.types is not None:
-            rows = rows + (self.types.weight[0] if type_ids is None else F.embedding(type_ids, self.types.weight))
+            # By a call, not by its weight: an adapter around the table takes part.
+            rows = rows + self.types(token_ids.new_zeros(1) if type_ids is None else type_ids)
         return self.project(self.dropout(self.norm(rows)))

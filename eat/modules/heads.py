@@ -1,9 +1,12 @@
 """Exit heads: one answer per sequence from the rows alive at a depth."""
 
+from collections.abc import ItemsView, Mapping, ValuesView
+from typing import cast
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eat.modules.linear import Linear
+from eat.modules.linear import Linear, activated
 from eat.packed import Packed
 
 
@@ -48,7 +51,8 @@ class Head(nn.Module):
         super().__init__()
         self.pool = POOLINGS[pooling]
         self.before = nn.Dropout(dropout) if dropout_before_dense else nn.Identity()
-        self.dense = Linear(dim, dim, activation)
+        self.dense = Linear(dim, dim)
+        self.activation = activation
         self.dropout = nn.Dropout(dropout)
         self.out = Linear(dim, num_labels)
 
@@ -58,5 +62,33 @@ class Head(nn.Module):
 
     def answer(self, pooled: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
         """Return the logits for rows that are pooled already."""
-        logits = self.out(self.dropout(self.dense(self.before(pooled))))
+        logits = self.out(self.dropout(activated(self.dense, self.before(pooled), self.activation)))
         return logits if self.temperature == 1 else logits / self.temperature
+
+
+class Heads(nn.Module):
+    """The heads of an encoder by depth, in ascending order; their names are the depths.
+
+    No ``nn.ModuleDict``, which cannot be called: what wraps this module, as peft does to train and save it whole,
+    stands between the encoder and every head.
+    """
+
+    def __init__(self, heads: Mapping[int, nn.Module]) -> None:
+        super().__init__()
+        for depth, head in sorted(heads.items()):
+            self.add_module(str(depth), head)
+
+    def forward(self, state: Packed, depth: int) -> Float[Tensor, "batch classes"]:
+        """Return what the head at a depth answers."""
+        return self[str(depth)](state)
+
+    def __getitem__(self, depth: str) -> nn.Module:
+        return cast(nn.Module, self._modules[depth])
+
+    def items(self) -> ItemsView[str, nn.Module]:
+        """Return the heads with their depths."""
+        return cast(ItemsView[str, nn.Module], self._modules.items())
+
+    def values(self) -> ValuesView[nn.Module]:
+        """Return the heads."""
+        return cast(ValuesView[nn.Module], self._modules.values())

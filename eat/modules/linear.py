@@ -12,25 +12,29 @@ ALIGNMENT = 64
 
 
 class Linear(nn.Linear):
-    """torch's dense layer on packed rows, by the fastest product that the processor has; see :mod:`eat.ops.linear`.
+    """torch's dense layer on packed rows, by the fastest product that the processor has; see :mod:`eat.ops.linear`."""
 
-    Of the activations that may follow, the exact GELU costs next to nothing as part of the product.
-    """
-
-    def __init__(self, inputs: int, outputs: int, activation: nn.Module | None = None) -> None:
-        super().__init__(inputs, outputs)
-        self.gelu = isinstance(activation, GELUActivation)
-        self.activation = None if self.gelu else activation
-
-    def forward(self, rows: Float[Tensor, "tokens inputs"]) -> Float[Tensor, "tokens outputs"]:
-        """Return rows W^T + b, activated."""
-        product = linear(rows, self.weight, self.bias, gelu=self.gelu)
-        return product if self.activation is None else self.activation(product)
+    def forward(self, rows: Float[Tensor, "tokens inputs"], *, gelu: bool = False) -> Float[Tensor, "tokens outputs"]:
+        """Return rows W^T + b, or the exact GELU of it."""
+        return linear(rows, self.weight, self.bias, gelu=gelu)
 
     @torch.no_grad()
     def arrange(self) -> None:
         """Lay the weight out in memory as the product reads it; its values and shape stay."""
         self.weight.data = arranged(self.weight.data)
+
+
+def activated(
+    layer: nn.Module, rows: Float[Tensor, "tokens inputs"], activation: nn.Module
+) -> Float[Tensor, "tokens outputs"]:
+    """Return ``activation(layer(rows))``; the exact GELU costs next to nothing as part of our own layer's product.
+
+    The activation stands outside the layer, so that an adapter around the layer (LoRA) or a hook on it acts on the
+    product, as it does in Hugging Face's models.
+    """
+    if type(layer) is Linear and type(activation) is GELUActivation and not layer._forward_hooks:
+        return layer(rows, gelu=True)
+    return activation(layer(rows))
 
 
 def arrange_weights(model: nn.Module) -> None:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from eat.checks import plain
 from eat.models.stream import Prediction
 from eat.packed import AdaptiveOutput
 
@@ -21,9 +22,9 @@ T = TypeVar("T")
 class Batch:
     """What a caller gives, padded or packed; see `AdaptiveForSequenceClassification.forward`."""
 
-    input_ids: Int[Tensor, " ..."]
+    input_ids: Tensor
     attention_mask: Tensor | None
-    token_type_ids: Int[Tensor, " ..."] | None
+    token_type_ids: Tensor | None
     lengths: Int[Tensor, " batch"] | None
 
     def __len__(self) -> int:
@@ -56,14 +57,20 @@ def merge(answers: Sequence[tuple[Sequence[int], AdaptiveOutput]]) -> AdaptiveOu
     return AdaptiveOutput(logits=joined("logits"), exit_depth=joined("exit_depth"), tokens_kept=joined("tokens_kept"))
 
 
-def rows_alike(
-    batch: int, source: str | Sequence[str], suspicious: Sequence[bool] | Tensor | None
-) -> dict[tuple[str, bool], list[int]]:
+def source_names(source: Any, batch: int) -> list[str]:
+    """Return the source of each row, given as one name for all, or as a list or array of (batch,) or (batch, 1)."""
+    names = [source] * batch if isinstance(source, str) else plain(source)
+    if isinstance(names, list | tuple):
+        names = [one[0] if isinstance(one, list) and len(one) == 1 else one for one in names]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"source: expected one name, or one for each row, got {str(source)[:80]!r}")
+    return names
+
+
+def rows_alike(batch: int, source: str | Sequence[str], suspicious: Any) -> dict[tuple[str, bool], list[int]]:
     """Return the rows of each source (one for all rows, or one per row), suspicious and not (None where no row is)."""
-    names = [source] * batch if isinstance(source, str) else list(source)
-    if isinstance(suspicious, Tensor):
-        suspicious = suspicious.tolist()  # read once: it may be on a device
-    flags = [False] * batch if suspicious is None else [bool(flag) for flag in suspicious]
+    names = source_names(source, batch)
+    flags = [False] * batch if suspicious is None else _flags(suspicious)
     for argument, count in (("source", len(names)), ("suspicious", len(flags))):
         if count != batch:
             raise ValueError(f"{argument}: expected one value for each of the {batch} rows, got {count}")
@@ -71,6 +78,16 @@ def rows_alike(
     for row, key in enumerate(zip(names, flags, strict=True)):
         rows.setdefault(key, []).append(row)
     return rows
+
+
+def _flags(suspicious: Any) -> list[bool]:
+    """Return flags given as a list, or as a tensor or array of shape (batch,) or (batch, 1)."""
+    values = plain(suspicious)  # a tensor is read once: it may be on a device
+    if isinstance(values, list) and all(isinstance(one, list) and len(one) == 1 for one in values):
+        values = [one[0] for one in values]
+    if not isinstance(values, list | tuple) or any(one not in (0, 1) for one in values):
+        raise ValueError(f"suspicious: expected one True or False per row, got {str(suspicious)[:80]!r}")
+    return [bool(one) for one in values]
 
 
 def remembered(items: Iterator[T], waiting: deque[T]) -> Iterator[T]:

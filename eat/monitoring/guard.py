@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
 from torch import Tensor
 
 from eat.checks import number, one_of, whole_number
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.inputs import Inputs, check_tensors, read_lengths
 from eat.models.stream import Prediction
-from eat.monitoring.batches import Batch, as_output, merge, remembered, rows_alike
+from eat.monitoring.batches import Batch, as_output, merge, remembered, rows_alike, source_names
 from eat.monitoring.lanes import Lanes, certificate_of
 from eat.monitoring.prometheus import exposition
 from eat.monitoring.sources import DEFAULT, Source, SourcePoint, check_names, read_source
@@ -108,13 +108,13 @@ class DriftGuard:
     @torch.inference_mode()
     def __call__(
         self,
-        input_ids: Int[Tensor, " ..."],
+        input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        token_type_ids: Int[Tensor, " ..."] | None = None,
+        token_type_ids: Tensor | None = None,
         *,
-        lengths: Int[Tensor, " batch"] | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
         source: str | Sequence[str] = DEFAULT,
-        suspicious: Sequence[bool] | Bool[Tensor, " batch"] | None = None,
+        suspicious: Sequence[bool] | Tensor | None = None,
     ) -> AdaptiveOutput:
         """Answer a batch, under ``torch.inference_mode``, and take note of the answers.
 
@@ -127,9 +127,11 @@ class DriftGuard:
             RuntimeError: If the model has lost its certificate or moved since the guard was made.
         """
         self._lanes.check()
-        for name in {source} if isinstance(source, str) else set(source):
-            self._watch(name)
+        lengths = None if lengths is None else read_lengths(lengths)
+        check_tensors(Inputs(input_ids, attention_mask, token_type_ids, lengths))
         batch = Batch(input_ids, attention_mask, token_type_ids, lengths)
+        for name in {source} if isinstance(source, str) else set(source_names(source, len(batch))):
+            self._watch(name)
         answers = []
         for (name, distrusted), rows in rows_alike(len(batch), source, suspicious).items():
             part = batch if len(rows) == len(batch) else batch.select(rows)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eat.models.certificate import check_intact
 from eat.traces.profile import Profile
 
 DEFAULT = "default"
@@ -51,9 +52,11 @@ def read_source(name: str, given: Source, fingerprint: str) -> SourcePoint:
         file = Path(given) / "config.json"
         if not file.is_file():
             raise ValueError(f"{where}: expected a folder with a saved model, got {str(given)!r} without config.json")
-        given = json.loads(file.read_text(encoding="utf-8")).get("certificate") or {}
+        config = json.loads(file.read_text(encoding="utf-8"))
+        given = config.get("certificate") or {}
         if not given:
             raise ValueError(f"{where}: expected a certified model, got {str(file.parent)!r} without a certificate")
+        check_intact(given, f"{where}: {file}", digest_expected=config.get("fingerprint") is not None)
     if isinstance(given, Mapping) and "name" in given:
         return SourcePoint(dict(given), None)
     if not isinstance(given, Mapping) or not {"exit", "model"} <= set(given):
@@ -66,6 +69,7 @@ def read_source(name: str, given: Source, fingerprint: str) -> SourcePoint:
             f"{where}: expected a certificate about the served weights and configuration (fingerprint {fingerprint}), "
             f"got one about {given['model']}"
         )
+    check_intact(given, where)
     try:
         return SourcePoint.from_certificate(given)
     except ValueError as error:

@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, bincount
 from torch.nn.functional import one_hot
+
+from eat.ops.labels import one_per_example, read_classes
 
 
 class Reliability(NamedTuple):
@@ -18,9 +20,7 @@ class Reliability(NamedTuple):
     accuracy: Float[Tensor, " bins"]
 
 
-def reliability(
-    confidence: Float[Tensor, " examples"], correct: Bool[Tensor, " examples"], num_bins: int = 15
-) -> Reliability:
+def reliability(confidence: Float[Tensor, " examples"], correct: Tensor, num_bins: int = 15) -> Reliability:
     """Sort examples into bins of equal width by their confidence.
 
     Bin m of M holds ((m - 1) / M, m / M], as in Guo et al. 2017 (arXiv:1706.04599, section 2); a confidence of
@@ -28,12 +28,14 @@ def reliability(
 
     Args:
         confidence: Probability of the predicted class, in [0, 1].
-        correct: True where the prediction equals the label.
+        correct: (examples,) or (examples, 1), True where the prediction equals the label.
         num_bins: Number of bins, at least 1.
 
     Raises:
-        ValueError: If there are no examples, no bins, or a confidence is NaN or outside [0, 1].
+        ValueError: If there are no examples, no bins, not one ``correct`` per example, or a confidence is NaN or
+            outside [0, 1].
     """
+    correct = one_per_example("correct", correct, len(confidence))
     if num_bins < 1:
         raise ValueError(f"num_bins must be at least 1, got {num_bins}")
     if confidence.numel() == 0:
@@ -52,9 +54,7 @@ def reliability(
     )
 
 
-def expected_calibration_error(
-    confidence: Float[Tensor, " examples"], correct: Bool[Tensor, " examples"], num_bins: int = 15
-) -> float:
+def expected_calibration_error(confidence: Float[Tensor, " examples"], correct: Tensor, num_bins: int = 15) -> float:
     """Mean distance between confidence and accuracy over the bins, weighted by their examples.
 
     ECE = sum_m |B_m| / n * |accuracy(B_m) - confidence(B_m)|, in [0, 1] (Guo et al. 2017, eq. 3); EAT uses 15 bins.
@@ -65,11 +65,12 @@ def expected_calibration_error(
     return float((weights * (bins.accuracy - bins.confidence).abs()).sum())
 
 
-def brier_score(probabilities: Float[Tensor, "examples classes"], labels: Int[Tensor, " examples"]) -> float:
+def brier_score(probabilities: Float[Tensor, "examples classes"], labels: Tensor) -> float:
     """Mean squared distance between the probabilities and the label as a one-hot row, summed over the classes.
 
     The definition of Brier 1950 for any number of classes; with two it is twice the mean of (P(y = 1) - y)^2. It lies
-    in [0, 2]; 0 is best.
+    in [0, 2]; 0 is best. ``labels`` (examples,) or (examples, 1) are the classes; other shapes, and classes that there
+    are not, raise a ValueError.
     """
-    wanted = one_hot(labels, probabilities.shape[1])
+    wanted = one_hot(read_classes(labels, *probabilities.shape), probabilities.shape[1])
     return float((probabilities.double() - wanted).square().sum(1).mean())

@@ -21,9 +21,12 @@ def margin(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
 
 
 def normalised_entropy(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
-    """Return the entropy of P divided by log(classes), in [0, 1] (FastBERT, Liu et al. 2020, eq. 5)."""
+    """Return the entropy of P divided by log(classes), in [0, 1] (FastBERT, Liu et al. 2020, eq. 5).
+
+    Rounding would take that of a nearly uniform P above 1, the bound that every example meets.
+    """
     log_p = torch.log_softmax(at_least_float32(logits), dim=-1)
-    return -(log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])
+    return (-(log_p.exp() * log_p).sum(-1) / math.log(logits.shape[-1])).clamp(max=1.0)
 
 
 def agreeing_heads(history: Float[Tensor, "heads batch classes"]) -> Int[Tensor, " batch"]:

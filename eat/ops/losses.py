@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from eat.ops.confidence import normalised_entropy
+from eat.ops.labels import read_classes, read_targets
 from eat.ops.precision import at_least_float32
 
 EARLY_WEIGHT = 0.3  # EAT's lambda of each early head in equation 1
@@ -23,14 +24,40 @@ def joint_loss(
 
     Args:
         all_logits: Logits of every head, the last head last; of a regression the predictions, in the labels' unit.
-        labels: (batch,), the class of each example, in [0, classes), or its target.
+        labels: (batch,) or (batch, 1), the class of each example, in [0, classes), or its target.
         weights: lambda of each head; the sum is not normalised, as in the paper.
+
+    Raises:
+        ValueError: If the labels have another shape or kind, or one is out of range.
     """
     if all_logits.shape[2] == 1:
-        losses = (at_least_float32(all_logits).squeeze(-1) - labels.unsqueeze(1)).square().mean(dim=0)
+        answers = at_least_float32(all_logits).squeeze(-1)
+        targets = read_targets(labels, len(answers)).to(answers.dtype)
+        losses = (answers - targets.unsqueeze(1)).square().mean(dim=0)
     else:
         losses = _cross_entropies(all_logits, labels).mean(dim=0)
     return losses @ losses.new_tensor(weights)
+
+
+def answer_loss(logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
+    """Return the mean loss of one answer per example: `joint_loss` of a single head that weighs 1."""
+    return joint_loss(logits.unsqueeze(1), labels, (1.0,))
+
+
+def draw_answers(
+    all_logits: Float[Tensor, "batch heads classes"], weights: Sequence[float]
+) -> Float[Tensor, "batch classes"]:
+    """Return for each example the logits of one head, drawn in proportion to the weights.
+
+    A mean over the examples of any loss of these logits is in expectation the heads' weighted mean of that loss, and so
+    are its gradients: for cross-entropy `joint_loss` over the sum of the weights.
+    """
+    batch, heads, _ = all_logits.shape
+    if heads == 1:
+        return all_logits[:, 0]
+    chances = torch.tensor(weights, dtype=torch.float32).to(all_logits.device, non_blocking=True)
+    drawn = chances.multinomial(batch, replacement=True)
+    return all_logits[torch.arange(batch, device=all_logits.device), drawn]
 
 
 def depth_weights(head_depths: Sequence[int]) -> tuple[float, ...]:
@@ -51,10 +78,11 @@ def routing_weights(all_logits: Float[Tensor, "batch heads classes"]) -> Float[T
     return arrives * leaves
 
 
-def routed_cross_entropy(
-    all_logits: Float[Tensor, "batch heads classes"], labels: Int[Tensor, " batch"]
-) -> Float[Tensor, ""]:
-    """Return the mean over the examples of sum_l r_l CE(P_l, y), in nats; r from ``routing_weights``."""
+def routed_cross_entropy(all_logits: Float[Tensor, "batch heads classes"], labels: Tensor) -> Float[Tensor, ""]:
+    """Return the mean over the examples of sum_l r_l CE(P_l, y), in nats; r from ``routing_weights``.
+
+    ``labels`` are those of `joint_loss`.
+    """
     return (_cross_entropies(all_logits, labels) * routing_weights(all_logits)).sum(1).mean()
 
 
@@ -95,10 +123,9 @@ def self_distillation(all_logits: Float[Tensor, "batch heads classes"], temperat
     return distillation(early.reshape(-1, classes), final.expand_as(early).reshape(-1, classes), temperature)
 
 
-def _cross_entropies(
-    all_logits: Float[Tensor, "batch heads classes"], labels: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch heads"]:
+def _cross_entropies(all_logits: Float[Tensor, "batch heads classes"], labels: Tensor) -> Float[Tensor, "batch heads"]:
     batch, heads, classes = all_logits.shape
+    labels = read_classes(labels, batch, classes)
     losses = F.cross_entropy(
         at_least_float32(all_logits).reshape(batch * heads, classes), labels.repeat_interleave(heads), reduction="none"
     )

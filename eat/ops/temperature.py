@@ -2,13 +2,15 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
+
+from eat.ops.labels import read_classes
 
 MAX_TEMPERATURE = 20.0  # temperatures are looked for in [1 / 20, 20]
 
 
-def fit_temperature(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " examples"]) -> float:
+def fit_temperature(logits: Float[Tensor, "examples classes"], labels: Tensor) -> float:
     """Return T in [1 / 20, 20] for which softmax(logits / T) has the least cross-entropy, or 1 where there is none.
 
     A head that is right on every example would be the better the surer it is, and one that knows nothing the less sure;
@@ -17,9 +19,15 @@ def fit_temperature(logits: Float[Tensor, "examples classes"], labels: Int[Tenso
     Temperature scaling, Guo et al. 2017 (arXiv:1706.04599, section 4.2). The cross-entropy is convex in 1 / T, so it
     has one minimum. L-BFGS looks for it in log T, in float64.
 
+    Args:
+        logits: Of each example.
+        labels: (examples,) or (examples, 1), the class of each.
+
     Raises:
-        ValueError: If there are fewer than two classes among the labels, or logits are not finite.
+        ValueError: If labels are misshapen or out of range, fewer than two classes are among them, or logits are not
+            finite.
     """
+    labels = read_classes(labels, *logits.shape)
     if labels.unique().numel() < 2:
         raise ValueError(f"labels: expected examples of two classes or more, got {labels.unique().tolist()}")
     if not bool(logits.isfinite().all()):

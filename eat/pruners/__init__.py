@@ -1,6 +1,6 @@
 """Pruners: mark the tokens to keep after a depth; for each sequence a function of its own rows only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool
@@ -11,7 +11,7 @@ from eat.pruners.attention_received import AttentionReceivedPruner
 from eat.pruners.l2_norm import L2NormPruner
 from eat.pruners.none import NoPruner
 from eat.pruners.random import RandomPruner
-from eat.registry import build_part
+from eat.registry import Family, build_part
 
 __all__ = ["PRUNERS", "Pruner", "build_pruner"]
 
@@ -41,12 +41,15 @@ class Pruner(Protocol):
         ...
 
 
-PRUNERS = {
-    "none": NoPruner,
-    "l2_norm": L2NormPruner,
-    "attention_received": AttentionReceivedPruner,
-    "random": RandomPruner,
-}
+PRUNERS: Family[Callable[..., Any]] = Family(
+    "eat.pruners",
+    {
+        "none": NoPruner,
+        "l2_norm": L2NormPruner,
+        "attention_received": AttentionReceivedPruner,
+        "random": RandomPruner,
+    },
+)
 
 
 def build_pruner(spec: Mapping[str, Any]) -> Pruner:

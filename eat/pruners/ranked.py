@@ -18,7 +18,9 @@ from eat.packed import Packed
 class RankedPruner:
     """Drop ``ratio`` of each sequence's unprotected tokens after each of ``depths``, the lowest-scored first.
 
-    A member of the family adds ``scores``. Defaults are EAT's (arXiv:2510.12856): 30 % after depths 2 and 4.
+    A member of the family adds ``scores``. Those that are equal but for rounding count as equal, and of equal tokens
+    the earlier stay, in every batch: `eat.ops.selection.rounded_scores` are compared. Defaults are EAT's
+    (arXiv:2510.12856): 30 % after depths 2 and 4.
 
     Attributes:
         depths: Depths (1-based, increasing) after which tokens are pruned.

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from eat.data import TextDataModule
+from eat.data.tokenizer import read_tokenizer
 from eat.runs.finished import FinishedRun
 from eat.tasks import Task, build_task
 
@@ -32,6 +33,6 @@ def load_data(run: FinishedRun, root: str | Path | None = None) -> TextDataModul
     """
     if not run.has_weights:
         raise FileNotFoundError(f"run: {run.folder} has no model/, and the tokenizer is kept there")
-    tokenizer = AutoTokenizer.from_pretrained(run.folder / "model")
+    tokenizer = read_tokenizer(run.folder / "model", "train again, or put back the files that training wrote")
     changes = {} if root is None else {"root": root}
     return set_up_data(run.config, build_task(run.config["task"]), tokenizer, **changes)

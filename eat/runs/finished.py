@@ -1,5 +1,6 @@
 """A finished run's folder: what is there, what is missing, and what to do about it."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -76,10 +77,9 @@ class FinishedRun:
             )
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        left_out: dict[str, Any] = {} if certified else {"certificate": None}
         with no_progress_bars():
-            model = AdaptiveForSequenceClassification.from_pretrained(self.folder / "model")
-        if not certified:
-            model.config.certificate = None
+            model = AdaptiveForSequenceClassification.from_pretrained(self.folder / "model", **left_out)
         torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types
         return model.eval()
 
@@ -103,14 +103,21 @@ class FinishedRun:
         return digest.hexdigest()[:16]
 
     def weights_digest(self) -> bytes:
-        """Return the SHA-256 of the weights."""
-        with (self.folder / "model" / "model.safetensors").open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").digest()
+        """Return the SHA-256 of the weights' file; it is read once for all that ask, unless it changes."""
+        path = self.folder / "model" / "model.safetensors"
+        state = path.stat()
+        return _file_digest(path.resolve(), state.st_size, state.st_mtime_ns)
 
     def environment(self) -> dict[str, Any]:
         """Return what the run noted about its machine, commit and seed; empty where it noted nothing."""
         path = self.folder / "environment.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+@functools.lru_cache(maxsize=64)
+def _file_digest(path: Path, size: int, changed_ns: int) -> bytes:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").digest()
 
 
 def with_temperatures(raw_fingerprint: str, temperatures: Sequence[float] | None) -> str:

@@ -12,7 +12,7 @@ import yaml
 from filelock import FileLock, Timeout
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from eat.files import write_text
+from eat.files import replacing_folder, write_text
 from eat.runs.naming import SESSION, override_key, run_name, training_overrides
 
 log = logging.getLogger(__name__)
@@ -48,15 +48,22 @@ class RunFolder:
         return self.path.rename(aside)
 
     def save_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Write model and tokenizer; the folder appears under its name only when it is whole."""
-        partial = self.path / "model.partial"
-        shutil.rmtree(partial, ignore_errors=True)  # of an earlier process that was killed here
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        for file in partial.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        partial.rename(self.model)
+        """Write model and tokenizer, which cuts where the model ends; the folder appears only when it is whole."""
+        tokenizer.model_max_length = model.config.backbone["max_length"]
+        with replacing_folder(self.model) as partial:
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+
+    @contextmanager
+    def kept_once_started(self) -> Iterator[None]:
+        """Remove the folder again where a training fails before its configuration is written: nothing to continue."""
+        existed = self.path.exists()
+        try:
+            yield
+        except BaseException:
+            if not existed and not self.config.is_file():
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -13,8 +13,6 @@ from jaxtyping import Int
 
 from eat.benchmark.engines import Encoded
 
-DATA_SETS = ("sst2", "imdb")
-
 
 def real_lengths(name: str) -> Int[np.ndarray, " examples"]:
     """Return the token counts of a data set's examples."""

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from datasets import Dataset
 
-from eat.registry import build_part
+from eat.registry import Family, build_part
 from eat.tasks.clinc150 import clinc150
 from eat.tasks.demo import DemoTask
 from eat.tasks.file import FileTask
@@ -75,20 +75,23 @@ class Task(TaskFacts, Protocol):
         """
 
 
-TASKS: Mapping[str, Callable[..., Task]] = {
-    "sst2": sst2,
-    "qqp": qqp,
-    "mnli": mnli,
-    "cola": cola,
-    "mrpc": mrpc,
-    "rte": rte,
-    "qnli": qnli,
-    "stsb": stsb,
-    "imdb": imdb,
-    "clinc150": clinc150,
-    "file": FileTask,
-    "demo": DemoTask,
-}
+TASKS: Family[Callable[..., Task]] = Family(
+    "eat.tasks",
+    {
+        "sst2": sst2,
+        "qqp": qqp,
+        "mnli": mnli,
+        "cola": cola,
+        "mrpc": mrpc,
+        "rte": rte,
+        "qnli": qnli,
+        "stsb": stsb,
+        "imdb": imdb,
+        "clinc150": clinc150,
+        "file": FileTask,
+        "demo": DemoTask,
+    },
+)
 
 
 def build_task(spec: Mapping[str, Any]) -> Task:

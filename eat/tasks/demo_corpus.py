@@ -24,7 +24,6 @@ from eat.tasks.demo_words import ADJECTIVES, CUES, SHARED, STEMS, TRAIN, VALIDAT
 
 # Of 20 sentences so many are of each difficulty.
 SHARES = {"plain": 4, "intensified": 3, "negated": 4, "contrasted": 5, "distracted": 4}
-DIFFICULTIES = tuple(SHARES)
 # How often a neutral phrase stands before a sentence, and after it.
 OPENER_RATE, CLOSER_RATE = 0.3, 0.3
 LEXICONS: Mapping[str, Lexicon] = {"train": TRAIN, "validation": VALIDATION}

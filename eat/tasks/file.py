@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from datasets import Dataset, Features, Value
 
-from eat.tasks.labels import class_names, is_missing, number_classes, scores, sorted_names
+from eat.tasks.formats import Table, check_dialect, read_table
+from eat.tasks.labels import class_names, known_names, number_classes, refuse_two_spellings, scores
 from eat.tasks.leakage import SAME_TEXT, SharedColumns
-from eat.tasks.tables import Table, read_table
+from eat.tasks.texts import group_values, read_texts, warn_of_odd_texts
 from eat.tasks.units import draw_units
 
 VALIDATION_SHARE = 0.1
@@ -18,19 +19,22 @@ MANY_CLASSES = 50  # more than this, and a new one in every other row: no class 
 class FileTask:
     """Classification of, or regression on, a user's own rows.
 
-    Class names are the distinct labels of the training file, by number where all are numbers, else by character.
-    Reported are the validation and test files; where neither is named, a tenth of the training rows, each class in its
+    Class names are those that the training file stores with the label column (Parquet), else its distinct labels, by
+    number where all are numbers, else by character; 1, 1.0 and "1" are one label, and so are True and true. Reported
+    are the validation and test files; where neither is named, a tenth of the training rows, each class in its
     proportion, equal texts and ``group_by``'s rows together. Files are read once, when first needed.
 
     Args:
         train: Training file (.csv, .tsv, .jsonl or .parquet).
         validation: File that is reported on, or None.
         test: Another file that is reported on, or None.
-        text: Column of the text; may be empty text, not null.
+        text: Column of the text; may be empty text, not null; numbers are read as text.
         text_pair: Column of the second text, or None.
         label: Column of the label.
         kind: ``"classification"``, or ``"regression"`` for finite scores.
         quotes: False reads double quotes in CSV and TSV as ordinary characters.
+        delimiter: What separates the columns of CSV and TSV: a character, or ``"comma"``, ``"semicolon"``, ``"tab"``,
+            ``"pipe"``; None: one of these, told by the header.
         group_by: Column of the training file, or columns: rows that share a value of one of them never stand on both
             sides of a split; rows without a value (empty, null or NaN) share none. An empty list keeps only equal texts
             together and says that this is meant; so does None, but with a warning where texts repeat across pairs.
@@ -52,24 +56,28 @@ class FileTask:
         label: str = "label",
         kind: str = "classification",
         quotes: bool = True,
+        delimiter: str | None = None,
         group_by: str | Sequence[str] | None = None,
         split_seed: int = 0,
     ) -> None:
         if kind not in ("classification", "regression"):
             raise ValueError(f"data.kind: expected 'classification' or 'regression', got {kind!r}")
-        wanted = {"data.text": text, "data.text_pair": text_pair, "data.label": label}
-        columns = {option: column for option, column in wanted.items() if column is not None}
-        if len(set(columns.values())) < len(columns):
-            raise ValueError(f"data.text, data.text_pair, data.label: expected different columns, got {columns}")
-        self._columns = {column: option for option, column in columns.items()}
+        wanted = {"data.text": text, "data.label": label}
+        if text_pair is not None:
+            wanted["data.text_pair"] = text_pair
+        _check_strings("the name of a column", wanted)
+        self._columns = {column: option for option, column in wanted.items()}
+        if len(self._columns) < len(wanted):
+            raise ValueError(f"data.text, data.text_pair, data.label: expected different columns, got {wanted}")
         named = {"train": train, "validation": validation, "test": test}
-        self._files = {split: file for split, file in named.items() if file is not None}
+        self._files = {"train": train} | {split: file for split, file in named.items() if file is not None}
+        _check_strings("a file", {f"data.{split}": file for split, file in self._files.items()})
         self.source_columns = (text,) if text_pair is None else (text, text_pair)
         self.text_fields = ("text", "text_pair")[: len(self.source_columns)]
         self._groups = self._group_columns(group_by, label)
         self.group_by = None if group_by is None else SharedColumns(tuple(self._groups.values()))
         self._label_column = label
-        self._quotes = quotes
+        self._dialect = check_dialect(delimiter, quotes, self._files.values())
         self._split_seed = split_seed
         self._splits: dict[str, Dataset] = {}
         self._label_names: tuple[str, ...] = ()
@@ -111,7 +119,7 @@ class FileTask:
         in_train = {**dict.fromkeys(self._groups, "data.group_by"), **self._columns}
         tables = {
             split: read_table(
-                file, in_train if split == "train" else self._columns, option=f"data.{split}", quotes=self._quotes
+                file, in_train if split == "train" else self._columns, option=f"data.{split}", dialect=self._dialect
             )
             for split, file in self._files.items()
         }
@@ -123,33 +131,37 @@ class FileTask:
         splits = {split: self._rows(table, labels[split], split == "train") for split, table in tables.items()}
         return splits if len(splits) > 1 else self._carve_validation(splits["train"])
 
-    def _rows(self, table: Table, labels: list[int] | list[float], with_groups: bool) -> Dataset:
+    def _rows(self, table: Table, labels: list[int] | list[float], in_train: bool) -> Dataset:
         text, score = Value("string"), Value("float32" if self.kind == "regression" else "int64")
         columns: dict[str, tuple[list[Any], Value]] = {}
         for field, column in zip(self.text_fields, self.source_columns, strict=True):
-            columns[field] = _texts(table, column), text
+            columns[field] = read_texts(table, column, self._columns[column]), text
+            if in_train:
+                warn_of_odd_texts(columns[field][0], table, column, self._columns[column])
         columns[self.label_field] = labels, score
-        for column, field in self._groups.items() if with_groups else ():
-            columns.setdefault(field, (_group_values(table, column), text))
+        for column, field in self._groups.items() if in_train else ():
+            columns.setdefault(field, (group_values(table, column), text))
         features = Features({field: kind for field, (_, kind) in columns.items()})
         return Dataset.from_dict({field: values for field, (values, _) in columns.items()}, features=features)
 
     def _number_classes(self, tables: Mapping[str, Table]) -> dict[str, list[int]]:
         column = self._label_column
         names = {split: class_names(table, column) for split, table in tables.items()}
-        known = sorted_names(names["train"])
-        path, num_rows = tables["train"].path, len(names["train"])
-        if len(known) < 2:
+        refuse_two_spellings(tables, names)
+        train = tables["train"]
+        known = known_names(train, column, names["train"])
+        labels = {split: number_classes(names[split], known, table, column) for split, table in tables.items()}
+        path, num_rows = train.path, len(names["train"])
+        if len(set(labels["train"])) < 2:
             raise ValueError(
                 f"data.label: {path}: expected at least two classes in column {column!r}, all {num_rows} rows have "
-                f"{known[0]!r}"
+                f"{names['train'][0]!r}"
             )
-        if len(known) > max(MANY_CLASSES, num_rows / 2):
+        if column not in train.stored_names and len(known) > max(MANY_CLASSES, num_rows / 2):
             raise ValueError(
                 f"data.label: {path}: {len(known)} different labels in {num_rows} rows of column {column!r}: is it the "
                 "label? For scores say data.kind=regression"
             )
-        labels = {split: number_classes(names[split], known, table, column) for split, table in tables.items()}
         self._label_names = known
         return labels
 
@@ -167,31 +179,8 @@ class FileTask:
         return {"train": train.select(staying), "validation": train.select(held_out).select_columns(own)}
 
 
-def _group_values(table: Table, column: str) -> list[str | None]:
-    """Write values as text; what no text can hold (half a surrogate pair) is replaced."""
-    return [
-        None if is_missing(value) else str(value).encode(errors="replace").decode() for value in table.columns[column]
-    ]
-
-
-def _texts(table: Table, column: str) -> list[str]:
-    values = table.columns[column]
-    nulls = [row for row, value in enumerate(values) if value is None]
-    if nulls:
-        raise ValueError(
-            f"{table.path}: {len(nulls)} of {len(values)} rows have no text in column {column!r} (null), the first in "
-            f"{table.place(nulls[0])}; empty text is allowed"
-        )
-    for row, value in enumerate(values):
-        if not isinstance(value, str):
-            kind = type(value).__name__
-            raise ValueError(
-                f"{table.path}, {table.place(row)}: expected text in column {column!r}, got {kind} {value!r}"
-            )
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:  # JSON can write half of a surrogate pair, which no tokenizer takes
-            raise ValueError(
-                f"{table.path}, {table.place(row)}: column {column!r} is no Unicode text: {error}"
-            ) from error
-    return values
+def _check_strings(what: str, given: Mapping[str, Any]) -> None:
+    for option, value in given.items():
+        if not isinstance(value, str | Path) or not str(value):
+            quoted = f"; as text that is {option}=\\'{value}\\'" if isinstance(value, int) else ""
+            raise ValueError(f"{option}: expected {what}, got {value!r}{quoted}")

@@ -1,26 +1,111 @@
 """Read the labels of a user's file: names of classes, or scores, each checked with the place where it stands."""
 
+import logging
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
-from eat.tasks.tables import Table
+from eat.checks import closest
+from eat.tasks.formats import Table
+from eat.tasks.formats.table import listed, shown
+
+FLOAT32_MAX = 3.4028235e38
+
+_WHOLE = re.compile(r"([+-]?)(0|[1-9]\d*)(\.0*)?", re.ASCII)  # leading zeros make a code of it: 007
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,4})?", re.ASCII | re.IGNORECASE)
+_TRUTH = {"true": Decimal(1), "false": Decimal(0)}
+
+_log = logging.getLogger(__name__)
 
 
 def class_names(table: Table, column: str) -> list[str]:
-    """Return the class name of every row: text without surrounding space, integers and booleans as written."""
-    values = _present(table, column)
+    """Return the class name of every row: text without surrounding space, integers and booleans as text.
+
+    An integer has one name however it is written (1, 1.0, "1", "+1", " 1.0"), in every format.
+    """
     names = []
-    for row, value in enumerate(values):
-        if isinstance(value, float) and value.is_integer():  # integers that once shared a column with NaN
-            value = int(value)
+    for row, value in enumerate(_present(table, column)):
+        if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
+            value = int(value)  # integers that once shared a column with NaN
         if not isinstance(value, str | bool | int):
             raise ValueError(
                 f"data.label: {table.path}, {table.place(row)}: expected text, an integer or true/false in column "
-                f"{column!r}, got {value!r}; for scores say data.kind=regression"
+                f"{column!r}, got {shown(value)}; for scores say data.kind=regression"
             )
-        names.append(str(value).strip())
+        names.append(canonical_name(str(value)))
     return names
+
+
+def known_names(table: Table, column: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes of the training file in label order: those stored in it, else the distinct names, sorted."""
+    stored: dict[str, str] = {}
+    for name in table.stored_names.get(column, ()):
+        if not is_missing(name):
+            stored.setdefault(_folded(canonical_name(name)), canonical_name(name))
+    return tuple(stored.values()) or sorted_names(names)
+
+
+def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct names, by number where all are numbers, else by character; True and true are one."""
+    distinct = set(names)
+    truths = {name for name in distinct if _folded(name) in _TRUTH}
+    if not any({style(name) for name in truths} == truths for style in (str.lower, str.capitalize, str.upper)):
+        distinct = distinct - truths | {name.capitalize() for name in truths}
+    try:
+        return tuple(sorted(sorted(distinct), key=float))
+    except ValueError:
+        return tuple(sorted(distinct))
+
+
+def refuse_two_spellings(tables: Mapping[str, Table], names: Mapping[str, Sequence[str]]) -> None:
+    """Refuse names that are one value written in two ways (01 and 1, true and 1) in any file; warn of capitals.
+
+    Raises:
+        ValueError: If there are such names; the message says where each stands first.
+    """
+    first: dict[str, str] = {}
+    for split, table in tables.items():
+        for row, name in enumerate(names[split]):
+            if name not in first:
+                first[name] = f"{table.path}, {table.place(row)}"
+    numbers: dict[Decimal, str] = {}
+    words: dict[str, set[str]] = defaultdict(set)
+    for name in first:
+        number = _number(name)
+        if number is None:
+            words[name.casefold()].add(name)
+            continue
+        other = numbers.setdefault(number, name)
+        if _folded(other) != _folded(name):
+            raise ValueError(
+                f"data.label: {other!r} ({first[other]}) and {name!r} ({first[name]}) are one value written in two "
+                "ways; write it in one, or make both a word if they are two classes"
+            )
+    for alike in words.values():
+        if len(alike) > 1:
+            _log.warning(
+                "data.label: %s differ only in capitals and are classes of their own; write them alike if they are one",
+                " and ".join(f"{name!r} ({first[name]})" for name in sorted(alike)),
+            )
+
+
+def number_classes(names: Sequence[str], known: Sequence[str], table: Table, column: str) -> list[int]:
+    """Return each row's class number; a name that training does not know is an error."""
+    number = {_folded(name): index for index, name in enumerate(known)}
+    unknown = [row for row, name in enumerate(names) if _folded(name) not in number]
+    if unknown:
+        first = names[unknown[0]]
+        others = sorted({names[row] for row in unknown} - {first})
+        also = f"; others are {listed(others)}" if others else ""
+        raise ValueError(
+            f"data.label: {table.path}: {len(unknown)} rows have a label in column {column!r} that training does not "
+            f"know, the first in {table.place(unknown[0])}: {first!r}; training has {listed(known)}"
+            f"{closest(first, known)}{also}"
+        )
+    return [number[_folded(name)] for name in names]
 
 
 def scores(table: Table, column: str) -> list[float]:
@@ -29,37 +114,43 @@ def scores(table: Table, column: str) -> list[float]:
     for row, value in enumerate(_present(table, column)):
         try:
             number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if not math.isfinite(number):
+        if not abs(number) <= FLOAT32_MAX:  # also NaN
+            comma = " (with a decimal point)" if isinstance(value, str) and "," in value else ""
             raise ValueError(
                 f"data.label: {table.path}, {table.place(row)}: data.kind=regression expects a finite number in "
-                f"column {column!r}, got {value!r}"
+                f"column {column!r}{comma}, got {shown(value)}"
             )
         result.append(number)
     return result
 
 
-def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct names, by number where all are numbers, else by character."""
-    distinct = sorted(set(names))
-    try:
-        return tuple(sorted(distinct, key=float))
-    except ValueError:
-        return tuple(distinct)
+def canonical_name(text: str) -> str:
+    """Return a name without surrounding space, and an integer in the one way of writing it: 1 for +1 and 1.0."""
+    text = text.strip()
+    whole = _WHOLE.fullmatch(text)
+    if whole is None:
+        return text
+    sign, digits, _ = whole.groups()
+    return f"-{digits}" if sign == "-" and digits != "0" else digits
 
 
-def number_classes(names: Sequence[str], known: Sequence[str], table: Table, column: str) -> list[int]:
-    """Return each row's class number; a name that training does not know is an error."""
-    number = {name: index for index, name in enumerate(known)}
-    unknown = [row for row, name in enumerate(names) if name not in number]
-    if unknown:
-        first, more = unknown[0], f" and {len(known) - 20} more" if len(known) > 20 else ""
-        raise ValueError(
-            f"data.label: {table.path}: {len(unknown)} rows have a label in column {column!r} that training does not "
-            f"know, the first in {table.place(first)}: {names[first]!r}; training has {list(known[:20])}{more}"
-        )
-    return [number[name] for name in names]
+def is_missing(value: Any) -> bool:
+    """Tell empty text, null and NaN, also as a word."""
+    if isinstance(value, str):
+        return value.strip().lower() in ("", "nan", "<na>")
+    return value is None or (isinstance(value, float | Decimal) and math.isnan(value))
+
+
+def _folded(name: str) -> str:
+    """Return what makes two names one class: truth values are written True, true and TRUE by different tools."""
+    return name.lower() if name.lower() in _TRUTH else name
+
+
+def _number(name: str) -> Decimal | None:
+    """Return the number that a name may stand for."""
+    return Decimal(name) if _NUMBER.fullmatch(name) else _TRUTH.get(name.lower())
 
 
 def _present(table: Table, column: str) -> list[Any]:
@@ -71,10 +162,3 @@ def _present(table: Table, column: str) -> list[Any]:
             f"(empty, null or NaN), the first in {table.place(missing[0])}"
         )
     return values
-
-
-def is_missing(value: Any) -> bool:
-    """Tell empty text, null and NaN, also as a word."""
-    if isinstance(value, str):
-        return value.strip().lower() in ("", "nan")
-    return value is None or (isinstance(value, float) and math.isnan(value))

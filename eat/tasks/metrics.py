@@ -12,7 +12,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Int, Shaped
 from scipy.stats import rankdata
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
@@ -44,26 +43,29 @@ def build_metrics(task: TaskFacts) -> MetricCollection:
     return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
 
 
-def accuracy(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Share of right answers."""
+    predicted, labels = _one_each(predicted, labels)
     return float((predicted == labels).mean()) if len(labels) else 0.0
 
 
-def f1(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"], positive: int = 1) -> float:
+def f1(predicted: np.ndarray, labels: np.ndarray, positive: int = 1) -> float:
     """Harmonic mean of the precision and recall of one class."""
+    predicted, labels = _one_each(predicted, labels)
     hits = int(((predicted == positive) & (labels == positive)).sum())
     named = int((predicted == positive).sum()) + int((labels == positive).sum())
     return 2 * hits / named if named else 0.0
 
 
-def macro_f1(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Mean of F1 over the classes that were predicted or true."""
     classes = np.union1d(predicted, labels).tolist()
     return float(np.mean([f1(predicted, labels, positive) for positive in classes]))
 
 
-def matthews(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+def matthews(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Matthews' correlation over any number of classes (Gorodkin 2004), 0 where all predicted or all true are one."""
+    predicted, labels = _one_each(predicted, labels)
     size = 1 + int(max(predicted.max(), labels.max()))
     times_predicted = np.bincount(predicted, minlength=size).astype(np.float64)
     times_true = np.bincount(labels, minlength=size).astype(np.float64)
@@ -72,17 +74,27 @@ def matthews(predicted: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) ->
     return float((right * total - times_predicted @ times_true) / math.sqrt(spread)) if spread > 0 else 0.0
 
 
-def pearson(predicted: Shaped[np.ndarray, " n"], labels: Shaped[np.ndarray, " n"]) -> float:
+def pearson(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Pearson's correlation; NaN where either side is constant."""
+    predicted, labels = _one_each(predicted, labels)
     one, other = predicted.astype(np.float64), labels.astype(np.float64)
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return math.nan
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def spearman(predicted: Shaped[np.ndarray, " n"], labels: Shaped[np.ndarray, " n"]) -> float:
+def spearman(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Spearman's correlation: Pearson's of the ranks, equal values sharing their mean rank."""
+    predicted, labels = _one_each(predicted, labels)
     return pearson(rankdata(predicted), rankdata(labels))
+
+
+def _one_each(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as (n,), given so or as a column (n, 1); anything else would be compared each with each."""
+    for name, values in (("predicted", predicted), ("labels", labels)):
+        if values.shape not in ((len(labels),), (len(labels), 1)):
+            raise ValueError(f"{name}: expected one value for each of {len(labels)} rows, got shape {values.shape}")
+    return predicted.reshape(-1), labels.reshape(-1)
 
 
 def _value(function: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[np.ndarray, np.ndarray, TaskFacts], float]:

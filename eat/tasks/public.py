@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+import pyarrow as pa
 from datasets import ClassLabel, Dataset
 from jaxtyping import Float, Int
 
 from eat.tasks.leakage import LeakageRule
-from eat.tasks.sources import Source, read_label_names, read_splits
+from eat.tasks.sources import Source, read_label_names, read_splits, where_from
 
 TEXT_FIELDS = ("text", "text_pair")
 
@@ -56,7 +57,10 @@ class PublicTask:
         """
         splits = read_splits(self.source, tuple(self.official_rows), root=root, cache_dir=cache_dir)
         names = read_label_names(self.source, root=root)
-        return {split: self._normalise(dataset, names, f"{self.name}/{split}") for split, dataset in splits.items()}
+        try:
+            return {split: self._normalise(dataset, names, f"{self.name}/{split}") for split, dataset in splits.items()}
+        except ValueError as error:
+            raise ValueError(f"{error}; it was read from {where_from(self.source, root)}") from error
 
     def _normalise(self, dataset: Dataset, names: tuple[str, ...] | None, where: str) -> Dataset:
         for column in (*self.source_columns, self.source_label):
@@ -67,16 +71,20 @@ class PublicTask:
         feature = dataset.features[self.source_label]
         if names is None and isinstance(feature, ClassLabel):
             names = tuple(feature.names)
-        raw = dataset.with_format("numpy")[self.source_label][:]
-        labels = self._classes(raw, names, where) if self.label_names else _scores(raw, where)
+        labels = (
+            self._classes(dataset, names, where) if self.label_names else _scores(dataset, self.source_label, where)
+        )
         renames = {old: new for old, new in zip(self.source_columns, TEXT_FIELDS, strict=False) if old != new}
         texts = dataset.select_columns(list(self.source_columns)).rename_columns(renames)
         return texts.add_column(self.label_field, labels)
 
-    def _classes(self, raw: np.ndarray, names: Sequence[str] | None, where: str) -> Int[np.ndarray, " rows"]:
+    def _classes(self, dataset: Dataset, names: Sequence[str] | None, where: str) -> Int[np.ndarray, " rows"]:
         """Number the source's labels in the order of ``label_names``."""
-        if not np.issubdtype(raw.dtype, np.integer):
-            raise ValueError(f"{where}: column {self.source_label!r} must hold integers without nulls, got {raw.dtype}")
+        values = dataset.data.column(self.source_label)
+        if not pa.types.is_integer(values.type) or values.null_count:
+            found = f"{values.type}{' with nulls' if values.null_count else ''}"
+            raise ValueError(f"{where}: column {self.source_label!r} must hold integers without nulls, got {found}")
+        raw = dataset.with_format("numpy")[self.source_label][:]
         source_names = self.label_names if names is None else names
         if sorted(source_names) != sorted(self.label_names):
             odd = sorted(set(source_names) ^ set(self.label_names))
@@ -99,7 +107,10 @@ def _check_text(dataset: Dataset, column: str, where: str) -> None:
         raise ValueError(f"{where}: {values.null_count} rows have no text in column {column!r}")
 
 
-def _scores(raw: np.ndarray, where: str) -> Float[np.ndarray, " rows"]:
-    if not np.issubdtype(raw.dtype, np.number) or not np.isfinite(raw).all():
-        raise ValueError(f"{where}: scores must be finite numbers without nulls")
+def _scores(dataset: Dataset, column: str, where: str) -> Float[np.ndarray, " rows"]:
+    kind = dataset.data.column(column).type
+    raw = dataset.with_format("numpy")[column][:] if pa.types.is_integer(kind) or pa.types.is_floating(kind) else None
+    if raw is None or not np.isfinite(raw).all():
+        found = f"{kind}" if raw is None else f"{int((~np.isfinite(raw)).sum())} rows without"
+        raise ValueError(f"{where}: scores must be finite numbers without nulls, column {column!r} has {found}")
     return raw.astype(np.float32)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
+import pyarrow.parquet as pq
 from datasets import Dataset, NamedSplit
 from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import constants
-from pyarrow import ArrowInvalid
+from pyarrow import ArrowException
 
 ROOT_VARIABLE = "EAT_DATA_ROOT"
 
@@ -89,10 +90,13 @@ def _read_parquet(
         where = f"{named_by}={root}" if root.is_dir() else f"{named_by}={root}, which is no folder"
         raise DataNotFoundError(_not_found(source, splits, f"looked for {path.relative_to(root)} under {where}"))
     try:
-        return Dataset.from_parquet(str(path), split=NamedSplit(split), cache_dir=cache)
-    except (ArrowInvalid, DatasetGenerationError) as error:
-        reason = error.__cause__ or error
-        raise ValueError(f"{path}: not readable as Parquet ({reason})") from error
+        num_rows = pq.read_metadata(path).num_rows
+        dataset = Dataset.from_parquet(str(path), split=NamedSplit(split), cache_dir=cache) if num_rows else None
+    except (ArrowException, DatasetGenerationError, OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: not readable as Parquet ({_one_line(error.__cause__ or error)})") from error
+    if dataset is None:
+        raise ValueError(f"{path} has no rows")
+    return dataset
 
 
 def _read_hub(source: Source, splits: Sequence[str], cache: str | None) -> dict[str, Dataset]:
@@ -102,9 +106,13 @@ def _read_hub(source: Source, splits: Sequence[str], cache: str | None) -> dict[
     except ConnectionError as error:
         tried = f"{constants.ENDPOINT} does not answer, and the cache has no copy of {_hub_name(source)}"
         raise DataNotFoundError(_not_found(source, splits, tried)) from error
-    except (FileNotFoundError, ValueError) as error:  # no such repository or configuration
-        tried = f"asked the Hugging Face hub for {_hub_name(source)} ({error})"
+    except Exception as error:  # no such configuration, no access, too many requests, a full disk: each its own class
+        tried = f"asked the Hugging Face hub for {_hub_name(source)} ({_one_line(error)})"
         raise DataNotFoundError(_not_found(source, splits, tried)) from error
+    missing = [split for split in splits if split not in loaded]
+    if missing:
+        tried = f"{_hub_name(source)} on the Hugging Face hub has the splits {list(loaded)}, not {missing}"
+        raise DataNotFoundError(_not_found(source, splits, tried))
     return {split: loaded[split] for split in splits}
 
 
@@ -115,6 +123,16 @@ def _not_found(source: Source, splits: Sequence[str], tried: str) -> str:
         f"and neither data.root nor {ROOT_VARIABLE} set; (2) a local root: data.root=FOLDER or {ROOT_VARIABLE}=FOLDER "
         f"with {files}; (3) no data at all: task=demo."
     )
+
+
+def where_from(source: Source, root: str | Path | None) -> str:
+    """Say where a data set is read from, for messages."""
+    named = local_root(root)
+    return f"the Hugging Face hub ({_hub_name(source)})" if named is None else str(named[0] / source.folder)
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _hub_name(source: Source) -> str:

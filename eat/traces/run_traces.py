@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from eat.runs.finished import FinishedRun, with_temperatures
+from eat.traces.check import check_metadata
 from eat.traces.storage import read_trace
 from eat.traces.trace import Trace
 
@@ -123,7 +124,8 @@ def read_traces(run: FinishedRun) -> RunTraces:
 
 def read_raw_traces(run: FinishedRun) -> dict[str, Trace]:
     """Read all traces of a run as they lie there, with raw logits; raises as `read_traces`."""
-    traces = {path.stem: read_trace(path) for path in sorted((run.folder / "trace").glob("*.parquet"))}
+    paths = {path.stem: path for path in sorted((run.folder / "trace").glob("*.parquet"))}
+    traces = {name: _read_own(path) for name, path in paths.items()}
     expected = next(iter(traces.values())).metadata["traces"] if traces else []
     missing = [name for name in expected if name not in traces]
     if missing:
@@ -131,7 +133,22 @@ def read_raw_traces(run: FinishedRun) -> dict[str, Trace]:
             f"trace: {run.folder}/trace lacks {', '.join(f'{name}.parquet' for name in missing)}; "
             "evaluate with fresh=true to make all of them anew, which needs the weights"
         )
+    weights = {traces[name].metadata["fingerprint"]: name for name in expected}
+    if len(weights) > 1:
+        raise ValueError(
+            f"trace: the files in {run.folder}/trace are of different weights ({', '.join(weights.values())}); "
+            "evaluate with fresh=true to make all of them anew, which needs the weights"
+        )
     return {name: traces[name] for name in expected}
+
+
+def _read_own(path: Path) -> Trace:
+    trace = read_trace(path)
+    try:
+        check_metadata(trace, path.stem.removesuffix(ALL_OFF_SUFFIX))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a trace of this run ({error}); delete it and evaluate again") from error
+    return trace
 
 
 def read_current(run: FinishedRun) -> RunTraces | None:

@@ -37,6 +37,8 @@ class RecordedTask:
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> "RecordedTask":
         """Read back what `dataclasses.asdict` gave, after JSON has turned tuples into lists."""
+        if facts["kind"] not in ("classification", "regression"):
+            raise ValueError(f"task: expected the kind classification or regression, got {facts['kind']!r}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
         return cls(**values)
 

@@ -10,10 +10,13 @@ from typing import Any, Protocol, runtime_checkable
 from lightning import LightningDataModule
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
+from eat.backbones import BACKBONES
 from eat.backbones.tiny import tiny_config
 from eat.backbones.weights import resolve_weights
+from eat.checks import number, one_of, whole_number
 from eat.data import TextDataModule
-from eat.data.tokenizer import train_tokenizer
+from eat.data.tokenizer import read_tokenizer, train_tokenizer
+from eat.files import replacing_folder
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.tasks import TaskFacts
 from eat.training.module import AdaptiveModule
@@ -109,6 +112,11 @@ class PretrainedBackbone(_WholeEncoder):
     max_length: int
     head_pooling: str
 
+    def __post_init__(self) -> None:
+        """Check the number of layers; the rest is checked with the weights."""
+        if self.num_layers is not None:
+            whole_number("backbone.num_layers", self.num_layers)
+
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
         """Load the checkpoint's tokenizer."""
         return AutoTokenizer.from_pretrained(self.source())
@@ -134,11 +142,28 @@ class TinyBackbone(_WholeEncoder):
     max_length: int
     head_pooling: str
 
+    def __post_init__(self) -> None:
+        """Check the values by the names that they are typed under."""
+        one_of("backbone.model_type", self.model_type, BACKBONES)
+        for name in ("vocab_size", "dim", "num_layers", "num_heads", "intermediate_size"):
+            whole_number(f"backbone.{name}", getattr(self, name))
+        if self.dim % self.num_heads:
+            raise ValueError(f"backbone.num_heads: expected a divisor of backbone.dim={self.dim}, got {self.num_heads}")
+        number("backbone.dropout", self.dropout, at_least=0, below=1)
+        number("backbone.initializer_range", self.initializer_range, at_least=0)
+
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
-        """Make the tokenizer from the texts, or load the one made before."""
+        """Make the tokenizer from the texts, or load the one made before.
+
+        Raises:
+            ValueError: If the one made before is damaged.
+        """
         if not (folder / "tokenizer.json").is_file():
-            train_tokenizer(texts(), self.vocab_size).save_pretrained(folder)
-        return AutoTokenizer.from_pretrained(folder)
+            tokenizer = train_tokenizer(texts(), self.vocab_size)
+            tokenizer.model_max_length = self.max_length  # kept in the file: whoever loads it cuts where the model ends
+            with replacing_folder(folder) as partial:
+                tokenizer.save_pretrained(partial)
+        return read_tokenizer(folder, f"delete {folder}, and it is made anew")
 
     def source(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
         """Return the encoder's config, with the tokenizer's vocabulary."""

@@ -3,6 +3,7 @@
 import logging
 import math
 import pickle
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
-from eat.checks import whole_number
+from eat.checks import number, whole_number
 from eat.files import replacing
-from eat.training.loggers import MetricsCsv
+from eat.training.loggers import MetricsCsv, RunWandb
 from eat.training.module import AdaptiveModule
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class RunCheckpoints(Checkpoint):
-    """Keeps the last state (every so many optimiser steps and at each epoch's end) and the best model of a run.
+    """Keeps the last state and the best model of a run.
+
+    The last state is written after the first step, then every so many optimiser steps or minutes, and at each epoch's
+    end.
 
     The best is the highest primary metric of validation, the earlier of equal ones, counted only once the final pruning
     ratio holds. The last state is never written between a step and the validation that belongs to it: a training
@@ -62,8 +66,10 @@ class RunCheckpoints(Checkpoint):
     Both go to ``checkpoints/`` in the trainer's ``default_root_dir``, the run folder.
     """
 
-    def __init__(self, every_n_steps: int) -> None:
+    def __init__(self, every_n_steps: int, every_minutes: float = 10.0) -> None:
         self.every_n_steps = whole_number("callbacks.checkpoints.every_n_steps", every_n_steps)
+        self.every_minutes = number("callbacks.checkpoints.every_minutes", every_minutes, above=0)
+        self._saved_at = time.monotonic()
         self.best_score: float | None = None
         self.best_step: int | None = None
         self._saved_step = 0
@@ -80,16 +86,19 @@ class RunCheckpoints(Checkpoint):
         warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the metrics file go on where the checkpoint stands."""
+        """Let what was logged go on where the checkpoint stands, and start the clock."""
+        self._saved_at = time.monotonic()
         for logger in trainer.loggers:
-            if isinstance(logger, MetricsCsv):
+            if isinstance(logger, MetricsCsv | RunWandb):
                 logger.resume(trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write the last state when it is due and nothing else belongs to this step."""
-        due = trainer.global_step - self._saved_step >= self.every_n_steps
+        since = trainer.global_step - self._saved_step
+        late = time.monotonic() - self._saved_at >= 60 * self.every_minutes
+        due = since >= self.every_n_steps or (since > 0 and (late or self._saved_step == 0))
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         validates = trainer.val_check_batch is not None and (batch_idx + 1) % trainer.val_check_batch == 0
         ends_epoch = batch_idx + 1 == trainer.num_training_batches
@@ -123,7 +132,7 @@ class RunCheckpoints(Checkpoint):
         self._saved_step, self._position = state_dict["saved_step"], state_dict["position"]
 
     def _save_last(self, trainer: Trainer, position: tuple[int, int]) -> None:
-        self._saved_step, self._position = trainer.global_step, position
+        self._saved_step, self._position, self._saved_at = trainer.global_step, position, time.monotonic()
         trainer.save_checkpoint(Path(trainer.default_root_dir) / FOLDER / LAST, weights_only=False)
 
 
@@ -141,6 +150,8 @@ class AnnealedEarlyStopping(EarlyStopping):
     """Lightning's early stopping on the primary metric, blind where ``AdaptiveModule.validation_counts`` is false."""
 
     def __init__(self, patience: int, min_delta: float) -> None:
+        whole_number("callbacks.early_stopping.patience", patience, at_least=0)
+        number("callbacks.early_stopping.min_delta", min_delta, at_least=0)
         # A correlation with constant predictions is not a number, and no reason to stop.
         super().__init__(
             "val/primary", min_delta, patience, mode="max", check_finite=False, check_on_train_epoch_end=False

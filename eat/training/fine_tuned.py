@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from eat.ops.finite import first_not_finite
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,29 @@ def load_tokenizer(setting: str, path: str) -> PreTrainedTokenizerBase:
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ValueError(message)
     return tokenizer
+
+
+def load_weights(setting: str, path: str, **options: Any) -> PreTrainedModel:
+    """Load a classifier with all of its weights; the error says that ``setting`` asks for it.
+
+    Raises:
+        ValueError: If weights cannot be read, are missing (transformers would make them random) or not finite.
+    """
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # what is missing is said below
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(path, output_loading_info=True, **options)
+    except OSError as error:
+        raise ValueError(f"{setting}: {path} has a config.json but no weights that can be read: {error}") from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    if info["missing_keys"]:
+        missing = ", ".join(sorted(info["missing_keys"]))
+        raise ValueError(f"{setting}: expected a fine-tuned classifier, {path} has no weights for {missing}")
+    broken = first_not_finite(model.state_dict())
+    if broken is not None:
+        raise ValueError(f"{setting}: expected finite weights, {path} has NaN or infinity in {broken!r}")
+    return model
 
 
 def class_order(

@@ -2,8 +2,11 @@
 
 import csv
 import io
+import os
+import uuid
 from argparse import Namespace
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +47,7 @@ class MetricsCsv(Logger):
 
     def resume(self, step: int) -> None:
         """Take over the file's rows of the steps before ``step``."""
-        if not self.path.is_file():
-            return
-        with self.path.open(newline="", encoding="utf-8") as handle:
-            for row in csv.DictReader(handle):
-                number = int(row.pop("step"))
-                if number < step:
-                    self._rows[number] = {name: value for name, value in row.items() if value}
+        self._rows |= _rows_before(self.path, step)
 
     def save(self) -> None:
         """Write the file; without a row there is nothing to say, and an earlier file may be there to resume."""
@@ -68,17 +65,84 @@ class MetricsCsv(Logger):
         self.save()
 
 
+class RunWandb(WandbLogger):
+    """One Weights & Biases run for a training: in its folder, under its name, finished when the training ends.
+
+    The run's id is kept in the folder, and a continued training goes on under it. Offline W&B cannot add to a file that
+    is there: the earlier one moves to ``wandb/earlier/``, and what ``metrics.csv`` has of it is logged once more, so
+    that one file holds the whole curve.
+    """
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.folder = folder
+        super().__init__(save_dir=folder, **options)
+
+    @property
+    def experiment(self) -> Any:
+        """The run, which starts when it is first asked for."""
+        if self._experiment is None:
+            self._wandb_init["id"] = self._id = self._kept_id()
+            if self._offline:
+                self._set_aside()
+        return super().experiment
+
+    def resume(self, step: int) -> None:
+        """Log the rows of the steps before ``step`` again where no server has them."""
+        if self._offline:
+            for number, row in _rows_before(self.folder / "metrics.csv", step).items():
+                self.log_metrics({name: float(value) for name, value in row.items()}, number)
+
+    def finalize(self, status: str) -> None:
+        """Finish the run, however the training ended, so that no other training logs to it."""
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
+
+    def _kept_id(self) -> str:
+        path = self.folder / "wandb" / "id.txt"
+        if not path.is_file():
+            write_text(path, uuid.uuid4().hex[:8])
+        return path.read_text(encoding="utf-8").strip()
+
+    def _set_aside(self) -> None:
+        for before in (self.folder / "wandb").glob(f"offline-run-*-{self._id}"):
+            earlier = before.parent / "earlier"
+            earlier.mkdir(exist_ok=True)
+            before.rename(earlier / before.name)
+
+
 def tensorboard_logger(folder: str | Path) -> TensorBoardLogger:
     """Build the TensorBoard logger, which writes to ``tensorboard/`` in the run folder (``tensorboard --logdir``)."""
+    _need("tensorboard")
     return TensorBoardLogger(save_dir=folder, name="tensorboard", version="")
 
 
-def wandb_logger(folder: str | Path, project: str, name: str | None) -> WandbLogger:
+def wandb_logger(folder: str | Path, project: str, name: str | None) -> RunWandb:
     """Build the Weights & Biases logger: online with a key, else offline, to be sent later by ``wandb sync``.
 
-    The files go to ``wandb/`` in the run folder; ``name`` is the run's, in ``project``.
+    The files go to ``wandb/`` in the run folder; ``name`` is the run's, in ``project``, and the folder's where None.
     """
+    _need("wandb")
     import wandb  # an extra: only those who ask for it need it
 
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return WandbLogger(save_dir=folder, project=project, name=name, offline=not wandb.api.api_key)
+    offline = os.environ.get("WANDB_MODE") in ("offline", "dryrun") or not wandb.api.api_key
+    return RunWandb(Path(folder), project=project, name=name or Path(folder).resolve().name, offline=offline)
+
+
+def _need(package: str) -> None:
+    if find_spec(package) is None:
+        raise ValueError(
+            f"logger: expected one whose package is installed, got {package}; install it (pip install {package}), "
+            "or choose logger=csv"
+        )
+
+
+def _rows_before(path: Path, step: int) -> dict[int, dict[str, str]]:
+    """Read what ``metrics.csv`` has of the steps before ``step``; without the file there is nothing."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as handle:
+        rows = {
+            int(row.pop("step")): {name: value for name, value in row.items() if value}
+            for row in csv.DictReader(handle)
+        }
+    return {number: row for number, row in rows.items() if number < step}

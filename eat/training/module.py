@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.ops.labels import one_per_example
 from eat.ops.losses import joint_loss
 from eat.packed import AdaptiveOutput
 from eat.training.objectives import Batch, Objective, Phase
@@ -115,8 +116,9 @@ class AdaptiveModule(LightningModule):
         if not torch.isfinite(loss):
             raise FloatingPointError(self._explain(f"the loss is {loss.item()}"))
         shown = {"train/loss": loss.detach(), "train/retention": output.retention.mean()}
-        if not batch["labels"].is_floating_point():  # of the deepest head that ran; Lightning keeps what is left out
-            shown["train/accuracy"] = (output.all_logits[:, -1].argmax(-1) == batch["labels"]).float().mean()
+        labels = one_per_example("labels", batch["labels"], len(output.all_logits))
+        if not labels.is_floating_point():  # of the deepest head that ran; Lightning keeps what is left out
+            shown["train/accuracy"] = (output.all_logits[:, -1].argmax(-1) == labels).float().mean()
         self.log_dict(shown, prog_bar=True, batch_size=len(batch["lengths"]))
         if self._writes_this_step:
             quiet: dict[str, Tensor | float] = {
@@ -150,8 +152,9 @@ class AdaptiveModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure every head on a packed batch, without exits."""
-        output, labels = self._forward(batch, self.model.head_depths), batch["labels"]
+        output = self._forward(batch, self.model.head_depths)
         assert output.all_logits is not None
+        labels = one_per_example("labels", batch["labels"], len(output.all_logits))
         loss = joint_loss(output.all_logits[:, -1:], labels, [1.0])  # the same in all objectives
         values = {"val/loss": loss, "val/retention": output.retention.mean()}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(labels))

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from torch import nn
 from torch.optim import AdamW
 
+from eat.checks import number
+
 _FUSED_DEVICES = ("cpu", "cuda")
 
 
@@ -13,7 +15,17 @@ def adamw(model: nn.Module, lr: float, weight_decay: float, betas: Sequence[floa
 
     Parameters are taken where they are: move the model to its device first. ``lr`` is the peak of the learning rate,
     ``weight_decay`` is decoupled, of matrices and embeddings.
+
+    Raises:
+        ValueError: If a value is out of range.
     """
+    number("optimizer.lr", lr, at_least=0)
+    number("optimizer.weight_decay", weight_decay, at_least=0)
+    number("optimizer.eps", eps, above=0)
+    if not isinstance(betas, Sequence) or isinstance(betas, str) or len(betas) != 2:
+        raise ValueError(f"optimizer.betas: expected two numbers, such as [0.9,0.999], got {betas!r}")
+    for beta in betas:
+        number("optimizer.betas", beta, at_least=0, below=1)
     decays: dict[nn.Parameter, bool] = {}  # shared parameters stand once
     for module in model.modules():
         norm = isinstance(module, (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase))

@@ -7,6 +7,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
+from eat.checks import number
+
 _SHOWN = ("train/loss", "train/accuracy", "train/retention")
 
 
@@ -54,4 +56,5 @@ def _epoch(trainer: Trainer) -> str:
 
 def progress_bar(every_s: float) -> ProgressBar:
     """Build a bar for a terminal, else lines, with at least ``every_s`` seconds between two."""
+    number("callbacks.progress.every_s", every_s, at_least=0)
     return TQDMProgressBar(refresh_rate=10) if sys.stderr.isatty() else ProgressLines(every_s)

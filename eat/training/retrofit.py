@@ -9,21 +9,14 @@ from typing import Any
 
 import torch
 from lightning import LightningDataModule
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from eat.backbones import BACKBONES
 from eat.data import TextDataModule
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.tasks import TaskFacts
 from eat.training.backbones import TextSource
-from eat.training.fine_tuned import class_order, load_tokenizer, model_path
+from eat.training.fine_tuned import class_order, load_tokenizer, load_weights, model_path
 from eat.training.heads import FeatureDataModule, HeadsModule
 
 log = logging.getLogger(__name__)
@@ -139,22 +132,9 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
         return ours.to_hugging_face(), ours.config.head_pooling(ours.num_layers)
     if config.model_type not in BACKBONES:
         raise ValueError(
-            f"retrofit: expected a classifier of type {sorted(BACKBONES)}, {path} is of type {config.model_type!r}"
+            f"retrofit: expected a classifier of type {BACKBONES.known}, {path} is of type {config.model_type!r}"
         )
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # what is missing is said below
-    try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            path, output_loading_info=True, dtype=torch.float32
-        )
-    except OSError as error:
-        raise ValueError(f"retrofit: {path} has a config.json but no weights that can be read: {error}") from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-    if info["missing_keys"]:
-        missing = ", ".join(sorted(info["missing_keys"]))
-        raise ValueError(f"retrofit: expected a fine-tuned classifier, {path} has no weights for {missing}")
-    return model, "cls"
+    return load_weights("retrofit", path, dtype=torch.float32), "cls"
 
 
 def _read_config(path: str) -> PreTrainedConfig:

@@ -22,7 +22,7 @@ class PruningSchedule:
 
     def __post_init__(self) -> None:
         for name in ("warmup_epochs", "anneal_epochs"):
-            number(name, getattr(self, name), at_least=0)
+            number(f"schedule.{name}", getattr(self, name), at_least=0)
 
     @property
     def epochs(self) -> float:
@@ -60,7 +60,7 @@ def linear_warmup_decay(
         warmup_ratio: Part of the training that the rise takes, in [0, 1).
         restarts: Steps, ascending, at which another stage starts; each stage has its own rise and fall.
     """
-    number("warmup_ratio", warmup_ratio, at_least=0, below=1)
+    number("scheduler.warmup_ratio", warmup_ratio, at_least=0, below=1)
     starts, ends = (0, *restarts), (*restarts, total_steps)
 
     def factor(step: int) -> float:

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.training.fine_tuned import class_order, load_tokenizer, model_path
+from eat.training.fine_tuned import class_order, load_tokenizer, load_weights, model_path
 
 
 class Teacher:
@@ -39,19 +39,14 @@ class Teacher:
         Raises:
             ValueError: If there is no model, or vocabulary, labels or length do not fit; says which.
         """
-        path = model_path(folder)
-        if not (Path(path) / "config.json").is_file():
-            raise ValueError(
-                "objective.teacher: expected the folder of a fine-tuned classifier (with config.json) or a finished "
-                f"run (with model/config.json), got {str(folder)!r}, which has neither"
-            )
+        path = find_teacher(folder)
         theirs = load_tokenizer("objective.teacher", path)
         if theirs.get_vocab() != tokenizer.get_vocab():
             raise ValueError(
                 f"objective.teacher: {path} has another vocabulary ({len(theirs)} tokens) than the student "
                 f"({len(tokenizer)} tokens); teacher and student must share one tokenizer"
             )
-        model = AutoModelForSequenceClassification.from_pretrained(path)
+        model = load_weights("objective.teacher", path)
         order, _ = class_order("objective.teacher", path, model.config.id2label or {}, label_names)
         longest = getattr(model.config, "max_position_embeddings", None)
         if longest is not None and longest < max_length:
@@ -76,6 +71,21 @@ class Teacher:
             padded["token_type_ids"] = _pad(batch["token_type_ids"], lengths, 0)
         logits = self.model(**padded).logits
         return logits if self.order is None else logits[:, self.order.to(logits.device)]
+
+
+def find_teacher(folder: str | Path) -> str:
+    """Return where a teacher's model lies.
+
+    Raises:
+        ValueError: If it lies neither there nor in ``model/``.
+    """
+    path = model_path(str(folder))
+    if not (Path(path) / "config.json").is_file():
+        raise ValueError(
+            "objective.teacher: expected the folder of a fine-tuned classifier (with config.json) or a finished "
+            f"run (with model/config.json), got {str(folder)!r}, which has neither"
+        )
+    return path
 
 
 def _pad(values: Int[Tensor, " tokens"], lengths: list[int], fill: int) -> Int[Tensor, "batch width"]:

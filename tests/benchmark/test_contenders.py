@@ -12,7 +12,7 @@ import torch
 from transformers import DataCollatorWithPadding
 
 from eat.benchmark.contenders import ALL_OFF, PADDED, build_contenders
-from eat.benchmark.engines import ENGINES, Engine, Saved, Source, call_saved
+from eat.benchmark.engines import Source
 from eat.benchmark.engines.hugging_face import padded
 from eat.benchmark.engines.packed import packed_call, with_torchs_product
 from eat.benchmark.results import Benchmark, read_benchmark
@@ -20,7 +20,7 @@ from eat.benchmark.run import BenchmarkSettings, draw_examples, run_benchmark
 from eat.benchmark.tokenizing import Texts
 from eat.data.tokenizer import train_tokenizer
 from eat.exits.points import FULL_DEPTH, OperatingPoint
-from eat.models.sharing import ALL_OFF_PARTS, all_off, sharing_copy
+from eat.models.sharing import all_off, sharing_copy
 from tests.made.models import make_model
 
 GROUPED, ONNX_FP32, ONNX_INT8 = "huggingface_sdpa_grouped", "onnxruntime_fp32", "onnxruntime_int8"
@@ -41,24 +41,6 @@ def test_baselines_answer_alike(examples: list[dict[str, list[int]]]) -> None:
         answers = {name: contenders[name](examples) for name in (PADDED, GROUPED, ALL_OFF)}
     np.testing.assert_allclose(answers[ALL_OFF], answers[PADDED], atol=1e-4)
     np.testing.assert_allclose(answers[GROUPED], answers[PADDED], atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ENGINES)
-def test_engines_keep_to_the_protocol(name: str, tmp_path: Path, examples: list[dict[str, list[int]]]) -> None:
-    engine, source = ENGINES[name], Source(make_model(torch.float32), token_types=False)
-    assert isinstance(engine, Engine)
-    if engine.why_not(torch.device("cpu")) is not None:
-        pytest.skip(str(engine.why_not(torch.device("cpu"))))
-    saved = engine.save(source, tmp_path, name)
-    assert saved.engine == name and Saved(**json.loads(json.dumps(dataclasses.asdict(saved)))) == saved
-    with torch.inference_mode():
-        answers = call_saved(dataclasses.replace(saved, parts=ALL_OFF_PARTS if name == "eat" else {}))(examples)
-        expected = packed_call(all_off(source.model))(examples)
-        if not engine.exported:
-            live = packed_call(source.model)(examples) if name == "eat" else expected
-            np.testing.assert_allclose(engine.call(source)(examples), live, atol=1e-4)
-    assert answers.shape == expected.shape
-    assert np.allclose(answers, expected, atol=1e-4) == engine.exact
 
 
 def test_torchs_product_is_used_inside_the_call_alone() -> None:

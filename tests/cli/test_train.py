@@ -189,6 +189,47 @@ def test_a_multirun_over_exits_trains_once_and_ends_with_one_table(run_train, tr
     assert {"combined.csv", "combined.md", "combined.png"} <= {path.name for path in (place / "exits").iterdir()}
 
 
+def test_a_multirun_with_a_failed_job_ends_with_the_others_table_and_says_so(run_train, trained, place, capsys):
+    jobs = ("exit.threshold=0.6,2.0,0.9", "hydra.sweep.dir=some_fail")
+    with pytest.raises(SystemExit) as stopped:
+        run_train(*jobs, flags=("-m",), evaluate=True)
+    assert str(stopped.value.code) == "error: 1 of 3 jobs failed: job 1 (exit.threshold=2.0); see above"
+    assert "error: exit.threshold: expected a number in [0, 1], got 2.0" in capsys.readouterr().err
+    said = (place / "some_fail" / "combined.md").read_text()
+    assert "confidence 0.6" in said and "confidence 0.9" in said
+    assert "- failed: job 1 (exit.threshold=2.0): exit.threshold: expected a number in [0, 1], got 2.0" in said
+
+
+def test_without_stages_nothing_is_evaluated(run_train, place):
+    options = ("evaluation.stages=[]", "paths.runs=alone", "budget.max_steps=2")
+    run_train(*options, evaluate=True)
+    (folder,) = (place / "alone" / "file").iterdir()
+    assert (folder / "model" / "config.json").is_file() and not (folder / "trace").exists()
+
+
+def test_a_training_that_cannot_begin_leaves_no_folder(run_train, place):
+    with pytest.raises(ValueError, match=r"pruner.depths"):
+        run_train("pruner.depths=[3]", "paths.runs=never")
+    assert not list((place / "never" / "file").iterdir())
+
+
+def test_a_half_written_tokenizer_is_named_and_one_that_was_cut_off_is_made_anew(run_train, trained, place):
+    options = ("paths.runs=tokenizers", "budget.max_steps=2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning.Trainer.fit", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_train(*options)
+    (folder,) = (place / "tokenizers" / "file").iterdir()
+    (folder / "checkpoints" / "tokenizer" / "tokenizer.json").write_text('{"version": "1.0", "trunc')
+    with pytest.raises(
+        ValueError, match=r"tokenizer/tokenizer.json or a file beside it is damaged .* delete .*made anew"
+    ):
+        run_train(*options)
+    (folder / "checkpoints" / "tokenizer" / "tokenizer.json").unlink()
+    run_train(*options)
+    assert (folder / "model" / "config.json").is_file()
+
+
 @pytest.mark.parametrize("objective", sorted(OBJECTIVES.keys() - {"joint", "two_stage"}))
 def test_every_objective_trains_to_a_model_with_all_heads(run_train, objective):
     (folder,) = run_train(f"objective={objective}", "budget.max_steps=4")

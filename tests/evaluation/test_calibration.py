@@ -15,7 +15,6 @@ from eat.evaluation import evaluate_run
 from eat.evaluation.calibration import CalibrationSettings, fit_temperatures
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.fingerprint import model_fingerprint
 from eat.packed import AdaptiveOutput
 from eat.runs.data import load_data
 from eat.runs.finished import FinishedRun
@@ -128,9 +127,7 @@ def test_only_reports_where_that_is_asked_for(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.usefixtures("_fitted")
 def test_a_certificate_does_not_outlive_a_calibration(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_run(tmp_path / "run")
-    model = load(folder)
-    model.config.certificate = {"exit": model.config.exit, "model": model_fingerprint(model)}
-    model.save_pretrained(folder / "model")
+    evaluate_run(folder, stages=["certify"], device="cpu", certify={"max_drop": 0.6, "confidence": 0.8})
     assert load(folder).config.certificate is not None
     evaluate_run(folder, stages=["calibrate"], device="cpu")
     caplog.clear()

@@ -1,5 +1,6 @@
 """A finished run from its folder: what is written, what is read back without weights, what is refused."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,8 @@ from eat.benchmark.engines import Saved
 from eat.benchmark.memory import Peak
 from eat.evaluation import combine, evaluate_run
 from eat.evaluation.report.table import read_rows
+from eat.traces.storage import read_trace, write_trace
+from tests.made.models import make_model
 from tests.made.runs import write_run
 
 GROUPED, ONNX_FP32, ONNX_INT8 = "huggingface_sdpa_grouped", "onnxruntime_fp32", "onnxruntime_int8"
@@ -285,6 +288,40 @@ def test_missing_and_damaged_traces(without_weights: Path) -> None:
         evaluate_run(without_weights)
     (without_weights / "trace" / "threshold.parquet").write_bytes(b"half")
     with pytest.raises(ValueError, match=r"threshold.parquet is not a readable trace"):
+        evaluate_run(without_weights)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"split": "certification"},
+            r"threshold.parquet is not a trace of this run \(metadata: expected the split 'thr",
+        ),
+        (
+            {"fingerprint": "another"},
+            r"trace: the files in .*/trace are of different weights \(.*threshold.*\)",
+        ),
+        ({"fingerprint": 5}, r"threshold.parquet is not a trace of this run \(metadata: .* fingerprint 5"),
+        (
+            {"traces": "threshold"},
+            r"threshold.parquet is not .*expected the names of the run's traces, got 'threshold'",
+        ),
+        ({"config": {}}, r"threshold.parquet is not .*'config' is no model's"),
+        (
+            {"config": make_model(head_depths=[1]).config.to_dict()},
+            r"'config' has layers, heads and classes \(4, \(1, 4",
+        ),
+    ],
+)
+def test_traces_of_something_else(changes: dict[str, Any], message: str, without_weights: Path) -> None:
+    path = without_weights / "trace" / "threshold.parquet"
+    trace = read_trace(path)
+    write_trace(dataclasses.replace(trace, metadata=trace.metadata | changes), path)
+    with pytest.raises(ValueError, match=message):
+        evaluate_run(without_weights)
+    write_trace(dataclasses.replace(trace, metadata={}), path)
+    with pytest.raises(ValueError, match=r"threshold.parquet is .* \['config', 'data', 'fingerprint', .*are missing"):
         evaluate_run(without_weights)
 
 

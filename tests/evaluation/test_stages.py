@@ -21,6 +21,7 @@ from eat.evaluation.context import Evaluation
 from eat.evaluation.criteria import Comparison
 from eat.evaluation.report.section import Section
 from eat.evaluation.stages.stage import NoSettings, Stage
+from eat.models.certificate import with_digest
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.runs.finished import FinishedRun
 from eat.traces.storage import read_trace
@@ -46,20 +47,6 @@ def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
-
-
-@pytest.fixture(scope="module")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_run(tmp_path_factory.mktemp("runs") / "small")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
-        evaluate_run(folder, stages=["quality"])
-    return folder
-
-
-@pytest.fixture
-def run(traced: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(traced, tmp_path / "small"))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -108,12 +95,13 @@ def test_a_certified_run_loads_as_certified(run: Path) -> None:
     evaluate_run(run, stages=["certify"], certify=BUDGETS["certify"])
     certificate = json.loads((run / "report" / "certificate.json").read_text())["certificate"]
     model = FinishedRun(run).load_model("cpu")
-    assert model.config.certificate == certificate and not model.training
+    carried = model.config.certificate
+    assert carried == with_digest(certificate) and not model.training
     assert model.config.exit == certificate["exit"] != EXIT
     measured = FinishedRun(run).load_model("cpu", certified=False)
     assert measured.config.certificate is None
     measured.set_exit(**EXIT)
-    assert AdaptiveForSequenceClassification.from_pretrained(run / "model").config.certificate == certificate
+    assert AdaptiveForSequenceClassification.from_pretrained(run / "model").config.certificate == carried
 
 
 def printed_overrides(folder: Path) -> list[str]:
@@ -136,7 +124,7 @@ def printed_overrides(folder: Path) -> list[str]:
         ({"stages": ["quality"], "baseline_run": "a dense, run"}, [r"baseline_run='a dense, run'"]),
         (
             {"stages": ["certify"], "certify": BUDGETS["certify"] | {"criteria": ["margin"]}},
-            ["stages=[quality,certify]", "certify.max_drop=0.6", "certify.criteria=[margin]"],
+            ["stages=[certify,quality]", "certify.max_drop=0.6", "certify.criteria=[margin]"],
         ),
         ({"stages": ["calibrate"], "calibrate": {"apply": False}}, ["calibrate.apply=false"]),
         ({"stages": ["plan"], "plan": {"speedup": 1.5}}, ["stages=[quality]"]),

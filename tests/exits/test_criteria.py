@@ -98,6 +98,15 @@ def test_entropy_reduction_where_nothing_is_left_to_remove():
     assert EntropyReductionExit(threshold=0.05)(certain).tolist() == [True]
 
 
+@pytest.mark.parametrize("classes", [2, 4, 5, 150])
+def test_heads_that_say_nothing_yet_are_not_told_apart_by_rounding(classes):
+    """Entropies are 1 but for rounding: at most 1, and no smaller than the one before."""
+    history = 1e-4 * torch.randn(2, 2000, classes, generator=torch.Generator().manual_seed(0))
+    assert EntropyExit(threshold=1.0)(history).all()
+    assert not EntropyReductionExit(threshold=0.0)(history).any()
+    assert EntropyReductionExit(threshold=0.01)(history).all()
+
+
 def test_agreement_adds_up_the_votes_of_heads_that_agree():
     yes, sure, no = [0.6, 0.4], [0.9, 0.1], [0.2, 0.8]
     answers = history([yes, yes, no], [sure, no, no], [sure, sure, no])

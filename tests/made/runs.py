@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import yaml
 
 from eat.data.tokenizer import train_tokenizer
+from eat.evaluation import evaluate_run
 from tests.made.models import EXIT, make_model
 
 WORDS = ("good", "fine", "great", "bad", "poor", "awful", "soup", "film", "the", "was", "very", "not")
@@ -56,4 +58,13 @@ def write_run(
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {"commit": "abc1234", "threads": 1, "packages": {"torch": "2"}}
     (folder / "environment.json").write_text(json.dumps(environment))
+    return folder
+
+
+def write_traced_run(folder: Path) -> Path:
+    """Write a run and trace it, without figures, which are most of an evaluation's time."""
+    write_run(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
+        evaluate_run(folder, stages=["quality"])
     return folder

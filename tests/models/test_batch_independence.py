@@ -7,6 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eat.backbones.tiny import tiny_config
+from eat.models.classifier import AdaptiveForSequenceClassification
 from tests.reference import strategies
 from tests.reference.tiny import batch_of, configure, pack, pad_id, shared_float64, tiny_adaptive, types_for
 
@@ -98,6 +100,43 @@ def test_float32_alone_and_together(lengths, seed):
     for i in range(len(lengths)):
         alone = classify(model, ids[i : i + 1], mask[i : i + 1], types[i : i + 1])
         torch.testing.assert_close(alone.logits[0], together.logits[i], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])  # the epsilon of their LayerNorms: 1e-12 and 1e-5
+@pytest.mark.parametrize("dim", [24, 384])
+def test_equal_norms_keep_the_same_tokens_alone_and_together(model_type, dim):
+    """Fresh LayerNorms have gains of 1 and no biases: norms are equal but for rounding, so the first tokens stay."""
+    config = tiny_config(model_type, dim=dim, num_layers=3, num_heads=4)
+    pruner = {"name": "l2_norm", "depths": [1, 2], "ratio": 0.3}
+    model = AdaptiveForSequenceClassification.from_backbone(config, pruner=pruner, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(4, 40, (64,), generator=generator)
+    rows = torch.randint(5, 128, (int(lengths.sum()),), generator=generator).split(lengths.tolist())
+    model.encoder.pruner = logged = LoggedPruner(model.pruner)
+    with torch.no_grad():
+        model(torch.cat(rows), lengths=lengths)
+        together = list(map(list, zip(*logged.kept, strict=True)))
+        for row, expected in zip(rows, together, strict=True):
+            logged.kept.clear()
+            model(row, lengths=torch.tensor([len(row)]))
+            assert [kept for (kept,) in logged.kept] == expected
+            assert expected == [list(range(len(kept))) for kept in expected]
+
+
+class LoggedPruner:
+    """A pruner that notes the positions which it keeps, by depth and sequence."""
+
+    def __init__(self, pruner):
+        self.pruner, self.depths, self.kept = pruner, pruner.depths, []
+
+    def __getattr__(self, name):
+        return getattr(self.pruner, name)
+
+    def __call__(self, state, depth):
+        keep = self.pruner(state, depth)
+        parts = zip(keep.split(state.host_lengths), state.positions.split(state.host_lengths), strict=True)
+        self.kept.append([positions[mask].tolist() for mask, positions in parts])
+        return keep
 
 
 def test_the_answer_does_not_depend_on_what_padding_holds():

@@ -77,11 +77,10 @@ def test_without_a_certificate_nothing_changes(tmp_path):
         lambda config: config["pruner"].update(ratio=0.4),
         lambda config: config["attention"].update(window=6),
         lambda config: config.update(attention={"name": "full"}),
-        lambda config: config["heads"].update(pooling="mean"),
-        lambda config: config["backbone"].update(norm_eps=1e-5),
+        lambda config: config["heads"].update(temperatures=[1.0, 2.0, 1.0]),
         lambda config: config.update(id2label={"0": "yes", "1": "maybe", "2": "no"}),
     ],
-    ids=["pruner", "window", "attention", "pooling", "backbone", "labels"],
+    ids=["pruner", "window", "attention", "temperatures", "labels"],
 )
 def test_a_changed_configuration_is_noticed_when_loading(change, certified, caplog):
     edit(certified, change)
@@ -181,6 +180,63 @@ def test_a_malformed_certificate_is_refused(certified):
     edit(certified, lambda config: config["certificate"].pop("model"))
     with pytest.raises(ValueError, match=r"config\.certificate: expected a mapping with 'exit' and 'model'"):
         load(certified)
+
+
+EDITED = r"config\.certificate: it was edited after it was granted"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda certificate: certificate.update(bound=0.001),
+        lambda certificate: certificate["exit"].update(threshold=0.5),
+        lambda certificate: certificate.update(examples=10**6),
+        lambda certificate: certificate.pop("digest"),
+    ],
+    ids=["bound", "threshold", "new fact", "digest"],
+)
+@pytest.mark.parametrize("door", [AdaptiveForSequenceClassification, AutoModelForSequenceClassification])
+def test_an_edited_certificate_is_refused(door, change, certified):
+    edit(certified, lambda config: change(config["certificate"]))
+    with pytest.raises(ValueError, match=EDITED) as error:
+        door.from_pretrained(certified)
+    assert "\n" not in str(error.value) and "certify it again" in str(error.value)
+    assert not has_certificate(load(certified, certificate=None)), "the weights are as they were"
+
+
+def test_threshold_and_point_edited_together_are_refused(certified):
+    """What runs would be the certificate's own point, and not the one that was certified."""
+    edit(certified, lambda config: [place["exit"].update(threshold=0.5) for place in (config, config["certificate"])])
+    with pytest.raises(ValueError, match=EDITED):
+        load(certified)
+
+
+def test_one_edited_in_memory_is_refused_when_it_is_asked_for_and_when_it_was_saved(certified, tmp_path):
+    model = load(certified)
+    model.config.certificate["bound"] = 0.001
+    with pytest.raises(ValueError, match=EDITED):
+        model.check_certificate()
+    model.save_pretrained(tmp_path / "again")
+    with pytest.raises(ValueError, match=EDITED):
+        load(tmp_path / "again")
+
+
+def test_another_model_s_certificate_is_withdrawn(certified, tmp_path, caplog):
+    other = tiny_adaptive(seed=1, **OPTIONS)
+    other.save_pretrained(tmp_path / "other")
+    certificate = json.loads((certified / "config.json").read_text())["certificate"]
+    edit(tmp_path / "other", lambda config: config.update(certificate=certificate))
+    assert load(tmp_path / "other").config.exit == NEVER and WITHDRAWN in caplog.text
+
+
+def test_a_model_certified_before_digests_loads_as_it_did(certified, tmp_path, caplog):
+    edit(certified, lambda config: (config.pop("fingerprint"), config["certificate"].pop("digest")))
+    model = load(certified)
+    assert has_certificate(model) and model.config.exit == POINT and WITHDRAWN not in caplog.text
+    model.save_pretrained(tmp_path / "again")
+    edit(tmp_path / "again", lambda config: config["certificate"].update(bound=0.001))
+    with pytest.raises(ValueError, match=EDITED):
+        load(tmp_path / "again")
 
 
 def test_a_copy_has_its_own(certified, caplog):

@@ -1,9 +1,13 @@
 """What may come in, how long it may be, and what is refused."""
 
+import inspect
+
+import numpy as np
 import pytest
 import torch
 
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.inputs import Inputs, check_tensors, read_lengths
 from tests.reference.tiny import MODEL_TYPES, VOCABULARY, batch_of, pack, pad_id, tiny_adaptive, tiny_hugging_face
 
 every_backbone = pytest.mark.parametrize("model_type", MODEL_TYPES)
@@ -143,3 +147,51 @@ def test_int32_ids():
     ids, mask, _ = batch_of([6, 3])
     with torch.no_grad():
         assert torch.equal(model(ids.int(), mask).logits, model(ids, mask).logits)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_ids": [[2, 5, 4]]}, "input_ids: expected a tensor of token ids, got a list"),
+        ({"input_ids": np.array([[2, 5, 4]])}, "input_ids: expected a tensor of token ids, got a ndarray"),
+        (
+            {"input_ids": torch.tensor([[2.0, 5, 4]])},
+            "input_ids: expected a tensor of int64 or int32, got torch.float32",
+        ),
+        ({"input_ids": torch.tensor([[True]])}, "input_ids: expected a tensor of int64 or int32, got torch.bool"),
+        ({"input_ids": torch.tensor([[2, -5, 4]])}, "got ids from -5 to 4 and types from 0 to 1"),
+        ({"token_type_ids": torch.tensor([[0, 1, 2]])}, "got ids from 2 to 5 and types from 0 to 2"),
+        ({"token_type_ids": [[0, 0, 1]]}, "token_type_ids: expected a tensor, got a list"),
+        ({"attention_mask": [[1, 1, 1]]}, "attention_mask: expected a tensor, got a list"),
+    ],
+)
+def test_what_no_embedding_table_takes(change, message):
+    inputs = {"input_ids": torch.tensor([[2, 5, 4]]), "attention_mask": None}
+    inputs["token_type_ids"] = torch.tensor([[0, 0, 1]])
+    batch = Inputs._make([*(inputs | change).values(), None])
+
+    def ask():
+        inspect.unwrap(check_tensors)(batch)  # tests check annotations, which a list never passes
+        tiny_adaptive()(*batch[:3])
+
+    with pytest.raises(ValueError, match=message):
+        ask()
+
+
+def test_an_error_of_a_hook_is_not_called_the_tokens():
+    model = tiny_adaptive()
+    model.get_input_embeddings().register_forward_hook(lambda module, inputs, rows: rows.size(2))
+    with pytest.raises(IndexError):
+        model(torch.tensor([[2, 5, 4]]))
+
+
+def test_lengths_in_other_forms():
+    model = tiny_adaptive()
+    ids = batch_of([6])[0][0]
+    expected = model(ids, lengths=torch.tensor([4, 2])).logits
+    for lengths in ([4, 2], (4, 2), torch.tensor([[4], [2]]), torch.tensor([4, 2], dtype=torch.int32)):
+        assert torch.equal(model(ids, lengths=lengths).logits, expected)
+    assert read_lengths(np.array([4, 2])).tolist() == [4, 2]
+    for lengths in ([4.0, 2.0], "42", [[4, 2]], 6, [True, False]):
+        with pytest.raises(ValueError, match="lengths: expected one integer per sequence, got "):
+            read_lengths(lengths)

@@ -91,6 +91,18 @@ def test_unknown_model_type():
         build(GPT2Config(n_layer=1, n_embd=8, n_head=1))
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_checkpoint_with_weights_that_are_no_numbers(value):
+    model = tiny_hugging_face()
+    with torch.no_grad():
+        model.bert.encoder.layer[1].output.dense.bias[3] = value
+    with pytest.raises(
+        ValueError, match=r"backbone: expected finite weights, got NaN or infinity in 'blocks.1.outer.bias'"
+    ):
+        AdaptiveForSequenceClassification.from_backbone(model)
+    assert AdaptiveForSequenceClassification.from_backbone(model, num_layers=1).num_layers == 1
+
+
 def test_no_checkpoint_there(tmp_path):
     with pytest.raises((OSError, ValueError), match=str(tmp_path.name)):
         build(str(tmp_path))

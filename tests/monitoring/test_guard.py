@@ -11,6 +11,7 @@ import torch
 
 from eat.models.stream import Prediction
 from eat.monitoring import DriftGuard
+from eat.monitoring.batches import rows_alike
 from eat.packed import AdaptiveOutput
 from tests.made.guarded import NEVER, PRUNER, answer, certificate_for, drifted, equal, fire, make_model, padded
 from tests.made.models import make_batches
@@ -156,6 +157,11 @@ def test_suspicious_rows_get_full_depth_and_keep_their_tokens(model, batch):
     suspicious = torch.arange(16) % 3 == 0
     output = guard(*padded(batch), suspicious=suspicious)
     equal(output, answer(model, batch), ~suspicious)
+    for form in (suspicious[:, None], suspicious.long(), suspicious.numpy()[:, None], suspicious.tolist()):
+        assert rows_alike(16, "default", form) == rows_alike(16, "default", suspicious)
+    for form in (torch.full((16, 2), False), torch.full((16,), 0.5), "no", 1):
+        with pytest.raises(ValueError, match="suspicious: expected one True or False per row, got "):
+            rows_alike(16, "default", form)
     careful = make_model(exit=NEVER, pruner=model.config.pruner | {"min_retention": 0.9})
     equal(output, answer(careful, batch), suspicious)
     assert (output.retention[suspicious] >= 0.9).all() and (output.retention[~suspicious] < 0.8).any()
@@ -245,6 +251,23 @@ def test_false_alarm_out_of_range(model, false_alarm):
 def test_bad_options(model, options, message):
     with pytest.raises(ValueError, match=message):
         DriftGuard(model, **options)
+
+
+def test_a_source_whose_certificate_was_edited(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    DriftGuard(model, sources={"web": tmp_path, "mobile": config["certificate"]})
+    config["certificate"]["exit"]["threshold"] = 0.1
+    path.write_text(json.dumps(config))
+    message = r"sources\['web'\]: .*edited after it was granted"
+    for given in (tmp_path, config["certificate"]):
+        with pytest.raises(ValueError, match=message):
+            DriftGuard(model, sources={"web": given})
+    del config["certificate"]["digest"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        DriftGuard(model, sources={"web": tmp_path})
 
 
 def test_a_source_certified_by_an_older_version(model):

@@ -36,6 +36,13 @@ def test_the_extremes():
     assert normalised_entropy(unsure).item() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 150])
+def test_no_entropy_is_above_1(classes):
+    """Before the clamp some hundreds of these came out above it."""
+    logits = 1e-4 * torch.randn(10_000, classes, generator=torch.Generator().manual_seed(0))
+    assert normalised_entropy(logits).max().item() == 1.0
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_scored_in_float32(dtype):
     logits = torch.tensor([[1.3, -0.7]], dtype=dtype)

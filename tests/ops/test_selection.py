@@ -1,11 +1,13 @@
 import math
+import operator
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eat.ops.selection import keep_counts, keep_top_tokens
+from eat.ops.selection import SCORE_BITS, keep_counts, keep_top_tokens, rounded_scores
+from tests.reference.masked import rounded
 
 # Few distinct scores, so that ties are common.
 sequences = st.lists(
@@ -83,3 +85,32 @@ def test_ratio_out_of_range(ratio):
 def test_negative_min_tokens():
     with pytest.raises(ValueError, match="min_tokens: expected 0 or more, got -1"):
         keep_counts([4], [1], 0.5, -1)
+
+
+@pytest.mark.parametrize(("dtype", "width"), [(torch.float32, 32), (torch.float64, 64)])
+@given(data=st.data())
+def test_scores_are_rounded_to_their_first_digits(dtype, width, data):
+    sizes = st.floats(2.0**-100, 2.0**100, width=width)
+    numbers = st.one_of(st.just(0.0), sizes, sizes.map(operator.neg))
+    scores = data.draw(st.lists(numbers, min_size=1, max_size=9))
+    assert rounded_scores(torch.tensor(scores, dtype=dtype)).tolist() == [rounded(score) for score in scores]
+
+
+def test_scores_that_are_no_plain_numbers():
+    kept = rounded_scores(torch.tensor([math.inf, -math.inf, math.nan, torch.finfo(torch.float32).max]))
+    assert kept[:2].tolist() == [math.inf, -math.inf] and kept[2].isnan() and kept[3] == math.inf
+    assert rounded_scores(torch.tensor([0.3], dtype=torch.bfloat16)).dtype == torch.float32
+    graph = torch.tensor([0.3], requires_grad=True)
+    assert not rounded_scores(2 * graph).requires_grad and rounded_scores(graph.detach()[::1]).item() == rounded(0.3)
+
+
+@pytest.mark.parametrize("noise", [1e-7, 3e-7, 3e-6])
+def test_equal_but_for_rounding_is_equal(noise):
+    """Any order of the noise keeps the earlier; a difference of a thousandth counts."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        scores = 1 + noise * (2 * torch.rand(9, generator=generator) - 1)
+        items = [[(float(score), False) for score in scores]]
+        assert selected(items, [4]) == [[True] * 4 + [False] * 5]
+        assert selected([items[0] + [(1.001, False)]], [4]) == [[True] * 3 + [False] * 6 + [True]]
+    assert 4 * noise < 2.0**-SCORE_BITS

@@ -1,9 +1,12 @@
 """Run folders: names, states, locks."""
 
 import pytest
+from transformers import pipeline
 
+from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.runs.folder import RunFolder
 from eat.runs.naming import fingerprint, run_name, training_overrides
+from eat.training.backbones import TinyBackbone
 
 CONFIG = {"seed": 0, "exit": {"name": "confidence"}, "data": {"root": "a", "batch_size": 32}, "logger": {}}
 
@@ -70,3 +73,24 @@ def test_overrides_that_make_another_training_are_told_from_those_that_do_not():
         "~seed",
     ]
     assert training_overrides(typed) == ["task=rte", "++optimizer.lr=1", "~seed"]
+
+
+def test_a_saved_tokenizer_cuts_where_the_model_ends(tmp_path):
+    texts = ["a good film"] * 9
+    backbone = build_tiny(max_length=24)
+    tokenizer = backbone.tokenizer(lambda: texts, tmp_path / "tokenizer")
+    assert tokenizer.model_max_length == 24
+    tokenizer.model_max_length = 10**30  # as another backbone's tokenizer says
+    model = AdaptiveForSequenceClassification.from_backbone(backbone.source(tokenizer), num_labels=2, seed=0)
+    run = RunFolder(tmp_path)
+    run.save_model(model, tokenizer)
+    classify = pipeline("text-classification", model=str(run.model), device="cpu")
+    assert classify.tokenizer.model_max_length == model.backbone.max_length == 24
+    assert classify("a good film " * 40, truncation=True)[0]["label"] in ("LABEL_0", "LABEL_1")
+
+
+def build_tiny(max_length):
+    return TinyBackbone(
+        name="tiny", model_type="bert", vocab_size=50, dim=16, num_layers=2, num_heads=2, intermediate_size=24,
+        dropout=0.1, initializer_range=0.1, max_length=max_length, head_pooling="cls",
+    )  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 
 from eat.backbones.weights import resolve_weights
 from eat.data.tokenized import tokenize
-from eat.suite.inputs import DATA_SETS, draw_lengths, random_examples, real_lengths
+from eat.suite.inputs import draw_lengths, random_examples, real_lengths
 from eat.tasks import build_task
 
 
@@ -17,14 +17,13 @@ def test_lengths_are_there(name, count, longest):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", DATA_SETS)
-def test_lengths_are_the_data_sets(name, tmp_path):
+@pytest.mark.parametrize(("name", "split"), [("sst2", "validation"), ("imdb", "test")])
+def test_lengths_are_the_data_sets(name, split, tmp_path):
     transformers = pytest.importorskip("transformers")
     try:
         folder = resolve_weights("minilm", path=None, hub=None)
     except (FileNotFoundError, ValueError) as missing:
         pytest.skip(f"needs the tokenizer of MiniLM: {missing}")
-    split = {"sst2": "validation", "imdb": "test"}[name]
     rows = build_task({"name": name}).load(cache_dir=tmp_path)[split]
     if name == "imdb":
         rows = rows.select(np.random.default_rng(0).permutation(25_000)[:256].tolist())

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from eat.tasks import build_task
 from eat.tasks.demo import DemoTask
-from eat.tasks.demo_corpus import DIFFICULTIES, generate
+from eat.tasks.demo_corpus import SHARES, generate
 from eat.tasks.demo_words import ADJECTIVES, SHARED, STEMS, TRAIN, VERBS
 
 POLAR = {word: praise for table in (ADJECTIVES, VERBS, STEMS) for praise, words in table.items() for word in words}
@@ -57,7 +57,7 @@ def test_the_same_sentences_everywhere_and_others_for_another_seed():
 def test_sentences_differ_and_labels_are_balanced_in_every_difficulty(splits):
     for sentences in splits.values():
         assert len({s.text for s in sentences}) == len(sentences)
-        labels = {d: [s.label for s in sentences if s.difficulty == d] for d in DIFFICULTIES}
+        labels = {d: [s.label for s in sentences if s.difficulty == d] for d in SHARES}
         assert {np.mean(values) for values in labels.values()} == {0.5}
     assert not {s.text for s in splits["train"]} & {s.text for s in splits["validation"]}
 
@@ -123,7 +123,7 @@ def test_neither_length_nor_anything_but_praise_and_blame_gives_the_label_away(s
 def test_words_without_their_order_solve_plain_sentences_and_fail_on_hard_ones(splits):
     right = accuracy(splits, CountVectorizer())
     difficulty = np.array([s.difficulty for s in splits["validation"]])
-    share = {name: right[difficulty == name].mean() for name in DIFFICULTIES}
+    share = {name: right[difficulty == name].mean() for name in SHARES}
     assert min(share["plain"], share["intensified"]) > 0.85
     assert share["negated"] < 0.2
     assert abs(share["contrasted"] - 0.5) < 0.15

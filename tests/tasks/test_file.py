@@ -11,6 +11,7 @@ from eat.data.splits import carve
 from eat.tasks import build_task
 from eat.tasks.file import FileTask
 from eat.tasks.units import row_texts
+from tests.reference.unchecked import unchecked
 
 ROWS = [{"body": f"text number {i}", "class": ("ham", "spam", "eggs")[i % 3]} for i in range(30)]
 COLUMNS = {"text": "body", "label": "class"}
@@ -159,6 +160,14 @@ def test_rows_are_grouped_by_any_column_of_the_file_and_equal_texts_stay_togethe
     assert not shared(sides(FileTask(repeated, group_by="who")))
 
 
+def test_a_group_is_one_however_its_number_is_written(tmp_path: Path) -> None:
+    ids = [f"{i // 2}.0" if i % 2 else f" {i // 2}" for i in range(300)]
+    path = inferences(tmp_path / "x.csv", author=ids)
+    of_text = {f"so {i}": i // 2 for i in range(300)}
+    held = [{of_text[text] for text in side} for side in sides(FileTask(path, text="hypothesis", group_by="author"))]
+    assert not shared(held) and all(held)
+
+
 def test_a_file_that_is_reported_on_needs_no_group_column(tmp_path: Path) -> None:
     train = inferences(tmp_path / "x.csv", author=[i // 2 for i in range(300)])
     task = FileTask(train, validation=inferences(tmp_path / "y.csv"), text="hypothesis", group_by="author")
@@ -211,7 +220,7 @@ def test_quotes_can_be_ordinary_characters(tmp_path: Path) -> None:
             r"data\.text: .* no column 'text'; it has \['txt', 'label'\] \(did you mean dat",
         ),
         ("x.jsonl", b'{"text": "a", "y": 1}', r"data\.label: .* no column 'label'; it has \['text', 'y'\]$"),
-        ("x.csv", b"text,text,label\na,b,1\n", r"column names must differ, \['text'\]"),
+        ("x.csv", b"text,text,label\na,b,1\n", r"data\.text: .*x\.csv: column names must differ, \['text'\]"),
         ("x.csv", b"text,label\na,1\nb,c,0\n", r"x\.csv, line 3: expected 2 fields as in the header, got 3; .* quotes"),
         ("x.csv", b'text,label\n"a\nb",1\n\nc\n', r"x\.csv, line 5: expected 2 fields as in the header, got 1"),
         ("x.csv", b'text,label\na,1\n"b,0\n', r"x\.csv, line 3: broken row: unexpected end of data"),
@@ -221,7 +230,35 @@ def test_quotes_can_be_ordinary_characters(tmp_path: Path) -> None:
         ("x.jsonl", b'{"text": "a", "label": 1}\n{"text"\n', r"x\.jsonl, line 2: broken JSON"),
         ("x.jsonl", b'{"text": "a", "label": 1}\n[1]\n', r"x\.jsonl, line 2: expected a JSON object, got list"),
         ("x.parquet", b"PAR1 but not really PAR1", r"x\.parquet: not readable as Parquet"),
-        ("x.xlsx", b"PK", r"data\.train: expected a file ending in \.csv, \.tsv, \.jsonl, \.parquet, got 'x\.xlsx'"),
+        ("x.xlsx", b"PK", r"data\.train: expected a file ending in .*\.parquet, got 'x\.xlsx'; save the sheet as 'CSV"),
+        ("x.csv.gz", b"\x1f\x8b", r"got 'x\.csv\.gz'; unpack it first"),
+        ("x.json", b"[]", r"got 'x\.json'; write one object a line and name it \.jsonl"),
+        ("x.csv", b"\x1f\x8b\x08", r"x\.csv is a gzip archive, whatever its name says"),
+        ("x.csv", b"PK\x03\x04", r"x\.csv is a zip archive or an Excel sheet"),
+        ("x.csv", "text,label\na,1\n".encode("utf-16"), r"line 1: not UTF-8 but UTF-16; convert it with `iconv -f UTF"),
+        ("x.csv", "text,label\na,1\n".encode("utf-16-be"), r"line 1: not UTF-8 but with NUL bytes, as in UTF-16"),
+        ("x.csv", b"\xef\xbb\xbf", r"data\.train: .*x\.csv has no rows"),
+        ("x.csv", b"text,label\na,1\n,\n", r"1 of 2 rows have no label .* line 3"),
+        ("x.csv", b"text:label\na:1\n", r"no column 'text'; .* the first line must name the columns, and data\.delim"),
+        (
+            "x.csv",
+            b"fine,1\nbad,0\n",
+            r"no column 'text'; it has \['fine', '1'\]; the first line must name the columns",
+        ),
+        ("x.csv", b"txt;label\na;1\n", r"it has \['txt', 'label'\] \(did you mean data\.text=txt\?\); .* by ';'"),
+        ("x.csv", b'{"text": "a", "label": 1}', r"no column 'text'; .*; is it JSON\? Then name it \.jsonl"),
+        (
+            "x.jsonl",
+            b'[{"text": "a", "label": 1}]',
+            r"line 1: expected a JSON object, got list; every line must be one",
+        ),
+        ("x.jsonl", b"[\n{}\n]", r"line 1: broken JSON: .* \(every line must be an object of its own\)"),
+        ("x.jsonl", b'{"text": "a", "label": 1, "label": 0}', r"line 1: the key 'label' stands there twice"),
+        (
+            "x.jsonl",
+            b'{"text": NaN, "label": 1}\n{"text": "a", "label": 0}',
+            r"1 of 2 rows have no text in column 'text' \(null\), .* line 1",
+        ),
         ("x.csv", b"text,label\na,1\nb,\nc,NaN\nd,0\n", r"2 of 4 rows have no label in column 'label' .* line 3"),
         ("x.jsonl", b'{"text": "a", "label": 1}\n\n{"text": "b"}\n', r"1 of 2 rows have no label .* line 3"),
         ("x.csv", b"text,label\na,1\nb,1\n", r"at least two classes in column 'label', all 2 rows have '1'"),
@@ -232,8 +269,8 @@ def test_quotes_can_be_ordinary_characters(tmp_path: Path) -> None:
         ),
         (
             "x.jsonl",
-            b'{"text": "a", "label": 0}\n{"text": 5, "label": 1}\n',
-            r"line 2: expected text in column 'text', got int 5",
+            b'{"text": "a", "label": 0}\n{"text": [5], "label": 1}\n',
+            r"line 2: expected text in column 'text', got list \[5\]",
         ),
         (
             "x.jsonl",
@@ -255,11 +292,49 @@ def test_broken_files_are_refused(name: str, content: bytes, message: str, tmp_p
         FileTask(path, validation=path).load()
 
 
-@pytest.mark.parametrize("label", ["much", "inf", "", "nan"])
+@pytest.mark.parametrize("label", ["much", "inf", "", "nan", "1e39", '"0,5"'])
 def test_scores_must_be_finite_numbers(label: str, tmp_path: Path) -> None:
     path = labelled(tmp_path / "x.csv", ["1.5", label])
     with pytest.raises(ValueError, match=r"data\.label: .*x\.csv.* line 3"):
         FileTask(path, validation=path, kind="regression").load()
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.train: expected a file, '.*' is a folder"):
+        FileTask(tmp_path).load()
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("text,label,,,\na,1,,,\nb,0,,,\n", {}),
+        ("id,text,label,id\n1,a,1,2\n1,b,0,2\n", {}),
+        (",Unnamed: 0,v2,v1,\n0,0,a,1,\n1,1,b,0,\n", {"text": "v2", "label": "v1"}),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_other_columns_need_no_names_of_their_own(suffix: str, content: str, columns: dict, tmp_path: Path) -> None:
+    path = tmp_path / f"x{suffix}"
+    if suffix == ".csv":
+        path.write_text(content)
+    else:
+        header, *rows = (line.split(",") for line in content.splitlines())
+        pq.write_table(pa.table([pa.array(values) for values in zip(*rows, strict=True)], names=header), path)
+    assert FileTask(path, validation=path, **columns).load()["train"].to_dict() == {"text": ["a", "b"], "label": [1, 0]}
+
+
+def test_numbers_are_texts_in_every_format_and_a_column_of_them_is_warned_of(tmp_path: Path, caplog) -> None:
+    some, all_of_them = [1984, "a", 2.5], [1984, 7, 2.5]
+    for texts, warned in ((some, False), (all_of_them, True)):
+        for name in ("x.csv", "x.jsonl", "x.parquet")[: 3 if warned else 2]:  # a Parquet column has one type
+            path = save(tmp_path / name, [{"text": text, "label": i % 2} for i, text in enumerate(texts)])
+            caplog.clear()
+            read = FileTask(path, validation=path).load()["train"]["text"][:]
+            assert read == ([f"{text:.1f}" for text in texts] if name == "x.parquet" else [str(t) for t in texts])
+            assert ("all 3 texts in column 'text' are numbers" in caplog.text) == warned
+    path = save(tmp_path / "x.csv", [{"text": "", "label": 0}, {"text": " ", "label": 1}])
+    FileTask(path, validation=path).load()
+    assert "data.text: " in caplog.text and "all 2 texts in column 'text' are empty" in caplog.text
 
 
 def test_validation_labels_must_be_known(tmp_path: Path) -> None:
@@ -269,6 +344,11 @@ def test_validation_labels_must_be_known(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=message):
         FileTask(train, validation=validation).load()
+    with pytest.raises(ValueError, match=r"training has \['a', 'b'\]; others are \['d'\]$"):
+        FileTask(train, validation=validation).load()
+    integers, gap = labelled(tmp_path / "x.parquet", [0, 2, 2]), labelled(tmp_path / "y.parquet", [0, 1])
+    with pytest.raises(ValueError, match=r"1 rows have a label .* in row 2: '1'; training has \['0', '2'\]$"):
+        FileTask(integers, test=gap).load()
 
 
 def test_a_column_of_ever_new_values_is_no_label(tmp_path: Path) -> None:
@@ -294,3 +374,22 @@ def test_options_are_checked_before_anything_is_read() -> None:
         FileTask("x.csv", text="label")
     with pytest.raises(ValueError, match=r"data\.kind: expected 'classification' or 'regression', got 'ranking'"):
         build_task({"name": "file", "train": "x.csv", "kind": "ranking"})
+    for options, message in (
+        ({"delimiter": "ab"}, r"data\.delimiter: expected a character .*'semicolon'.* or null, got 'ab'"),
+        ({"delimiter": '"'}, r"data\.delimiter: expected a character \(no double quote"),
+        (
+            {"train": "x.jsonl", "delimiter": ";"},
+            r"data\.delimiter: expected only with a file ending in \.csv or \.tsv",
+        ),
+        ({"train": "x.parquet", "quotes": False}, r"data\.quotes: expected only with a file ending in \.csv or"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build_task({"name": "file", "train": "x.csv"} | options)
+    for wrong, message in (
+        ({"quotes": "no"}, r"data\.quotes: expected true or false, got 'no'"),
+        ({"text": 5}, r"data\.text: expected the name of a column, got 5; as text that is data\.text=\\'5\\'"),
+        ({"train": None}, r"data\.train: expected a file, got None"),
+        ({"label": ""}, r"data\.label: expected the name of a column, got ''"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            unchecked(FileTask, **{"train": "x.csv"} | wrong)

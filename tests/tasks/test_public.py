@@ -87,7 +87,21 @@ def test_names_stored_with_the_column_count_too(tmp_path: Path) -> None:
     [
         ("sst2", {"label": [0, -1, 7]}, r"sst2/train: 2 rows have a label outside 0\.\.1, the first in row 2: -1"),
         ("sst2", {"label": [0, None, 1]}, r"sst2/train: column 'label' must hold integers without nulls"),
-        ("sst2", {"label": ["a", "b", "c"]}, r"sst2/train: column 'label' must hold integers"),
+        (
+            "sst2",
+            {"label": ["a", "b", "c"]},
+            r"column 'label' must hold integers .*, got string; it was read from",
+        ),
+        ("sst2", {"label": [[0], [1], [0]]}, r"sst2/train: column 'label' must hold integers without nulls, got list"),
+        (
+            "sst2",
+            {"label": [0.0, 1.0, 0.0]},
+            r"sst2/train: column 'label' must hold integers .*, got double",
+        ),
+        ("sst2", {"sentence": [], "label": [], "idx": []}, r"train\.parquet has no rows"),
+        ("rte", {"sentence2": [["a"], ["b"], ["c"]]}, r"rte/train: column 'sentence2' must hold text, got list"),
+        ("stsb", {"label": [[0.0], [1.0], [2.0]]}, r"stsb/train: scores must be finite .*, column 'label' has list"),
+        ("stsb", {"label": ["a", "b", "c"]}, r"stsb/train: scores must be finite .*, column 'label' has string"),
         ("rte", {"sentence2": ["a", None, None]}, r"rte/train: 2 rows have no text in column 'sentence2'"),
         ("rte", {"sentence2": [1, 2, 3]}, r"rte/train: column 'sentence2' must hold text, got int64"),
         ("stsb", {"label": [0.0, float("nan"), 1.0]}, r"stsb/train: scores must be finite numbers without nulls"),
@@ -103,7 +117,10 @@ def test_bad_rows_are_refused(name: str, changes: dict[str, list], message: str,
 
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> None:
     write(replace(public("sst2"), source_columns=("phrase",)), tmp_path)
-    with pytest.raises(ValueError, match=r"sst2/train: column 'sentence' is missing; there are \['phrase', 'label'"):
+    message = (
+        r"sst2/train: column 'sentence' is missing; there are \['phrase', 'label'.*; it was read from .*glue/sst2$"
+    )
+    with pytest.raises(ValueError, match=message):
         public("sst2").load(root=tmp_path)
 
 

@@ -4,8 +4,10 @@ import urllib.error
 from pathlib import Path
 
 import datasets
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, DatasetDict
+from datasets.exceptions import DatasetGenerationError
 
 from eat.tasks import sources
 from eat.tasks.sources import DataNotFoundError, Source, read_label_names, read_splits
@@ -70,6 +72,40 @@ def test_a_broken_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     path.write_bytes(b"this is no Parquet file")
     with pytest.raises(ValueError, match=r"train\.parquet: not readable as Parquet"):
         read_splits(SOURCE, ["train"], root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "features", [b'{"info": {"features": {"a": {"_type": "Evil"}}}}', b'{"info": {"features": 3}}']
+)
+def test_broken_features_are_an_error_that_names_the_file(features: bytes, tmp_path: Path) -> None:
+    write(tmp_path, "train", ROWS)
+    path = tmp_path / SOURCE.folder / "train.parquet"
+    pq.write_table(pq.read_table(path).replace_schema_metadata({b"huggingface": features}), path)
+    with pytest.raises(ValueError, match=r"train\.parquet: not readable as Parquet"):
+        read_splits(SOURCE, ["train"], root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (OSError(28, "No space left on device"), r"asked the .* hub for nyu-mll/glue, sst2 \(OSError: .*No space left"),
+        (DatasetGenerationError("line one\nline two"), r"\(DatasetGenerationError: line one line two\)"),
+        (RuntimeError("429: too many requests"), r"\(RuntimeError: 429: too many requests\)"),
+        (DatasetDict({"test": Dataset.from_dict(ROWS)}), r"hub has the splits \['test'\], not \['train'\]"),
+    ],
+)
+def test_whatever_the_hub_answers_is_said_in_one_line(
+    answer: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_dataset(*args: object, **kwargs: object) -> object:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(DataNotFoundError, match=rf"data not found: .*{message}.*\. Three ways to go on") as caught:
+        read_splits(SOURCE, ["train"])
+    assert "\n" not in str(caught.value)
 
 
 def test_without_any_root_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

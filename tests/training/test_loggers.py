@@ -4,7 +4,8 @@ import csv
 
 import pytest
 
-from eat.training.loggers import MetricsCsv, wandb_logger
+from eat.training import loggers
+from eat.training.loggers import MetricsCsv, tensorboard_logger, wandb_logger
 
 
 def rows(path):
@@ -41,3 +42,51 @@ def test_wandb_is_offline_without_a_key(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     assert wandb_logger(tmp_path, project="eat", name=None)._offline is True
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+def wandb_runs(folder):
+    return sorted(path.name.rpartition("-")[2] for path in (folder / "wandb").glob("offline-run-*"))
+
+
+def test_each_training_is_a_wandb_run_of_its_own_under_its_folders_name(tmp_path, offline):
+    for name in ("one", "two"):
+        logger = wandb_logger(tmp_path / name, project="eat", name=None)
+        assert not (tmp_path / name).exists(), "nothing is written before the training"
+        logger.log_hyperparams({"optimizer": {"lr": 0.5}})
+        assert (logger.experiment.name, logger.experiment.config["optimizer"]) == (name, {"lr": 0.5})
+        logger.finalize("success")
+    assert len({*wandb_runs(tmp_path / "one"), *wandb_runs(tmp_path / "two")}) == 2
+
+
+def test_a_continued_training_is_the_same_wandb_run_with_what_came_before(tmp_path, offline, monkeypatch):
+    wandb_logger(tmp_path, project="eat", name=None).finalize("failed")  # before anything was asked of it
+    first = wandb_logger(tmp_path, project="eat", name=None)
+    before = first.experiment.id
+    first.finalize("failed")
+    rows = MetricsCsv(tmp_path)
+    for step in (1, 5, 9):
+        rows.log_metrics({"train/loss": step / 2}, step=step)
+    rows.save()
+    second = wandb_logger(tmp_path, project="eat", name=None)
+    assert second.experiment.id == before
+    logged = []
+    monkeypatch.setattr(second, "log_metrics", lambda metrics, step: logged.append((step, metrics)))
+    second.resume(step=9)
+    second.finalize("success")
+    assert logged == [(1, {"train/loss": 0.5}), (5, {"train/loss": 2.5})]
+    assert wandb_runs(tmp_path) == [before]
+    assert len(list((tmp_path / "wandb" / "earlier").iterdir())) == 1
+
+
+@pytest.mark.parametrize("make", [tensorboard_logger, lambda folder: wandb_logger(folder, project="eat", name=None)])
+def test_a_logger_that_is_not_installed_is_named(tmp_path, monkeypatch, make):
+    monkeypatch.setattr(loggers, "find_spec", lambda package: None)
+    with pytest.raises(ValueError, match=r"logger: expected one whose package is installed, got (tensorboard|wandb)"):
+        make(tmp_path)

@@ -1,5 +1,6 @@
 """A training that was killed at any moment and resumed ends as one left alone, bit for bit."""
 
+import itertools
 import random
 import subprocess
 import sys
@@ -81,6 +82,17 @@ def test_an_interrupted_training_ends_as_one_left_alone(tmp_path, kills, options
     for _ in ("resumed", "killed after its end: the model was not written yet, so the same command comes again"):
         torch.testing.assert_close(state(fit(tmp_path / "killed", **options)), state(alone), rtol=0, atol=0)
         assert metrics(tmp_path / "killed") == metrics(tmp_path / "alone")
+
+
+def test_a_checkpoint_is_there_after_the_first_step_and_after_some_time(tmp_path, monkeypatch):
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    with pytest.raises(KilledError):
+        fit(tmp_path, KillAt(2, "batch"), every_n_steps=100)
+    assert torch.load(last, weights_only=True)["global_step"] == 1
+    monkeypatch.setattr("eat.training.checkpoints.time.monotonic", itertools.count(0.0, 601.0).__next__)
+    with pytest.raises(KilledError):
+        fit(tmp_path, KillAt(4, "batch"), every_n_steps=100)
+    assert torch.load(last, weights_only=True)["global_step"] in (3, 4)
 
 
 def test_a_training_killed_after_its_early_end_stays_ended(tmp_path):

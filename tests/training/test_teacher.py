@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, BertTokenizer
 
 from eat.backbones.tiny import tiny_config
@@ -52,6 +53,23 @@ def test_a_teacher_answers_packed_batches_as_padded_ones(tmp_path, model_type):
         alone = [model(ids.unsqueeze(0)).logits[0] for ids in batch["input_ids"].split([4, 3, 5])]
     torch.testing.assert_close(teacher(batch), torch.stack(alone), atol=1e-5, rtol=1e-5)
     assert not teacher(batch).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop("classifier.weight"), "no weights for classifier.weight"),
+        (lambda weights: weights["classifier.weight"].fill_(torch.nan), "NaN or infinity in 'classifier.weight'"),
+    ],
+    ids=["missing", "nan"],
+)
+def test_a_teacher_with_weights_that_are_missing_or_no_numbers_is_refused(tmp_path, change, message):
+    """Transformers would make them random, and the student would learn from that."""
+    weights = load_file(make_classifier(tmp_path) / "model.safetensors")
+    change(weights)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"objective\.teacher: .*{message}"):
+        load(tmp_path)
 
 
 def test_a_run_of_ours_teaches_at_full_depth(tmp_path):

@@ -1,14 +1,12 @@
 """The engines that answer batches; those that need a package import it when they are asked to answer or to export."""
 
-from collections.abc import Mapping
-
 import torch
 
 from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source
 from eat.benchmark.engines.hugging_face import HuggingFace
 from eat.benchmark.engines.onnx import OnnxRuntime
 from eat.benchmark.engines.packed import Packed
-from eat.checks import one_of
+from eat.registry import Family
 
 __all__ = ["EAT", "ENGINES", "PADDED", "Call", "Encoded", "Engine", "Saved", "Source", "call_saved", "not_measured"]
 
@@ -17,13 +15,16 @@ PADDED = "huggingface_sdpa_padded"
 EAT = "eat"
 """Ours, which has many contenders: everything off, shortcuts, operating points."""
 
-ENGINES: Mapping[str, Engine] = {
-    PADDED: HuggingFace("Hugging Face, padded"),
-    "huggingface_sdpa_grouped": HuggingFace("Hugging Face, by length", grouped=True),
-    EAT: Packed("eat"),
-    "onnxruntime_fp32": OnnxRuntime("ONNX Runtime, float32", dtype="float32", exported=True),
-    "onnxruntime_int8": OnnxRuntime("ONNX Runtime, int8", dtype="int8", exact=False, exported=True),
-}
+ENGINES: Family[Engine] = Family(
+    "eat.engines",
+    {
+        PADDED: HuggingFace("Hugging Face, padded"),
+        "huggingface_sdpa_grouped": HuggingFace("Hugging Face, by length", grouped=True),
+        EAT: Packed("eat"),
+        "onnxruntime_fp32": OnnxRuntime("ONNX Runtime, float32", dtype="float32", exported=True),
+        "onnxruntime_int8": OnnxRuntime("ONNX Runtime, int8", dtype="int8", exact=False, exported=True),
+    },
+)
 """By their names in results, in the order in which they take turns."""
 
 
@@ -36,4 +37,4 @@ def not_measured(device: torch.device, *, exported: bool = True) -> dict[str, st
 
 def call_saved(saved: Saved) -> Call:
     """Load a contender from files and return what answers batches."""
-    return ENGINES[one_of("engine", saved.engine, ENGINES)].call(saved)
+    return ENGINES[ENGINES.checked("engine", saved.engine)].call(saved)

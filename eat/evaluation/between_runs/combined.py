@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from eat.evaluation.between_runs.exits import make_exit_tables, write_exits
 from eat.evaluation.between_runs.seeds import seed_table
@@ -24,7 +25,9 @@ VARYING = (
 """Columns that tell runs apart; a combined table names those that differ."""
 
 
-def combine(reports: Iterable[Report | str | Path], out: str | Path) -> str:
+def combine(
+    reports: Iterable[Report | str | Path], out: str | Path, failures: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Write combined.csv, combined.md and combined.png from several reports, and log the table.
 
     Several runs with early heads and held-out splits are compared at all criteria as well: exits.md, .csv and .png.
@@ -32,6 +35,7 @@ def combine(reports: Iterable[Report | str | Path], out: str | Path) -> str:
     Args:
         reports: Reports, their folders, or run folders (then their ``report/``); each is taken once.
         out: Where to write.
+        failures: What should have had a report and why it has none, named beside the table.
 
     Returns:
         The table: one line per report, at its own operating point; then means over seeds, where only those differ.
@@ -53,10 +57,12 @@ def combine(reports: Iterable[Report | str | Path], out: str | Path) -> str:
     headers += ["ms p50 at 1", "speed-up at 1", "speed-up at 32"]
     write_rows(out / "combined.csv", rows)
     tables = [render(headers, lines, markdown=True), seed_table(own, VARYING, markdown=True)]
-    write_text(out / "combined.md", "\n\n".join([*filter(None, tables), "![combined.png](combined.png)"]) + "\n")
+    missing = "\n".join(f"- failed: {name}: {reason}" for name, reason in failures.items())
+    text = [*filter(None, [*tables, missing]), "![combined.png](combined.png)"]
+    write_text(out / "combined.md", "\n\n".join(text) + "\n")
     draw_runs(rows, names, out / "combined.png")
     _compare_exits(folders, rows, out)
-    table = "\n\n".join(filter(None, [render(headers, lines), seed_table(own, VARYING)]))
+    table = "\n\n".join(filter(None, [render(headers, lines), seed_table(own, VARYING), missing]))
     log.info("\n%s\n\ncombined report: %s", table, out)
     return table
 

@@ -218,7 +218,7 @@ def _cells(line: ExitLine) -> list[str]:
 def _flops(point: Point | None) -> str:
     if point is None:
         return "-"
-    return number(point.flops_ratio) + ("" if point.delta is None else f" ({point.delta.points:+.2f})")
+    return number(point.flops_ratio) + ("" if point.delta is None else f" ({points_text(point.delta)})")
 
 
 def _draw(tables: Sequence[ExitTable], names: Mapping[str, str], path: Path) -> None:

@@ -8,6 +8,7 @@ with other settings until something passes is not covered.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,11 @@ from eat.traces.quality import Point, measure_point
 from eat.traces.replay import replay
 from eat.traces.run_traces import Role
 from eat.traces.splits import SplitComparison, compare_splits, split_fingerprint
+from eat.traces.statistics import Interval
 from eat.traces.trace import Trace
 
 HELD_OUT: tuple[Role, ...] = ("threshold", "certification")
+INTERVAL = 0.95
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,8 @@ class Certificate:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Certificate":
         """Read back what `to_json` returned."""
-        return cls(**{**values, "exit": OperatingPoint.of(values["exit"])})
+        known = {key: value for key, value in values.items() if key != "digest"}  # of the saved model's own copy
+        return cls(**{**known, "exit": OperatingPoint.of(values["exit"])})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +77,30 @@ class Refusal:
     reason: str  # in words
     failed: TestedPoint | None = None  # the first point that failed; None where there was nothing to test
     examples_needed: int | None = None  # examples that would certify what it lost; None where none would
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportedLoss:
+    """The mean loss of the certified point on a split that neither chose nor certified it."""
+
+    mean: float
+    interval: Interval  # 95 %: Clopper-Pearson's, or of Hoeffding-Bentkus where losses are not just 0 or 1
+    p_value: float  # chance of a loss at least as large, were the true mean the certified bound
+
+    @classmethod
+    def of(cls, losses: Float[np.ndarray, " examples"], settings: CertifySettings) -> "ReportedLoss":
+        """Measure it."""
+        sums = np.array(
+            [losses.sum(), (1 - losses).sum()]
+        )  # what was lost, and what was not: tested the other way round
+        test = settings.binomial_test(1 - settings.max_drop, 0.5 + INTERVAL / 2)
+        high, above = test.upper_bound(sums, len(losses))
+        _, p_value = test.p_value(sums, len(losses))
+        return cls(float(losses.mean()), (1 - float(above), float(high)), float(p_value))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `certificate.json` holds of it."""
+        return {"loss": self.mean, "loss_interval": list(self.interval), "loss_p_value": self.p_value}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,7 +114,7 @@ class Certification:
     tested: Sequence[TestedPoint]  # those that were, until the first that failed
     certificate: Certificate | None = None  # the certificate
     reported: Point | None = None  # the certified point on the reported split, which neither chose nor certified it
-    reported_loss: float | None = None  # its mean loss there
+    reported_loss: ReportedLoss | None = None  # its mean loss there
     refusal: Refusal | None = None  # why there is none
 
     def to_json(self) -> dict[str, Any]:
@@ -117,7 +145,7 @@ class Certification:
         return {
             "split": facts.name,
             "examples": facts.examples,
-            "loss": self.reported_loss,
+            **(self.reported_loss.to_json() if self.reported_loss else {}),
             "metric": facts.metric,
             "value": None if math.isnan(value) else value,
             "points": None if delta is None else [delta.points, delta.low, delta.high],
@@ -126,8 +154,12 @@ class Certification:
         }
 
 
-def make_certificate(runs: Runs, settings: CertifySettings, thresholds: Sequence[float] | None = None) -> Certification:
-    """Find the cheapest operating point whose loss is certified, at the default thresholds or at others.
+def make_certificate(
+    runs: Runs, settings: CertifySettings, thresholds: Mapping[str, Sequence[float]] = MappingProxyType({})
+) -> Certification:
+    """Find the cheapest operating point whose loss is certified.
+
+    ``thresholds`` are criterion -> those to try instead of the default ones.
 
     Raises:
         ValueError: If a split is missing, too small or of one class, the runs answer other examples, the model predicts
@@ -158,7 +190,7 @@ def make_certificate(runs: Runs, settings: CertifySettings, thresholds: Sequence
         result,
         certificate=_certificate(splits, certified, settings),
         reported=measure_point(trace, certified.exit, reported.full_depth),
-        reported_loss=float(losses_of(trace, reported, certified.exit, settings.risk).mean()),
+        reported_loss=ReportedLoss.of(losses_of(trace, reported, certified.exit, settings.risk), settings),
     )
 
 

@@ -41,7 +41,7 @@ class TestedPoint:
 
 
 def points_in_order(
-    runs: Runs, settings: CertifySettings, thresholds: Sequence[float] | None = None
+    runs: Runs, settings: CertifySettings, thresholds: Mapping[str, Sequence[float]]
 ) -> list[TestedPoint]:
     """List full depth, then what costs less, cautious points first.
 
@@ -66,7 +66,7 @@ def losses_of(trace: Trace, reference: Trace, point: OperatingPoint, risk: Risk)
     return risk.loss(replay(trace, point).logits, reference.full_depth, trace.labels)
 
 
-def _points(runs: Runs, settings: CertifySettings, thresholds: Sequence[float] | None) -> list[TestedPoint]:
+def _points(runs: Runs, settings: CertifySettings, thresholds: Mapping[str, Sequence[float]]) -> list[TestedPoint]:
     """List full depth of the first run, then all that costs less and differs from others of the same criterion."""
     first, *_ = runs
     held_out = {run: traces.need("threshold", "certify") for run, traces in runs.items()}
@@ -75,7 +75,7 @@ def _points(runs: Runs, settings: CertifySettings, thresholds: Sequence[float] |
         (run, point, replayed)
         for run, trace in held_out.items()
         for name in (FULL_DEPTH.name, *names)
-        for point, replayed in candidate_points(trace, (name,), thresholds, settings.veto_margin)
+        for point, replayed in candidate_points(trace, (name,), thresholds.get(name), settings.veto_margin)
     ]
     reference = held_out[first]
     depths = list(reference.head_depths)

@@ -44,10 +44,12 @@ class CertifySettings:
         one_of("certify.method", self.method, METHODS)
         if isinstance(self.criteria, str):
             raise ValueError(f"certify.criteria: expected a list, such as [confidence], got {self.criteria!r}")
+        if isinstance(self.runs, str):
+            raise ValueError(f"certify.runs: expected a list of folders, such as [{self.runs}], got {self.runs!r}")
         if self.veto_margin is not None:
             number("certify.veto_margin", self.veto_margin, at_least=0, at_most=1)
         for name in self.criteria:
-            one_of("certify.criteria", name, EXITS)
+            EXITS.checked("certify.criteria", name)
 
     @property
     def risk(self) -> Risk:
@@ -64,7 +66,11 @@ class CertifySettings:
         """The test that the method makes of each operating point."""
         if self.in_expectation:
             return ExpectationBound(self.max_drop)
-        return (BinomialTest if self.risk.is_binary else HoeffdingBentkusTest)(self.max_drop, self.confidence)
+        return self.binomial_test(self.max_drop, self.confidence)
+
+    def binomial_test(self, max_risk: float, confidence: float) -> BinomialTest:
+        """Return the test of a mean of losses of this kind."""
+        return (BinomialTest if self.risk.is_binary else HoeffdingBentkusTest)(max_risk, confidence)
 
     @property
     def least_examples(self) -> int | None:

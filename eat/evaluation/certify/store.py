@@ -10,6 +10,7 @@ from huggingface_hub import ModelCardData
 
 from eat.evaluation.certify.certificate import Certificate
 from eat.files import write_text
+from eat.models.certificate import with_digest
 from eat.models.fingerprint import model_fingerprint
 from eat.runs.finished import FinishedRun
 
@@ -25,7 +26,7 @@ def store_certificate(run: FinishedRun, certificate: Certificate, text: str) -> 
     """
     folder = run.folder / "model"
     stored = dataclasses.replace(certificate, model=model_fingerprint(run.load_model("cpu", certified=False)))
-    config = run.model_config() | {"exit": certificate.exit.spec, "certificate": stored.to_json()}
+    config = run.model_config() | {"exit": certificate.exit.spec, "certificate": with_digest(stored.to_json())}
     write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")  # as Hugging Face does
     card = folder / "README.md"
     write_text(card, with_section(card.read_text(encoding="utf-8") if card.is_file() else new_card(run.name), text))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from eat.evaluation.context import Evaluation
+from eat.evaluation.report.certificate import certificate_note
 from eat.evaluation.report.rows import run_row
 from eat.evaluation.report.section import Section
 
@@ -14,10 +15,21 @@ def about_section(run: Evaluation) -> Section:
     parts = [f"attention {row['attention']}" + (f" (window {row['window']})" if row["window"] else "")]
     parts += [f"pruner {row['pruner']}" + (f" ({row['ratio']} after {row['depths']})" if row["depths"] else "")]
     parts += [f"heads at {row['head_depths']} on {row['head_pooling']}", f"objective {row['objective']}"]
-    lines += [f"{', '.join(parts)}; seed {row['seed']}.", f"Operating point of this report: {run.own.label}."]
+    lines += [f"{', '.join(parts)}; seed {row['seed']}.", f"Operating point of this report: {_point(run)}."]
     lines += [f"- {s.name}: {s.examples:,} examples, {s.data}" for s in run.findings.splits]
     text = "\n".join(line[0].upper() + line[1:] for line in lines)
     return Section(markdown=f"# {run.run.name}\n\n{text}")
+
+
+def _point(run: Evaluation) -> str:
+    """Name the operating point, and what the run's certificate says of it."""
+    certificate = run.certificate
+    if certificate is None:
+        return run.own.label
+    note = certificate_note(certificate)
+    if run.own == certificate.exit:
+        return f"{run.own.label}, certified: {note}"
+    return f"{run.own.label}; certified is {certificate.exit.label} ({note}), which says nothing of this point"
 
 
 def environment_section(run: Evaluation) -> Section:

@@ -1,14 +1,17 @@
 """A certificate, or its refusal, as files, as a part of the model card and as the line that is printed."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from eat.evaluation.certify.certificate import Certificate, Certification
+from eat.evaluation.certify.certificate import Certificate, Certification, ReportedLoss
+from eat.evaluation.certify.kept import CURRENT, Attempt
 from eat.evaluation.certify.losses import RISKS
+from eat.evaluation.certify.settings import CertifySettings
 from eat.evaluation.report.section import Section
 from eat.evaluation.report.table import number, points_text, render
 from eat.traces.quality import Point
-from eat.traces.splits import SplitComparison
+from eat.traces.splits import SIGNIFICANT, SplitComparison
 
 METHOD_NAMES = {
     "pareto_testing": "Pareto Testing (fixed-sequence testing along the front of the threshold split)",
@@ -16,10 +19,17 @@ METHOD_NAMES = {
     "conformal_risk_control": "Conformal Risk Control (loss made monotone along one criterion's thresholds)",
 }
 SHOWN = 12
+MANY = (
+    "Each certificate holds by itself, at its confidence; to keep one because it passed, or because it came out better "
+    "than the others, is not covered by it."
+)
 
 
-def certificate_section(result: Certification, folder: Path, *, stored: bool) -> Section:
-    """Lay out the files and the line that is printed; ``stored``: the saved model carries the certificate now."""
+def certificate_section(result: Certification, folder: Path, name: str, *, stored: bool) -> Section:
+    """Lay out ``<name>.json``, ``<name>.md`` and the line that is printed.
+
+    ``stored``: the saved model carries the certificate now.
+    """
     line = outcome(result)
     if result.certificate and not stored:
         line += ". No weights here: no model carries it"
@@ -28,24 +38,54 @@ def certificate_section(result: Certification, folder: Path, *, stored: bool) ->
         line += f". CAUTION: the certification split differs from the reported one in {differs}"
     return Section(
         files={
-            "certificate.json": json.dumps(result.to_json(), indent=1) + "\n",
-            "certificate.md": certificate_markdown(result),
+            f"{name}.json": json.dumps(result.to_json(), indent=1) + "\n",
+            f"{name}.md": certificate_markdown(result),
         },
-        console=f"{line}\n\ncertificate: {folder / 'certificate.md'}",
+        console=f"{line}\n\ncertificate: {folder / name}.md",
     )
+
+
+def attempts_section(made: Sequence[Attempt], folder: Path) -> Section:
+    """Lay out certificates.md, where there was more than one attempt on a split; the first is the current one."""
+    if len(made) < 2:
+        return Section()
+    headers = ["certificate", "budget", "operating point", "average depth", "FLOPs"]
+    lines = []
+    for attempt in made:
+        found = attempt.certificate
+        cost = (
+            [found.exit.label, number(found.average_depth, 2), number(found.flops_ratio)]
+            if found
+            else ["refused", "-", "-"]
+        )
+        lines.append([f"[{attempt.name}]({attempt.name}.md)", budget_text(attempt.settings), *cost])
+    return Section(
+        files={
+            "certificates.md": f"# {len(made)} attempts on one certification split\n\n"
+            f"{render(headers, lines, markdown=True)}\n\n{CURRENT} is what the run stands at. {MANY}\n"
+        },
+        console=f"CAUTION: {len(made)} attempts on this certification split. {MANY}\n\n{folder / 'certificates.md'}",
+    )
+
+
+def certificate_note(certificate: Certificate) -> str:
+    """Say in a clause what is certified."""
+    how = "in expectation" if certificate.confidence is None else f"{100 * certificate.confidence:g} % confidence"
+    return f"{certificate.loss} at most {100 * certificate.bound:g} %, {how}"
 
 
 def outcome(result: Certification) -> str:
     """Say in a line what is certified, or what is missing."""
     certificate = result.certificate
     if certificate is None:
-        return f"not certified, {_budget(result)}: {_refused(result)}"
-    return f"certified, {_budget(result)}: {certificate.exit.label} ({_cost(certificate)}; run {certificate.run})"
+        return f"not certified, {budget_text(result.settings)}: {_refused(result)}"
+    what = f"{certificate.exit.label} ({_cost(certificate)}; run {certificate.run})"
+    return f"certified, {budget_text(result.settings)}: {what}"
 
 
 def certificate_markdown(result: Certification) -> str:
     """Write the report."""
-    parts = [f"# Certificate: {_budget(result)}", outcome(result) + "."]
+    parts = [f"# Certificate: {budget_text(result.settings)}", outcome(result) + "."]
     if result.certificate and result.reported:
         parts += [statement(result.certificate), _observed(result, result.certificate, result.reported)]
     parts += ["## The certification split", _comparison(result.comparison), "## Tested", _tested(result)]
@@ -94,28 +134,40 @@ def _refused(result: Certification) -> str:
     return text
 
 
-def _budget(result: Certification) -> str:
-    settings = result.settings
+def budget_text(settings: CertifySettings) -> str:
+    """Say what was asked for."""
     how = "in expectation" if settings.in_expectation else f"{100 * settings.confidence:g} % confidence"
     return f"{settings.loss} at most {100 * settings.max_drop:g} %, {how}"
 
 
 def _observed(result: Certification, certificate: Certificate, reported: Point) -> str:
-    split = result.comparison.splits[1]
-    there = certificate.average_depth, certificate.flops_ratio
-    lines = [
-        [name, f"{examples:,}", number(loss, 4), number(depth, 2), number(flops)]
-        for name, examples, loss, depth, flops in (
-            ("certification", certificate.examples, certificate.observed, *there),
-            (split.name, split.examples, result.reported_loss, reported.avg_depth, reported.flops_ratio),
-        )
-    ]
-    headers = ["split", "examples", certificate.loss, "average depth", "FLOPs ratio"]
-    return (
+    split, loss = result.comparison.splits[1], result.reported_loss
+    there = number(certificate.average_depth, 2), number(certificate.flops_ratio)
+    lines = [["certification", f"{certificate.examples:,}", number(certificate.observed, 4), *there]]
+    here = number(reported.avg_depth, 2), number(reported.flops_ratio)
+    lines += [[split.name, f"{split.examples:,}", "-" if loss is None else _with_interval(loss), *here]]
+    headers = ["split", "examples", f"{certificate.loss} [95 %]", "average depth", "FLOPs ratio"]
+    text = (
         render(headers, lines, markdown=True)
         + f"\n\nOn {split.name}, which neither chose nor certified it: {split.metric} "
         f"{number(reported.metrics[split.metric], 4)}, {points_text(reported.delta, ' points')} to the same full depth."
     )
+    return text if loss is None or loss.mean <= certificate.bound else f"{text} {_above(loss, certificate, split.name)}"
+
+
+def _with_interval(loss: ReportedLoss) -> str:
+    return f"{loss.mean:.4f} [{loss.interval[0]:.4f}, {loss.interval[1]:.4f}]"
+
+
+def _above(loss: ReportedLoss, certificate: Certificate, split: str) -> str:
+    """Say what it means that a loss lies above the bound: a mean over a few texts may, by chance."""
+    text = (
+        f"The loss there is above the certified {certificate.bound:g}: were the mean over all such texts just that, a "
+        f"split like {split} would show one at least as large with probability {loss.p_value:.2g}"
+    )
+    if loss.p_value < SIGNIFICANT:
+        return f"{text}. CAUTION: this speaks against the certificate on texts like those of {split}."
+    return f"{text}, so this is no contradiction."
 
 
 def _comparison(comparison: SplitComparison) -> str:

@@ -1,5 +1,6 @@
 """Figures of a report. Colours are those of Okabe and Ito, told apart by colour-blind readers too."""
 
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,9 +80,10 @@ def draw_exits(findings: Findings, path: Path) -> None:
             share = np.array([(depths == depth).mean() for depths in exits])
             left.bar(range(len(points)), share, bottom=bottom, color=shade, width=0.85, label=f"depth {depth}")
             bottom += share
-        names = [_short(point.exit.spec) for point in points]
+        usual = (findings.swept or findings.own).name
+        names = [_short(point.exit.spec, usual) for point in points]
         left.set_xticks(range(len(points)), names, rotation=90 if len(points) > 8 else 0, fontsize=7)
-        left.set(xlabel=findings.own.name, ylabel="share of examples", ylim=(0, 1))
+        left.set(xlabel=usual, ylabel="share of examples", ylim=(0, 1))
         left.set_title("where examples leave")
         left.grid(visible=False)
         left.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
@@ -172,11 +174,12 @@ def _annotate(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -
     """Label points by their threshold, those that were timed first; leave out labels that would cover another."""
     placed: list[np.ndarray] = []
     to_axes = axes.transData + axes.transAxes.inverted()
+    usual = statistics.mode(row["exit"] for row in rows) if rows else ""
     for row in sorted(rows, key=lambda row: row["batch_size"] is None):
         place = to_axes.transform((column(row), row["value"]))
         if all(np.abs(place - other)[1] > 0.045 or np.abs(place - other)[0] > 0.09 for other in placed):
             placed.append(place)
-            text = _short({"threshold": row["threshold"], "patience": row["patience"], "name": row["exit"]})
+            text = _short({"threshold": row["threshold"], "patience": row["patience"], "name": row["exit"]}, usual)
             where = (column(row), row["value"])
             axes.annotate(text, where, (6, -8), textcoords="offset points", fontsize=7.5, color=BLUE)
 
@@ -201,12 +204,14 @@ def metric_name(metric: str) -> str:
     return METRIC_NAMES.get(metric, metric)
 
 
-def _short(spec: Mapping[str, Any]) -> str:
-    if spec.get("threshold") is not None:
-        return threshold_text(spec["threshold"])
-    if spec.get("patience") is not None:
-        return f"patience {spec['patience']}"
-    return "full depth" if spec["name"] == FULL_DEPTH.name else str(spec["name"])
+def _short(spec: Mapping[str, Any], usual: str) -> str:
+    """Name a point by its threshold or patience, and by its criterion where that is not the usual one."""
+    if spec["name"] == FULL_DEPTH.name:
+        return "full depth"
+    number = [threshold_text(spec["threshold"])] if spec.get("threshold") is not None else []
+    if spec.get("patience") is not None and not number:
+        number = [f"patience {spec['patience']}"]
+    return " ".join([*([] if spec["name"] == usual and number else [spec["name"]]), *number])
 
 
 def _mean_by_length(lengths: np.ndarray, values: np.ndarray, num_bins: int = 15) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """The stages of an evaluation: one file each, and the table that names them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -16,11 +16,11 @@ from eat.runs.finished import FinishedRun
 
 STAGES: dict[str, Stage] = {
     "calibrate": Calibrate(),
+    "certify": Certify(),  # from here on the report is about the certified point
     "benchmark": Benchmark(),
     "plan": Plan(),
     "quality": Quality(),
     "sweep": Sweep(),
-    "certify": Certify(),
 }
 """What an evaluation can do, in the order of work."""
 
@@ -36,6 +36,8 @@ def given_values(settings: Mapping[str, Mapping[str, Any] | None]) -> Values:
     for stage, values in settings.items():
         if stage not in STAGES:
             raise ValueError(f"{stage}: expected settings of one of {list(STAGES)}{closest(stage, STAGES)}")
+        if values is not None and not isinstance(values, Mapping):
+            raise ValueError(f"{stage}: expected {stage}.name=value, got {values!r}")
         known = [field.name for field in fields(STAGES[stage].Settings)]
         for key in values or ():
             if key not in known:
@@ -67,6 +69,29 @@ def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values)
             "train again, or use stages=[quality,sweep], which shows the times that were measured before"
         )
     return chosen
+
+
+def check_used(chosen: Collection[str], given: Values, thresholds: Sequence[float] | None) -> None:
+    """Refuse what was asked for, and no chosen stage reads: settings other than the defaults, and thresholds.
+
+    Raises:
+        ValueError: Naming it, and what would read it.
+    """
+    for stage in STAGES.keys() - set(chosen):
+        defaults = {field.name: field.default for field in fields(STAGES[stage].Settings)}
+        for key, value in given[stage].items():
+            if _plain(value) != _plain(defaults[key]):
+                asked_by = " or ".join(f"{stage}.{name}=..." for name in STAGES[stage].asked_by)
+                raise ValueError(
+                    f"{stage}.{key}: got {value!r}, but {stage} is not among the stages {list(chosen)}; add it to "
+                    f"stages=[...]{f', or give {asked_by}' if asked_by else ''}"
+                )
+    if thresholds is not None and not {"sweep", "certify"} & set(chosen):
+        raise ValueError(f"thresholds: expected sweep or certify among the stages, got {list(chosen)}")
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value
 
 
 def asked_for(given: Values) -> list[str]:

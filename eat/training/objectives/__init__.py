@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from eat.registry import build_part
+from eat.registry import Family, build_part
 from eat.training.objectives.alternating import AlternatingObjective
 from eat.training.objectives.depth_weighted import DepthWeightedObjective
 from eat.training.objectives.joint import JointObjective
@@ -15,9 +15,9 @@ from eat.training.objectives.soft_routing import SoftRoutingObjective
 from eat.training.objectives.two_stage import TwoStageObjective
 from eat.training.objectives.two_stage_distill import TwoStageDistillObjective
 from eat.training.objectives.weighted import Batch, Loss, Phase
-from eat.training.teacher import Teacher
+from eat.training.teacher import Teacher, find_teacher
 
-__all__ = ["OBJECTIVES", "Batch", "Objective", "Phase", "build_objective"]
+__all__ = ["OBJECTIVES", "Batch", "Objective", "Phase", "build_objective", "check_objective"]
 
 
 @runtime_checkable
@@ -52,14 +52,30 @@ class Objective(Protocol):
         """
 
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    "joint": JointObjective,
-    "depth_weighted": DepthWeightedObjective,
-    "two_stage": TwoStageObjective,
-    "two_stage_distill": TwoStageDistillObjective,
-    "alternating": AlternatingObjective,
-    "soft_routing": SoftRoutingObjective,
-}
+OBJECTIVES: Family[type[Objective]] = Family(
+    "eat.objectives",
+    {
+        "joint": JointObjective,
+        "depth_weighted": DepthWeightedObjective,
+        "two_stage": TwoStageObjective,
+        "two_stage_distill": TwoStageDistillObjective,
+        "alternating": AlternatingObjective,
+        "soft_routing": SoftRoutingObjective,
+    },
+)
+
+
+def check_objective(spec: Mapping[str, Any]) -> None:
+    """Check an objective's name and arguments before there is a student; of a teacher, that its folder has a model.
+
+    Raises:
+        ValueError: If a name or a value is not possible, or there is no model.
+    """
+    spec = dict(spec)
+    if spec.get("teacher") is not None:
+        find_teacher(spec["teacher"])
+        spec["teacher"] = None
+    build_part("objective", OBJECTIVES, spec)
 
 
 def build_objective(

@@ -36,6 +36,10 @@ class JointObjective(WeightedObjective):
         for name in ("early_weight", "final_weight", "self_weight", "teacher_weight"):
             number(f"objective.{name}", getattr(self, name), at_least=0)
         number("objective.temperature", self.temperature, above=0)
+        if self.teacher is not None and not callable(self.teacher):
+            raise ValueError(
+                f"objective.teacher: expected what gives logits for a batch, or None, got {self.teacher!r}"
+            )
 
     def phase(self, step: int, total_steps: int, head_depths: tuple[int, ...]) -> Phase:
         """Return the same for every step: the heads that some weight is about, of which there must be one."""

@@ -8,9 +8,11 @@ import pytest
 from scipy import stats
 
 from eat.evaluation.certify import certificate as certify
-from eat.evaluation.certify.certificate import make_certificate
+from eat.evaluation.certify.certificate import ReportedLoss, make_certificate
 from eat.evaluation.certify.losses import RISKS, accuracy_gap
 from eat.evaluation.certify.settings import METHODS, CertifySettings
+from eat.evaluation.report.certificate import certificate_markdown
+from eat.exits import EXITS
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.traces.replay import replay
 from eat.traces.run_traces import RunTraces
@@ -29,7 +31,7 @@ def certified(
     runs: dict[str, RunTraces], settings: CertifySettings, thresholds: list[float] | None = THRESHOLDS
 ) -> dict[str, Any]:
     """Certify with fewer thresholds than by default, most of the time; the answer as `certificate.json` holds it."""
-    return make_certificate(runs, settings, thresholds).to_json()
+    return make_certificate(runs, settings, {} if thresholds is None else dict.fromkeys(EXITS, thresholds)).to_json()
 
 
 @pytest.fixture(scope="module")
@@ -306,3 +308,46 @@ def test_runs_must_answer_the_same_examples(run: dict[str, Trace]) -> None:
     other = run | {"certification": make_trace(1400, "certification", seed=1)}
     with pytest.raises(ValueError, match=r"certify.runs: b: its trace must answer the same 1500 examples .* has 1400"):
         certified(as_runs(a=run, b=other), CertifySettings(max_drop=0.02))
+
+
+def test_thresholds_are_those_of_their_criterion_alone(run: dict[str, Trace]) -> None:
+    settings = CertifySettings(max_drop=0.03, criteria=["confidence", "entropy"], method="learn_then_test")
+    result = make_certificate(as_runs(a=run), settings, {"confidence": [0.123]})
+    assert {point.exit.threshold for point in result.tested if point.exit.name == "entropy"} - {0.123}
+    only = make_certificate(
+        as_runs(a=run), dataclasses.replace(settings, criteria=["confidence"]), {"confidence": [0.97]}
+    )
+    assert {point.exit.threshold for point in only.tested} == {None, 0.97}
+
+
+@pytest.mark.parametrize(("lost", "total"), [(0, 50), (3, 872), (12, 1000), (50, 50)])
+def test_a_reported_loss_has_its_exact_interval(lost: int, total: int) -> None:
+    losses = np.repeat([1.0, 0.0], [lost, total - lost])
+    found = ReportedLoss.of(losses, CertifySettings(max_drop=0.01))
+    exact = stats.binomtest(lost, total, 0.01, alternative="greater")
+    interval = stats.binomtest(lost, total).proportion_ci(0.95, method="exact")
+    assert found.mean == lost / total
+    assert found.interval == pytest.approx((interval.low, interval.high), abs=1e-9)
+    assert found.p_value == pytest.approx(exact.pvalue)
+
+
+def test_a_reported_loss_between_0_and_1_has_a_wider_interval() -> None:
+    losses = np.repeat([1.0, 0.0], [20, 980])  # an exact interval may be used for these, if nothing else can occur
+    any_loss, binary = (
+        ReportedLoss.of(losses, CertifySettings(max_drop=0.01, loss=x)) for x in ("brier_gap", "accuracy_gap")
+    )
+    assert any_loss.interval[0] < binary.interval[0] < 0.02 < binary.interval[1] < any_loss.interval[1]
+    assert any_loss.p_value > binary.p_value
+    assert (
+        ReportedLoss.of(np.repeat([0.5, 0.0], [20, 980]), CertifySettings(max_drop=0.02, loss="brier_gap")).p_value == 1
+    )
+
+
+def test_a_loss_above_the_bound_is_weighed(run: dict[str, Trace]) -> None:
+    result = make_certificate(as_runs(a=run), CertifySettings(max_drop=0.03))
+    above = dataclasses.replace(result, reported_loss=ReportedLoss(0.035, (0.02, 0.05), 0.3))
+    against = dataclasses.replace(result, reported_loss=ReportedLoss(0.08, (0.05, 0.1), 1e-4))
+    texts = [certificate_markdown(it) for it in (result, above, against)]
+    assert "above the certified" not in texts[0]
+    assert "0.0350 [0.0200, 0.0500]" in texts[1] and "probability 0.3, so this is no contradiction." in texts[1]
+    assert "probability 0.0001. CAUTION: this speaks against the certificate" in texts[2]

@@ -15,6 +15,7 @@ from eat.evaluation.certify.settings import CertifySettings
 from eat.evaluation.certify.store import BEGIN, END, new_card, with_section
 from eat.evaluation.report.certificate import certificate_section, outcome
 from eat.exits.points import OperatingPoint
+from eat.models.certificate import with_digest
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.monitoring import DriftGuard
 from eat.runs.finished import FinishedRun
@@ -31,20 +32,6 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
 
 
-@pytest.fixture(scope="module")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_run(tmp_path_factory.mktemp("runs") / "small")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
-        evaluate_run(folder, stages=["quality"])
-    return folder
-
-
-@pytest.fixture
-def run(traced: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(traced, tmp_path / "small"))
-
-
 def certify(folder: Path, **more: Any) -> dict[str, Any]:
     evaluate_run(folder, stages=["certify"], certify=BUDGET | more)
     result: dict[str, Any] = json.loads((folder / "report" / "certificate.json").read_text())
@@ -59,16 +46,28 @@ def test_the_saved_model_runs_at_the_certified_point(run: Path, caplog: pytest.L
     before = files(run / "model")
     certificate = certify(run)["certificate"]
     config = json.loads((run / "model" / "config.json").read_text())
-    assert config["certificate"] == certificate and config["exit"] == certificate["exit"] != EXIT
+    assert config["certificate"] == with_digest(certificate) and config["exit"] == certificate["exit"] != EXIT
     assert config | {"exit": EXIT, "certificate": None} == json.loads(before["config.json"]) | {"certificate": None}
     assert {name for name, text in files(run / "model").items() if before.get(name) != text} == {
         *("config.json", "README.md")
     }
     model = AdaptiveForSequenceClassification.from_pretrained(run / "model")
-    assert model.config.certificate == certificate
+    assert model.config.certificate == with_digest(certificate)
     assert model.config.exit == certificate["exit"] and model.exit_criterion.active
     assert "no longer holds" not in caplog.text
     assert DriftGuard(model).report()["default"]["exit"] == certificate["exit"]
+
+
+def test_an_edited_certificate_is_refused_and_certifying_again_mends_it(run: Path) -> None:
+    certify(run)
+    before, path = files(run / "model"), run / "model" / "config.json"
+    config = json.loads(path.read_text())
+    config["certificate"]["bound"] /= 10
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"config\.certificate: it was edited after it was granted"):
+        FinishedRun(run).load_model("cpu")
+    certify(run)
+    assert files(run / "model") == before
 
 
 def test_certifying_again_changes_nothing(run: Path) -> None:
@@ -78,16 +77,92 @@ def test_certifying_again_changes_nothing(run: Path) -> None:
     assert files(run / "model") | files(run / "report") == once
 
 
-def test_the_runs_own_point_and_its_traces_stay(run: Path) -> None:
+def reported(folder: Path) -> dict[str, Any]:
+    point: dict[str, Any] = json.loads((folder / "operating_point.json").read_text())
+    return point
+
+
+def test_the_configured_point_and_the_traces_stay(run: Path) -> None:
     traces, fingerprint = files(run / "trace"), FinishedRun(run).fingerprint()
     certify(run)
     assert FinishedRun(run).exit == OperatingPoint.of(EXIT)
     assert FinishedRun(run).fingerprint() == fingerprint
     report = evaluate_run(run, stages=["quality"])
     assert report.folder == run / "report" and files(run / "trace") == traces
-    assert json.loads((run / "report" / "operating_point.json").read_text())["exit"] == EXIT
     evaluate_run(run, stages=["quality"], fresh=True)
     assert AdaptiveForSequenceClassification.from_pretrained(run / "model").config.certificate
+
+
+def test_the_report_is_about_the_certified_point(run: Path) -> None:
+    """In the call that certifies, in later ones, and where the weights are gone."""
+    evaluate_run(run, stages=["certify"], certify=BUDGET)
+    point = json.loads((run / "report" / "certificate.json").read_text())["certificate"]["exit"]
+    assert reported(run / "report")["exit"] == point != EXIT
+    shutil.rmtree(run / "model")
+    for _ in range(2):
+        summary = (run / "report" / "summary.md").read_text()
+        assert f"{OperatingPoint.of(point).label}, certified: accuracy_gap at most 60 %, 80 % confidence." in summary
+        evaluate_run(run, stages=["quality"])
+        assert reported(run / "report")["exit"] == point
+
+
+def test_the_benchmark_times_the_certified_point(run: Path) -> None:
+    quick = {"examples": 4, "rounds": 1, "warmup": 0, "batch_sizes": [1], "memory": False, "onnx": False}
+    evaluate_run(run, stages=["certify", "benchmark"], certify=BUDGET, benchmark=quick)
+    timed = json.loads((run / "report" / "benchmark.json").read_text())["measurements"]
+    assert reported(run / "report")["exit"] in [measured["exit"] for measured in timed]
+
+
+def test_an_exit_that_is_asked_for_has_no_certificate(run: Path) -> None:
+    certified = certify(run)["certificate"]["exit"]
+    report = evaluate_run(run, stages=["quality"], exit=EXIT)
+    assert report.folder == run / "report" / OperatingPoint.of(EXIT).slug and reported(report.folder)["exit"] == EXIT
+    summary = (report.folder / "summary.md").read_text()
+    assert f"certified is {OperatingPoint.of(certified).label}" in summary and "says nothing of this point" in summary
+    assert " ".join(OperatingPoint.of(EXIT).overrides) in summary  # the command repeats it
+    assert evaluate_run(run, stages=["quality"], exit=certified).folder == run / "report"
+
+
+def test_a_certificate_of_other_traces_does_not_count(run: Path) -> None:
+    certify(run)
+    shutil.rmtree(run / "model")
+    path = run / "report" / "certificate.json"
+    values = json.loads(path.read_text())
+    values["certificate"]["observed"] += 0.1
+    path.write_text(json.dumps(values))
+    evaluate_run(run, stages=["quality"])
+    assert reported(run / "report")["exit"] == EXIT
+    path.write_text('{"certificate": {}}')
+    with pytest.raises(ValueError, match=r"certificate.json is no certificate that was written here .*; remove it"):
+        evaluate_run(run, stages=["quality"])
+
+
+def test_earlier_certificates_are_kept_and_said(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    report = run / "report"
+    first = certify(run)
+    assert not (report / "certificates.md").exists() and "CAUTION" not in caplog.text
+    second = certify(run, method="conformal_risk_control")
+    assert "CAUTION: 2 attempts on this certification split. Each certificate holds by itself" in caplog.text
+    (aside,) = report.glob("certificate-*.json")
+    assert json.loads(aside.read_text()) == first and aside.with_suffix(".md").is_file()
+    refused = {"max_drop": 0.3, "criteria": ["patience"], "method": "learn_then_test"}
+    assert certify(run, **refused) == second  # which the model still carries
+    text = (report / "certificates.md").read_text()
+    assert text.startswith("# 3 attempts") and text.count("refused") == 1
+    assert text.index("[certificate](certificate.md)") < text.index(f"[{aside.stem}]({aside.stem}.md)")
+    before = {name: text for name, text in files(report).items() if name.startswith("certificate")}
+    certify(run, **refused)
+    certify(run, method="conformal_risk_control")
+    assert {name: text for name, text in files(report).items() if name.startswith("certificate")} == before
+    assert certify(run) == first and not aside.exists()  # in its place again
+
+
+def test_a_refusal_gives_way_to_a_certificate(run: Path) -> None:
+    refusal = certify(run, max_drop=0.3, criteria=["patience"], method="learn_then_test")
+    assert refusal["certificate"] is None and certify(run)["certificate"]
+    (aside,) = (run / "report").glob("certificate-*.json")
+    assert json.loads(aside.read_text()) == refusal
 
 
 def test_another_budget_takes_the_place_of_the_first(run: Path) -> None:
@@ -161,6 +236,7 @@ def test_a_retrofit_of_foreign_weights_says_what_its_certificate_rests_on(run: P
         ({"stages": ["certify"]}, r"certify.max_drop: expected the largest loss to certify, .* got none"),
         ({"stages": ["quality"], "certify": BUDGET}, r"a budget \(certify\.\*\) is given, expected 'certify' among"),
         ({"stages": ["quality"], "calibrate": {"max_ece": 0.1}}, r"a budget \(calibrate\.\*\) is given"),
+        ({"certify": BUDGET | {"runs": "other"}}, r"certify.runs: expected a list of folders, such as \[other\]"),
         ({"certify": BUDGET | {"criteria": "margin"}}, r"certify.criteria: expected a list, .*, got 'margin'"),
         ({"certify": {"max_dorp": 0.1}}, r"certify.max_dorp: expected one of .* \(did you mean 'max_drop'\?\)"),
         ({"stages": ["certify"], "certify": {"max_drop": 2}}, r"certify.max_drop: expected a number in \(0, 1\)"),
@@ -194,7 +270,7 @@ def test_a_split_that_differs_is_said_beside_the_certificate(tmp_path: Path) -> 
         )
         for kept in (traces["validation"].tokens_kept, longer)
     )
-    text, caution = (certificate_section(result, tmp_path, stored=True) for result in (same, other))
+    text, caution = (certificate_section(result, tmp_path, "certificate", stored=True) for result in (same, other))
     assert "CAUTION" not in text.console and "No difference seen" in str(text.files["certificate.md"])
     assert "CAUTION: the certification split differs from the reported one in length" in caution.console
     said = str(caution.files["certificate.md"])

@@ -1,0 +1,122 @@
+"""What a command says when it stops: one line for an error of the user's, a traceback for a fault of the program."""
+
+import difflib
+import dis
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    GrammarParseError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from eat.checks import closest
+from eat.cli.compose import CONF
+
+_SAID = (ValueError, RuntimeError, FloatingPointError)
+"""What our own code, or Hydra's, raises to say that a value, a file or a state is not as it must be."""
+_OF_CONFIGURATIONS = (HydraException, MissingMandatoryValue, InterpolationResolutionError, GrammarParseError)
+
+
+def is_users(error: BaseException) -> bool:
+    """Return True for what a user can mend; a fault of the program is anything else.
+
+    The system's errors (a full disk, a missing file, no network) and a configuration's are the user's, and so is what a
+    ``raise`` of this package or of Hydra says. The same classes out of a library, or of an operation on values that
+    nobody checked (``int("abc")``), are faults.
+    """
+    if isinstance(error, (OSError, *_OF_CONFIGURATIONS)):
+        return True
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is None or not isinstance(error, _SAID):
+        return False
+    package = str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    raised = frame.tb_frame.f_code.co_code[frame.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return raised and package in ("eat", "hydra")
+
+
+def explain(error: BaseException, config_name: str, typed: Sequence[str]) -> str:
+    """Return one line that says what is wrong: the key as it was typed, what was expected, what to do.
+
+    ``config_name`` is the command's configuration and ``typed`` its overrides, for the closest known key.
+    """
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}: expected one of {sorted(error.options)}, got {option!r}{closest(option, error.options)}"
+    if isinstance(error, OverrideParseException):
+        reason = text.splitlines()[-2 if "See https" in text else -1]
+        return f"{error.override}: expected key=value, in quotes where the value has spaces or brackets ({reason})"
+    if found := re.match(r"Could not (?:override|delete from config\.|delete) '(?P<key>[^'=]+)", text):
+        key = found["key"]
+        return f"{key}: no such key of this command{_closest_key(key, _known_keys(config_name, typed))}; see --help"
+    if text.startswith("Config group override must be a string"):
+        key, _, value = next((o.partition("=") for o in typed if _is_group(o) and _is_empty(o)), ("?", "", "null"))
+        return f"{key}: expected one of {_options(key)}, got {value or 'nothing'}; leave it out for the default"
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key}: expected a value, got none; give it as {error.full_key}=..."
+    cause = error.__cause__ if isinstance(error, HydraException) else None
+    if isinstance(cause, OmegaConfBaseException):
+        text = f"{text.splitlines()[0] if text else 'configuration'}: {str(cause).splitlines()[0]}"
+    elif isinstance(error, OmegaConfBaseException):
+        text = f"{error.full_key}: {text.splitlines()[0]}"
+    return " ".join(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception", "").split())
+
+
+def _closest_key(key: str, known: Iterable[str]) -> str:
+    """Name the known key that ends like this one, else the one that is most like it."""
+    by_end: dict[str, str] = {}
+    for name in sorted(known, key=lambda name: (name.count("."), name)):
+        by_end.setdefault(name.rpartition(".")[2], name)
+    end = key.rpartition(".")[2]
+    close = [by_end[end]] if end in by_end else difflib.get_close_matches(key, list(by_end.values()), n=1)
+    close = close or [by_end[name] for name in difflib.get_close_matches(end, by_end, n=1)]
+    return f" (did you mean {close[0]!r}?)" if close and not f"{key}.".startswith(f"{close[0]}.") else ""
+
+
+def _known_keys(config_name: str, typed: Sequence[str]) -> list[str]:
+    """List the keys of a command's configuration, with the choices that were typed where they compose."""
+    for overrides in ([override for override in typed if _is_group(override)], []):
+        try:
+            with initialize_config_dir(CONF, version_base="1.3"):
+                return list(_keys(compose(config_name, overrides)))
+        except (HydraException, OmegaConfBaseException, ValueError):
+            continue
+    return []
+
+
+def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name in map(str, config):
+        key = f"{prefix}{name}"
+        yield key
+        value: Any = None if OmegaConf.is_missing(config, name) else config._get_node(name)
+        if isinstance(value, DictConfig) and not value._is_none():
+            yield from _keys(value, f"{key}.")
+
+
+def _is_group(override: str) -> bool:
+    group = override.partition("=")[0].partition("@")[0]
+    return "=" in override and bool(re.fullmatch(r"\w+", group)) and (Path(CONF) / group).is_dir()
+
+
+def _is_empty(override: str) -> bool:
+    return override.partition("=")[2].lower() in ("", "null") or not re.search(r"[A-Za-z]", override.partition("=")[2])
+
+
+def _options(key: str) -> list[str]:
+    return sorted(path.stem for path in (Path(CONF) / key.partition("@")[0]).glob("*.yaml"))
+
+
+def typed_overrides() -> list[str]:
+    """Return the overrides of this process's command line."""
+    return [argument for argument in sys.argv[1:] if not argument.startswith("-")]

@@ -1,0 +1,110 @@
+"""What is typed for a training, checked before there is a folder: each value by the key that it was typed under."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from eat.attention import build_attention
+from eat.checks import closest, one_of, true_or_false, whole_number
+from eat.cli.build import build
+from eat.data.module import check_data_options
+from eat.evaluation import check_options
+from eat.exits import build_exit
+from eat.pruners import build_pruner
+from eat.tasks import build_task
+from eat.training.objectives import check_objective
+from eat.training.trainer import check_length
+
+PARTS = (
+    "attention",
+    "pruner",
+    "exit",
+    "objective",
+    "task",
+    "backbone",
+    "optimizer",
+    "scheduler",
+    "schedule",
+    "trainer",
+)
+SECTIONS = ("data", "logger", "callbacks", "evaluation")
+KEYS = {
+    "": (
+        *(*PARTS, *SECTIONS, "seed", "head_depths", "head_pooling", "budget", "experiment"),
+        *("paths", "retrofit", "resume", "fresh"),
+    ),
+    "budget.": ("name", "train_examples", "epochs", "max_steps"),
+    "paths.": ("runs",),
+}
+"""What is read of the configuration itself; each part says what else it takes."""
+
+
+def check_training(values: Mapping[str, Any]) -> None:
+    """Check all options of a training that can be checked without its data, by building its parts.
+
+    Raises:
+        FileNotFoundError: If a run that an option names is not there.
+        ValueError: Naming the key that is unknown, of another type or out of range.
+    """
+    for prefix, known in KEYS.items():
+        _check_keys(prefix, values[prefix[:-1]] if prefix else values, known)
+    check_evaluation(values["evaluation"])
+    if whole_number("seed", values["seed"], at_least=0) >= 2**32:
+        raise ValueError(f"seed: expected an integer below 2^32, got {values['seed']}")
+    check_length("budget.epochs", "budget.max_steps", values["budget"]["epochs"], values["budget"]["max_steps"])
+    _check_head_depths(values["head_depths"])
+    one_of("head_pooling", values["head_pooling"], ("cls", "mean"))
+    true_or_false("fresh", values["fresh"])
+    build_attention(values["attention"])
+    build_pruner(values["pruner"])
+    build_exit(values["exit"])
+    check_objective(values["objective"])
+    build_task(values["task"])
+    own = inspect.signature(check_data_options).parameters.keys()
+    _check_keys("data.", values["data"], own | {"max_length", "root", "cache_dir", *values["task"]})
+    check_data_options(**{key: value for key, value in values["data"].items() if key in own})
+    for part in ("data", "backbone"):
+        whole_number(f"{part}.max_length", values[part].get("max_length"), at_least=3)
+    _build_parts(values)
+
+
+def check_evaluation(options: Mapping[str, Any]) -> None:
+    """Check what a training asks of its evaluation, by the keys of a training."""
+    try:
+        check_options(**options)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"evaluation.{error}") from error
+
+
+def _build_parts(values: Mapping[str, Any]) -> None:
+    """Build what is named with ``_target_``, and what needs a model on the smallest one."""
+    build("backbone", values["backbone"])
+    build("schedule", values["schedule"])
+    optimizer = build("optimizer", values["optimizer"])(nn.Linear(1, 1))
+    build("scheduler", values["scheduler"])(optimizer, total_steps=1)
+    for name, callback in values["callbacks"].items():
+        build(f"callbacks.{name}", callback)
+    for name, logger in values["logger"].items():
+        build(f"logger.{name}", logger)(folder=Path())
+    build("trainer", values["trainer"], logger=False)
+
+
+def _check_keys(prefix: str, values: Any, known: Any) -> None:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{prefix[:-1]}: expected {prefix}key=value, got {prefix[:-1]}={values!r}")
+    for key, value in values.items():
+        if key not in known:
+            raise ValueError(f"{prefix}{key}: expected one of {sorted(known)}{closest(key, known)}")
+        if not prefix and key in (*PARTS, *SECTIONS) and not isinstance(value, Mapping):
+            raise ValueError(f"{key}: expected {key}.name=value, got {value!r}")
+
+
+def _check_head_depths(depths: Any) -> None:
+    if depths not in (None, "all"):
+        if not isinstance(depths, list):
+            raise ValueError(f"head_depths: expected a list of depths, such as [2,4], all or null, got {depths!r}")
+        for depth in depths:
+            whole_number("head_depths", depth)

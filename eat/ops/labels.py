@@ -1,0 +1,56 @@
+"""Read what holds one value per example: (batch,), or (batch, 1) as a column of a data set gives it."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+
+def one_per_example(name: str, values: Any, batch: int) -> Shaped[Tensor, " batch"]:
+    """Return a tensor of one value per example, given as (batch,) or (batch, 1).
+
+    Raises:
+        ValueError: If it is no tensor, or of another shape.
+    """
+    if not isinstance(values, Tensor):
+        raise ValueError(f"{name}: expected a tensor of one value per example, got a {type(values).__name__}")
+    if values.shape not in ((batch,), (batch, 1)):
+        raise ValueError(
+            f"{name}: expected one per example, of shape ({batch},) or ({batch}, 1), got shape {tuple(values.shape)}"
+        )
+    return values.reshape(batch)
+
+
+def read_classes(labels: Any, batch: int, classes: int) -> Int[Tensor, " batch"]:
+    """Return class labels, integers in [0, classes), as int64; see `one_per_example`.
+
+    Their range is checked on the CPU only: elsewhere that would wait for the device, which stops the kernel itself.
+
+    Raises:
+        ValueError: Also if they are no integers, or one is out of range.
+    """
+    labels = one_per_example("labels", labels, batch)
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(f"labels: expected class indices, integers in [0, {classes}), got dtype {labels.dtype}")
+    labels = labels.long()
+    if labels.is_cpu and batch and not (labels.min() >= 0 and labels.max() < classes):
+        lowest, highest = int(labels.min()), int(labels.max())
+        raise ValueError(f"labels: expected class indices in [0, {classes}), got {lowest} to {highest}")
+    return labels
+
+
+def read_targets(labels: Any, batch: int) -> Float[Tensor, " batch"]:
+    """Return a regression's targets, finite numbers, in floating point; see `one_per_example`.
+
+    They are checked on the CPU only, as classes are.
+
+    Raises:
+        ValueError: Also if they are complex, or one is not finite.
+    """
+    labels = one_per_example("labels", labels, batch)
+    if labels.is_complex():
+        raise ValueError(f"labels: expected real numbers, got dtype {labels.dtype}")
+    if labels.is_cpu and not labels.isfinite().all():
+        raise ValueError(f"labels: expected finite numbers, got {labels[~labels.isfinite()][0].item()}")
+    return labels if labels.is_floating_point() else labels.to(torch.get_default_dtype())

@@ -1,0 +1,94 @@
+"""Parquet, with the class names that are stored beside the values."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eat.tasks.formats.table import Table, require_columns, shown
+
+_HUGGING_FACE = b"huggingface"
+_GROUPS = "data.group_by"  # which compares values and may be of any type
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
+
+
+def read_parquet(path: Path, wanted: Mapping[str, str]) -> Table:
+    """Read columns; class numbers with stored names, and dictionaries (pandas categoricals), become names.
+
+    Names are stored in order as a ``ClassLabel`` in the metadata that `datasets` writes, or as Arrow's dictionary.
+
+    Raises:
+        ValueError: If the file is broken, or a column is missing or of a type that holds neither text nor label.
+    """
+    try:
+        file = pq.ParquetFile(path)
+        available = file.schema_arrow.names
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    with file:
+        require_columns(available, wanted, path)
+        for name, option in wanted.items():
+            _check_type(file.schema_arrow.field(name).type, f"{option}: {path}: column {name!r}", option)
+        try:
+            table = file.read(columns=list(wanted))
+            columns = {name: table.column(name).to_pylist() for name in wanted}
+        except _UNREADABLE as error:
+            raise _unreadable(path, error) from error
+    stored = {}
+    for name in wanted:
+        dictionary = _dictionary(table.column(name))
+        names = _class_label_names(table.schema, name, path)
+        if names is not None and pa.types.is_integer(table.schema.field(name).type):
+            columns[name] = _named(columns[name], names, f"{path}: column {name!r}")
+            stored[name] = names
+        elif dictionary is not None:
+            stored[name] = dictionary
+    return Table(path, columns, range(1, table.num_rows + 1), stored)
+
+
+def _unreadable(path: Path, error: BaseException) -> ValueError:
+    return ValueError(f"{path}: not readable as Parquet ({' '.join(str(error).split())})")
+
+
+def _check_type(kind: pa.DataType, where: str, option: str) -> None:
+    if option == _GROUPS:
+        return
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    is_text = pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)
+    is_number = pa.types.is_integer(value) or pa.types.is_floating(value) or pa.types.is_decimal(value)
+    if not (is_text or is_number or pa.types.is_boolean(value) or pa.types.is_null(value)):
+        raise ValueError(f"{where} holds {kind}, expected text or numbers; cast it to a string where it is text")
+
+
+def _dictionary(column: pa.ChunkedArray) -> tuple[str, ...] | None:
+    """Return the texts of a dictionary column in its order; None for other columns, and where they are no texts."""
+    if not pa.types.is_dictionary(column.type) or not column.num_chunks:
+        return None
+    values = column.unify_dictionaries().chunk(0).dictionary.to_pylist()
+    return tuple(values) if values and all(isinstance(value, str) for value in values) else None
+
+
+def _class_label_names(schema: pa.Schema, column: str, path: Path) -> tuple[str, ...] | None:
+    """Return the names of a ``ClassLabel`` column, in label order; None where none are stored."""
+    text = (schema.metadata or {}).get(_HUGGING_FACE)
+    try:
+        feature = {} if text is None else json.loads(text)["info"]["features"].get(column, {})
+        names = feature["names"] if feature.get("_type") == "ClassLabel" else None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: the features stored in its metadata are broken ({error!r})") from error
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"{path}: expected different class names stored with column {column!r}, got {shown(names)}")
+    return tuple(names)
+
+
+def _named(numbers: Sequence[Any], names: Sequence[str], where: str) -> list[str | None]:
+    """Return the name of each class number; -1, as the library writes a row without label, has none."""
+    for row, number in enumerate(numbers, start=1):
+        if number is not None and not -1 <= number < len(names):
+            raise ValueError(f"{where}, row {row}: expected a class number below {len(names)} or null, got {number}")
+    return [None if number is None or number == -1 else names[number] for number in numbers]

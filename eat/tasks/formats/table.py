@@ -1,0 +1,51 @@
+"""Columns of a user's file, each row with the place where it stands."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MAX_SHOWN = 80  # characters of a value in a message
+MAX_NAMES = 20  # names in a message
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of a file."""
+
+    path: Path  # the file
+    columns: Mapping[str, list[Any]]  # name -> a value per row, as the file's format gives it; None where there is none
+    lines: Sequence[int]  # where each row begins: the line in a text file, the row in Parquet, both from 1
+    stored_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # column -> class names kept in the file
+
+    def place(self, row: int) -> str:
+        """Say where a row stands."""
+        return f"{'row' if self.path.suffix.lower() == '.parquet' else 'line'} {self.lines[row]}"
+
+
+def require_columns(available: Sequence[str], wanted: Mapping[str, str], path: Path, hint: str = "") -> None:
+    """Check that every column asked for is there once; ``hint`` ends the message about one that is not there.
+
+    Raises:
+        ValueError: If one is missing or repeated.
+    """
+    for name, option in wanted.items():
+        if name not in available:
+            close = difflib.get_close_matches(name, available, n=1)
+            meant = f" (did you mean {option}={close[0]}?)" if close else ""
+            raise ValueError(f"{option}: {path} has no column {name!r}; it has {listed(available)}{meant}{hint}")
+        if list(available).count(name) > 1:
+            raise ValueError(f"{option}: {path}: column names must differ, [{name!r}] stand there more than once")
+
+
+def listed(names: Sequence[str]) -> str:
+    """List names for a message: the first ones, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"{list(names[:MAX_NAMES])}{more}"
+
+
+def shown(value: Any) -> str:
+    """Write a value for a message, on one line and not too long."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 4]} ..."

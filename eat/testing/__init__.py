@@ -1,0 +1,30 @@
+"""Checks of parts, in the manner of scikit-learn's estimator checks: one line in the tests of who writes a part.
+
+    from eat.testing import check_pruner
+
+    def test_my_pruner():
+        check_pruner(MyPruner, {"depths": [2]})
+
+eat's own parts pass the same checks. They need nothing but what eat needs at run time.
+"""
+
+from eat.testing.attentions import check_attention
+from eat.testing.backbones import check_backbone
+from eat.testing.checked import Checked, CheckFailedError
+from eat.testing.engines import check_engine
+from eat.testing.exits import check_exit
+from eat.testing.objectives import check_objective
+from eat.testing.pruners import check_pruner
+from eat.testing.tasks import check_task
+
+__all__ = [
+    "CheckFailedError",
+    "Checked",
+    "check_attention",
+    "check_backbone",
+    "check_engine",
+    "check_exit",
+    "check_objective",
+    "check_pruner",
+    "check_task",
+]
