@@ -203,7 +203,8 @@ def check_hugging_face(case: Case, model: Model, batch: tuple[Any, ...]) -> None
     if difference > TOLERANCES[model.dtype] * conditioning(model):
         final = model.config.head_pooling(model.num_layers)
         case.fail(
-            f"all off is not Hugging Face's model (last head reads {final})", f"logits differ by {difference:.3g}"
+            f"all off is not Hugging Face's model (last head reads {final}, {model.dtype})",
+            f"logits differ by {difference:.3g}",
         )
 
 

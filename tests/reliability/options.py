@@ -7,6 +7,7 @@ must be writable as JSON and read back as the same part.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import random
 from collections.abc import Callable, Mapping
@@ -14,10 +15,12 @@ from typing import Any
 
 from eat.attention import build_attention
 from eat.backbones import build_backbone
+from eat.backbones.tiny import tiny_config
 from eat.evaluation.run import check_options
 from eat.evaluation.stages import STAGES, build_settings
 from eat.exits import build_exit
 from eat.exits.points import OperatingPoint
+from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import AdaptiveConfig
 from eat.pruners import build_pruner
 from eat.registry import build_part
@@ -91,7 +94,7 @@ FAMILIES: dict[str, tuple[Callable[[Any], Any], dict[str, dict[str, Argument]]]]
                 "norm_eps": number(1e-12, 1e-3, -1.0),
                 "num_types": number(0, 3, -1, whole=True),
                 "activation": one_of("gelu", "relu", "silu"),
-                "pad_token_id": number(0, 0, -1, whole=True),
+                "pad_token_id": number(*((1, 1) if name == "roberta" else (0, 0)), -1, whole=True),
                 "initializer_range": number(0.01, 0.1, -1.0),
             }
             for name in ("bert", "distilbert", "roberta", "electra")
@@ -103,7 +106,7 @@ FAMILIES: dict[str, tuple[Callable[[Any], Any], dict[str, dict[str, Argument]]]]
     ),
 }
 REQUIRED = {
-    "backbone": ("vocab_size", "dim", "num_layers", "num_heads", "intermediate_size"),
+    "backbone": ("vocab_size", "dim", "num_layers", "num_heads", "intermediate_size", "pad_token_id"),
     "objective": tuple(JOINT),
 }
 
@@ -164,21 +167,27 @@ def _names(family: str, changed: str | None) -> list[str]:
     return [f"{family}.{changed}", f"{family}:", *([changed] if changed else [family])]
 
 
+@functools.cache
+def _model(num_labels: int) -> AdaptiveForSequenceClassification:
+    config = tiny_config(vocab_size=9, dim=4, num_layers=4, num_heads=1, intermediate_size=4)
+    return AdaptiveForSequenceClassification.from_backbone(
+        config, num_labels=num_labels, head_depths="all", sep_token_id=3
+    )
+
+
 def _check_configured(case: Case, family: str, spec: Mapping[str, Any], how: str) -> None:
-    """What was taken also stands in a configuration, and comes back from JSON as the same part."""
-    parts = {"attention": {"name": "full"}, "pruner": {"name": "none"}, "exit": {"name": "never"}} | {
-        family: dict(spec)
-    }
-    labels = 1 if spec["name"] == "difference" else 3
-    config = AdaptiveConfig(backbone=BACKBONE, heads={"depths": [2, 4], "pooling": "cls"}, num_labels=labels, **parts)
+    """What was taken also suits a model, and comes back from its saved configuration as the same part."""
+    model = _model(1 if spec["name"] == "difference" else 3)
     names = [f"{family}.", "attention.global_tokens"]
-    if attempt(case, config.check, names, f"configuration with {family}") is REFUSED:
+    if attempt(case, lambda: getattr(model, f"set_{family}")(**spec), names, f"a model's {family}") is REFUSED:
         return
     try:
-        again = AdaptiveConfig.from_dict(json.loads(config.to_json_string()))
+        again = AdaptiveConfig.from_dict(json.loads(model.config.to_json_string()))
     except Exception as error:
-        case.fail(f"{family}: a configuration that passes its check cannot be saved ({how})", f"{spec}: {error}")
+        case.fail(f"{family}: a model with it cannot be saved ({how})", f"{spec}: {error}")
         return
+    finally:
+        getattr(model, f"set_{family}")(name={"attention": "full", "pruner": "none", "exit": "never"}[family])
     if attempt(case, again.check, names, f"saved configuration with {family}") is REFUSED:
         case.fail(f"{family}: a saved configuration does not pass its own check ({how})", spec)
     if family == "exit" and how == "legal":
@@ -187,7 +196,6 @@ def _check_configured(case: Case, family: str, spec: Mapping[str, Any], how: str
             case.fail("an operating point is not equal to itself read back", point)
 
 
-BACKBONE = {"name": "bert", "vocab_size": 9, "dim": 4, "num_layers": 4, "num_heads": 1, "intermediate_size": 4}
 OTHERS: dict[str, Callable[..., Any]] = {"schedule": PruningSchedule, "callbacks.checkpoints": RunCheckpoints}
 
 

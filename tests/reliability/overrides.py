@@ -1,38 +1,35 @@
-"""Kind ``overrides``: a command line composes and passes its checks, or is refused in one line that names the key.
+"""Kind `overrides`: a command line composes and passes its checks, or is refused in one line that names the key.
 
-An input is one command line. It is composed as Hydra composes it, and then everything that a command checks or builds
-before it reads data is checked and built; nothing is trained. Hydra's own refusals are counted, not judged: how they
-are shown is a matter of the command's one place for errors.
+An input is one command line. It is composed as Hydra composes it, and then everything is checked that a command checks
+before it reads data; nothing is trained. An error is judged as the command would show it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import random
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from torch import nn
+from omegaconf.errors import MissingMandatoryValue
 
 from eat.cli.compose import CONF, plain
+from eat.cli.messages import explain, is_users
+from eat.cli.options import check_training
 from eat.cli.settings import register
 from eat.evaluation.run import check_options
-from eat.exits import build_exit
-from eat.models.config import AdaptiveConfig, head_options
-from eat.registry import build_part
 from eat.runs.naming import run_name
 from eat.suite import SuiteSettings
-from eat.tasks import build_task
-from eat.training.objectives import OBJECTIVES
-from tests.reliability.campaign import Case
-from tests.reliability.refusals import REFUSED, attempt
+from tests.reliability.campaign import Case, one_line, place
+from tests.reliability.refusals import LONGEST
+from tests.reliability.tables import FOLDER
 
 register()
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 COMMANDS = {"train": 6, "evaluate": 3, "benchmark": 1}
 WORDS = (
     "",
@@ -112,19 +109,33 @@ def check_overrides(case: Case) -> None:
     draw = case.random
     command = draw.choices(list(COMMANDS), list(COMMANDS.values()))[0]
     typed = [random_override(draw, command) for _ in range(draw.choice([1, 1, 1, 2, 4]))]
-    case.count(inputs=1, **{command: 1})
     case.about = " ".join(typed)
-    hydras = (HydraException, OmegaConfBaseException)  # and ValueErrors, while it composes
-    names = [*(override.partition("=")[0].lstrip("+~").rpartition(".")[2] for override in typed)]
-    names += [override.partition("=")[0].lstrip("+~").partition(".")[0] for override in typed]
-    config = attempt(case, lambda: _compose(command, typed), names, f"composing {command}", also=(*hydras, ValueError))
-    if config is REFUSED:
-        case.count(refused_by_hydra=1)
-        return
-    if attempt(case, lambda: CHECKS[command](config), names, f"checking {command}", also=hydras) is REFUSED:
-        case.count(refused=1)
-    else:
+    case.count(inputs=1, **{command: 1})
+    stage = "composing"
+    try:
+        with contextlib.chdir(FOLDER):
+            config = _compose(command, ["run=folder", *typed] if command == "evaluate" else typed)
+            stage = "checking"
+            CHECKS[command](config)
         case.count(accepted=1)
+    except Exception as error:
+        case.count(refused=1)
+        judge(case, error, command, stage, typed)
+
+
+def judge(case: Case, error: Exception, command: str, stage: str, typed: list[str]) -> None:
+    """See that a command ends in one line that names a key, as its one place for errors says it."""
+    if not is_users(error):
+        case.fail(f"{stage} {command}: a fault, {type(error).__name__} in {place(error)}", one_line(error))
+        return
+    said = explain(error, command, typed)
+    keys = [override.partition("=")[0].lstrip("+~") for override in typed]
+    names = {part for key in keys for part in (key, *key.split(".")) if part}
+    names |= {error.full_key} if isinstance(error, MissingMandatoryValue) else set()  # what a choice asks for
+    if "\n" in said or not said.strip() or len(said) > LONGEST:
+        case.fail(f"{stage} {command}: no single line, {type(error).__name__} in {place(error)}", said)
+    elif not any(name in said for name in names):
+        case.fail(f"{stage} {command}: no key is named, {type(error).__name__} in {place(error)}", said)
 
 
 def random_override(draw: random.Random, command: str) -> str:
@@ -141,40 +152,15 @@ def random_override(draw: random.Random, command: str) -> str:
 
 
 def check_train(config: DictConfig) -> None:
-    """Check and build what a training has before it reads data."""
+    """Check what a training checks before there is a folder."""
     values = plain(config)
-    check_options(**values["evaluation"])
+    check_training(values)
     run_name(values)
-    if values["task"]["name"] != "file":
-        build_task(values["task"])
-    backbone = instantiate(config.backbone)
-    layers = getattr(backbone, "num_layers", None) or 6
-    criterion = build_exit(values["exit"])
-    AdaptiveConfig(
-        backbone={
-            "name": "bert",
-            "vocab_size": 9,
-            "dim": 4,
-            "num_layers": layers,
-            "num_heads": 1,
-            "intermediate_size": 4,
-        },
-        heads=head_options(values["head_depths"], layers, criterion.active, values["head_pooling"], None),
-        num_labels=1 if criterion.needs_score else 2,
-        **{part: values[part] for part in ("attention", "pruner", "exit")},
-    ).check()
-    if values["objective"].get("teacher") is None:
-        build_part("objective", OBJECTIVES, values["objective"])
-    optimizer = instantiate(config.optimizer)(nn.Linear(2, 2))
-    instantiate(config.scheduler)(optimizer, 10)
-    instantiate(config.schedule)
-    for callback in config.callbacks.values():
-        instantiate(callback)
 
 
 def check_evaluate(config: DictConfig) -> None:
     """Check an evaluation's options; the run is another matter."""
-    values = OmegaConf.to_container(config, resolve=True)
+    values = plain(config)
     for key in ("run", "data", "exit", "pruner"):
         values.pop(key, None)
     check_options(**values)
