@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from eat.backbones import BACKBONES
+from eat.backbones.mean_pooled import MeanPooledConfig
 from eat.data import TextDataModule
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.tasks import TaskFacts
@@ -137,7 +138,8 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
         for part in ("attention", "pruner"):
             log.info("retrofit: %s was trained with %s=%s", path, part, getattr(ours.config, part))
         return ours.to_hugging_face(), ours.config.head_pooling(ours.num_layers)
-    if config.model_type not in BACKBONES:
+    mean = isinstance(config, MeanPooledConfig)
+    if config.model_type not in BACKBONES and not mean:
         raise ValueError(
             f"retrofit: expected a classifier of type {sorted(BACKBONES)}, {path} is of type {config.model_type!r}"
         )
@@ -154,7 +156,7 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"]))
         raise ValueError(f"retrofit: expected a fine-tuned classifier, {path} has no weights for {missing}")
-    return model, "cls"
+    return model, "mean" if mean else "cls"
 
 
 def _read_config(path: str) -> PreTrainedConfig:
