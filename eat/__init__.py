@@ -13,6 +13,7 @@ __all__ = ["__version__"]
 if find_spec("torch") is not None and find_spec("transformers") is not None:
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
+    from eat.backbones.mean_pooled import MeanPooledConfig, MeanPooledForSequenceClassification
     from eat.models.classifier import AdaptiveForSequenceClassification
     from eat.models.config import AdaptiveConfig
     from eat.packed import AdaptiveOutput
@@ -20,5 +21,8 @@ if find_spec("torch") is not None and find_spec("transformers") is not None:
     # exist_ok: a notebook may reload the package.
     AutoConfig.register(AdaptiveConfig.model_type, AdaptiveConfig, exist_ok=True)
     AutoModelForSequenceClassification.register(AdaptiveConfig, AdaptiveForSequenceClassification, exist_ok=True)
+
+    AutoConfig.register(MeanPooledConfig.model_type, MeanPooledConfig, exist_ok=True)
+    AutoModelForSequenceClassification.register(MeanPooledConfig, MeanPooledForSequenceClassification, exist_ok=True)
 
     __all__ += ["AdaptiveConfig", "AdaptiveForSequenceClassification", "AdaptiveOutput"]

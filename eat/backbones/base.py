@@ -130,12 +130,16 @@ class Backbone:
         """Build one exit head in the shape of this model type's own."""
         return Head(
             pooling,
-            nn.Tanh() if self.head_activation == "tanh" else ACT2FN[self.head_activation],
+            self.head_nonlinearity(),
             dim=self.dim,
             num_labels=num_labels,
             dropout=self.head_dropout,
             dropout_before_dense=self.dropout_before_dense,
         )
+
+    def head_nonlinearity(self) -> nn.Module:
+        """Build what acts behind a head's dense layer."""
+        return nn.Tanh() if self.head_activation == "tanh" else ACT2FN[self.head_activation]
 
     def position_ids(
         self, token_ids: Int[Tensor, "batch width"], live: Bool[Tensor, "batch width"]

@@ -15,7 +15,9 @@ from transformers.utils import logging as transformers_logging
 from eat.backbones import BACKBONES
 from eat.backbones.base import Backbone
 from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf
+from eat.backbones.mean_pooled import MeanPooledConfig, mean_pooled, plain_names
 from eat.checks import plain, whole_number
+from eat.modules.heads import cls_pool
 from eat.ops.finite import first_not_finite
 
 
@@ -27,6 +29,7 @@ class BackboneSource:
     config: PreTrainedConfig  # Hugging Face's, that it came from
     encoder_weights: dict[str, Tensor] | None  # None where only a config was given
     head_weights: dict[str, Tensor]  # the last head's, as far as the checkpoint has them: pooler, classifier
+    head_reads: str = "cls"  # what that head reads: "cls", or "mean" where `to_hugging_face` wrote it
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -94,29 +97,58 @@ def load_backbone(
         config, weights = source.config, dict(source.state_dict())
     else:
         config, weights = _load_checkpoint(str(source))
+    reads = "cls"
+    if isinstance(config, MeanPooledConfig):
+        weights = None if weights is None else plain_names(config, weights)
+        config, reads = config.encoder_config, "mean"
     backbone = _shape(config, num_layers, max_length, sep_token_id)
     if weights is None:
-        return BackboneSource(backbone, config, None, {})
+        return BackboneSource(backbone, config, None, {}, reads)
     encoder, head = encoder_weights_from_hf(backbone, weights), head_weights_from_hf(backbone, weights)
     broken = first_not_finite(encoder | head)
     if broken is not None:
         raise ValueError(f"backbone: expected finite weights, got NaN or infinity in {broken!r} of the checkpoint")
-    return BackboneSource(backbone, config, encoder, head)
+    return BackboneSource(backbone, config, encoder, head, reads)
 
 
 def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedConfig) -> PreTrainedModel:
-    """Return the plain Hugging Face classifier with an encoder's weights and its last head's."""
+    """Return a plain Hugging Face classifier that answers as an encoder with everything off and its last head do.
+
+    It is Hugging Face's own class where that head reads [CLS], else a
+    :class:`~eat.backbones.mean_pooled.MeanPooledForSequenceClassification`.
+
+    Raises:
+        ValueError: If Hugging Face's encoder cannot have this shape.
+    """
     labels = {"num_labels": config.num_labels, "id2label": config.id2label, "label2id": config.label2id}
-    model = AutoModelForSequenceClassification.from_config(
-        backbone.to_hf_config(problem_type=config.problem_type, **labels)
-    )
+    # One output without a problem type would go through a sigmoid in pipelines.
+    problem_type = config.problem_type or ("regression" if config.num_labels == 1 else None)
+    theirs = backbone.to_hf_config(problem_type=problem_type, **labels)
+    _check_same_shape(backbone, theirs)
     weights = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("heads.")}
     last = encoder.get_submodule(f"heads.{backbone.num_layers}")
     # Hugging Face's heads know no temperature: it goes into the classifier's weights.
     head = {n: t / last.temperature if n.startswith("out.") else t for n, t in last.state_dict().items()}
-    model.load_state_dict(weights_to_hf(backbone, weights, head), strict=True)
+    named = weights_to_hf(backbone, weights, head)
+    if last.pool is cls_pool:
+        model = AutoModelForSequenceClassification.from_config(theirs)
+        model.load_state_dict(named, strict=True)
+    else:
+        model = mean_pooled(theirs, named)
     reference = next(encoder.parameters())
     return model.to(device=reference.device, dtype=reference.dtype).eval()
+
+
+def _check_same_shape(backbone: Backbone, theirs: PreTrainedConfig) -> None:
+    """Refuse a shape that a Hugging Face configuration cannot hold, such as another epsilon in DistilBERT's norms."""
+    again = dataclasses.replace(type(backbone).from_hf_config(theirs), sep_token_id=backbone.sep_token_id)
+    ours, held = dataclasses.asdict(backbone), dataclasses.asdict(again)
+    lost = [f"{key}={ours[key]!r} (it has {held[key]!r})" for key in ours if ours[key] != held[key]]
+    if lost:
+        raise ValueError(
+            f"to_hugging_face: Hugging Face's {theirs.model_type} cannot have {', '.join(lost)}, so its answers would "
+            "be others; use the eat model itself"
+        )
 
 
 def _shape(
@@ -139,7 +171,7 @@ def _shape(
 def _load_checkpoint(name: str) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
     """Load a folder's or the hub's weights, with the head that it has and without what would be random."""
     config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    if config.model_type not in BACKBONES:
+    if config.model_type not in BACKBONES and not isinstance(config, MeanPooledConfig):
         return config, {}
     is_classifier = any(a.endswith("ForSequenceClassification") for a in config.architectures or ())
     auto = AutoModelForSequenceClassification if is_classifier else AutoModel

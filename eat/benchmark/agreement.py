@@ -1,16 +1,84 @@
-"""Live answers beside replayed ones, and the work that was saved on just the examples that were timed."""
+"""Live answers beside those with everything off and beside replayed ones, and the work saved on the timed examples."""
 
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from eat.benchmark.results import Benchmark
+from eat.benchmark.contenders import ALL_OFF
+from eat.benchmark.engines import EAT, ENGINES
+from eat.benchmark.results import Benchmark, Comparison, Measurement
 from eat.benchmark.shortcuts import Shortcut
 from eat.traces.quality import predictions
 from eat.traces.replay import replay
 from eat.traces.run_traces import RunTraces
+
+log = logging.getLogger(__name__)
+
+ROUNDING = {"float32": 1e-4, "tf32": 1e-2, "float16": 2e-2, "bfloat16": 1e-1}
+"""How far two engines' logits of one model may lie apart, over the largest logit where that is above 1."""
+
+
+def compare_with_all_off(
+    answers: Mapping[str, Float[np.ndarray, "examples classes"]], rounding: float
+) -> dict[str, Comparison]:
+    """Set each contender's logits beside those of our encoder with everything off, which answered the same examples."""
+    theirs = answers[ALL_OFF]
+    tolerance = rounding * max(1.0, float(np.abs(theirs).max()))
+    regression = theirs.shape[1] == 1
+    best = np.sort(theirs, axis=1)
+    near = np.zeros(len(theirs), dtype=bool) if regression else best[:, -1] - best[:, -2] <= 2 * tolerance
+    compared = {}
+    for name, ours in answers.items():
+        differ = np.zeros(len(theirs), dtype=bool) if regression else ours.argmax(axis=1) != theirs.argmax(axis=1)
+        compared[name] = Comparison(
+            examples=len(theirs),
+            difference=float(np.abs(ours - theirs).max()),
+            tolerance=tolerance,
+            differ=int(differ.sum()),
+            near_ties=int((differ & near).sum()),
+        )
+    return compared
+
+
+def rounding_of(machine: Mapping[str, Any]) -> float:
+    """Return the value of `ROUNDING` for the type of the weights and the machine that a measurement names."""
+    dtype = str(machine["dtype"])
+    return ROUNDING["tf32" if dtype == "float32" and machine.get("tf32") else dtype]
+
+
+def warn_of_others(compared: Mapping[str, Comparison]) -> None:
+    """Warn of exact engines whose answers are not those of our encoder with everything off."""
+    for name, found in compared.items():
+        if name in ENGINES and ENGINES[name].exact and not found.same:
+            log.warning("%s is another model than ours with everything off: %s", name, comparison_text(found))
+
+
+def another_model(benchmark: Benchmark, measured: Measurement, reads: str) -> str | None:
+    """Say why a baseline that should compute our function with everything off is another model; None where it is ours.
+
+    Benchmarks of older versions compared no logits. They exported every model as one that reads [CLS], so that it is
+    another one where the last head ``reads`` the mean.
+    """
+    name = measured.contender
+    if measured.engine == EAT or not ENGINES[measured.engine].exact:
+        return None
+    found = benchmark.beside_all_off.get(name)
+    if found is not None:
+        return None if found.same else f"another model: {comparison_text(found)}"
+    if reads != "cls":
+        return f"another model: it read [CLS], this one's last head reads the {reads}; run stages=[benchmark] again"
+    same, total = benchmark.agreement.get(name, (0, 0))
+    return None if same == total else f"another model: {total - same} of {total} labels differ"
+
+
+def comparison_text(found: Comparison) -> str:
+    """Say how far logits lie apart at most, and how many labels differ."""
+    ties = f" ({found.near_ties} near-ties)" if found.near_ties else ""
+    return f"logits within {found.difference:.1g}, {found.differ} of {found.examples} labels differ{ties}"
 
 
 def compare_with_replay(

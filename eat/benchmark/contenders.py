@@ -15,6 +15,8 @@ from eat.models.sharing import ALL_OFF_PARTS, all_off, variant
 
 ALL_OFF = "eat_all_off"
 """Ours with everything off, which saved work is divided by."""
+BASELINES = (PADDED, ALL_OFF)
+"""What speed-ups are over."""
 TITLES: Mapping[str, str] = {name: engine.title for name, engine in ENGINES.items() if name != EAT} | {
     ALL_OFF: "eat, everything off"
 }

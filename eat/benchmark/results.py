@@ -2,20 +2,20 @@
 
 import dataclasses
 import json
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from eat.benchmark.contenders import BASELINES
+from eat.benchmark.engines import ENGINES
 from eat.benchmark.memory import Peak
 from eat.benchmark.protocol import Ratio
+from eat.benchmark.stored import need, read_for, tuples
+from eat.checks import one_of, whole_number
 from eat.exits.points import OperatingPoint
 from eat.files import write_text
 
-log = logging.getLogger(__name__)
-
 FILE = "benchmark.json"
-Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,18 +34,45 @@ class Measurement:
     batch_size: int  # examples in a call
     threads: int  # threads inside operators
     flops_ratio: float | None = None  # work over that with everything off; None for others' engines
+    rounds: int | None = None  # how often they were answered; None in older files: as the settings say
+    warmup: int | None = None  # untimed calls before, likewise
+
+    @property
+    def batches(self) -> int:
+        """Full batches behind the figures."""
+        return self.examples // self.batch_size
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; what was not measured beside the times is left out."""
         values = vars(self) | {"exit": None if self.exit is None else self.exit.spec}
-        missing = ("tokenising_ms", "speedup_tokenised")
+        missing = ("tokenising_ms", "speedup_tokenised", "rounds", "warmup")
         return {key: value for key, value in values.items() if value is not None or key not in missing}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Measurement":
         """Read back what `to_json` gave, after JSON has turned tuples into lists."""
         point = None if values["exit"] is None else OperatingPoint.of(values["exit"])
+        one_of("engine", values["engine"], ENGINES)
+        whole_number("batch_size", values["batch_size"])
+        for over in (values["speedup"], values.get("speedup_tokenised") or values["speedup"]):
+            need("speedup", over, BASELINES)
         return cls(**(tuples(values) | {"exit": point}))
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A contender's answers on the timed examples beside those of our encoder with everything off."""
+
+    examples: int  # how many were compared
+    difference: float  # the largest between two logits
+    tolerance: float  # up to here it is rounding, in the type of the weights
+    differ: int  # examples with another label; 0 in regression
+    near_ties: int  # those among them whose two best logits are too close for rounding to tell
+
+    @property
+    def same(self) -> bool:
+        """Whether both are one model up to rounding, so that what is known of one holds for the other."""
+        return self.difference <= self.tolerance and self.differ == self.near_ties
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +109,7 @@ class Benchmark:
     not_measured: Mapping[str, str] = dataclasses.field(default_factory=dict)  # why engines were left out, by name
     agreement: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # (equal to replayed, all)
     shortcuts: Mapping[str, ShortcutFacts] = dataclasses.field(default_factory=dict)  # by contender
+    beside_all_off: Mapping[str, Comparison] = dataclasses.field(default_factory=dict)  # empty in older files
     answers: Mapping[str, list[list[float]]] = dataclasses.field(default_factory=dict, repr=False)  # logits
 
     def points(self) -> dict[str, OperatingPoint | None]:
@@ -95,11 +123,18 @@ class Benchmark:
             "memory": {} if self.memory is None else dataclasses.asdict(self.memory),
             "shortcuts": {name: dataclasses.asdict(facts) for name, facts in self.shortcuts.items()},
         }
-        return {key: value for key, value in (vars(self) | nested).items() if key != "answers"}
+        if self.beside_all_off:
+            nested["beside_all_off"] = {name: dataclasses.asdict(one) for name, one in self.beside_all_off.items()}
+        left_out = ("answers",) if self.beside_all_off else ("answers", "beside_all_off")
+        return {key: value for key, value in (vars(self) | nested).items() if key not in left_out}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Benchmark":
         """Read back what `to_json` gave, of this version or an older one."""
+        need("environment", values["environment"], ("device", "dtype"))
+        need("settings", values["settings"], ("rounds", "warmup"))
+        if not values["measurements"]:
+            raise ValueError("measurements: expected at least one, got none")
         memory = values.get("memory")
         if memory:
             peaks = {name: Peak(**peak) for name, peak in memory["peaks"].items()}
@@ -112,6 +147,7 @@ class Benchmark:
             not_measured=values.get("not_measured", {}),
             agreement=tuples(values["agreement"]),
             shortcuts={name: ShortcutFacts(**tuples(one)) for name, one in values.get("shortcuts", {}).items()},
+            beside_all_off={name: Comparison(**one) for name, one in values.get("beside_all_off", {}).items()},
         )
 
 
@@ -128,34 +164,3 @@ def read_benchmark(folder: Path, fingerprint: str) -> Benchmark | None:
 def timed_exits(benchmark: Benchmark | None) -> list[OperatingPoint]:
     """List the operating points that were measured, each once."""
     return list(dict.fromkeys(filter(None, benchmark.points().values()))) if benchmark else []
-
-
-def read_for(
-    path: Path, fingerprint: str, build: Callable[[dict[str, Any]], Result], made: str, stage: str
-) -> Result | None:
-    """Read a result that belongs to certain weights; None where there is none, or it belongs to others.
-
-    It is built from the file's values without the fingerprint; a warning says "was {made} other weights".
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
-    if not path.is_file():
-        return None
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        found = values.pop("fingerprint")
-        result = build(values)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and run stages=[{stage}] again") from error
-    if found != fingerprint:
-        log.warning("%s was %s other weights and is left out; run stages=[%s] again", path, made, stage)
-        return None
-    return result
-
-
-def tuples(values: Any) -> Any:
-    """Turn the lists in JSON values back into tuples, at any depth."""
-    if isinstance(values, dict):
-        return {key: tuples(value) for key, value in values.items()}
-    return tuple(map(tuples, values)) if isinstance(values, list) else values

@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
+from eat.benchmark.agreement import compare_with_all_off, rounding_of, warn_of_others
 from eat.benchmark.clock import clock_of, num_threads
-from eat.benchmark.contenders import ALL_OFF, PADDED, Contender, build_contenders
+from eat.benchmark.contenders import BASELINES, PADDED, Contender, build_contenders
 from eat.benchmark.engines import Encoded, Source, not_measured
 from eat.benchmark.memory import measure_peak
-from eat.benchmark.protocol import Budget, batches_of, by_length, measure
-from eat.benchmark.results import Benchmark, Measurement, PeakMemory
+from eat.benchmark.protocol import ENOUGH_BATCHES, Budget, batches_of, measure
+from eat.benchmark.results import Benchmark, Comparison, Measurement, PeakMemory
 from eat.benchmark.tokenizing import Texts
 from eat.checks import number, one_of, whole_number
 from eat.exits.points import OperatingPoint
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 
 MIN_EXAMPLES = 32
 DTYPES = ("float32", "bfloat16", "float16")
-BASELINES = (PADDED, ALL_OFF)
 TOKENIZER = "tokenizer"
 
 
@@ -39,8 +39,9 @@ TOKENIZER = "tokenizer"
 class BenchmarkSettings:
     """How much is measured."""
 
-    examples: int = 128  # at most so many examples of the reported split, drawn at random
-    seconds: int | float = 30  # about so long for one batch size; slow models get fewer examples, 32 at least
+    examples: int = 256  # at most so many examples of the reported split, drawn at random
+    seconds: int | float = 30  # about so long for one batch size, warm-up included; slow models get fewer rounds (3 at
+    # least), then fewer examples (32 at least, and 8 batches)
     rounds: int = 5  # how often all contenders answer all of them
     warmup: int = 10  # untimed calls of each contender at each batch size before
     batch_sizes: Sequence[int] = (1, 32)  # 1 is the gateway, 32 the queue
@@ -103,16 +104,45 @@ def run_benchmark(
         contenders = build_contenders(
             source, exits, shortcuts=shortcuts, folder=Path(folder), absent=absent, memory=settings.memory
         )
+        _announce(contenders, len(examples), settings, len(thread_counts))
         measurements: list[Measurement] = []
+        answers: dict[str, Float[np.ndarray, "examples classes"]] = {}
+        compared: dict[str, Comparison] = {}
+        rounding = rounding_of(environment)
         for threads in thread_counts:
             with num_threads(threads):
                 for batch_size in settings.batch_sizes:
-                    measurements += measure_times(contenders, examples, texts, batch_size, settings, device)
-        timed = examples[: max(one.examples for one in measurements)]
-        with torch.inference_mode():
-            answers = {c.name: [c.call([example])[0].tolist() for example in timed] for c in contenders}
+                    times, logits = measure_times(contenders, examples, texts, batch_size, settings, device)
+                    measurements += times
+                    answers |= {name: rows for name, rows in logits.items() if len(rows) > len(answers.get(name, ()))}
+                    for name, found in compare_with_all_off(logits, rounding).items():
+                        compared[name] = max(compared.get(name, found), found, key=_doubt)
         memory = measure_memory(contenders, examples, thread_counts[0], settings) if settings.memory else None
-    return Benchmark(environment, settings.to_json(), tuple(measurements), memory, absent, answers=answers)
+    warn_of_others(compared)
+    return Benchmark(
+        environment,
+        settings.to_json(),
+        tuple(measurements),
+        memory,
+        absent,
+        beside_all_off={c.name: compared[c.name] for c in contenders if c.name in compared},
+        answers={c.name: answers[c.name].tolist() for c in contenders if c.name in answers},
+    )
+
+
+def _announce(contenders: Sequence[Contender], examples: int, settings: BenchmarkSettings, thread_counts: int) -> None:
+    """Say what is about to be measured; the timing protocol says the same of each batch size once it knows how fast."""
+    sizes, times = list(settings.batch_sizes), thread_counts * len(settings.batch_sizes)
+    text = f"benchmark: {len(contenders)} contenders on up to {examples} texts at batch sizes {sizes}, about "
+    text += f"{settings.seconds:g} s each: {times * settings.seconds:.0f} s"
+    if settings.memory:
+        text += f"; then peak memory in {len(with_memory(contenders))} processes of some seconds each"
+    log.info("%s", text)
+
+
+def _doubt(found: Comparison) -> tuple[bool, int, float]:
+    """Order comparisons at several batch sizes: the worst counts."""
+    return not found.same, found.differ - found.near_ties, found.difference
 
 
 def measure_times(
@@ -122,15 +152,15 @@ def measure_times(
     batch_size: int,
     settings: BenchmarkSettings,
     device: torch.device,
-) -> list[Measurement]:
-    """Time all contenders at one batch size, with as many threads as torch has now.
+) -> tuple[list[Measurement], dict[str, Float[np.ndarray, "examples classes"]]]:
+    """Time all contenders at one batch size, with as many threads as torch has now; return their logits as well.
 
     Grouping by length changes nothing at batch size 1 and is left out there. Tokenising the same texts takes its turns
     as if it were a contender.
     """
     running = {c.name: c for c in contenders if batch_size > 1 or not c.grouped}
     tokenizer = {} if texts is None else {TOKENIZER: texts.call}
-    least = math.ceil(MIN_EXAMPLES / batch_size)
+    least = max(ENOUGH_BATCHES, math.ceil(MIN_EXAMPLES / batch_size))
     timed = measure(
         {name: c.call for name, c in running.items()} | tokenizer,
         examples,
@@ -143,7 +173,7 @@ def measure_times(
     tokenising = timed.seconds.get(TOKENIZER)
     over = {baseline: timed.over(baseline) for baseline in BASELINES}
     again = {} if tokenising is None else {baseline: timed.over(baseline, tokenising) for baseline in BASELINES}
-    return [
+    measurements = [
         Measurement(
             contender=name,
             engine=contender.engine,
@@ -156,24 +186,42 @@ def measure_times(
             speedup_tokenised={baseline: timings[name].speedup for baseline, timings in again.items()} or None,
             batch_size=batch_size,
             threads=torch.get_num_threads(),
+            rounds=timed.rounds,
+            warmup=timed.warmup,
         )
         for name, contender in running.items()
     ]
+    return measurements, {name: timed.logits(name) for name in running}
 
 
 def measure_memory(
     contenders: Sequence[Contender], examples: Sequence[Encoded], threads: int, settings: BenchmarkSettings
 ) -> PeakMemory:
-    """Measure each contender's peak memory over the largest batches, in a process of its own."""
+    """Measure peak memory over the batches that take most of it, in a process for each contender.
+
+    These are the batch with most tokens and the one that is largest when padded, at the largest batch size.
+    """
     batch_size = max(settings.batch_sizes)
+    batches = batches_of(examples, batch_size)
+    lengths = [[len(example["input_ids"]) for example in batch] for batch in batches]
+    heaviest = {max(range(len(batches)), key=lambda i: size(lengths[i])) for size in (sum, lambda n: max(n) * len(n))}
+    batches = [batches[index] for index in sorted(heaviest)]
     peaks = {}
-    for contender in contenders:
+    for contender in with_memory(contenders):
         if contender.saved is not None:
             log.info("benchmark: peak memory of %s", contender.name)
-            inputs = by_length(examples) if contender.grouped else examples
-            batches = batches_of(inputs, batch_size)
             peaks[contender.name] = measure_peak(contender.name, contender.saved, batches, threads=threads)
-    return PeakMemory(batch_size, len(examples), threads, peaks)
+    return PeakMemory(batch_size, sum(map(len, batches)), threads, peaks)
+
+
+def with_memory(contenders: Sequence[Contender]) -> list[Contender]:
+    """List the contenders whose memory is measured: not those that hold what another one does.
+
+    Grouping by length changes the order of texts only, and of our operating points the first stands for all: full
+    depth, where as much is alive as at any other.
+    """
+    points = [contender for contender in contenders if contender.exit is not None]
+    return [c for c in contenders if c.saved is not None and not c.grouped and (c.exit is None or c is points[0])]
 
 
 def describe_machine(model: AdaptiveForSequenceClassification) -> dict[str, Any]:

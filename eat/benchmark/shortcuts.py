@@ -5,8 +5,9 @@ itself give shortcuts of the same cost.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -91,7 +92,7 @@ def truncated(model: AdaptiveForSequenceClassification, depth: int) -> AdaptiveF
     twin = all_off(model)
     config, encoder = twin.config, twin.encoder
     config.backbone = {**(config.backbone or {}), "num_layers": depth}
-    config.heads = {**(config.heads or {}), "depths": [depth]}
+    config.heads = _only_head(config.heads or {}, depth)
     config.check()
     twin.backbone = dataclasses.replace(twin.backbone, num_layers=depth)
     encoder.blocks = nn.ModuleList(list(encoder.blocks)[:depth])
@@ -109,7 +110,7 @@ def truncated_trace(trace: Trace, depth: int) -> Trace:
     kept[:, -1] = 0
     config = dict(trace.config)
     config["backbone"] = {**config["backbone"], "num_layers": depth}
-    config["heads"] = {**config["heads"], "depths": [depth]}
+    config["heads"] = _only_head(config["heads"], depth)
     return dataclasses.replace(
         trace,
         all_logits=trace.all_logits[:, head : head + 1],
@@ -117,3 +118,12 @@ def truncated_trace(trace: Trace, depth: int) -> Trace:
         head_depths=(depth,),
         metadata={**trace.metadata, "config": config},
     )
+
+
+def _only_head(heads: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    """Return ``config.heads`` of a model whose one head is that at a depth, which reads what it did, as warm."""
+    pooling = heads["pooling"] if depth != max(heads["depths"]) else heads.get("final_pooling", heads["pooling"])
+    only = {"depths": [depth], "pooling": pooling}
+    if "temperatures" in heads:
+        only["temperatures"] = [heads["temperatures"][list(heads["depths"]).index(depth)]]
+    return only

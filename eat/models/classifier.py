@@ -83,7 +83,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
         pruner: Mapping[str, Any] | None = None,
         exit: Mapping[str, Any] | None = None,
         head_depths: Sequence[int] | str | None = None,
-        head_pooling: str = "cls",
+        head_pooling: str | None = None,
         final_head_pooling: str | None = None,
         max_length: int | None = None,
         sep_token_id: int | None = None,
@@ -102,10 +102,11 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
             exit: ``{"name": "confidence", "threshold": 0.9}``, ...; default never.
             head_depths: Depths with an exit head, or "all"; the last is added. Default: all where some can exit, else
                 the last.
-            head_pooling: "cls" or "mean" (over the tokens still alive).
+            head_pooling: "cls" or "mean" (over the tokens still alive). Default: what the checkpoint's own head reads,
+                which is [CLS] but for what `to_hugging_face` wrote of a model whose last head reads the mean.
             final_head_pooling: What a fine-tuned checkpoint's own head was trained to read, where the early heads may
-                read otherwise; it is then kept as it is. Default: ``head_pooling``, and a checkpoint's own head, which
-                mostly reads [CLS], is kept with "cls" only.
+                read otherwise; it is then kept as it is. Default: ``head_pooling``, and a checkpoint's own head is kept
+                where it reads that.
             max_length: Longest input; a longer position table than the checkpoint's is made by tiling it.
             sep_token_id: The separator's id where it is global and the checkpoint's config does not say.
             id2label: Names of the labels.
@@ -116,6 +117,9 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
             ValueError: If the checkpoint is no known encoder, or an option is out of range.
         """
         source = load_backbone(backbone, num_layers=num_layers, max_length=max_length, sep_token_id=sep_token_id)
+        head_pooling = head_pooling or source.head_reads
+        if source.head_reads == "mean" and final_head_pooling == "cls":
+            raise ValueError("final_head_pooling: this checkpoint's own head reads the mean, got 'cls'; leave it out")
         exit_spec, last = plain(exit or {"name": "never"}), source.backbone.num_layers
         config = AdaptiveConfig(
             backbone=source.spec,
@@ -129,7 +133,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
             if seed is not None:
                 torch.manual_seed(whole_number("seed", seed, at_least=0))
             model = cls(config)
-        keep_head = final_head_pooling is not None or head_pooling == "cls"
+        keep_head = final_head_pooling is not None or head_pooling == source.head_reads
         random_parts = source.fill(model.encoder, num_labels=config.num_outputs, keep_head=keep_head)
         arrange_weights(model)
         if random_parts:
@@ -277,7 +281,15 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
         return torch.from_numpy(CostModel(self.config).dense(read_lengths(lengths).cpu().numpy()))
 
     def to_hugging_face(self) -> PreTrainedModel:
-        """Return the plain Hugging Face classifier with the same encoder and last head: no pruning, window or exits."""
+        """Return a plain Hugging Face classifier that answers as this one does without pruning, window and exits.
+
+        Where the last head reads [CLS] it is Hugging Face's own class. Where it reads the mean there is none: it is a
+        :class:`~eat.backbones.mean_pooled.MeanPooledForSequenceClassification`, Hugging Face's own encoder with that
+        head. It is saved and loaded like any other; loading it through Auto classes needs ``import eat``.
+
+        Raises:
+            ValueError: If Hugging Face's encoder cannot have this shape.
+        """
         return to_hugging_face(self.backbone, self.encoder, self.config)
 
     @property

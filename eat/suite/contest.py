@@ -14,8 +14,6 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.cost import CostModel
 from eat.suite.records import Row
 
-MIN_ROUNDS = 3
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Contest:
@@ -31,9 +29,8 @@ class Contest:
 
 
 def budget_of(seconds: int | float, rounds: int, warmup: int) -> Budget:
-    """Return the suite's budget: never fewer than 3 rounds, at least one warm-up call, fewer where a call is slow."""
-    least = min(MIN_ROUNDS, rounds)
-    return Budget(seconds=seconds, rounds=rounds, warmup=max(1, warmup), min_rounds=least, short_warmup=True)
+    """Return the suite's budget: at least one warm-up call, so that it is known how much there is time for."""
+    return Budget(seconds=seconds, rounds=rounds, warmup=max(1, warmup))
 
 
 def hold(contest: Contest, budget: Budget, threads: int, device: torch.device) -> list[Row]:

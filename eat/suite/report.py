@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from eat.benchmark.protocol import enough
 from eat.evaluation.report.table import number, render, speedup_text
 from eat.files import write_text
 from eat.suite.figures import draw_curves, draw_targets
@@ -17,7 +18,9 @@ Column = tuple[str, int]
 """Precision and threads: a column of the table."""
 _MADE = """torch {torch}, transformers {transformers}, {system}; commit {commits}. Random weights, with the real lengths
 of SST-2's validation split and of IMDB's test reviews."""
-_READING = """Medians of paired ratios with bootstrap 95 % intervals. *Work allows* is the speed-up there would be if
+_READING = """Medians of paired ratios with bootstrap 95 % intervals; without one where fewer than 8 batches of texts of
+different lengths were timed. An epoch of training and a stream for the pool are repeated whole, so that their intervals
+are over the rounds alone. *Work allows* is the speed-up there would be if
 time fell exactly as the executed FLOPs do."""
 _MORE = """Cost over length and batch size: `curves.csv`, `curves.png`. All numbers are in the CSV files; this page and
 the figures are drawn from them, again with `eat benchmark parts=[]`."""
@@ -29,7 +32,7 @@ def write_suite_report(folder: Path) -> str:
     Raises:
         FileNotFoundError: If nothing was measured there.
     """
-    rows = [row for part in PART_NAMES for row in read_part(folder / f"{part}.csv")]
+    rows = [_without_vain_interval(row) for part in PART_NAMES for row in read_part(folder / f"{part}.csv")]
     if not rows:
         raise FileNotFoundError(f"parts: nothing is recorded in {folder}, so there is nothing to draw; name some parts")
     table = targets_table(rows)
@@ -38,6 +41,14 @@ def write_suite_report(folder: Path) -> str:
     if any(row["part"] == "curves" and row["speedup"] is not None for row in rows):
         draw_curves(rows, folder / "curves.png")
     return table
+
+
+def _without_vain_interval(row: Row) -> Row:
+    """Leave out an interval that too few batches stand behind; texts of one length cost alike, so there is no draw."""
+    drawn = row["length"] is None and row["part"] not in ("training", "pool") and row["speedup"] is not None
+    if not drawn or row["contender"] == row["baseline"] or enough(row["examples"], row["batch_size"]):
+        return row
+    return row | {"speedup_low": None, "speedup_high": None}
 
 
 def columns(rows: Sequence[Row]) -> list[Column]:
@@ -125,6 +136,7 @@ def _facts(row: Row) -> dict[str, str]:
         "inputs": row["inputs"] or "-" if row["length"] is None else f"{row['length']} tokens",
         "batch": number(row["batch_size"], 0),
         "threads": number(row["threads"], 0),
+        "batches": _batches(row),
         "dtype": row["dtype"],
         **{f"ms {p}": number(row[f"latency_ms_{p}"], 2) for p in ("p50", "p95", "p99")},
         "examples/s": number(row["examples_per_s"], 1),
@@ -134,6 +146,13 @@ def _facts(row: Row) -> dict[str, str]:
         "left early": number(row["left_early"], 2),
         "not measured": row["not_measured"] or "-",
     }
+
+
+def _batches(row: Row) -> str:
+    """Count the batches of a round that were timed one by one."""
+    if row["speedup"] is None:
+        return "-"
+    return "1" if row["part"] == "training" else str(row["examples"] // row["batch_size"])
 
 
 def _cell(measured: Measured, figure: Figure) -> str:

@@ -24,10 +24,11 @@ class SuiteSettings:
     parts: Sequence[str] | None = None  # out of `PART_NAMES`; None for all, [] only draws
     shapes: Sequence[str] = ("minilm", "bert_base")  # out of `SHAPES`
     threads: Sequence[int] | None = None  # threads inside operators, one measurement each; None for 1 and all cores
-    seconds: int | float = 8  # about so long for each contest; slow ones get fewer examples, then rounds
+    seconds: int | float = 8  # about so long for each contest, warm-up included; slow ones get fewer rounds (3 at
+    # least), then fewer examples; with fewer than 8 batches there is no interval
     rounds: int = 5  # how often all contenders of a comparison answer everything
     warmup: int = 10  # untimed calls of each contender before
-    examples: int = 128  # at most so many examples of a comparison
+    examples: int = 256  # at most so many examples of a comparison
     lengths: Sequence[int] = (512, 1024, 2048, 4096)  # windowed over full attention
     heavy_shapes: Sequence[str] = ("minilm",)  # shapes of the parts that take long: curves, training, pool
     curve_lengths: Sequence[int] = CURVE_LENGTHS  # lengths of the cost curves, in tokens

@@ -60,7 +60,8 @@ def find(figure: Figure, rows: Sequence[Row], threads: int | None, dtype: str) -
         return _memory(row, of_part, figure.column)
     factor = row["flops_ratio"] if figure.column == "efficiency" else 1.0
     allowed = 1 / row["flops_ratio"] if row["flops_ratio"] and row["baseline"] == ALL_OFF else None
-    return Measured(row[figure.column], row["speedup_low"] * factor, row["speedup_high"] * factor, allowed)
+    low, high = (None if row[end] is None else row[end] * factor for end in ("speedup_low", "speedup_high"))
+    return Measured(row[figure.column], low, high, allowed)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from lightning import LightningDataModule
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from eat.backbones import BACKBONES
+from eat.backbones.mean_pooled import MeanPooledConfig
 from eat.data import TextDataModule
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.tasks import TaskFacts
@@ -130,11 +131,12 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
         for part in ("attention", "pruner"):
             log.info("retrofit: %s was trained with %s=%s", path, part, getattr(ours.config, part))
         return ours.to_hugging_face(), ours.config.head_pooling(ours.num_layers)
-    if config.model_type not in BACKBONES:
+    mean = isinstance(config, MeanPooledConfig)
+    if config.model_type not in BACKBONES and not mean:
         raise ValueError(
             f"retrofit: expected a classifier of type {BACKBONES.known}, {path} is of type {config.model_type!r}"
         )
-    return load_weights("retrofit", path, dtype=torch.float32), "cls"
+    return load_weights("retrofit", path, dtype=torch.float32), "mean" if mean else "cls"
 
 
 def _read_config(path: str) -> PreTrainedConfig:

@@ -15,8 +15,9 @@ from eat.benchmark.contenders import ALL_OFF, PADDED, build_contenders
 from eat.benchmark.engines import Source
 from eat.benchmark.engines.hugging_face import padded
 from eat.benchmark.engines.packed import packed_call, with_torchs_product
+from eat.benchmark.memory import Peak
 from eat.benchmark.results import Benchmark, read_benchmark
-from eat.benchmark.run import BenchmarkSettings, draw_examples, run_benchmark
+from eat.benchmark.run import BenchmarkSettings, draw_examples, measure_memory, run_benchmark
 from eat.benchmark.tokenizing import Texts
 from eat.data.tokenizer import train_tokenizer
 from eat.exits.points import FULL_DEPTH, OperatingPoint
@@ -104,6 +105,28 @@ def test_benchmark_measures_every_contender(examples: list[dict[str, list[int]]]
     assert all(m.examples == 12 and m.threads == 1 for m in measured.measurements)
     assert {len(answers) for answers in measured.answers.values()} == {12}
     assert (measured.environment["device"], measured.environment["dtype"]) == ("cpu", "float32")
+    assert all(measured.beside_all_off[name].same for name in (PADDED, GROUPED, ALL_OFF))
+
+
+def test_memory_is_measured_where_most_is_needed(
+    examples: list[dict[str, list[int]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, list[list[int]]] = {}
+
+    def peak(name: str, saved: Saved, batches: list[Any], threads: int) -> Peak:
+        asked[name] = [[len(example["input_ids"]) for example in batch] for batch in batches]
+        return Peak(3.0, 2.0, 1.0)
+
+    monkeypatch.setattr("eat.benchmark.run.measure_peak", peak)
+    contenders = build_contenders(
+        Source(make_model(torch.float32)), EXITS, folder=tmp_path, absent=(ONNX_FP32, ONNX_INT8)
+    )
+    inputs = [{"input_ids": [1] * n} for n in (2, 2, 9, 1, 6, 6, 3, 3)]
+    settings = BenchmarkSettings(batch_sizes=(1, 2))
+    found = measure_memory(contenders, inputs, 1, settings)
+    heaviest = [[9, 1], [6, 6]]  # most when padded, most tokens
+    assert asked == dict.fromkeys((PADDED, ALL_OFF, "never"), heaviest)
+    assert (found.batch_size, found.examples, list(found.peaks)) == (2, 4, list(asked))
 
 
 def test_a_benchmark_survives_its_file(examples: list[dict[str, list[int]]]) -> None:
@@ -164,10 +187,11 @@ def test_both_sides_get_the_precision_wanted(examples: list[dict[str, list[int]]
 
 
 def test_a_slow_model_is_measured_on_fewer_examples() -> None:
-    many = [{"input_ids": [1, 2, 3]}] * 40
-    settings = BenchmarkSettings(**QUICK | {"warmup": 1}, examples=40, rounds=1, batch_sizes=(8,), seconds=1e-9)
+    many = [{"input_ids": [1, 2, 3]}] * 80
+    settings = BenchmarkSettings(**QUICK | {"warmup": 1}, examples=80, rounds=5, batch_sizes=(1, 8), seconds=1e-9)
     measured = run_benchmark(make_model(torch.float32), many, [], settings)
-    assert {m.examples for m in measured.measurements} == {32}
+    amounts = {(m.batch_size, m.examples, m.rounds) for m in measured.measurements}
+    assert amounts == {(1, 32, 3), (8, 64, 3)}  # 32 texts, 8 batches
 
 
 def test_no_examples() -> None:

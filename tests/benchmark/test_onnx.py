@@ -10,7 +10,9 @@ import torch
 from eat.backbones.tiny import tiny_config
 from eat.benchmark.engines import ENGINES, Call, Source, call_saved
 from eat.benchmark.engines.hugging_face import hugging_face_call
+from eat.benchmark.engines.packed import packed_call
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import all_off
 from tests.made.models import make_model
 
 ONNX_FP32, ONNX_INT8 = "onnxruntime_fp32", "onnxruntime_int8"
@@ -28,14 +30,15 @@ def make_examples(lengths: list[int], *, token_types: bool = True) -> list[dict[
     ]
 
 
-@pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Call]:
-    model = make_model(torch.float32)
+@pytest.fixture(scope="module", params=["mean", pytest.param("cls", marks=pytest.mark.slow)])
+def calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Call]:
+    model = make_model(torch.float32, head_pooling=request.param)
     folder = tmp_path_factory.mktemp("onnx")
     source = Source(model)
     theirs = hugging_face_call(model.to_hugging_face(), model.backbone.pad_token_id)
     return {
         "theirs": theirs,
+        "ours": packed_call(all_off(model)),
         **{name: call_saved(ENGINES[name].save(source, folder, name)) for name in (ONNX_FP32, ONNX_INT8)},
     }
 
@@ -45,13 +48,16 @@ def test_float32_answers_like_hugging_face(calls: dict[str, Call], lengths: list
     batch = make_examples(lengths)
     with torch.inference_mode():
         expected = calls["theirs"](batch)
+        np.testing.assert_allclose(calls["ours"](batch), expected, atol=1e-4)
     np.testing.assert_allclose(calls[ONNX_FP32](batch), expected, atol=1e-4)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
 @pytest.mark.parametrize("model_type", ["distilbert", "electra", "roberta"])
-def test_other_encoders_are_exported_too(model_type: str, tmp_path: Path) -> None:
-    model = AdaptiveForSequenceClassification.from_backbone(tiny_config(model_type), num_labels=3, seed=0)
+def test_other_encoders_are_exported_too(model_type: str, pooling: str, tmp_path: Path) -> None:
+    config = tiny_config(model_type)
+    model = AdaptiveForSequenceClassification.from_backbone(config, num_labels=3, head_pooling=pooling, seed=0)
     pad, token_types = model.backbone.pad_token_id, model_type == "electra"
     batch = make_examples([4, 30, 9], token_types=token_types)
     with torch.inference_mode():

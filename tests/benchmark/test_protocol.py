@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from eat.benchmark.clock import clock_of, num_threads
-from eat.benchmark.protocol import Budget, Timed, measure
+from eat.benchmark.protocol import ENOUGH_BATCHES, Budget, Timed, measure
+from tests.made.clock import WorkClock
 
 
 def once(rounds: int = 1, **more: Any) -> Budget:
@@ -37,7 +38,7 @@ def test_warm_up_finds_out_how_much_there_is_time_for(ticking: Callable[[list[fl
     called: list[str] = []
     calls = {name: lambda batch, name=name: called.append(f"{name}{batch[0]}") for name in "ab"}
     clock = ticking([9.0, 3.0, 1.0, 1.0, 0.5, 0.5, *[0.0] * 4])  # first calls set things up; then 1.5 s for both
-    timed = measure(calls, range(5), 1, Budget(seconds=4.0, rounds=2, warmup=3), clock=clock)
+    timed = measure(calls, range(5), 1, Budget(seconds=19.0, rounds=2, warmup=3, short_warmup=False), clock=clock)
     assert called == ["a0", "b0", "a0", "a1", "b0", "b1", "a0", "b0", "a0", "b0"]
     assert (timed.examples, timed.warmup) == (1, 3)
     measure(calls, range(5), 1, Budget(seconds=0.1, rounds=1, warmup=9, short_warmup=True), clock=ticking([1.0] * 4))
@@ -47,20 +48,94 @@ def test_warm_up_finds_out_how_much_there_is_time_for(ticking: Callable[[list[fl
     ("seconds_per_batch", "expected"),
     [
         (0.01, (10, 5)),  # there is time for everything
-        (0.5, (4, 5)),  # fewer batches, all rounds
-        (1.0, (2, 5)),
-        (2.0, (2, 3)),  # as few batches as may be, and fewer rounds
+        (0.25, (8, 5)),  # enough batches, all rounds
+        (0.4, (8, 3)),  # enough batches, fewer rounds
+        (0.5, (6, 3)),  # fewer of both
+        (2.0, (2, 3)),  # as few as may be
         (9.0, (2, 3)),  # never fewer than three
         (0.0, (10, 5)),
     ],
 )
-def test_a_budget_cuts_batches_first_then_rounds(seconds_per_batch: float, expected: tuple[int, int]) -> None:
+def test_a_budget_cuts_rounds_first_then_batches(seconds_per_batch: float, expected: tuple[int, int]) -> None:
     assert Budget(seconds=10, rounds=5, min_batches=2, min_rounds=3).fit(seconds_per_batch, 10) == expected
 
 
 def test_rounds_are_cut_only_where_that_is_allowed() -> None:
     assert Budget(seconds=10, rounds=2, min_rounds=2).fit(9.0, batches=4) == (1, 2)
-    assert Budget(seconds=10, rounds=5).fit(9.0, batches=4) == (1, 5)
+    assert Budget(seconds=10, rounds=5, min_rounds=5).fit(9.0, batches=4) == (1, 5)
+
+
+def test_warm_up_is_part_of_the_budget() -> None:
+    budget = Budget(seconds=20, rounds=5)
+    assert (budget.fit(0.1, 40), budget.fit(0.1, 40, spent=10.0)) == ((40, 5), (20, 5))
+
+
+def test_a_measurement_keeps_to_its_seconds(caplog: pytest.LogCaptureFixture) -> None:
+    clock = WorkClock()
+    calls = {"slow": lambda batch: clock.work(0.3), "fast": lambda batch: clock.work(0.1)}
+    with caplog.at_level("INFO", logger="eat"):
+        timed = measure(calls, range(256), 32, Budget(seconds=15.0), clock=clock)
+    assert (timed.examples, timed.rounds, timed.warmup) == (256, 3, 10)
+    assert clock.now == pytest.approx(0.4 * (10 + 3 * 8)) and clock.now <= 15
+    (said,) = caplog.messages
+    assert said == "timing 2 contenders on 256 texts in 8 batches of 32, 3 rounds: about 10 s"
+
+
+def test_what_cannot_be_kept_to_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    clock = WorkClock()
+    with caplog.at_level("INFO", logger="eat"):
+        measure({"a": lambda batch: clock.work(1.0)}, range(96), 32, Budget(seconds=2, min_batches=8), clock=clock)
+    assert "3 rounds: about 9 s, more than seconds=2: fewer batches or rounds would say nothing" in caplog.text
+    assert "; below 8 batches speed-ups have no interval that holds for other texts" in caplog.text
+
+
+def test_the_interval_covers_other_texts_and_other_rounds() -> None:
+    """Few texts whose cost varies, on a machine that drifts and stumbles: 95 % of intervals hold the whole ratio."""
+    generator = np.random.default_rng(0)
+    lengths = 5 + generator.gamma(2.0, 10.0, size=20_000)
+    ours = 1 + 0.08 * lengths * np.where(generator.random(len(lengths)) < 0.5, 0.4, 1.0)  # half of them leave early
+    theirs, size = 2 + 0.2 * lengths, 4
+    whole = theirs.sum() / ours.sum()
+    covered = by_rounds = 0
+    for _ in range(trials := 200):
+        clock = WorkClock()
+
+        def costs(cost: np.ndarray, clock: WorkClock = clock) -> Callable[[Any], None]:
+            def call(batch: Any) -> None:
+                drift = 1 + 0.2 * np.sin(clock.now / 2000)  # slower for a while, for all
+                clock.work(float(cost[batch].sum() * drift * generator.lognormal(0, 0.03)))
+
+            return call
+
+        texts = generator.choice(len(lengths), size=ENOUGH_BATCHES * size, replace=False)
+        calls = {"theirs": costs(theirs), "ours": costs(ours)}
+        timed = measure(calls, texts.tolist(), size, once(3), clock=clock)
+        _, low, high = timed.over("theirs")["ours"].speedup
+        covered += low <= whole <= high
+        ratios = timed.seconds["theirs"].sum(1) / timed.seconds["ours"].sum(1)
+        by_rounds += ratios.min() <= whole <= ratios.max()
+    assert 0.9 <= covered / trials <= 0.99
+    assert by_rounds / trials < 0.5  # what an interval over the rounds alone would have covered
+
+
+def test_grouped_batches_share_their_time_among_their_texts(
+    ticking: Callable[[list[float]], Callable[[], float]],
+) -> None:
+    examples = [{"input_ids": [0] * n} for n in (9, 1, 8, 2, 7)]  # grouped by two: 1 2 | 7 8 | 9
+    calls = {"plain": lambda batch: np.array([[float(len(e["input_ids"]))] for e in batch])}
+    calls["grouped"] = calls["plain"]
+    clock = ticking([10.0, 10.0, 10.0, 2.0, 4.0, 1.0])
+    timed = measure(calls, examples, 2, once(), clock=clock, grouped={"grouped"})
+    assert timed.seconds["grouped"].tolist() == [[2.0, 4.0, 1.0]]
+    assert timed.shared["grouped"].tolist() == [[1.0 + 1.0, 2.0 + 1.0, 2.0]]  # 9 and 1; 8 and 2; 7
+    assert timed.over("plain")["grouped"].speedup[0] == pytest.approx(30 / 7)
+    assert timed.logits("grouped").tolist() == timed.logits("plain").tolist() == [[9], [1], [8], [2], [7]]
+
+
+def test_the_answers_are_those_of_the_first_round() -> None:
+    counts = iter(range(100))
+    timed = measure({"a": lambda batch: np.array([[float(next(counts))] for _ in batch])}, range(5), 2, once(3))
+    assert timed.logits("a").tolist() == [[0], [1], [2], [3], [4]]
 
 
 def test_batches_of_like_length_and_other_inputs() -> None:

@@ -48,6 +48,19 @@ def test_a_shortcut_can_be_saved(tmp_path: Path) -> None:
         np.testing.assert_allclose(packed_call(loaded)(batch), packed_call(shallow)(batch), atol=1e-6)
 
 
+def test_a_head_reads_and_divides_as_it_did(tmp_path: Path) -> None:
+    model = make_model(head_pooling="mean", final_head_pooling="cls")
+    model.set_temperatures([2.0, 3.0, 4.0, 5.0])
+    for depth, pooling in ((2, "mean"), (4, "cls")):
+        shallow = truncated(model, depth)
+        assert (shallow.config.head_pooling(depth), shallow.temperatures) == (pooling, (depth + 1.0,))
+        shallow.save_pretrained(tmp_path)
+        loaded = AdaptiveForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float64).eval()
+        batch = [{"input_ids": [1, 2, 3]}, {"input_ids": [4, 5]}]
+        with torch.inference_mode():
+            np.testing.assert_allclose(packed_call(loaded)(batch), packed_call(shallow)(batch), atol=1e-6)
+
+
 def test_no_head_at_that_depth() -> None:
     model = make_model(head_depths=[2])
     with pytest.raises(ValueError, match=r"depth: expected one with a head, \[2, 4\], got 3"):

@@ -52,7 +52,9 @@ def test_report_is_written(evaluated: Path) -> None:
     }
     text = (report / "summary.md").read_text()
     assert "validation: 40 examples, complete" in text
-    assert "Answers at batch size 1 that equal the replayed ones" in text
+    assert "Answers on the timed examples that equal the replayed ones, and logits beside those with everything" in text
+    assert "6 in 6 full batches at batch size 1, 1 rounds after 0 warm-up calls; 6 in 1 full batch at batch" in text
+    assert "interval that holds for other texts: 6 at batch size 1, 1 at batch size 4, of 8 needed" in text
     assert str(evaluated.parent) not in text  # nothing of this machine
 
 
@@ -69,6 +71,49 @@ def test_measured_points_have_times_and_others_do_not(evaluated: Path) -> None:
     assert {row["flops_ratio"] for row in baselines if row["batch_size"] == 1} == {1.0}
 
 
+def test_a_baseline_that_is_another_model_gets_no_quality(without_weights: Path, tmp_path: Path) -> None:
+    report = without_weights / "report"
+    written = json.loads((report / "benchmark.json").read_text())
+
+    def padded_row(benchmark: dict[str, Any]) -> dict[str, Any]:
+        (report / "benchmark.json").write_text(json.dumps(benchmark))
+        evaluate_run(without_weights, stages=["quality"])
+        return next(row for row in read_rows(report / "results.csv") if row["engine"] == PADDED)
+
+    def without(key: str) -> dict[str, Any]:
+        return {name: value for name, value in written.items() if name != key}
+
+    assert padded_row(written)["value"] is not None
+    other = written["beside_all_off"][PADDED] | {"difference": 0.4, "differ": 1}
+    row = padded_row(written | {"beside_all_off": written["beside_all_off"] | {PADDED: other}})
+    assert (row["value"], row["delta_points"], row["ece"]) == (None, None, None)
+    assert row["latency_ms_p50"] > 0
+    said = "another model: logits within 0.4, 1 of 6 labels differ"
+    assert row["note"] == said
+    assert f"6 of 6; **{said}**, so that no quality stands beside its times" in (report / "summary.md").read_text()
+    # Older files compared labels alone.
+    assert padded_row(without("beside_all_off"))["value"] is not None
+    older = without("beside_all_off") | {"agreement": written["agreement"] | {PADDED: [5, 6]}}
+    assert padded_row(older)["note"] == "another model: 1 of 6 labels differ"
+
+
+def test_an_interval_needs_enough_batches(without_weights: Path) -> None:
+    report = without_weights / "report"
+    written = json.loads((report / "benchmark.json").read_text())
+    for examples, has_interval in ((7, False), (8, True)):
+        for one in written["measurements"]:
+            one["examples"], one["speedup"] = examples, {PADDED: [1.5, 1.4, 1.6], ALL_OFF: [1.0, 0.9, 1.1]}
+        (report / "benchmark.json").write_text(json.dumps(written))
+        evaluate_run(without_weights, stages=["quality"])
+        row = next(r for r in read_rows(report / "results.csv") if r["engine"] == "eat" and r["batch_size"] == 1)
+        assert row["speedup"] == 1.5
+        assert (row["speedup_low"], row["speedup_high"]) == ((1.4, 1.6) if has_interval else (None, None))
+        line = next(
+            line for line in (report / "summary.md").read_text().splitlines() if "| eat, everything off " in line
+        )
+        assert ("1.50x [1.40, 1.60]" in line) == has_interval and "1.50x" in line
+
+
 def test_every_contender_of_the_protocol_is_measured(
     evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,7 +122,7 @@ def test_every_contender_of_the_protocol_is_measured(
     def peak(name: str, saved: Saved, batches: list[Any], threads: int) -> Peak:
         asked.append(name)
         assert Path(saved.path).exists()
-        assert sum(map(len, batches)) == 6
+        assert sum(map(len, batches)) == 4  # the heaviest batch
         return Peak(300.0, 20.0, 200.0)
 
     monkeypatch.setattr("eat.benchmark.run.measure_peak", peak)
@@ -89,7 +134,12 @@ def test_every_contender_of_the_protocol_is_measured(
     shortcuts = ["first_1_layers", "first_2_layers", "first_3_layers"]
     names = [PADDED, GROUPED, ALL_OFF, *shortcuts, *own, ONNX_FP32, ONNX_INT8]
     assert [m["contender"] for m in measured["measurements"] if m["batch_size"] == 4] == names
-    assert asked == names
+    assert asked == [PADDED, ALL_OFF, *shortcuts, "never", ONNX_FP32, ONNX_INT8]
+    compared = measured["beside_all_off"]
+    assert list(compared) == names
+    exact = [compared[name] for name in (PADDED, GROUPED, ALL_OFF, ONNX_FP32)]
+    assert all(0 <= one["difference"] <= one["tolerance"] and one["differ"] == 0 for one in exact)
+    assert compared[ONNX_INT8]["difference"] > compared[ONNX_INT8]["tolerance"]
     assert measured["not_measured"] == {}
     exact = {name: count for name, count in measured["agreement"].items() if name != ONNX_INT8}
     assert all(equal == total == 6 for equal, total in exact.values())
@@ -97,7 +147,8 @@ def test_every_contender_of_the_protocol_is_measured(
     assert (rows[ONNX_FP32]["dtype"], rows[ONNX_INT8]["dtype"]) == ("float32", "int8")
     assert rows[ONNX_FP32]["value"] == rows[PADDED]["value"]
     assert rows[ONNX_INT8]["value"] is None
-    assert (rows["eat"]["peak_memory_mib"], rows["eat"]["peak_memory_over_loaded_mib"]) == (300.0, 20.0)
+    padded = rows[PADDED]
+    assert (padded["peak_memory_mib"], padded["peak_memory_over_loaded_mib"]) == (300.0, 20.0)
     assert all(row["speedup_tokenised"] is not None for row in rows.values())
     before = {path.name: path.read_text() for path in report.folder.glob("*.[cm]*")}
     shutil.rmtree(folder / "model")

@@ -1,4 +1,4 @@
-"""A clock that says what a test wants."""
+"""Clocks that say what a test wants."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,3 +15,17 @@ def ticking_clock(durations: list[float]) -> Callable[[], float]:
 
     times = ticks()
     return lambda: next(times)
+
+
+class WorkClock:
+    """A clock that moves on only where work is done: by `work`, which a call may be."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def work(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.now += seconds

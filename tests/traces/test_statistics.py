@@ -1,5 +1,7 @@
 """Intervals against values worked by hand and against other implementations."""
 
+import inspect
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,8 +10,8 @@ from eat.tasks.metrics import accuracy, pearson
 from eat.traces.statistics import (
     mcnemar,
     mean_interval,
-    median_interval,
     paired_difference_interval,
+    paired_ratio,
     wilson_interval,
 )
 
@@ -44,14 +46,38 @@ def test_mcnemar_without_a_difference() -> None:
     assert mcnemar(np.array([True, False]), np.array([True, False])) == (0, 0, 1.0)
 
 
-def test_few_values_give_their_range() -> None:
-    values = np.array([1.2, 1.0, 1.4, 1.1, 1.3])
-    assert median_interval(values) == (1.0, 1.4)
+def test_a_ratio_is_the_median_of_those_of_the_rounds() -> None:
+    theirs, ours = np.array([[2.0, 4.0], [3.0, 3.0], [9.0, 3.0]]), np.array([[1.0, 2.0], [1.0, 1.0], [1.0, 1.0]])
+    assert paired_ratio(theirs, ours)[0] == 3.0  # of 2, 3 and 6
+    assert paired_ratio(ours, ours) == (1.0, 1.0, 1.0)
 
 
-def test_median_interval_needs_values() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        median_interval(np.array([]))
+def test_one_batch_gives_the_range_of_few_rounds() -> None:
+    ratios = np.array([[1.2], [1.0], [1.4], [1.1], [1.3]])
+    assert paired_ratio(ratios, np.ones((5, 1))) == (1.2, 1.0, 1.4)
+
+
+def test_one_round_gives_an_interval_over_batches() -> None:
+    ours = np.ones((1, 400))
+    theirs = ours + np.random.default_rng(0).exponential(1.0, size=(1, 400))
+    ratio, low, high = paired_ratio(theirs, ours)
+    half = 1.96 * theirs.std() / 20
+    assert (low, high) == pytest.approx((ratio - half, ratio + half), abs=0.015)
+
+
+def test_few_batches_widen_the_interval_by_students_t() -> None:
+    ours, theirs = np.ones((1, 6)), np.array([[1.0, 1.1, 1.3, 1.4, 1.6, 1.7]])
+    _, low, high = paired_ratio(theirs, ours, draws=100_000)
+    # Six values: sqrt(6 / 5) times Student's 2.571, out of normal quantiles, 2.816: percentiles at 0.243 and 99.757.
+    drawn = np.random.default_rng(1).choice(theirs[0], size=(100_000, 6)).mean(axis=1)
+    assert (low, high) == pytest.approx(tuple(np.percentile(drawn, [0.243, 99.757])), abs=0.01)
+
+
+def test_a_ratio_needs_times_of_both() -> None:
+    with pytest.raises(ValueError, match="expected times of both in the same calls"):
+        paired_ratio(np.ones((1, 0)), np.ones((1, 0)))
+    with pytest.raises(ValueError, match=r"got \(1, 2\) and \(2, 1\)"):
+        inspect.unwrap(paired_ratio)(np.ones((1, 2)), np.ones((2, 1)))
 
 
 def test_mean_interval_is_the_normal_one() -> None:

@@ -7,7 +7,7 @@ and SDPA. Making it slower than it can be would make every ratio worthless.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ def hugging_face_call(model: PreTrainedModel, pad_token_id: int) -> Call:
     Raises:
         ValueError: If the model does not use SDPA, which the comparison is defined by.
     """
-    implementation = model.config._attn_implementation
+    implementation = cast(PreTrainedModel, model.base_model).config._attn_implementation
     if implementation != "sdpa":
         raise ValueError(f"the Hugging Face contender must use 'sdpa' attention, got {implementation!r}")
     device = next(model.parameters()).device

@@ -15,13 +15,13 @@ from eat.benchmark.engines.hugging_face import hugging_face_call
 from eat.benchmark.engines.packed import packed_call
 from eat.benchmark.latency.model import WORK, LatencyModel, WorkCounter, fit_latency
 from eat.benchmark.protocol import Timed
-from eat.benchmark.results import tuples
+from eat.benchmark.stored import need, tuples
 from eat.exits.confidence import ConfidenceExit
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off, sharing_copy, variant
 from eat.traces.replay import Replay, replay
-from eat.traces.statistics import Interval, median_interval
+from eat.traces.statistics import Interval, paired_ratio
 from eat.traces.trace import Trace
 
 MIXED_PROBES = 4
@@ -59,7 +59,7 @@ class Fit:
 
     rounds: int  # how often everything was measured
     baseline_ms: Mapping[str, float]  # mean time of a call of each baseline, in ms
-    baseline_interval: Mapping[str, Interval]  # bootstrap 95 % interval over the rounds
+    baseline_interval: Mapping[str, Interval]  # bootstrap 95 % interval over rounds and batches
     probe_ms: Mapping[str, tuple[float, float]]  # measured and fitted mean time of a call of each probe, in ms
     depth_ms: Mapping[int, float]  # mean time of a call when all leave at a depth, in ms
     microseconds: Mapping[str, float]  # fitted time of a piece of each kind of work
@@ -73,6 +73,7 @@ class Fit:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Fit":
         """Read back what `dataclasses.asdict` gave, after JSON has turned tuples into lists and depths into text."""
+        need("calibration.microseconds", values["microseconds"], WORK)
         return cls(**(tuples(values) | {"depth_ms": {int(d): ms for d, ms in values["depth_ms"].items()}}))
 
 
@@ -116,14 +117,14 @@ def fit_probes(timed: Timed, probes: Mapping[str, Probe], counter: WorkCounter, 
     seconds = {name: np.median(timed.seconds[name], axis=0) for name in probes}
     latency = fit_latency(counter, batch_size, *(np.concatenate(list(of.values())) for of in (work, seconds)))
     fitted = {name: float(latency.of_work(counts).mean()) for name, counts in work.items()}
-    rounds = {name: times.sum(axis=1) for name, times in timed.seconds.items()}
-    of_probes = sum(rounds[name] for name in probes)
-    scaled = {name: rounds[name] / of_probes * sum(fitted.values()) for name in rounds if name not in probes}
+    of_probes, whole = np.sum([timed.seconds[name] for name in probes], axis=0), sum(fitted.values())
+    ratios = {name: paired_ratio(times, of_probes) for name, times in timed.seconds.items() if name not in probes}
+    scaled = {name: tuple(ratio * whole for ratio in found) for name, found in ratios.items()}
     probe_ms = {name: (float(1e3 * seconds[name].mean()), fitted[name]) for name in probes}
     return Fit(
         rounds=timed.rounds,
-        baseline_ms={name: float(np.median(ms)) for name, ms in scaled.items()},
-        baseline_interval={name: median_interval(ms) for name, ms in scaled.items()},
+        baseline_ms={name: ms for name, (ms, _, _) in scaled.items()},
+        baseline_interval={name: (low, high) for name, (_, low, high) in scaled.items()},
         probe_ms=probe_ms,
         depth_ms={probe.depth: probe_ms[name][0] for name, probe in probes.items() if probe.depth is not None},
         microseconds={name: 1e6 * value for name, value in latency.seconds.items()},

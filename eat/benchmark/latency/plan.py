@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from eat.benchmark.agreement import count_equal
+from eat.benchmark.agreement import compare_with_all_off, count_equal, rounding_of, warn_of_others
 from eat.benchmark.clock import clock_of, num_threads
 from eat.benchmark.contenders import PADDED
 from eat.benchmark.engines import Encoded
@@ -20,7 +20,7 @@ from eat.benchmark.latency.candidates import Candidate, choose, predict_candidat
 from eat.benchmark.latency.fit import Fit, baseline_calls, build_probes, fit_probes, operating_point_call
 from eat.benchmark.latency.model import WorkCounter
 from eat.benchmark.latency.planned import Plan, Quality, Speed
-from eat.benchmark.protocol import Budget, Timed, batches_of, measure
+from eat.benchmark.protocol import ENOUGH_BATCHES, Budget, Timed, batches_of, measure
 from eat.benchmark.run import MIN_EXAMPLES, describe_machine
 from eat.checks import number, whole_number
 from eat.exits.points import OperatingPoint
@@ -28,8 +28,6 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.traces.quality import measure_point
 from eat.traces.replay import replay
 from eat.traces.trace import Trace
-
-MIN_CALLS = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +39,8 @@ class PlanSettings:
     batch_size: int = 1  # texts in a call
     threads: int | None = None  # threads inside operators; None for as many as torch uses now
     examples: int = 256  # about so many texts are drawn
-    seconds: int | float = 30  # about so long for the prediction; slow models get fewer texts
+    seconds: int | float = 30  # about so long for the prediction, and for measuring what was chosen; slow models get
+    # fewer rounds (3 at least), then fewer texts (8 calls at least)
     rounds: int = 5  # how often everything is repeated
     warmup: int = 10  # untimed calls before
     seed: int = 0  # of the draw
@@ -88,7 +87,7 @@ def make_plan(
     with num_threads(threads):
         probes = build_probes(model, held_out, rows, size)
         calls = baselines | {name: probe.call for name, probe in probes.items()}
-        least = max(MIN_CALLS, MIN_EXAMPLES // size)
+        least = max(ENOUGH_BATCHES, MIN_EXAMPLES // size)
         budget = Budget(seconds=settings.seconds, rounds=settings.rounds, warmup=settings.warmup, min_batches=least)
         timed = measure(calls, examples, size, budget, clock=clock)
         fit = fit_probes(timed, probes, counter, size)
@@ -97,10 +96,10 @@ def make_plan(
         candidates = predict_candidates(held_out, rows, latency, fit.baseline_ms[PADDED])
         chosen = choose(candidates, latency_ms=settings.latency_ms, speedup=settings.speedup)
         ours = operating_point_call(model, chosen.exit)
-        budget = Budget(rounds=settings.rounds, warmup=settings.warmup)
+        budget = dataclasses.replace(budget, min_batches=len(batches_of(examples, size)))
         live = measure(baselines | {chosen.exit.label: ours}, examples, size, budget, clock=clock)
-        with torch.inference_mode():
-            answers = np.concatenate([ours(batch) for batch in batches_of(examples, size)])
+    machine = describe_machine(model)
+    warn_of_others(compare_with_all_off({name: live.logits(name) for name in baselines}, rounding_of(machine)))
     replayed = replay(held_out, chosen.exit).take(rows)
     return Plan(
         budget=settings.budget,
@@ -108,13 +107,13 @@ def make_plan(
         threads=threads,
         texts=len(rows),
         mean_length=float(held_out.lengths[rows].mean()),
-        machine=describe_machine(model),
+        machine=machine,
         exit=chosen.exit,
         predicted=_predicted(chosen, fit, size),
         measured=_measured(live, chosen.exit.label),
         metric=held_out.task.metrics[0],
         quality={trace.split: _quality(trace, chosen.exit) for trace in (held_out, reported)},
-        agreement=(count_equal(answers, replayed.logits), len(rows)),
+        agreement=(count_equal(live.logits(chosen.exit.label), replayed.logits), len(rows)),
         fit=fit,
         candidates=candidates,
     )
@@ -125,7 +124,7 @@ def draw_rows(total: int, settings: PlanSettings) -> Int[np.ndarray, " drawn"]:
     size = settings.batch_size
     if total < size:
         raise ValueError(f"plan.batch_size: expected at most the {total} texts of the threshold split, got {size}")
-    calls = max(1, min(total, max(settings.examples, MIN_CALLS * size)) // size)
+    calls = max(1, min(total, max(settings.examples, ENOUGH_BATCHES * size)) // size)
     return np.random.default_rng(settings.seed).permutation(total)[: calls * size]
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eat.benchmark.contenders import BASELINES
 from eat.benchmark.latency.candidates import Candidate
 from eat.benchmark.latency.fit import Fit
 from eat.benchmark.protocol import Ratio
-from eat.benchmark.results import read_for, tuples
+from eat.benchmark.stored import need, read_for, tuples
 from eat.exits.points import OperatingPoint
 from eat.files import write_text
 from eat.traces.statistics import Interval
@@ -72,6 +73,8 @@ class Plan:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Plan":
         """Read back what `to_json` gave, whatever stands beside it."""
+        for name in ("predicted", "measured"):
+            need(f"{name}.speedup", values[name]["speedup"], BASELINES)
         plain = {field.name: values[field.name] for field in dataclasses.fields(cls) if field.name != "fit"}
         nested = {
             "exit": OperatingPoint.of(values["exit"]),

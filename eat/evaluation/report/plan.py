@@ -6,6 +6,7 @@ from pathlib import Path
 from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.latency.model import LatencyModel, WorkCounter
 from eat.benchmark.latency.planned import Plan, Quality, read_plan
+from eat.benchmark.protocol import ENOUGH_BATCHES, enough
 from eat.evaluation.report.section import Section
 from eat.evaluation.report.table import number, points_text, render
 from eat.models.config import AdaptiveConfig
@@ -36,13 +37,15 @@ def read_latency(folder: Path, trace: Trace) -> LatencyModel | None:
 
 def plan_markdown(plan: Plan) -> str:
     """Say what was chosen, what it costs as predicted and as measured, and on which machine."""
-    machine = plan.machine
+    machine, calls = plan.machine, plan.texts // plan.batch_size
+    few = "" if enough(plan.texts, plan.batch_size) else f"Intervals need {ENOUGH_BATCHES} calls. "
     sentences = "\n".join(f"- {sentence}" for sentence in _sentences(plan))
     return (
         f"# Plan: {_budget(plan)}\n\n{sentences}\n\n{plan_table(plan, markdown=True)}\n\n"
         f"Machine: {machine['cpu']}, device {machine['device']}, threads: {plan.threads}, {machine['dtype']}, torch "
         f"{machine['torch']}. Times: {plan.texts} texts of the threshold split ({plan.mean_length:.1f} tokens on "
-        f"average), {plan.fit.rounds} rounds, contenders in turns. Predicted from the times of "
+        f"average) in {calls} {'call' if calls == 1 else 'calls'}, {plan.fit.rounds} rounds, contenders in turns. "
+        f"{few}Predicted from the times of "
         f"{len(plan.fit.probe_ms)} other runs of the model on the same texts (median error of one call "
         f"{100 * plan.fit.error:.1f} %). {_depths(plan)}Live answers that equal the replayed ones: "
         f"{plan.agreement[0]} of {plan.agreement[1]}. Every operating point that was considered is in "
@@ -64,7 +67,7 @@ def plan_table(plan: Plan, *, markdown: bool = False) -> str:
         )
     ]
     rows += [
-        [f"speed-up over {name}", _speedup(predicted.speedup[key]), _speedup(measured.speedup[key])]
+        [f"speed-up over {name}", *(_speedup(plan, speed.speedup[key]) for speed in (predicted, measured))]
         for key, name in BASELINES.items()
     ]
     (held_out, chosen_on), (reported, measured_on) = plan.quality.items()
@@ -107,8 +110,10 @@ def _is_kept(plan: Plan) -> bool:
     return bool(plan.measured.latency_ms <= plan.budget["latency_ms"])
 
 
-def _speedup(values: Sequence[float]) -> str:
+def _speedup(plan: Plan, values: Sequence[float]) -> str:
     speedup, low, high = values
+    if not enough(plan.texts, plan.batch_size):
+        return f"{speedup:.2f}x"
     return f"{speedup:.2f}x [{low:.2f}, {high:.2f}]"
 
 

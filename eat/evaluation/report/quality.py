@@ -27,7 +27,7 @@ def quality_section(run: Evaluation) -> Section:
         for split in findings.points
     ]
     return Section(
-        markdown="\n\n".join([*parts, _explain_table(run.baseline_run)]),
+        markdown="\n\n".join([*parts, _explain_table(run.baseline_run, timed=measured is not None)]),
         rows={"frontier.csv": rows, "results.csv": [*quality_rows(run.run, findings), *timed]},
         files={
             "frontier.png": partial(draw_frontier, rows, run.traces.main),
@@ -69,11 +69,13 @@ def frontier_table(rows: Sequence[Row], split: str, own: OperatingPoint, *, mark
     return render(headers, cells, markdown=markdown)
 
 
-def _explain_table(baseline: FinishedRun | None) -> str:
+def _explain_table(baseline: FinishedRun | None, *, timed: bool) -> str:
     compared = f"the dense run {baseline.name}" if baseline else "this model's own full depth"
+    few = "; no interval where too few batches were timed. A dash: not measured, or another model"
     return (
         "*: the operating point of this report. "
         f"Points: difference in the first metric to {compared}, with a paired bootstrap 95 % interval. ECE: 15 bins. "
         "Depth: mean exit depth. Tokens kept: share in the last executed block. FLOPs: executed / dense, unpadded, "
-        "full depth. Speed-ups: over Hugging Face SDPA on padded batches, paired within rounds. A dash: not measured."
+        "full depth. Speed-ups: over Hugging Face SDPA on padded batches, paired within rounds"
+        f"{few if timed else '. A dash: not measured'}."
     )

@@ -5,14 +5,17 @@ from typing import Any
 
 import numpy as np
 
+from eat.benchmark.agreement import another_model
 from eat.benchmark.contenders import ALL_OFF, PADDED, TITLES
 from eat.benchmark.engines import EAT, ENGINES
+from eat.benchmark.protocol import Ratio, enough
 from eat.benchmark.results import Benchmark, Measurement, ShortcutFacts
 from eat.evaluation.findings import Findings
 from eat.evaluation.report.table import Row, make_row
 from eat.exits.points import FULL_DEPTH, OperatingPoint, threshold_text
 from eat.runs.finished import FinishedRun
 from eat.traces.quality import Point
+from eat.traces.run_traces import RunTraces
 from eat.traces.trace import Trace
 
 DENSE = {"attention": "full", "window": None, "pruner": "none", "depths": None, "ratio": None}
@@ -95,8 +98,8 @@ def benchmark_rows(run: FinishedRun, findings: Findings, benchmark: Benchmark, b
         row |= zip(("latency_ms_p50", "latency_ms_p95", "latency_ms_p99"), measured.latency_ms, strict=True)
         row |= {"device": benchmark.environment["device"], "baseline": baseline, "efficiency": efficiency(measured)}
         row["dtype"] = _dtype(measured.engine) or benchmark.environment["dtype"]
-        row |= _interval("speedup", measured.speedup[baseline])
-        row |= _interval("speedup_tokenised", (measured.speedup_tokenised or {}).get(baseline))
+        row |= _interval("speedup", shown_ratio(measured, measured.speedup[baseline]))
+        row |= _interval("speedup_tokenised", shown_ratio(measured, (measured.speedup_tokenised or {}).get(baseline)))
         rows.append(row | _memory(benchmark, measured))
     return rows
 
@@ -113,10 +116,21 @@ def absent_rows(run: FinishedRun, findings: Findings, benchmark: Benchmark) -> l
     ]
 
 
+def shown_ratio(measured: Measurement, ratio: Ratio | None) -> Sequence[float | None] | None:
+    """Return a speed-up with its interval, or without where too few batches of texts stand behind it."""
+    return ratio if ratio is None or enough(measured.examples, measured.batch_size) else (ratio[0], None, None)
+
+
 def efficiency(measured: Measurement) -> float | None:
     """Return how much of the saved work became saved time: speed-up over everything off x FLOPs ratio to it."""
     ratio = measured.flops_ratio
     return None if ratio is None else float(measured.speedup[ALL_OFF][0] * ratio)
+
+
+def last_head_reads(traces: RunTraces) -> str:
+    """Return what the last head of the traced model reads: "cls" or "mean"."""
+    heads = traces.reported.config["heads"]
+    return str(heads.get("final_pooling", heads["pooling"]))
 
 
 def point_label(point: OperatingPoint | None, contender: str) -> str:
@@ -169,8 +183,10 @@ def _contender_row(run: FinishedRun, findings: Findings, benchmark: Benchmark, m
     facts = benchmark.shortcuts.get(measured.contender)
     if facts is not None:
         row |= _shortcut_values(facts, row["metric"], compared=dense.delta_dense is None)
-    if not ENGINES[measured.engine].exact:  # other numbers: what it answers was compared on the timed examples only
+    other = another_model(benchmark, measured, last_head_reads(findings.traces))
+    if other is not None or not ENGINES[measured.engine].exact:  # what it answers is known on the timed examples only
         row |= dict.fromkeys(("value", "delta_points", "delta_low", "delta_high", "ece"))
+        row |= {"note": other}
     return row
 
 
@@ -180,7 +196,7 @@ def _shortcut_values(facts: ShortcutFacts, metric: str, *, compared: bool) -> Ro
         "model": "static" if facts.run else "truncated",
         "num_layers": facts.num_layers,
         "head_depths": [facts.num_layers],
-        "value": facts.metrics[metric],
+        "value": facts.metrics.get(metric),
         **_interval("delta", facts.delta if compared else None, first="delta_points"),
         "ece": facts.ece,
         "avg_depth": float(facts.num_layers),
@@ -190,7 +206,7 @@ def _shortcut_values(facts: ShortcutFacts, metric: str, *, compared: bool) -> Ro
     }
 
 
-def _interval(name: str, values: Sequence[float] | None, first: str | None = None) -> Row:
+def _interval(name: str, values: Sequence[float | None] | None, first: str | None = None) -> Row:
     """Return a value and the ends of its interval under a column's names."""
     columns = (first or name, f"{name}_low", f"{name}_high")
     return dict(zip(columns, values or (None, None, None), strict=True))

@@ -74,15 +74,17 @@ def points_text(delta: Delta | Sequence[float] | None, unit: str = "") -> str:
 
 
 def speedup_text(row: Mapping[str, Any]) -> str:
-    """Format a speed-up with its interval; "no difference" where that spans 1.00."""
+    """Format a speed-up with its interval, if there is one; "no difference" where that spans 1.00."""
     return ratio_text([row.get("speedup"), row.get("speedup_low"), row.get("speedup_high")])
 
 
 def ratio_text(values: Sequence[float | None] | None) -> str:
-    """Format a ratio and the ends of its interval; a dash where nothing was measured."""
+    """Format a ratio and the ends of its interval, if there is one; a dash where nothing was measured."""
     ratio, low, high = values or (None, None, None)
-    if ratio is None or low is None or high is None:
+    if ratio is None:
         return "-"
+    if low is None or high is None:
+        return f"{ratio:.2f}x"
     if ratio == low == high == 1.0:
         return "1.00x"
     interval = f"[{low:.2f}, {high:.2f}]"
