@@ -15,7 +15,7 @@ from eat.evaluation.report.table import read_rows
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.runs.finished import FinishedRun
 from eat.traces.grid import exit_heads, measure_grid
-from tests.made.runs import write_run
+from tests.made.runs import least_config, write_run
 from tests.made.traces import as_runs, make_run, make_trace
 
 
@@ -31,7 +31,7 @@ def table(traces: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> E
     runs = as_runs(early=traces, dense=dense)
     for name in runs:
         (tmp_path / name / "trace").mkdir(parents=True)
-        (tmp_path / name / "config.yaml").write_text("task: made_up\n")
+        (tmp_path / name / "config.yaml").write_text(least_config())
         (tmp_path / name / "trace" / "validation.parquet").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("eat.evaluation.between_runs.exits.read_traces", lambda run: runs[run.name])
@@ -103,7 +103,7 @@ def test_one_early_head_is_enough(traces: dict[str, Any], tmp_path: Path, monkey
     monkeypatch.setattr("eat.evaluation.between_runs.exits.read_traces", lambda run: as_runs(two=two)["two"])
     monkeypatch.setattr("eat.evaluation.between_runs.exits.DROPS", DROPS[-1:])
     (tmp_path / "trace").mkdir()
-    (tmp_path / "config.yaml").write_text("task: made_up\n")
+    (tmp_path / "config.yaml").write_text(least_config())
     (tmp_path / "trace" / "validation.parquet").touch()
     (table,) = make_exit_tables([FinishedRun(tmp_path)])
     certified = {line.criterion: line.certified for line in table.lines}

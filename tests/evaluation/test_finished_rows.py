@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from eat.evaluation.report.rows import run_row
 from eat.runs.finished import FinishedRun
+from tests.made.runs import least_config
 
 COMMITTED = sorted((Path(__file__).parents[2] / "results").glob("*/*/config.yaml"))  # not part of the sdist
 MODEL_CONFIG = {
@@ -30,7 +30,7 @@ UNNAMED = {"_target_": "eat.training.objective.build_objective", "early_weight":
     ],
 )
 def test_the_objective_is_named(tmp_path, spec, label):
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"task": {"name": "sst2"}, "objective": spec}))
+    (tmp_path / "config.yaml").write_text(least_config("sst2", objective=spec))
     (tmp_path / "trace").mkdir()
     (tmp_path / "trace" / "validation.parquet").touch()
     assert run_row(FinishedRun(tmp_path), MODEL_CONFIG)["objective"] == label

@@ -16,6 +16,12 @@ from tests.made.models import EXIT, make_model
 WORDS = ("good", "fine", "great", "bad", "poor", "awful", "soup", "film", "the", "was", "very", "not")
 
 
+def least_config(task: str = "made_up", **more: Any) -> str:
+    """Return the text of the shortest ``config.yaml`` that is a run's."""
+    values = {"task": {"name": task}, "data": {}, "backbone": {"name": "tiny"}, "exit": {"name": "never"}, "seed": 0}
+    return yaml.safe_dump(values | more)
+
+
 def write_run(
     folder: Path,
     *,
