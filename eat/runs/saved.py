@@ -87,11 +87,15 @@ def read_config(folder: Path, argument: str, needed: Collection[str] = EVALUATED
 def check_links(folder: Path, argument: str) -> None:
     """Check that no link in a run folder leads out of it: what is written there must stay there.
 
+    Links among the logs of an earlier W&B session, which it makes itself, are left alone: nothing writes there again.
+
     Raises:
         ValueError: Naming the link.
     """
     inside = folder.resolve()
     for path in folder.rglob("*"):
+        if path.match("wandb/*/logs/*.log"):
+            continue
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
             raise ValueError(
                 f"{argument}: {path} is a link out of the run folder, to {path.readlink()}, which is refused; put "

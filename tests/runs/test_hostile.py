@@ -414,3 +414,10 @@ def test_a_hard_link_is_replaced_and_not_written_through(place: Path, finished: 
     evaluate_run(finished, stages=["quality"], device="cpu")
     assert seen(place, finished) == before
     shutil.rmtree(finished)
+
+
+def test_the_links_that_wandb_makes_among_its_logs_are_left_alone(place: Path, finished: Path) -> None:
+    logs = finished / "wandb" / "offline-run-20260101_000000-abc" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "debug-core.log").symlink_to(place / "outside" / "core-debug.log")
+    assert evaluate_run(finished, stages=["quality"], device="cpu").folder == finished / "report"
