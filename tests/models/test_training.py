@@ -110,9 +110,7 @@ def test_regression_leaves_by_difference():
 def test_labels_of_another_length_are_refused():
     model = tiny_adaptive()
     ids, mask, _ = batch_of(LENGTHS)
-    with pytest.raises(
-        ValueError, match=r"labels: expected one per example, of shape \(5,\) or .*, got shape \(4,\)"
-    ):
+    with pytest.raises(ValueError, match=r"labels: expected one per example, .*or \(5, 1\), got shape \(4,\)"):
         model(ids, mask, labels=LABELS[:4])
 
 
