@@ -72,6 +72,14 @@ def wait(child: int, seconds: float | None) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
+def ask(call: Callable[[], Any], scratch: Path) -> Any:
+    """Return what a call returns, JSON values, from a child: whatever threads it starts, this process starts none."""
+    answer = scratch / "answer.json"
+    if wait(start(lambda: answer.write_text(json.dumps(call())), scratch, scratch / "answer.txt"), None) != 0:
+        raise RuntimeError((scratch / "answer.txt").read_text(errors="replace")[-2000:])
+    return json.loads(answer.read_text())
+
+
 def command(main: Callable[[], Any], arguments: Sequence[str]) -> Callable[[], Any]:
     """Return the call of one of the commands with arguments."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import faulthandler
-import json
 import os
 import random
 import resource
@@ -128,14 +127,8 @@ def set_up(place: Path, home: Path, run: str) -> Sandbox:
 
 def attacked(seed: int, sandbox: Sandbox, scratch: Path) -> list[tuple[str, str]]:
     """Make the stranger's folder hostile, in a child, so that this process touches nothing; return what was done."""
-    told = scratch / "attacks.json"
-
-    def attack() -> None:
-        told.write_text(json.dumps(make_hostile(random.Random(seed), sandbox.trap)))
-
-    if forked.wait(forked.start(attack, sandbox.root, scratch / "attacks.txt"), None) != 0:
-        raise RuntimeError(f"seed {seed}: {(scratch / 'attacks.txt').read_text()}")
-    return [(kind, what) for kind, what in json.loads(told.read_text())]
+    done = forked.ask(lambda: make_hostile(random.Random(seed), sandbox.trap), scratch)
+    return [(kind, what) for kind, what in done]
 
 
 def read_with(name: str, sandbox: Sandbox, run: str, known: set[str], scratch: Path) -> tuple[int, list[str], str]:
