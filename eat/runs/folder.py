@@ -49,7 +49,7 @@ class RunFolder:
 
     def save_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write model and tokenizer; the folder appears under its name only when it is whole."""
-        with replacing_folder(self.model) as partial:
+        with replacing_folder(self.model, last="config.json") as partial:
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
 

@@ -159,7 +159,7 @@ class TinyBackbone(_WholeEncoder):
             ValueError: If the one made before is damaged.
         """
         if not (folder / "tokenizer.json").is_file():
-            with replacing_folder(folder) as partial:
+            with replacing_folder(folder, last="tokenizer.json") as partial:
                 train_tokenizer(texts(), self.vocab_size).save_pretrained(partial)
         return read_tokenizer(folder, f"delete {folder}, and it is made anew")
 
