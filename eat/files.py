@@ -37,29 +37,34 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a neighbour of a folder to fill; on success it takes the folder's place, else nothing changes.
+def replacing_folder(path: Path, last: str) -> Iterator[Path]:
+    """Yield a neighbour of a folder to fill; on success its files take their place there, else nothing changes.
 
-    A folder that is there, of a process that was killed in older code or by hand, goes.
+    A new folder appears in one step. In one that is there, of a process that was killed or with files of another kind,
+    each file is replaced in one step, ``last`` at the end; other files stay.
 
     Args:
-        path: Folder of plain files.
+        path: Folder of plain files; its parents are made.
+        last: The file by which readers tell that the folder is whole.
     """
     partial = path.with_name(f"{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of an earlier process that was killed here
     partial.mkdir(parents=True)
     try:
         yield partial
-        for file in filter(Path.is_file, partial.rglob("*")):
+        files = sorted(partial.iterdir(), key=lambda file: file.name == last)
+        for file in filter(Path.is_file, files):
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         _sync_folder(partial)
         if path.exists():
-            shutil.rmtree(path)
-        partial.rename(path)
-    except BaseException:
+            for file in files:
+                file.replace(path / file.name)
+            _sync_folder(path)
+        else:
+            partial.rename(path)
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
     _sync_folder(path.parent)
 
 

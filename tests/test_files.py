@@ -57,13 +57,14 @@ def test_a_checkpoint_that_does_not_fit_keeps_the_old_one(tmp_path):
 
 def test_a_folder_is_there_whole_or_as_it_was(tmp_path):
     folder = tmp_path / "new" / "tokenizer"
-    with replacing_folder(folder) as partial:
+    with replacing_folder(folder, last="b") as partial:
         (partial / "a").write_text("one")
-    with pytest.raises(FileNotFoundError), replacing_folder(folder) as partial:
+    with pytest.raises(FileNotFoundError), replacing_folder(folder, last="b") as partial:
         (partial / "missing" / "a").write_text("half")
     assert [path.name for path in folder.parent.iterdir()] == ["tokenizer"]
     assert (folder / "a").read_text() == "one"
     (folder.parent / "tokenizer.partial").mkdir()  # of a process that was killed
-    with replacing_folder(folder) as partial:
+    with replacing_folder(folder, last="b") as partial:
         (partial / "b").write_text("two")
-    assert [path.name for path in folder.iterdir()] == ["b"]
+    assert [path.name for path in folder.parent.iterdir()] == ["tokenizer"]
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a": "one", "b": "two"}

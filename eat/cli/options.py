@@ -66,9 +66,21 @@ def check_training(values: Mapping[str, Any]) -> None:
     own = inspect.signature(check_data_options).parameters.keys()
     _check_keys("data.", values["data"], own | {"max_length", "root", "cache_dir", *values["task"]})
     check_data_options(**{key: value for key, value in values["data"].items() if key in own})
+    if values["retrofit"] is not None:
+        _check_retrofit(values["data"])
     for part in ("data", "backbone"):
         whole_number(f"{part}.max_length", values[part].get("max_length"), at_least=3)
     _build_parts(values)
+
+
+def _check_retrofit(data: Mapping[str, Any]) -> None:
+    """Refuse options of the data that cached features have no use for."""
+    if data["group_by_length"]:
+        raise ValueError("data.group_by_length: expected false with retrofit, whose cached features have no length")
+    if data["num_workers"]:
+        raise ValueError(
+            f"data.num_workers: expected 0 with retrofit, which collates nothing, got {data['num_workers']}"
+        )
 
 
 def check_evaluation(options: Mapping[str, Any]) -> None:

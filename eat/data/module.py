@@ -47,7 +47,10 @@ def check_data_options(
     whole_number("data.batch_size", batch_size)
     whole_number("data.eval_batch_size", eval_batch_size)
     if train_examples is not None:
-        whole_number("data.train_examples", train_examples)
+        try:
+            whole_number("data.train_examples", train_examples)
+        except ValueError as error:
+            raise ValueError(str(error).replace(", got", ", or null, got")) from None
     whole_number("data.threshold_examples", threshold_examples, at_least=0)
     whole_number("data.certification_examples", certification_examples, at_least=0)
     true_or_false("data.group_by_length", group_by_length)

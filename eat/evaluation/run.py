@@ -154,11 +154,11 @@ def check_options(
     chosen = stages if stages is not None else [s for s in STAGES if not STAGES[s].asked_by] + asked_for(given)
     for stage in chosen:
         build_settings(stage, given[stage])
-    check_used([*chosen, ALWAYS] if chosen else [*STAGES], given, thresholds)  # without a stage nothing is evaluated
     if thresholds is not None and not isinstance(thresholds, list | tuple):
         raise ValueError(f"thresholds: expected a list of numbers, such as [0.8,0.9], got {thresholds!r}")
     for value in thresholds or ():
         number("thresholds", value, at_least=0, at_most=1)
+    check_used([*chosen, ALWAYS] if chosen else [*STAGES], given, thresholds)  # without a stage nothing is evaluated
     for name, flag in (("fresh", fresh), ("compile", compile)):
         true_or_false(name, flag)
     try:

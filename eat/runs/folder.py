@@ -51,7 +51,7 @@ class RunFolder:
     def save_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write model and tokenizer, which cuts where the model ends; the folder appears only when it is whole."""
         tokenizer.model_max_length = model.config.backbone["max_length"]
-        with replacing_folder(self.model) as partial:
+        with replacing_folder(self.model, last="config.json") as partial:
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
 

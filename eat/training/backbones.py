@@ -161,7 +161,7 @@ class TinyBackbone(_WholeEncoder):
         if not (folder / "tokenizer.json").is_file():
             tokenizer = train_tokenizer(texts(), self.vocab_size)
             tokenizer.model_max_length = self.max_length  # kept in the file: whoever loads it cuts where the model ends
-            with replacing_folder(folder) as partial:
+            with replacing_folder(folder, last="tokenizer.json") as partial:
                 tokenizer.save_pretrained(partial)
         return read_tokenizer(folder, f"delete {folder}, and it is made anew")
 

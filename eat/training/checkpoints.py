@@ -105,8 +105,9 @@ class RunCheckpoints(Checkpoint):
     ) -> None:
         """Write the last state when it is due and nothing else belongs to this step."""
         since = trainer.global_step - self._saved_step
+        passed = trainer.global_step // self.every_n_steps > self._saved_step // self.every_n_steps
         late = time.monotonic() - self._saved_at >= 60 * self.every_minutes
-        due = since >= self.every_n_steps or (since > 0 and (late or self._saved_step == 0))
+        due = passed or (since > 0 and (late or self._saved_step == 0))
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         validates = trainer.val_check_batch is not None and (batch_idx + 1) % trainer.val_check_batch == 0
         ends_epoch = batch_idx + 1 == trainer.num_training_batches

@@ -81,20 +81,10 @@ class HeadsModule(AdaptiveModule):
 
 
 class FeatureDataModule(LightningDataModule):
-    """Batches of cached features, which are computed into ``folder`` when a training first asks for them.
-
-    Raises:
-        ValueError: If an option of the data was set that features have no use for.
-    """
+    """Batches of cached features, which are computed into ``folder`` when a training first asks for them."""
 
     def __init__(self, data: TextDataModule, model: AdaptiveForSequenceClassification, folder: Path) -> None:
         super().__init__()
-        if data.group_by_length:
-            raise ValueError("data.group_by_length: expected false with retrofit, whose cached features have no length")
-        if data.num_workers:
-            raise ValueError(
-                f"data.num_workers: expected 0 with retrofit, which collates nothing, got {data.num_workers}"
-            )
         self.data = data
         self.model = model
         self.folder = folder

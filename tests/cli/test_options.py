@@ -42,7 +42,7 @@ REFUSED = [
     ("schedule.warmup_epochs=-1", "schedule.warmup_epochs: expected a number of 0 or more"),
     ("data.batch_size=0", "data.batch_size: expected an integer of 1 or more, got 0"),
     ("data.eval_batch_size=true", "data.eval_batch_size: expected an integer of 1 or more, got True"),
-    ("data.train_examples=0", "data.train_examples: expected an integer of 1 or more, got 0"),
+    ("data.train_examples=0", "data.train_examples: expected an integer of 1 or more, or null, got 0"),
     ("data.threshold_examples=-1", "data.threshold_examples: expected an integer of 0 or more, got -1"),
     ("data.num_workers=-2", "data.num_workers: expected an integer of 0 or more, got -2"),
     ("data.max_length=x", "data.max_length: expected an integer of 3 or more, got 'x'"),
@@ -187,6 +187,14 @@ def test_each_value_of_a_choice_makes_another_training(path: Path) -> None:
             f"{group}.{key}" in NOT_TRAINING
         )
         assert (fingerprint(plain(changed)) == before) == no_training, key
+
+
+@pytest.mark.parametrize("key", ["group_by_length", "num_workers"])
+def test_options_that_cached_features_have_no_use_for_are_refused(key: str) -> None:
+    values = plain(composed("retrofit=folder", "trainer=cpu", name="retrofit"))
+    values["data"][key] = other(values["data"][key])
+    with pytest.raises(ValueError, match=f"data.{key}: expected .* with retrofit"):
+        check_training(values)
 
 
 def test_a_teacher_must_be_named() -> None:

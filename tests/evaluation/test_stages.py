@@ -149,9 +149,9 @@ def test_the_printed_command_repeats_the_report(
 def test_the_command_says_no_more_than_is_needed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(run / "model")
     report = evaluate_run(run).folder
-    assert printed_overrides(report) == ["run=runs/small"]  # elsewhere: where trainings put it
+    assert printed_overrides(report) == [f"run={run.resolve()}"]  # elsewhere: its whole path
     monkeypatch.chdir(run.parent)
-    evaluate_run(run, thresholds=None, calibrate={"apply": None}, benchmark={"rounds": 3})  # which no report shows
+    evaluate_run(run, thresholds=None, calibrate={"apply": None}, benchmark={"rounds": 5})  # the defaults
     assert printed_overrides(report) == ["run=small"]
 
 
