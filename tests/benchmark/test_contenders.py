@@ -12,7 +12,7 @@ import torch
 from transformers import DataCollatorWithPadding
 
 from eat.benchmark.contenders import ALL_OFF, PADDED, build_contenders
-from eat.benchmark.engines import Source
+from eat.benchmark.engines import Saved, Source
 from eat.benchmark.engines.hugging_face import padded
 from eat.benchmark.engines.packed import packed_call, with_torchs_product
 from eat.benchmark.memory import Peak
