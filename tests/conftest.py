@@ -1,8 +1,9 @@
 """What holds for every test: no network, no writing outside temporary folders, the same examples on every run."""
 
+import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 # Before anything imports Hugging Face or torch: these are read once, at import.
 _HF_HOME = tempfile.TemporaryDirectory(prefix="eat-tests-")
@@ -59,6 +60,14 @@ def _only_named_roots(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     if request.node.get_closest_marker("data") is None:
         monkeypatch.delenv("EAT_DATA_ROOT", raising=False)
         monkeypatch.delenv("EAT_WEIGHTS_ROOT", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo the level that a command gives the root logger: tests after it would see what they do not expect."""
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)
 
 
 @pytest.fixture(autouse=True)
