@@ -86,11 +86,11 @@ def test_failures_of_a_kind_come_together_with_their_seeds():
 def test_a_case_that_kills_its_process_is_counted_and_passed_over():
     def check(case):
         if case.seed == 13:
-            os.kill(os.getpid(), signal.SIGSEGV)
+            os.kill(os.getpid(), signal.SIGKILL)
         case.count(inputs=1)
 
     tally = run({"deadly": (1.0, check)}, seconds=1)["deadly"]
-    assert tally.failures["the process died with code -11"]["seeds"] == [13]
+    assert tally.failures["the process died with code -9"]["seeds"] == [13]
     ((start, end),) = tally.seeds
     assert start == 0 and end > 14 and tally.counts["inputs"] == end - 1
 
