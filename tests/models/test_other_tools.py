@@ -52,7 +52,7 @@ def test_gradient_checkpointing_keeps_less():
 
     model = tiny_adaptive(**OPTIONS).train()
     plain = kept(model)
-    model.gradient_checkpointing_enable()
+    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()  # its newer name
     assert kept(model) < 0.5 * plain
 
 
