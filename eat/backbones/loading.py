@@ -133,7 +133,8 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
     reads_cls = last.pool is cls_pool
     model = AutoModelForSequenceClassification.from_config(theirs) if reads_cls else mean_pooled(theirs)
     reference = next(encoder.parameters())
-    model.to(device=reference.device, dtype=reference.dtype)  # before the weights, which it would round to its own
+    # Before the weights, which it would round to its own; transformers' own `to` hides its types.
+    nn.Module.to(model, device=reference.device, dtype=reference.dtype)
     model.load_state_dict(named if reads_cls else mean_pooled_names(model.config, named), strict=True)
     return model.eval()
 
