@@ -1,10 +1,12 @@
 """Files that are there whole or not at all, whenever the process dies and whatever the disk says."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -72,6 +74,22 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all; errors are those of `replacing`."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it holds something else; one line that names the file.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no readable JSON ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return values
 
 
 def _sync_folder(folder: Path) -> None:

@@ -51,16 +51,15 @@ class Table:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If its columns are others.
+            ValueError: If its columns are others, or a value is no number; the message names the file.
         """
-        with path.open(encoding="utf-8", newline="") as handle:
-            reader = csv.DictReader(handle)
-            known = tuple(reader.fieldnames or ())
-            if known != self.columns[: max(len(known), self.required or len(self.columns))]:
-                raise ValueError(
-                    f"{path}: expected the {self.title} {list(self.columns)}, got {reader.fieldnames}{self.remedy}"
-                )
-            return [{column: self._value(column, row.get(column)) for column in self.columns} for row in reader]
+        names, lines = read_csv(path)
+        if tuple(names) != self.columns[: max(len(names), self.required or len(self.columns))]:
+            raise ValueError(f"{path}: expected the {self.title} {list(self.columns)}, got {names}{self.remedy}")
+        try:
+            return [{column: self._value(column, line.get(column)) for column in self.columns} for line in lines]
+        except ValueError as error:
+            raise ValueError(f"{path}: expected numbers, as were written there ({error}){self.remedy}") from error
 
     def _check(self, row: Mapping[str, Any]) -> None:
         unknown = sorted(set(row) - set(self.columns))
@@ -75,6 +74,24 @@ class Table:
         if column in self.counts:
             return int(text)
         return [float(number) for number in text.split(";")] if ";" in text else float(text)
+
+
+def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Read a CSV file that was written here: the names in its first line, and by name what every other line holds.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no UTF-8, or a line has more or fewer cells than the first; the message names the file.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            names, *lines = [line for line in csv.reader(handle) if line] or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no readable CSV ({error})") from error
+    uneven = next((number for number, line in enumerate(lines, 1) if len(line) != len(names)), None)
+    if uneven is not None:
+        raise ValueError(f"{path}: row {uneven}: expected {len(names)} cells, got {len(lines[uneven - 1])}")
+    return names, [dict(zip(names, line, strict=True)) for line in lines]
 
 
 def _cell(value: Any) -> Any:

@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from eat.files import replacing, replacing_folder, write_text
+from eat.files import read_object, replacing, replacing_folder, write_text
 from eat.training.checkpoints import AtomicCheckpointIO
 
 
@@ -68,3 +68,11 @@ def test_a_folder_is_there_whole_or_as_it_was(tmp_path):
         (partial / "b").write_text("two")
     assert [path.name for path in folder.parent.iterdir()] == ["tokenizer"]
     assert {path.name: path.read_text() for path in folder.iterdir()} == {"a": "one", "b": "two"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"null", b"[" * 100_000])
+def test_what_is_no_json_object_is_refused_in_a_line(tmp_path, content):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.json( is no readable JSON|: expected a JSON object)") as caught:
+        read_object(tmp_path / "x.json")
+    assert "\n" not in str(caught.value)

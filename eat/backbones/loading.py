@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from eat.backbones import BACKBONES
 from eat.backbones.base import Backbone
 from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf
-from eat.backbones.mean_pooled import MeanPooledConfig, mean_pooled, plain_names
+from eat.backbones.mean_pooled import MeanPooledConfig, mean_pooled, mean_pooled_names, plain_names
 from eat.checks import plain, whole_number
 from eat.modules.heads import cls_pool
 from eat.ops.finite import first_not_finite
@@ -130,13 +130,13 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
     # Hugging Face's heads know no temperature: it goes into the classifier's weights.
     head = {n: t / last.temperature if n.startswith("out.") else t for n, t in last.state_dict().items()}
     named = weights_to_hf(backbone, weights, head)
-    if last.pool is cls_pool:
-        model = AutoModelForSequenceClassification.from_config(theirs)
-        model.load_state_dict(named, strict=True)
-    else:
-        model = mean_pooled(theirs, named)
+    reads_cls = last.pool is cls_pool
+    model = AutoModelForSequenceClassification.from_config(theirs) if reads_cls else mean_pooled(theirs)
     reference = next(encoder.parameters())
-    return model.to(device=reference.device, dtype=reference.dtype).eval()
+    # Before the weights, which it would round to its own; transformers' own `to` hides its types.
+    nn.Module.to(model, device=reference.device, dtype=reference.dtype)
+    model.load_state_dict(named if reads_cls else mean_pooled_names(model.config, named), strict=True)
+    return model.eval()
 
 
 def _check_same_shape(backbone: Backbone, theirs: PreTrainedConfig) -> None:

@@ -106,23 +106,26 @@ class MeanPooledForSequenceClassification(PreTrainedModel):
         )
 
 
-def mean_pooled(config: PreTrainedConfig, weights: Mapping[str, Tensor]) -> MeanPooledForSequenceClassification:
-    """Build the classifier from configuration and weights of Hugging Face's own, as `weights_to_hf` gives them."""
+def mean_pooled(config: PreTrainedConfig) -> MeanPooledForSequenceClassification:
+    """Build the classifier, with random weights, from a configuration of Hugging Face's own."""
     labels: dict[str, Any] = {
         "id2label": config.id2label,
         "label2id": config.label2id,
         "problem_type": config.problem_type,
     }
     encoder = {key: value for key, value in config.to_dict().items() if key not in labels}
-    model = MeanPooledForSequenceClassification(MeanPooledConfig(encoder=encoder, **labels))
-    backbone = model.config.shape
+    return MeanPooledForSequenceClassification(MeanPooledConfig(encoder=encoder, **labels))
+
+
+def mean_pooled_names(config: MeanPooledConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of Hugging Face's own classifier, as `weights_to_hf` gives them, under this one's names."""
+    backbone = config.shape
     named = {}
     for name, tensor in weights.items():
         part = next((ours for ours, theirs in backbone.head_names.items() if name.startswith(f"{theirs}.")), None)
         kind = name.rpartition(".")[2]
         named[f"encoder.{name.removeprefix(f'{backbone.prefix}.')}" if part is None else f"{part}.{kind}"] = tensor
-    model.load_state_dict(named, strict=True)
-    return model
+    return named
 
 
 def plain_names(config: MeanPooledConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

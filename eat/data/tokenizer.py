@@ -12,6 +12,23 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _CONTINUES = "##"
 
 
+def load_tokenizer(argument: str, source: str | Path, remedy: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer from a folder or the hub, as data: no code that it names runs.
+
+    Raises:
+        ValueError: If there is none, or it cannot be read; ``argument`` is who asks for it, ``remedy`` what to do.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        # From a folder without its files transformers makes a tokenizer that knows the special tokens alone.
+        if len(tokenizer) > len(tokenizer.all_special_ids):
+            return tokenizer
+        error, reason = None, "its vocabulary is missing"
+    except Exception as caught:  # the tokenizers library raises bare ones, transformers whatever a broken file gives
+        error, reason = caught, _reason(caught)
+    raise ValueError(f"{argument}: no tokenizer in {source} that can be read ({reason}); {remedy}") from error
+
+
 def read_tokenizer(folder: Path, remedy: str) -> PreTrainedTokenizerBase:
     """Load a tokenizer that was saved in a folder.
 
@@ -23,11 +40,15 @@ def read_tokenizer(folder: Path, remedy: str) -> PreTrainedTokenizerBase:
         raise FileNotFoundError(f"tokenizer: {folder} has no tokenizer.json; {remedy}")
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises bare ones, transformers whatever a broken file gives
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # as above
         raise ValueError(
-            f"tokenizer: {folder}/tokenizer.json or a file beside it is damaged ({reason}); {remedy}"
+            f"tokenizer: {folder}/tokenizer.json or a file beside it is damaged ({_reason(error)}); {remedy}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what a library says, cut where nobody reads on."""
+    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedTokenizerFast:

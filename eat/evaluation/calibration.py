@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from eat.benchmark.stored import checked
 from eat.checks import number
-from eat.files import write_text
+from eat.files import read_object, write_text
 from eat.models.config import AdaptiveConfig
 from eat.ops.temperature import fit_temperature
 from eat.runs.finished import FinishedRun
@@ -60,7 +61,13 @@ class Calibration:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Calibration":
-        """Read back what `to_json` returned."""
+        """Read back what `to_json` returned.
+
+        Raises:
+            KeyError: If something is missing.
+            TypeError: If something is of another type at the outside.
+            ValueError: If a value within is of another type or out of range.
+        """
         lists = {key: tuple(values[key]) for key in ("head_depths", "temperatures")}
         splits = {
             name: SplitCalibration(
@@ -69,7 +76,12 @@ class Calibration:
             )
             for name, split in values["splits"].items()
         }
-        return cls(**{**values, **lists, "splits": splits})
+        found = checked(cls(**{**values, **lists, "splits": splits}))
+        if len(found.temperatures) != len(found.head_depths):
+            raise ValueError(f"temperatures: expected {len(found.head_depths)}, one per head")
+        for temperature in found.temperatures:
+            number("temperatures", temperature, above=0)
+        return found
 
 
 def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
@@ -115,9 +127,10 @@ def read_temperatures(folder: Path, reported: Trace) -> Sequence[float] | None:
     if not path.is_file():
         return reported.temperatures
     try:
-        found = Calibration.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and run stages=[calibrate] again") from error
+        found = Calibration.from_json(read_object(path))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        said = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} is damaged ({said}); delete it and run stages=[calibrate] again") from error
     split = found.splits.get(reported.split)
     same = split is not None and [h.accuracy for h in split.before] == [h.accuracy for h in measure_heads(reported)]
     return found.temperatures if same else reported.temperatures

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eat.files import read_object
 from eat.models.certificate import check_intact
 from eat.traces.profile import Profile
 
@@ -52,7 +52,10 @@ def read_source(name: str, given: Source, fingerprint: str) -> SourcePoint:
         file = Path(given) / "config.json"
         if not file.is_file():
             raise ValueError(f"{where}: expected a folder with a saved model, got {str(given)!r} without config.json")
-        config = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            config = read_object(file)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
         given = config.get("certificate") or {}
         if not given:
             raise ValueError(f"{where}: expected a certified model, got {str(file.parent)!r} without a certificate")

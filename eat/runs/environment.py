@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from eat.files import write_text
+from eat.files import read_object, write_text
 from eat.machine import cpu_name
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "lightning", "torchmetrics", "numpy", "hydra-core")
@@ -64,14 +64,14 @@ def read_environment(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no readable JSON ({error}); {_BROKEN}") from error
-    if not isinstance(facts, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(facts).__name__}; {_BROKEN}")
+        facts = read_object(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {_BROKEN}") from error
     for key, kind in (("packages", dict), ("resumed", list), ("data", str), ("classes", list)):
         if key in facts and not isinstance(facts[key], kind):
-            raise ValueError(f"{path}: {key}: expected a JSON {_JSON[kind]}, got {facts[key]!r}; {_BROKEN}")
+            raise ValueError(
+                f"{path}: {key}: expected a JSON {_JSON[kind]}, got {type(facts[key]).__name__}; {_BROKEN}"
+            )
     return facts
 
 

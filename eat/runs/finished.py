@@ -13,7 +13,9 @@ from transformers.utils import logging as transformers_logging
 
 from eat.checks import folder_name
 from eat.exits.points import OperatingPoint
+from eat.files import read_object
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.config import AdaptiveConfig
 from eat.models.fingerprint import encode, raw_facts
 from eat.runs.environment import read_environment
 from eat.runs.saved import check_links, read_config
@@ -77,12 +79,14 @@ class FinishedRun:
 
         Raises:
             FileNotFoundError: If the weights are not there.
+            ValueError: If its configuration or its weights are damaged.
         """
         if not self.has_weights:
             raise FileNotFoundError(
                 f"run: {self.folder} has no model/ (results are kept without weights): quality and sweep are rebuilt "
                 "from trace/, but new traces and the benchmark need weights; train again, or use stages=[quality,sweep]"
             )
+        self.model_config()  # refuses a damaged one in a line
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         left_out: dict[str, Any] = {} if certified else {"certificate": None}
@@ -92,16 +96,18 @@ class FinishedRun:
         return model.eval()
 
     def model_config(self) -> dict[str, Any]:
-        """Return the saved model's configuration.
+        """Return the saved model's configuration, checked.
 
         Raises:
             FileNotFoundError: If the weights are not there.
+            ValueError: If it is no configuration of a model of ours.
         """
         path = self.folder / "model" / "config.json"
+        config = read_object(path)
         try:
-            config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"run: {path} is no readable JSON ({error})") from error
+            AdaptiveConfig.from_dict(dict(config)).check()
+        except ValueError as error:
+            raise ValueError(f"run: {path} is no model's ({error}); take a whole copy of the model") from error
         return config
 
     def fingerprint(self) -> str:

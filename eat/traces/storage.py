@@ -78,7 +78,7 @@ def read_trace(path: Path) -> Trace:
         example, length = (_numbers(table, name, "whole numbers") for name in ("example", "length"))
         check_trace(trace, example=example, length=length)
     except (pa.ArrowException, OSError, KeyError, TypeError, AttributeError, ValueError, MemoryError) as error:
-        why = " ".join((f"{error!r}" if isinstance(error, KeyError) else f"{error}").split())
+        why = " ".join((f"{error!r}" if isinstance(error, KeyError) else f"{error}").split())[:400]
         raise ValueError(f"{path} is not a readable trace ({why}); delete it and evaluate again") from error
     return trace
 

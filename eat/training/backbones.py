@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lightning import LightningDataModule
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from eat.backbones import BACKBONES
 from eat.backbones.tiny import tiny_config
 from eat.backbones.weights import resolve_weights
 from eat.checks import number, one_of, whole_number
 from eat.data import TextDataModule
-from eat.data.tokenizer import read_tokenizer, train_tokenizer
+from eat.data.tokenizer import load_tokenizer, read_tokenizer, train_tokenizer
 from eat.files import replacing_folder
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.tasks import TaskFacts
@@ -119,7 +119,7 @@ class PretrainedBackbone(_WholeEncoder):
 
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
         """Load the checkpoint's tokenizer."""
-        return AutoTokenizer.from_pretrained(self.source(), trust_remote_code=False)
+        return load_tokenizer("backbone.path", self.source(), "take a whole copy of the checkpoint")
 
     def source(self, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
         """Return the checkpoint's folder or hub name."""

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from eat.ops.finite import first_not_finite
+
+SAVE_TOKENIZER = "save it there beside the weights (tokenizer.save_pretrained)"
 
 log = logging.getLogger(__name__)
 
@@ -18,19 +20,6 @@ def model_path(folder: str | Path) -> str:
     """Return what ``from_pretrained`` reads: of a run folder the ``model/`` in it."""
     inner = Path(folder) / "model"
     return str(inner) if (inner / "config.json").is_file() else str(folder)
-
-
-def load_tokenizer(setting: str, path: str) -> PreTrainedTokenizerBase:
-    """Load a classifier's tokenizer; where there is none, the error says that ``setting`` asks for it."""
-    message = f"{setting}: no tokenizer in {path}; save it there beside the weights (tokenizer.save_pretrained)"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(message) from error
-    # From a folder without its files transformers makes a tokenizer that knows the special tokens alone.
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise ValueError(message)
-    return tokenizer
 
 
 def load_weights(setting: str, path: str, **options: Any) -> PreTrainedModel:

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import uuid
 from argparse import Namespace
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from eat.files import write_text
+from eat.tables import read_csv
 
 
 class MetricsCsv(Logger):
@@ -140,9 +142,23 @@ def _rows_before(path: Path, step: int) -> dict[int, dict[str, str]]:
     """Read what ``metrics.csv`` has of the steps before ``step``; without the file there is nothing."""
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as handle:
-        rows = {
-            int(row.pop("step")): {name: value for name, value in row.items() if value}
-            for row in csv.DictReader(handle)
-        }
+    remedy = "remove it: the curve then starts at the checkpoint, and the training goes on as it would"
+    try:
+        names, lines = read_csv(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {remedy}") from error
+    if names.count("step") != 1 or len(set(names)) < len(names):
+        raise ValueError(f"{path}: expected columns of different names, one of them 'step'; {remedy}")
+    for line, row in enumerate(lines, 1):
+        if not re.fullmatch(r"[0-9]{1,18}", row["step"]) or not all(map(_is_number, filter(None, row.values()))):
+            raise ValueError(f"{path}: row {line}: expected a step and numbers; {remedy}")
+    rows = {int(row.pop("step")): {name: value for name, value in row.items() if value} for row in lines}
     return {number: row for number, row in rows.items() if number < step}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -14,10 +14,11 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrain
 from eat.backbones import BACKBONES
 from eat.backbones.mean_pooled import MeanPooledConfig
 from eat.data import TextDataModule
+from eat.data.tokenizer import load_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.tasks import TaskFacts
 from eat.training.backbones import TextSource
-from eat.training.fine_tuned import class_order, load_tokenizer, load_weights, model_path
+from eat.training.fine_tuned import SAVE_TOKENIZER, class_order, load_weights, model_path
 from eat.training.heads import FeatureDataModule, HeadsModule
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class ClassifierBackbone:
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
         """Load the classifier's tokenizer."""
         _read_config(self.path)  # says what is missing where there is no model at all
-        return load_tokenizer("retrofit", self.path)
+        return load_tokenizer("retrofit", self.path, SAVE_TOKENIZER)
 
     def build(
         self, tokenizer: PreTrainedTokenizerBase, task: TaskFacts, **options: Any

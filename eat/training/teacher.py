@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from eat.data.tokenizer import load_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.training.fine_tuned import class_order, load_tokenizer, load_weights, model_path
+from eat.training.fine_tuned import SAVE_TOKENIZER, class_order, load_weights, model_path
 
 
 class Teacher:
@@ -40,7 +41,7 @@ class Teacher:
             ValueError: If there is no model, or vocabulary, labels or length do not fit; says which.
         """
         path = find_teacher(folder)
-        theirs = load_tokenizer("objective.teacher", path)
+        theirs = load_tokenizer("objective.teacher", path, SAVE_TOKENIZER)
         if theirs.get_vocab() != tokenizer.get_vocab():
             raise ValueError(
                 f"objective.teacher: {path} has another vocabulary ({len(theirs)} tokens) than the student "

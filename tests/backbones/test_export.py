@@ -73,6 +73,19 @@ def test_the_plain_model_answers_as_ours_with_everything_off(model_type, pooling
                 torch.testing.assert_close(one(**inputs).logits, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_weights_keep_their_precision(pooling):
+    model = adaptive("bert", pooling, "named classes, divided logits").double()
+    model.set_temperatures([1.0, 2.0, 0.86])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)  # no number of single precision
+    plain, batch = model.to_hugging_face(), padded_batch(model)
+    assert plain.dtype == torch.float64
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(**batch).logits, all_off(model)(**batch).logits, rtol=0, atol=1e-12)
+
+
 @every_backbone
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_the_plain_model_comes_back(model_type, pooling, tmp_path):

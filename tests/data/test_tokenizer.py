@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, pipeline
 
-from eat.data.tokenizer import SPECIAL_TOKENS, train_tokenizer
+from eat.data.tokenizer import SPECIAL_TOKENS, load_tokenizer, train_tokenizer
 
 TEXTS = ["The soup was good.", "The soup was not good!", "Was the plot good?", "Anna: the plot was bad", "Das Café, 1€"]
 # The file alone, without the package, whose import takes longer than all the rest.
@@ -92,3 +92,13 @@ def test_saved_tokenizers_load_with_auto_tokenizer_and_in_a_pipeline(tmp_path):
 def test_bad_input_is_refused(texts, vocab_size, message):
     with pytest.raises(ValueError, match=message):
         train_tokenizer(texts, vocab_size)
+
+
+@pytest.mark.parametrize("damage", ["{", '{"added_tokens": 1.5}', '{"added_tokens": [{}]}', "1.5"])
+def test_a_damaged_tokenizer_is_refused_in_a_line(tmp_path, damage):
+    train_tokenizer(["one two"]).save_pretrained(tmp_path)
+    load_tokenizer("retrofit", tmp_path, "save it")
+    (tmp_path / "tokenizer.json").write_text(damage)
+    with pytest.raises(ValueError, match=r"retrofit: no tokenizer in .* can be read \(.+\); save it$") as caught:
+        load_tokenizer("retrofit", tmp_path, "save it")
+    assert "\n" not in str(caught.value)

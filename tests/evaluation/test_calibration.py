@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from eat.benchmark.tokenizing import encoded_examples
 from eat.evaluation import evaluate_run
-from eat.evaluation.calibration import CalibrationSettings, fit_temperatures
+from eat.evaluation.calibration import CalibrationSettings, fit_temperatures, read_temperatures
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.packed import AdaptiveOutput
@@ -145,3 +145,24 @@ def test_bad_input(tmp_path: Path, made_trace: Any) -> None:
     folder = write_run(tmp_path / "score", regression=True, exit={"name": "never"})
     with pytest.raises(ValueError, match="calibrate: needs class probabilities"):
         evaluate_run(folder, stages=["calibrate"], device="cpu")
+
+
+@pytest.mark.parametrize(
+    "change", [{"splits": "x"}, {"splits": {"validation": "x"}}, {"temperatures": [0.0]}, {"temperatures": ["x"]}]
+)
+def test_a_damaged_file_is_named(calibrated: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    trace = read_traces(FinishedRun(calibrated)).splits["validation"]
+    path = next(calibrated.glob("**/calibration.json"))
+    (tmp_path / path.name).write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=r"calibration\.json is damaged .*; delete it and run stages=\[calibrate\]"):
+        read_temperatures(tmp_path, trace)
+
+
+@pytest.mark.parametrize("damage", ['{"heads": null}', "[]", "{"])
+def test_a_damaged_configuration_is_named(tmp_path: Path, damage: str) -> None:
+    run = FinishedRun(write_run(tmp_path / "run"))
+    path = run.folder / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | json.loads(damage)) if "heads" in damage else damage)
+    for read in (run.raw_fingerprint, run.fingerprint, lambda: run.load_model("cpu")):
+        with pytest.raises(ValueError, match=r"model/config\.json"):
+            read()

@@ -31,6 +31,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from eat.cli import evaluate, train
+from eat.data.module import CACHE_VARIABLE
 from eat.models.classifier import AdaptiveForSequenceClassification
 from tests.reliability import forked
 from tests.reliability.campaign import RESULTS, Case, Tally, summarise, without_folders, write_summary
@@ -141,7 +142,8 @@ def read_with(name: str, sandbox: Sandbox, run: str, known: set[str], scratch: P
     before = snapshot(sandbox.trap.victims), snapshot(sandbox.trap.canaries)
     report, output = scratch / "report.jsonl", scratch / "output.txt"
     report.unlink(missing_ok=True)
-    writable = [stranger, sandbox.home, Path(os.environ["HF_HOME"]), scratch]
+    # With another tokenizer texts are encoded anew, and kept in the user's cache under a hash of it.
+    writable = [stranger, sandbox.home, Path(os.environ["HF_HOME"]), Path(os.environ[CACHE_VARIABLE]), scratch]
     limited = _limited(watched(call, report, stranger, writable, known))
     code = forked.wait(forked.start(limited, sandbox.home, output), SECONDS)
     faults = read_report(report)
@@ -229,6 +231,7 @@ def main(arguments: list[str]) -> int:
         place = Path(name)
         os.environ["TMPDIR"] = tempfile.tempdir = str(place / "scratch")
         (place / "scratch").mkdir()
+        os.environ[CACHE_VARIABLE] = str(place / "cache")
         home, run = make_run(place)
         readers = options.get("readers", "")
         known = clean_readings(place, home, run, chosen(first, readers or "all"))

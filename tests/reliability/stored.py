@@ -22,15 +22,16 @@ import pyarrow.parquet as pq
 import yaml
 
 from eat.benchmark.results import read_benchmark
+from eat.data.tokenizer import load_tokenizer
 from eat.evaluation.calibration import read_temperatures
 from eat.evaluation.report.plan import read_latency
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.runs.finished import FinishedRun
 from eat.runs.folder import continued_config
+from eat.traces.check import check_metadata
 from eat.traces.replay import replay
 from eat.traces.storage import read_trace, write_trace
-from eat.training.fine_tuned import load_tokenizer
 from eat.training.loggers import MetricsCsv
 from tests.made.runs import write_run
 from tests.made.traces import make_trace
@@ -60,7 +61,9 @@ def made_run() -> Path:
 def made_trace() -> bytes:
     """Return a trace's file."""
     path = FOLDER / "made.parquet"
-    write_trace(make_trace(40, "validation", 0), path)
+    made = make_trace(40, "validation", 0)
+    made.metadata.update(data="complete", fingerprint="x", traces=["validation"])
+    write_trace(made, path)
     return path.read_bytes()
 
 
@@ -147,6 +150,10 @@ def _trace(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
 
 def _replayed(path: Path) -> None:
     trace = read_trace(path)
+    try:
+        check_metadata(trace, "validation")  # as whoever reads a run's traces does, who names the file
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     answers = replay(trace, POINT)
     float(np.mean(answers.logits.argmax(1) == trace.labels)), answers.flops(trace.costs), trace.split
 
@@ -226,7 +233,7 @@ def _use(kind: str, run: FinishedRun, folder: Path) -> list[Callable[[], Any]]:
     if kind == "environment.json":
         return [run.environment]
     if kind == "model/tokenizer.json":
-        return [lambda: load_tokenizer("retrofit", str(folder / "model"))]
+        return [lambda: load_tokenizer("retrofit", str(folder / "model"), "save it there")]
     return [run.raw_fingerprint, run.fingerprint, lambda: _load(folder)]
 
 

@@ -90,3 +90,22 @@ def test_a_logger_that_is_not_installed_is_named(tmp_path, monkeypatch, make):
     monkeypatch.setattr(loggers, "find_spec", lambda package: None)
     with pytest.raises(ValueError, match=r"logger: expected one whose package is installed, got (tensorboard|wandb)"):
         make(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"step,loss\n\xff,1\n", "is no readable CSV"),
+        (b"stp,loss\n1,0.5\n", "one of them 'step'"),
+        (b"step,loss,loss\n1,0.5,0.4\n", "columns of different names"),
+        (b"step,loss\n,0.5\n", "row 1: expected a step and numbers"),
+        (b"step,loss\n1,0.5\n2,abc\n", "row 2: expected a step and numbers"),
+        (b"step,loss\n1,0.5,7\n", "row 1: expected 2 cells, got 3"),
+        (b"", "one of them 'step'"),
+    ],
+)
+def test_a_damaged_file_is_refused_in_a_line(tmp_path, content, message):
+    (tmp_path / "metrics.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"metrics\.csv.*{message}.*; remove it") as caught:
+        MetricsCsv(tmp_path).resume(3)
+    assert "\n" not in str(caught.value)

@@ -1,6 +1,5 @@
 """Several reports as one table and one figure: what a multirun ends with."""
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from eat.evaluation.report.rows import is_point
 from eat.evaluation.report.summary import OPERATING_POINT, Report
 from eat.evaluation.report.table import Row, delta_text, number, read_rows, render, speedup_text, write_rows
 from eat.exits.points import OperatingPoint, threshold_text
-from eat.files import write_text
+from eat.files import read_object, write_text
 from eat.runs.finished import FinishedRun
 
 log = logging.getLogger(__name__)
@@ -91,7 +90,10 @@ def _report_folder(folder: Path) -> Path:
 
 def _own_rows(folder: Path, frontier: Sequence[Row]) -> dict[int | None, Row]:
     """Return a report's rows at its own operating point, by batch size."""
-    own = json.loads((folder / OPERATING_POINT).read_text(encoding="utf-8"))
+    path = folder / OPERATING_POINT
+    own = read_object(path)
+    if not {"exit", "split"} <= set(own):
+        raise ValueError(f"reports: {path} does not say 'exit' and 'split'; evaluate that run again")
     point = OperatingPoint.of(own["exit"])
     return {row["batch_size"]: row for row in frontier if row["split"] == own["split"] and is_point(row, point)}
 

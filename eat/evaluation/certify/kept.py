@@ -12,6 +12,7 @@ from eat.evaluation.certify.certificate import Certificate, Certification
 from eat.evaluation.certify.p_values import ROUNDING
 from eat.evaluation.certify.sequence import losses_of
 from eat.evaluation.certify.settings import CertifySettings
+from eat.files import read_object
 from eat.runs.finished import FinishedRun
 from eat.traces.run_traces import RunTraces
 from eat.traces.splits import split_fingerprint
@@ -38,7 +39,7 @@ class Attempt:
             ValueError: If the file is none that a certification wrote.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_object(path)
             found = values["certificate"]
             return cls(
                 path.stem,
@@ -84,7 +85,7 @@ def keep_earlier(report: Path, result: Certification, standing: Certificate | No
     values = result.to_json()
     name = _name(values)
     if current.is_file():
-        before = json.loads(current.read_text(encoding="utf-8"))
+        before = read_object(current)
         Attempt.read(current)
         if _digest(before) != _digest(values):
             if result.certificate is None and standing is not None:
