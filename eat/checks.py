@@ -4,19 +4,28 @@ Numbers may be NumPy's; what is returned is Python's.
 """
 
 import difflib
+import errno
 import math
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 Limit = int | float | None
+MAX_SHOWN = 120  # characters of a value in a message
+
+
+def shown(value: Any) -> str:
+    """Write a value for a message, on one line and not too long."""
+    text = " ".join(line.strip() for line in repr(value).splitlines())
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 4]} ..."
 
 
 def whole_number(name: str, value: Any, at_least: int = 1) -> int:
     """Return an integer of ``at_least`` or more, NumPy's among them; True and 1.0 are none."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
-        raise ValueError(f"{name}: expected an integer of {at_least} or more, got {value!r}")
+        raise ValueError(f"{name}: expected an integer of {at_least} or more, got {shown(value)}")
     return int(value)
 
 
@@ -25,25 +34,32 @@ def number(
 ) -> float:
     """Return a finite number within the limits, NumPy's among them, as a float; True is none."""
     low, high = -math.inf if at_least is None else at_least, math.inf if at_most is None else at_most
-    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    fits = isinstance(value, Real) and not isinstance(value, bool) and _is_finite(value)
     if not (fits and low <= value <= high and (above is None or value > above) and (below is None or value < below)):
-        raise ValueError(f"{name}: expected a number{_interval(at_least, at_most, above, below)}, got {value!r}")
+        raise ValueError(f"{name}: expected a number{_interval(at_least, at_most, above, below)}, got {shown(value)}")
     return float(value)
 
 
 def plain(value: Any) -> Any:
-    """Return an option as JSON has it: numbers and arrays of NumPy or torch, also within lists, as Python's."""
+    """Return an option as JSON has it: numbers of any kind and arrays of NumPy or torch, also within lists."""
     if hasattr(value, "tolist"):
         return value.tolist()
+    if isinstance(value, Real) and not isinstance(value, int | float):  # such as a fraction
+        return int(value) if isinstance(value, Integral) else float(value)
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
 
 
 def folder_name(name: str, value: Any) -> str:
-    """Return the name of a folder; an empty one would be the current folder."""
+    """Return the name of a folder, there or not; an empty one would be the current folder."""
     if not isinstance(value, str | Path) or not str(value).strip():
-        raise ValueError(f"{name}: expected a folder, got {value!r}")
+        raise ValueError(f"{name}: expected a folder, got {shown(value)}")
+    try:
+        os.lstat(value)
+    except (OSError, ValueError) as error:
+        if not isinstance(error, OSError) or error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{name}: expected a name that a folder can have, got {shown(value)}") from None
     return str(value)
 
 
@@ -51,22 +67,49 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     """Return a value that is among the known ones; else the message lists them and names the closest."""
     known = sorted(known)
     if not isinstance(value, str) or value not in known:
-        hint = closest(value, known) if isinstance(value, str) else ""
-        raise ValueError(f"{name}: expected one of {known}, got {value!r}{hint}")
+        raise ValueError(f"{name}: expected one of {known}, got {shown(value)}{closest(value, known)}")
     return value
 
 
-def closest(word: str, known: Iterable[str]) -> str:
+def several(name: str, value: Any, such_as: str) -> list[Any]:
+    """Return what a list holds; a single value, a text and a mapping are none. ``such_as`` shows one that is."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise ValueError(f"{name}: expected a list, such as {such_as}, got {shown(value)}")
+    return list(value)
+
+
+def whole_numbers(name: str, values: Any, such_as: str = "[1,2]") -> list[int]:
+    """Return a list of integers of 1 or more."""
+    return [whole_number(name, value) for value in several(name, values, such_as)]
+
+
+def some_of(name: str, values: Any, known: Iterable[str]) -> list[str]:
+    """Return a list whose values are all among the known ones; else the message lists them and names the closest."""
+    known = list(known)
+    for value in (values := several(name, values, f"[{values if values in known else known[0]}]")):
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"{name}: expected some of {known}, got {shown(value)}{closest(value, known)}")
+    return values
+
+
+def closest(word: Any, known: Iterable[str]) -> str:
     """Return `` (did you mean ...?)`` with the known word that is most like this one, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word, list(known), n=1) if isinstance(word, str) else []
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def true_or_false(name: str, value: Any) -> bool:
     """Return True or False; 0, 1 and "true" are neither."""
     if not isinstance(value, bool):
-        raise ValueError(f"{name}: expected true or false, got {value!r}")
+        raise ValueError(f"{name}: expected true or false, got {shown(value)}")
     return value
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer or a fraction beyond every float
+        return False
 
 
 def _interval(at_least: Limit, at_most: Limit, above: Limit, below: Limit) -> str:

@@ -7,7 +7,20 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from eat.checks import shown
+
 _GPU_FACTS = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit")
+
+
+def device_name(name: str, value: Any) -> str:
+    """Return the name of a device that torch knows, or "auto"; else raise a ValueError that calls it ``name``."""
+    try:
+        torch.device("cpu" if value == "auto" else str(value))
+    except RuntimeError:
+        raise ValueError(f"{name}: expected auto, cpu or cuda, got {shown(value)}") from None
+    return str(value)
 
 
 def describe_host() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from eat.checks import closest, plain
+from eat.checks import closest, plain, shown
 
 P = TypeVar("P")
 
@@ -64,10 +64,9 @@ class Family(Mapping[str, P], Generic[P]):
         """Return a known name; else raise a ValueError that lists all and says where a missing one would come from."""
         if isinstance(name, str) and name in self:
             return name
-        hint = closest(name, self.known) if isinstance(name, str) else ""
         raise ValueError(
-            f"{option}: expected one of {self.known}, got {name!r}{hint}; a part of another package needs that package "
-            f"installed (entry points {self.group!r})"
+            f"{option}: expected one of {self.known}, got {shown(name)}{closest(name, self.known)}; a part of "
+            f"another package needs that package installed (entry points {self.group!r})"
         )
 
     @contextmanager
@@ -109,7 +108,7 @@ def build_part(family: str, table: Family[Any], spec: Mapping[str, Any]) -> Any:
         ValueError: If the name or an argument is unknown, an argument is missing, or the constructor refuses a value.
     """
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
-        raise ValueError(f"{family}: expected a mapping with a 'name' out of {table.known}, got {spec!r}")
+        raise ValueError(f"{family}: expected a mapping with a 'name' out of {table.known}, got {shown(spec)}")
     name = table.checked(f"{family}.name", spec["name"])
     part = table[name]
     if not callable(part):
@@ -120,7 +119,7 @@ def build_part(family: str, table: Family[Any], spec: Mapping[str, Any]) -> Any:
         if key not in parameters:
             raise ValueError(
                 f"{family}.{key}: {family} {name!r} takes {sorted(parameters) or 'no arguments'}, "
-                f"got {key!r}{closest(key, parameters)}"
+                f"got {shown(key)}{closest(key, parameters)}"
             )
     missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in arguments]
     if missing:

@@ -2,11 +2,25 @@
 
 import json
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from eat.checks import closest, number, one_of, plain, true_or_false, whole_number
+from eat.checks import (
+    MAX_SHOWN,
+    closest,
+    folder_name,
+    number,
+    one_of,
+    plain,
+    several,
+    shown,
+    some_of,
+    true_or_false,
+    whole_number,
+    whole_numbers,
+)
 
 
 def test_what_fits_comes_back():
@@ -72,3 +86,65 @@ def test_options_are_plain_values():
         {"name": "a", "ratio": np.float32(0.5), "depths": np.array([1, 2]), "more": [np.int64(3), (np.float64(1),)]}
     )
     assert json.dumps(spec) == '{"name": "a", "ratio": 0.5, "depths": [1, 2], "more": [3, [1.0]]}'
+
+
+def test_a_shown_value_is_one_short_line():
+    assert shown("a  b\n") == repr("a  b\n")
+    assert shown(np.zeros((2, 2))) == "array([[0., 0.], [0., 0.]])"
+    assert len(shown(["x"] * 999)) == MAX_SHOWN and shown(["x"] * 999).endswith(" ...")
+    with pytest.raises(ValueError, match=r"^x: expected an integer") as caught:
+        whole_number("x", "9" * 5000)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("value", [None, 3, 1.5, True, "ab", b"ab", {"a": 1}, {1}])
+def test_what_is_no_list_is_refused(value):
+    with pytest.raises(ValueError, match=r"^threads: expected a list, such as \[1,2\], got ") as caught:
+        whole_numbers("threads", value)
+    assert str(caught.value).endswith(f"got {value!r}")
+
+
+def test_lists_come_back_whole():
+    assert several("x", (1, "a"), "[1]") == [1, "a"] and several("x", [], "[1]") == []
+    assert whole_numbers("x", (1, np.int64(2))) == [1, 2]
+    assert some_of("x", ["b"], {"a": 1, "b": 2}) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("b", "expected a list, such as [b], got 'b'"),
+        (0.5, "expected a list, such as [first], got 0.5"),
+        (["frist"], "expected some of ['first', 'b'], got 'frist' (did you mean 'first'?)"),
+        ([None], "expected some of ['first', 'b'], got None"),
+        ([["b"]], "expected some of ['first', 'b'], got ['b']"),
+    ],
+)
+def test_a_list_of_other_words_is_refused(values, said):
+    with pytest.raises(ValueError, match=r"^x: ") as caught:
+        some_of("x", values, ["first", "b"])
+    assert str(caught.value) == f"x: {said}"
+
+
+def test_numbers_beyond_every_float_are_refused():
+    with pytest.raises(ValueError, match=r"^x: expected a number of 0 or more, got 1000"):
+        number("x", 10**400, at_least=0)
+
+
+def test_other_kinds_of_numbers_are_written_as_json():
+    values = plain(
+        {"ratio": [Fraction(1, 4), Fraction(2)], "threshold": Fraction(1, 2), "seed": np.int64(3), "on": True}
+    )
+    assert json.loads(json.dumps(values)) == {"ratio": [0.25, 2.0], "threshold": 0.5, "seed": 3, "on": True}
+
+
+@pytest.mark.parametrize("value", ["", " ", 3, None, "\0", "x" * 300, "x/" * 3000])
+def test_what_no_folder_can_be_called_is_refused(value):
+    with pytest.raises(ValueError, match=r"^run: expected a (name that a )?folder"):
+        folder_name("run", value)
+
+
+def test_a_folder_need_not_be_there(tmp_path):
+    assert folder_name("run", tmp_path / "none" / "x") == str(tmp_path / "none" / "x")
+    (tmp_path / "file").touch()
+    assert folder_name("run", tmp_path / "file" / "x")  # who opens it says what is wrong

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from eat.attention.grouped import GroupedAttention, Layout
+from eat.checks import shown
 from eat.ops.attention import DenseLayout, additive, band_visible, padding_mask
 from eat.ops.band import BLOCK, BandLayout, computed_pairs
 from eat.ops.grouping import Grouping, group_sequences
@@ -28,10 +29,10 @@ class WindowedAttention(GroupedAttention):
 
     def __init__(self, window: int = 32, global_tokens: Sequence[str] = ("cls",)) -> None:
         if isinstance(window, bool) or not isinstance(window, int) or window < 2 or window % 2:
-            raise ValueError(f"attention.window: expected an even integer of 2 or more, got {window!r}")
+            raise ValueError(f"attention.window: expected an even integer of 2 or more, got {shown(window)}")
         listed = isinstance(global_tokens, list | tuple)
         if not listed or "cls" not in global_tokens or any(token not in ("cls", "sep") for token in global_tokens):
-            raise ValueError(f"attention.global_tokens: expected ['cls'] or ['cls', 'sep'], got {global_tokens!r}")
+            raise ValueError(f"attention.global_tokens: expected ['cls'] or ['cls', 'sep'], got {shown(global_tokens)}")
         self.window = window
         self.global_tokens = tuple(global_tokens)
 

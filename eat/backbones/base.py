@@ -62,7 +62,7 @@ class Backbone:
         """Check the values that would otherwise fail deep inside torch, or fill the memory."""
         for name in ("vocab_size", "dim", "num_layers", "num_heads", "intermediate_size", "max_length"):
             whole_number(f"backbone.{name}", getattr(self, name))
-        for name, at_least in (("num_types", 0), ("embedding_size", 1), ("sep_token_id", 0)):
+        for name, at_least in (("num_types", 0), ("embedding_size", 1), ("pad_token_id", 0), ("sep_token_id", 0)):
             if name not in _OPTIONAL or getattr(self, name) is not None:
                 whole_number(f"backbone.{name}", getattr(self, name), at_least)
         for name in ("norm_eps", "initializer_range"):
@@ -93,6 +93,8 @@ class Backbone:
         """Read the shape from a Hugging Face config of this model type."""
         shape = {ours: getattr(config, theirs) for ours, theirs in cls.config_keys.items()}
         shape["max_length"] -= cls.position_offset
+        if shape["pad_token_id"] is None:  # some configurations leave it open
+            del shape["pad_token_id"]
         return cls(**shape, sep_token_id=getattr(config, "sep_token_id", None))
 
     def to_hf_config(self, **labels: Any) -> Any:

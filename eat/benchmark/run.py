@@ -23,7 +23,7 @@ from eat.benchmark.memory import measure_peak
 from eat.benchmark.protocol import ENOUGH_BATCHES, Budget, batches_of, measure
 from eat.benchmark.results import Benchmark, Comparison, Measurement, PeakMemory
 from eat.benchmark.tokenizing import Texts
-from eat.checks import number, one_of, whole_number
+from eat.checks import folder_name, number, one_of, several, true_or_false, whole_number, whole_numbers
 from eat.exits.points import OperatingPoint
 from eat.machine import describe_host, gpu_clocks
 from eat.models.classifier import AdaptiveForSequenceClassification
@@ -54,14 +54,19 @@ class BenchmarkSettings:
     seed: int = 0  # of the draw
 
     def __post_init__(self) -> None:
-        """Refuse a number out of range."""
-        for name, least in (("examples", 1), ("rounds", 1), ("warmup", 0)):
+        """Refuse a value of another type or out of range."""
+        for name, least in (("examples", 1), ("rounds", 1), ("warmup", 0), ("seed", 0)):
             whole_number(f"benchmark.{name}", getattr(self, name), least)
         number("benchmark.seconds", self.seconds, above=0)
         for name in ("batch_sizes", "threads"):
-            for value in getattr(self, name):
-                whole_number(f"benchmark.{name}", value)
+            whole_numbers(f"benchmark.{name}", getattr(self, name))
+        for value in () if self.thresholds is None else several("benchmark.thresholds", self.thresholds, "[0.8,0.9]"):
+            number("benchmark.thresholds", value, at_least=0)
         one_of("benchmark.dtype", self.dtype, DTYPES)
+        for run in several("benchmark.shortcut_runs", self.shortcut_runs, "[runs/sst2/a]"):
+            folder_name("benchmark.shortcut_runs", run)
+        for name in ("onnx", "memory"):
+            true_or_false(f"benchmark.{name}", getattr(self, name))
 
     def to_json(self) -> dict[str, Any]:
         """Return the values, as JSON has them."""

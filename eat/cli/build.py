@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from eat.checks import shown
+
 SPECIAL = ("_target_", "_partial_")
 
 
@@ -23,7 +25,7 @@ def build(place: str, spec: Any, **more: Any) -> Any:
         ValueError: If nothing is named, it cannot be imported, or an argument is missing or unknown.
     """
     if not isinstance(spec, Mapping) or not isinstance(spec.get("_target_"), str):
-        raise ValueError(f"{place}: expected a mapping with _target_, the dotted name of a class, got {spec!r}")
+        raise ValueError(f"{place}: expected a mapping with _target_, the dotted name of a class, got {shown(spec)}")
     target, partial = _locate(place, spec["_target_"]), spec.get("_partial_", False)
     arguments = {key: _argument(f"{place}.{key}", value) for key, value in spec.items() if key not in SPECIAL} | more
     _check_arguments(place, target, partial, arguments)

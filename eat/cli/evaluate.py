@@ -6,15 +6,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from eat.cli.command import command
 from eat.cli.compose import plain
+from eat.cli.options import check_keys
 from eat.evaluation import Report, evaluate_run
 from eat.runs.finished import runs_beside
+
+DATA = ("root", "cache_dir", "train", "validation", "test")
 
 
 @command("evaluate")
 def main(config: DictConfig) -> Report:
     """Evaluate, and return what a multirun combines."""
-    if OmegaConf.is_missing(config, "run"):
+    if "run" not in config or OmegaConf.is_missing(config, "run"):
         raise ValueError(f"run: expected the folder of a finished run, got none; {runs_beside(Path('runs/x'))}")
     options = plain(config)
-    data = {f"data_{key}": value for key, value in options.pop("data").items()}
+    places = options.pop("data", None) or {}
+    check_keys("data.", places, DATA)
+    data = {f"data_{key}": value for key, value in places.items()}
     return evaluate_run(options.pop("run"), **data, **options)

@@ -6,9 +6,11 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -23,6 +25,8 @@ from eat.cli.compose import CONF
 
 _SAID = (ValueError, RuntimeError, FloatingPointError)
 """What our own code, or Hydra's, raises to say that a value, a file or a state is not as it must be."""
+_CHOOSING = ("hydra._internal.defaults_list", "hydra.core.default_element")
+"""Where Hydra reads what was chosen for each group; it expects words there, and stumbles over anything else."""
 _OF_CONFIGURATIONS = (HydraException, MissingMandatoryValue, InterpolationResolutionError, GrammarParseError)
 
 
@@ -33,16 +37,13 @@ def is_users(error: BaseException) -> bool:
     ``raise`` of this package or of Hydra says. The same classes out of a library, or of an operation on values that
     nobody checked (``int("abc")``), are faults.
     """
-    if isinstance(error, (OSError, *_OF_CONFIGURATIONS)):
+    frame = _innermost(error)
+    if isinstance(error, (OSError, *_OF_CONFIGURATIONS)) or _module(frame) in _CHOOSING:
         return True
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
     if frame is None or not isinstance(error, _SAID):
         return False
-    package = str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
     raised = frame.tb_frame.f_code.co_code[frame.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-    return raised and package in ("eat", "hydra")
+    return raised and _module(frame).partition(".")[0] in ("eat", "hydra")
 
 
 def explain(error: BaseException, config_name: str, typed: Sequence[str]) -> str:
@@ -51,18 +52,17 @@ def explain(error: BaseException, config_name: str, typed: Sequence[str]) -> str
     ``config_name`` is the command's configuration and ``typed`` its overrides, for the closest known key.
     """
     text = str(error)
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}: expected one of {sorted(error.options)}, got {option!r}{closest(option, error.options)}"
+    group, _, option = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
+    if isinstance(error, MissingConfigException) and (known := _options(group)):
+        return f"{group}: expected one of {known}, got {option!r}{closest(option, known)}"
     if isinstance(error, OverrideParseException):
         reason = text.splitlines()[-2 if "See https" in text else -1]
         return f"{error.override}: expected key=value, in quotes where the value has spaces or brackets ({reason})"
     if found := re.match(r"Could not (?:override|delete from config\.|delete) '(?P<key>[^'=]+)", text):
         key = found["key"]
         return f"{key}: no such key of this command{_closest_key(key, _known_keys(config_name, typed))}; see --help"
-    if text.startswith("Config group override must be a string"):
-        key, _, value = next((o.partition("=") for o in typed if _is_group(o) and _is_empty(o)), ("?", "", "null"))
-        return f"{key}: expected one of {_options(key)}, got {value or 'nothing'}; leave it out for the default"
+    if _module(_innermost(error)) in _CHOOSING and (said := _odd_choice(typed)):
+        return said
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}: expected a value, got none; give it as {error.full_key}=..."
     cause = error.__cause__ if isinstance(error, HydraException) else None
@@ -104,13 +104,34 @@ def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _keys(value, f"{key}.")
 
 
+def _innermost(error: BaseException) -> TracebackType | None:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame
+
+
+def _module(frame: TracebackType | None) -> str:
+    return "" if frame is None else str(frame.tb_frame.f_globals.get("__name__", ""))
+
+
 def _is_group(override: str) -> bool:
-    group = override.partition("=")[0].partition("@")[0]
+    group = override.partition("=")[0].partition("@")[0].lstrip("+~")
     return "=" in override and bool(re.fullmatch(r"\w+", group)) and (Path(CONF) / group).is_dir()
 
 
-def _is_empty(override: str) -> bool:
-    return override.partition("=")[2].lower() in ("", "null") or not re.search(r"[A-Za-z]", override.partition("=")[2])
+def _odd_choice(typed: Sequence[str]) -> str | None:
+    for override in typed:
+        if _is_group(override) and not _is_choice(override):
+            key, _, value = override.lstrip("+~").partition("=")
+            return f"{key}: expected one of {_options(key)}, got {value or 'nothing'}; leave it out for the default"
+    return None
+
+
+def _is_choice(override: str) -> bool:
+    """Return whether a group is given a word, or a list of words; ``nan`` and ``1e3`` are numbers to Hydra."""
+    value = OverridesParser.create().parse_override(override).value()
+    return all(isinstance(word, str) and "${" not in word for word in (value if isinstance(value, list) else [value]))
 
 
 def _options(key: str) -> list[str]:

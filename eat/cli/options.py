@@ -1,14 +1,15 @@
 """What is typed for a training, checked before there is a folder: each value by the key that it was typed under."""
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from eat.attention import build_attention
-from eat.checks import closest, one_of, true_or_false, whole_number
+from eat.checks import closest, one_of, shown, true_or_false, whole_number
 from eat.cli.build import build
 from eat.data.module import check_data_options
 from eat.evaluation import check_options
@@ -40,6 +41,7 @@ KEYS = {
     "paths.": ("runs",),
 }
 """What is read of the configuration itself; each part says what else it takes."""
+OPTIONAL = ("experiment", "retrofit", "train_examples")  # what the rest is composed from
 
 
 def check_training(values: Mapping[str, Any]) -> None:
@@ -50,7 +52,13 @@ def check_training(values: Mapping[str, Any]) -> None:
         ValueError: Naming the key that is unknown, of another type or out of range.
     """
     for prefix, known in KEYS.items():
-        _check_keys(prefix, values[prefix[:-1]] if prefix else values, known)
+        section = values[prefix[:-1]] if prefix else values
+        check_keys(prefix, section, known)
+        for key in known:
+            if key not in section and key not in OPTIONAL:
+                raise ValueError(f"{prefix}{key}: expected a value, got none; leave it out for the default")
+    for part in ("backbone", "budget"):
+        _check_word(f"{part}.name", values[part].get("name"))
     check_evaluation(values["evaluation"])
     if whole_number("seed", values["seed"], at_least=0) >= 2**32:
         raise ValueError(f"seed: expected an integer below 2^32, got {values['seed']}")
@@ -64,7 +72,7 @@ def check_training(values: Mapping[str, Any]) -> None:
     check_objective(values["objective"])
     build_task(values["task"])
     own = inspect.signature(check_data_options).parameters.keys()
-    _check_keys("data.", values["data"], own | {"max_length", "root", "cache_dir", *values["task"]})
+    check_keys("data.", values["data"], own | {"max_length", "root", "cache_dir", *values["task"]})
     check_data_options(**{key: value for key, value in values["data"].items() if key in own})
     if values["retrofit"] is not None:
         _check_retrofit(values["data"])
@@ -104,19 +112,26 @@ def _build_parts(values: Mapping[str, Any]) -> None:
     build("trainer", values["trainer"], logger=False)
 
 
-def _check_keys(prefix: str, values: Any, known: Any) -> None:
+def check_keys(prefix: str, values: Any, known: Collection[str]) -> None:
+    """Refuse a key that nothing reads, naming the closest; ``prefix`` is what stands before it, such as ``data.``."""
     if not isinstance(values, Mapping):
-        raise ValueError(f"{prefix[:-1]}: expected {prefix}key=value, got {prefix[:-1]}={values!r}")
+        raise ValueError(f"{prefix[:-1]}: expected {prefix}key=value, got {prefix[:-1]}={shown(values)}")
     for key, value in values.items():
         if key not in known:
             raise ValueError(f"{prefix}{key}: expected one of {sorted(known)}{closest(key, known)}")
         if not prefix and key in (*PARTS, *SECTIONS) and not isinstance(value, Mapping):
-            raise ValueError(f"{key}: expected {key}.name=value, got {value!r}")
+            raise ValueError(f"{key}: expected {key}.name=value, got {shown(value)}")
+
+
+def _check_word(key: str, name: Any) -> None:
+    """Check what becomes a part of the run folder's name."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
+        raise ValueError(f"{key}: expected a word, which the run folder's name has, got {shown(name)}")
 
 
 def _check_head_depths(depths: Any) -> None:
     if depths not in (None, "all"):
         if not isinstance(depths, list):
-            raise ValueError(f"head_depths: expected a list of depths, such as [2,4], all or null, got {depths!r}")
+            raise ValueError(f"head_depths: expected a list of depths, such as [2,4], all or null, got {shown(depths)}")
         for depth in depths:
             whole_number("head_depths", depth)

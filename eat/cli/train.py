@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> Report | None:
     """Train what is not trained yet, then evaluate; return what a multirun combines, None without an evaluation."""
     keep_quiet()
-    if config.resume is not None:
+    if config.get("resume") is not None:
         config = OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
-    elif config.retrofit is not None:
+    elif config.get("retrofit") is not None:
         config = _retrofit_config()
     check_training(plain(config))  # not after hours of training
     run = choose_run(plain(config))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from eat.benchmark.stored import checked
-from eat.checks import number
+from eat.checks import number, true_or_false
 from eat.files import read_object, write_text
 from eat.models.config import AdaptiveConfig
 from eat.ops.temperature import fit_temperature
@@ -29,8 +29,7 @@ class CalibrationSettings:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if not isinstance(self.apply, bool):
-            raise ValueError(f"calibrate.apply: expected true or false, got {self.apply!r}")
+        true_or_false("calibrate.apply", self.apply)
         number("calibrate.max_ece", self.max_ece, at_least=0, below=1)
 
 

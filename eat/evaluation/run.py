@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from eat.checks import number, true_or_false
+from eat.checks import number, several, true_or_false
 from eat.evaluation.command import repeating_command
 from eat.evaluation.context import Evaluation
 from eat.evaluation.report.summary import Report, write_report
@@ -21,6 +19,7 @@ from eat.evaluation.stages import (
     chosen_stages,
     given_values,
 )
+from eat.machine import device_name
 from eat.runs.finished import FinishedRun
 from eat.runs.lock import locked
 from eat.runs.variants import with_pruner
@@ -154,15 +153,10 @@ def check_options(
     chosen = stages if stages is not None else [s for s in STAGES if not STAGES[s].asked_by] + asked_for(given)
     for stage in chosen:
         build_settings(stage, given[stage])
-    if thresholds is not None and not isinstance(thresholds, list | tuple):
-        raise ValueError(f"thresholds: expected a list of numbers, such as [0.8,0.9], got {thresholds!r}")
-    for value in thresholds or ():
+    for value in () if thresholds is None else several("thresholds", thresholds, "[0.8,0.9]"):
         number("thresholds", value, at_least=0, at_most=1)
     check_used([*chosen, ALWAYS] if chosen else [*STAGES], given, thresholds)  # without a stage nothing is evaluated
     for name, flag in (("fresh", fresh), ("compile", compile)):
         true_or_false(name, flag)
-    try:
-        torch.device("cpu" if device == "auto" else device)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"device: expected auto, cpu or cuda, got {device!r}") from None
+    device_name("device", device)
     return given, None if baseline_run is None else FinishedRun(baseline_run, "baseline_run")

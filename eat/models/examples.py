@@ -13,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from eat.backbones.base import Backbone
+from eat.checks import plain, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +32,16 @@ def read_example(example: Any, index: int, backbone: Backbone) -> Example:
     """
     name = f"examples[{index}]"
     if not isinstance(example, Mapping) or "input_ids" not in example:
-        got = f"keys {list(example)}" if isinstance(example, Mapping) else type(example).__name__
+        got = f"keys {shown(list(example))}" if isinstance(example, Mapping) else type(example).__name__
         raise ValueError(f"{name}: expected a mapping with input_ids, got {got}")
     ids = _integers(example["input_ids"], f"{name}.input_ids", backbone.vocab_size)
     if not 1 <= len(ids) <= backbone.max_length:
         raise ValueError(f"{name}.input_ids: expected 1 to {backbone.max_length} tokens, got {len(ids)}")
-    if "attention_mask" in example and not all(example["attention_mask"]):
-        raise ValueError(f"{name}.attention_mask: expected all ones, since examples come without padding; got zeros")
+    if example.get("attention_mask") is not None and not _all_ones(example["attention_mask"], len(ids)):
+        raise ValueError(
+            f"{name}.attention_mask: expected all ones, {len(ids)} as in input_ids, since examples come "
+            f"without padding; got {shown(plain(example['attention_mask']))}"
+        )
     if not backbone.num_types or example.get("token_type_ids") is None:
         return Example(ids, None)
     types = _integers(example["token_type_ids"], f"{name}.token_type_ids", backbone.num_types)
@@ -59,12 +63,17 @@ def end_to_end(
     return ids.to(device, non_blocking=True), types, lengths
 
 
+def _all_ones(mask: Any, count: int) -> bool:
+    mask = plain(mask)
+    return isinstance(mask, Sequence) and not isinstance(mask, str) and len(mask) == count and all(mask)
+
+
 def _integers(values: Any, name: str, limit: int) -> list[int]:
     """Return the values as integers in [0, limit)."""
     try:
         integers = list(map(operator.index, values.tolist() if hasattr(values, "tolist") else values))
     except TypeError:
-        got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else repr(values)[:80]
+        got = f"shape {tuple(values.shape)} of {values.dtype}" if hasattr(values, "dtype") else shown(values)
         raise ValueError(f"{name}: expected a list or 1-D tensor of integers, got {got}") from None
     if integers and not (min(integers) >= 0 and max(integers) < limit):
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eat.checks import number, whole_number
+from eat.checks import number, shown, whole_number
 from eat.ops.selection import keep_counts, keep_top_tokens
 from eat.packed import Packed
 
@@ -75,7 +75,7 @@ def _checked_depths(depths: Any) -> tuple[int, ...]:
         or any(isinstance(depth, bool) or not isinstance(depth, int) or depth < 1 for depth in depths)
         or any(before >= after for before, after in pairwise(depths))
     ):
-        raise ValueError(f"pruner.depths: expected a list of increasing integers of 1 or more, got {depths!r}")
+        raise ValueError(f"pruner.depths: expected a list of increasing integers of 1 or more, got {shown(depths)}")
     return tuple(depths)
 
 
@@ -86,5 +86,7 @@ def _checked_ratios(ratio: Any, num_depths: int) -> list[float]:
     if one_for_all:
         return ratios * num_depths
     if len(ratios) != num_depths:
-        raise ValueError(f"pruner.ratio: expected one number or one per depth ({num_depths} depths), got {ratios}")
+        raise ValueError(
+            f"pruner.ratio: expected one number or one per depth ({num_depths} depths), got {shown(ratios)}"
+        )
     return ratios

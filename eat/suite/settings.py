@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from eat.checks import closest, number, whole_number
+from eat.checks import number, several, shown, some_of, whole_number, whole_numbers
+from eat.machine import device_name
 from eat.suite.shapes import SHAPES
 
 PART_NAMES = ("serving", "pruning", "depth", "windowed", "curves", "memory", "training", "pool")
@@ -42,26 +43,23 @@ class SuiteSettings:
 
     def __post_init__(self) -> None:
         """Refuse an unknown name or a number out of range."""
-        for name, known in (("parts", PART_NAMES), ("shapes", SHAPES), ("heavy_shapes", SHAPES)):
-            for value in getattr(self, name) or ():
-                if value not in known:
-                    raise ValueError(f"{name}: expected some of {list(known)}, got {value!r}{closest(value, known)}")
+        some_of("parts", PART_NAMES if self.parts is None else self.parts, PART_NAMES)
+        for name in ("shapes", "heavy_shapes"):
+            some_of(name, getattr(self, name), SHAPES)
         for name in ("seconds", "curve_seconds"):
             number(name, getattr(self, name), above=0)
-        for pair in self.memory_batches:
-            if len(pair) != 2:
-                raise ValueError(f"memory_batches: expected pairs of batch size and length, got {list(pair)}")
-        lists = {
-            name: getattr(self, name) or () for name in ("threads", "lengths", "curve_lengths", "curve_batch_sizes")
-        }
-        lists |= {name: [getattr(self, name)] for name in ("rounds", "examples", "curve_tokens", "training_steps")}
-        lists |= {"memory_batches": [value for pair in self.memory_batches for value in pair]}
-        for name, values in lists.items():
-            for value in values:
-                whole_number(name, value)
-        whole_number("warmup", self.warmup, at_least=0)
-        if self.device.partition(":")[0] not in DEVICES:
-            raise ValueError(f"device: expected auto, cpu or cuda, got {self.device!r}")
+        for name in ("threads", "lengths", "curve_lengths", "curve_batch_sizes"):
+            if name != "threads" or self.threads is not None:
+                whole_numbers(name, getattr(self, name))
+        for pair in several("memory_batches", self.memory_batches, "[[8,512]]"):
+            if len(whole_numbers("memory_batches", pair, "[8,512]")) != 2:
+                raise ValueError(f"memory_batches: expected pairs of batch size and length, got {shown(pair)}")
+        for name in ("rounds", "examples", "curve_tokens", "training_steps"):
+            whole_number(name, getattr(self, name))
+        for name in ("warmup", "seed"):
+            whole_number(name, getattr(self, name), at_least=0)
+        if device_name("device", self.device).partition(":")[0] not in DEVICES:
+            raise ValueError(f"device: expected auto, cpu or cuda, got {shown(self.device)}")
 
     @property
     def chosen_parts(self) -> tuple[str, ...]:

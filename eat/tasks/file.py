@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from datasets import Dataset, Features, Value
 
+from eat.checks import shown
 from eat.tasks.formats import Table, check_dialect, read_table
 from eat.tasks.labels import class_names, known_names, number_classes, refuse_two_spellings, scores
 from eat.tasks.leakage import SAME_TEXT, SharedColumns
@@ -61,7 +62,7 @@ class FileTask:
         split_seed: int = 0,
     ) -> None:
         if kind not in ("classification", "regression"):
-            raise ValueError(f"data.kind: expected 'classification' or 'regression', got {kind!r}")
+            raise ValueError(f"data.kind: expected 'classification' or 'regression', got {shown(kind)}")
         wanted = {"data.text": text, "data.label": label}
         if text_pair is not None:
             wanted["data.text_pair"] = text_pair
@@ -111,7 +112,9 @@ class FileTask:
         """Return the file's columns that ``group_by`` names -> the columns of what is loaded."""
         names = [group_by] if isinstance(group_by, str) else [] if group_by is None else group_by
         if not isinstance(names, Sequence) or not all(isinstance(name, str) and name != label for name in names):
-            raise ValueError(f"data.group_by: expected a column, not data.label's, or a list of them, got {group_by!r}")
+            raise ValueError(
+                f"data.group_by: expected a column, not data.label's, or a list of them, got {shown(group_by)}"
+            )
         fields = dict(zip(self.source_columns, self.text_fields, strict=True))
         return {name: fields.get(name, f"group_by/{name}") for name in names}
 
@@ -183,4 +186,4 @@ def _check_strings(what: str, given: Mapping[str, Any]) -> None:
     for option, value in given.items():
         if not isinstance(value, str | Path) or not str(value):
             quoted = f"; as text that is {option}=\\'{value}\\'" if isinstance(value, int) else ""
-            raise ValueError(f"{option}: expected {what}, got {value!r}{quoted}")
+            raise ValueError(f"{option}: expected {what}, got {shown(value)}{quoted}")

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from eat.checks import closest
+from eat.checks import closest, shown
 from eat.tasks.formats import Table
-from eat.tasks.formats.table import listed, shown
+from eat.tasks.formats.table import listed
 
 FLOAT32_MAX = 3.4028235e38
 

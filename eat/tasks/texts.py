@@ -5,8 +5,8 @@ import math
 from decimal import Decimal
 from typing import Any
 
+from eat.checks import shown
 from eat.tasks.formats import Table
-from eat.tasks.formats.table import shown
 from eat.tasks.labels import canonical_name, is_missing
 
 _log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 from torch.optim import AdamW
 
-from eat.checks import number
+from eat.checks import number, shown
 
 _FUSED_DEVICES = ("cpu", "cuda")
 
@@ -23,7 +23,7 @@ def adamw(model: nn.Module, lr: float, weight_decay: float, betas: Sequence[floa
     number("optimizer.weight_decay", weight_decay, at_least=0)
     number("optimizer.eps", eps, above=0)
     if not isinstance(betas, Sequence) or isinstance(betas, str) or len(betas) != 2:
-        raise ValueError(f"optimizer.betas: expected two numbers, such as [0.9,0.999], got {betas!r}")
+        raise ValueError(f"optimizer.betas: expected two numbers, such as [0.9,0.999], got {shown(betas)}")
     for beta in betas:
         number("optimizer.betas", beta, at_least=0, below=1)
     decays: dict[nn.Parameter, bool] = {}  # shared parameters stand once

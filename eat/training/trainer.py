@@ -7,7 +7,7 @@ import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from eat.checks import closest, number, whole_number
+from eat.checks import closest, number, shown, whole_number
 from eat.training.checkpoints import AtomicCheckpointIO
 
 
@@ -82,7 +82,7 @@ def _check(
     check_length("trainer.max_epochs", "trainer.max_steps", max_epochs, max_steps)
     for name, text in (("accelerator", accelerator), ("precision", precision)):
         if not isinstance(text, str):
-            raise ValueError(f"trainer.{name}: expected a name, such as auto, got {text!r}")
+            raise ValueError(f"trainer.{name}: expected a name, such as auto, got {shown(text)}")
     if gradient_clip_val is not None:
         number("trainer.gradient_clip_val", gradient_clip_val, at_least=0)
     whole_number("trainer.accumulate_grad_batches", accumulate_grad_batches)

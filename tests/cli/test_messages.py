@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 import evaluate as evaluate_door
 import train as train_door
 from eat.checks import whole_number
-from eat.cli import evaluate, train
+from eat.cli import benchmark, evaluate, train
 from eat.cli.command import command
 from eat.cli.messages import is_users
 from eat.cli.settings import choices
@@ -38,6 +38,18 @@ def call(main: Any, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Any:
             ["pruner=l2_nrom"],
             "pruner: expected one of ['attention_received', 'l2_norm', 'none', 'random'], ",
         ),
+        (train.main, ["exit=[[1]]"], "exit: expected one of ['agreement', "),
+        (train.main, ["callbacks=${nope}"], "callbacks: expected one of ['default'], got ${nope}; leave it out"),
+        (train.main, ["callbacks=inf"], "callbacks: expected one of ['default'], got inf; leave it out"),
+        (train.main, ["budget=[laptp]"], "budget: expected one of ['demo', 'full', 'laptop', "),
+        (train.main, ["~attention"], "attention: expected a value, got none; leave it out for the default"),
+        (train.main, ["~seed"], "seed: expected a value, got none"),
+        (train.main, ["budget.name=[]"], "budget.name: expected a word, which the run folder's name has, got []"),
+        (train.main, ["budget.name=../x"], "budget.name: expected a word, which the run folder's name has, got '../x'"),
+        (benchmark.main, ["+warmp=1"], "warmp: expected one of "),
+        (benchmark.main, ["~folder"], "folder: expected a folder, got None"),
+        (benchmark.main, ["shapes=tiny"], "shapes: expected a list, such as [tiny], got 'tiny'"),
+        (evaluate.main, ["run=x", "+data.trian=y"], "data.trian: expected one of "),
         (train.main, ["exit=null"], "exit: expected one of ['agreement', "),
         (train.main, ["head_depths=[1"], "head_depths=[1: expected key=value"),
         (train.main, ["seed"], "seed: expected key=value"),

@@ -27,6 +27,7 @@ from eat.runs.finished import FinishedRun
 from eat.traces.storage import read_trace
 from tests.made.models import EXIT
 from tests.made.runs import write_run
+from tests.reference.unchecked import unchecked_settings
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -245,7 +246,16 @@ def test_older_certificates_are_read(path: Path) -> None:
     [
         ({"stages": ["qualty"]}, r"stages: expected some of \[.*\], got 'qualty' \(did you mean 'quality'\?\)"),
         ({"stages": "quality"}, r"stages: expected a list, such as \[quality\], got 'quality'"),
-        ({"thresholds": 0.5}, r"thresholds: expected a list of numbers, such as \[0.8,0.9\], got 0.5"),
+        ({"stages": 1}, r"stages: expected a list, such as \[calibrate\], got 1"),
+        ({"stages": [None]}, r"stages: expected some of \[.*\], got None"),
+        ({"device": 3}, "device: expected auto, cpu or cuda, got 3"),
+        ({"device": 10**30}, "device: expected auto, cpu or cuda, got 1000"),
+        ({"baseline_run": "x" * 300}, "baseline_run: expected a name that a folder can have, got 'xxx"),
+        (
+            {"certify": {"max_drop": 0.01, "criteria": 0.5}},
+            r"certify.criteria: expected a list, such as \[confidence\]",
+        ),
+        ({"thresholds": 0.5}, r"thresholds: expected a list, such as \[0.8,0.9\], got 0.5"),
         ({"thresholds": [0.5, "x"]}, r"thresholds: expected a number in \[0, 1\], got 'x'"),
         ({"thresholds": [1.5]}, r"thresholds: expected a number in \[0, 1\], got 1.5"),
         ({"fresh": "perhaps"}, "fresh: expected true or false, got 'perhaps'"),
@@ -287,3 +297,25 @@ def test_a_later_evaluation_draws_heads_before_and_after_an_earlier_calibration(
     path.write_text("{}")
     with pytest.raises(ValueError, match=r"calibration\.json is damaged .* run stages=\[calibrate\] again"):
         evaluate_run(run, stages=["quality"])
+
+
+@pytest.mark.parametrize(
+    ("stage", "values", "message"),
+    [
+        ("benchmark", {"batch_sizes": 1.5}, r"benchmark.batch_sizes: expected a list, such as \[1,2\], got 1.5"),
+        ("benchmark", {"threads": "ab"}, r"benchmark.threads: expected a list, such as \[1,2\], got 'ab'"),
+        ("benchmark", {"thresholds": 0.5}, r"benchmark.thresholds: expected a list, such as \[0.8,0.9\], got 0.5"),
+        ("benchmark", {"thresholds": [None]}, "benchmark.thresholds: expected a number of 0 or more, got None"),
+        ("benchmark", {"shortcut_runs": [""]}, "benchmark.shortcut_runs: expected a folder, got ''"),
+        ("benchmark", {"onnx": "no"}, "benchmark.onnx: expected true or false, got 'no'"),
+        ("benchmark", {"seed": -1}, "benchmark.seed: expected an integer of 0 or more, got -1"),
+        ("plan", {"speedup": 2.0, "seed": 0.5}, "plan.seed: expected an integer of 0 or more, got 0.5"),
+        ("plan", {"speedup": "x" * 999, "latency_ms": 1}, r"plan: expected exactly one .{100,300}$"),
+        ("certify", {"max_drop": 0.1, "criteria": 0.5}, r"certify.criteria: expected a list, such as \[confidence\]"),
+        ("certify", {"max_drop": 0.1, "runs": ["\0"]}, "certify.runs: expected a name that a folder can have"),
+        ("calibrate", {"apply": 1}, "calibrate.apply: expected true or false, got 1"),
+    ],
+)
+def test_settings_of_other_types_are_refused(stage: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        unchecked_settings(STAGES[stage].Settings, **values)

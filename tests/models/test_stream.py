@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -260,7 +261,12 @@ GOOD = {"input_ids": [2, 7, 4]}
             GOOD | {"token_type_ids": [0, 0, 2]},
             r"examples\[5\].token_type_ids: expected integers in \[0, 2\), got 0 to 2",
         ),
-        (GOOD | {"attention_mask": [1, 1, 0]}, r"examples\[5\].attention_mask: expected all ones"),
+        (GOOD | {"attention_mask": [1, 1, 0]}, r"examples\[5\].attention_mask: expected all ones, 3 as in input_ids"),
+        (GOOD | {"attention_mask": [1, 1]}, r"attention_mask: expected all ones, .* got \[1, 1\]"),
+        (GOOD | {"attention_mask": 3}, r"examples\[5\].attention_mask: expected all ones, .* got 3"),
+        (GOOD | {"attention_mask": "111"}, r"examples\[5\].attention_mask: expected all ones, .* got '111'"),
+        ({"input_ids": np.zeros((2, 2))}, r"input_ids: .* got shape \(2, 2\) of float64$"),
+        ({"x" * 500: [2]}, r"expected a mapping with input_ids, got keys .{100,120} \.\.\.$"),
     ],
 )
 def test_a_bad_example_is_named(bad, message):

@@ -17,13 +17,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from eat.cli.benchmark import read_options
 from eat.cli.compose import CONF, plain
 from eat.cli.messages import explain, is_users
 from eat.cli.options import check_training
 from eat.cli.settings import register
 from eat.evaluation.run import check_options
 from eat.runs.naming import run_name
-from eat.suite import SuiteSettings
 from tests.reliability.campaign import Case, one_line, place
 from tests.reliability.refusals import LONGEST
 from tests.reliability.tables import FOLDER
@@ -168,7 +168,7 @@ def check_evaluate(config: DictConfig) -> None:
 
 def check_benchmark(config: DictConfig) -> None:
     """Check the suite's settings."""
-    SuiteSettings(**{key: value for key, value in plain(config).items() if key not in ("folder", "fresh")})
+    read_options(plain(config))
 
 
 CHECKS = {"train": check_train, "evaluate": check_evaluate, "benchmark": check_benchmark}

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from eat.checks import number, one_of
+from eat.checks import folder_name, number, one_of, several
 from eat.evaluation.certify.losses import RISKS, Risk
 from eat.evaluation.certify.p_values import examples_needed
 from eat.evaluation.certify.risk_control import BinomialTest, ExpectationBound, HoeffdingBentkusTest, RiskTest
@@ -42,14 +42,12 @@ class CertifySettings:
         number("certify.confidence", self.confidence, above=0, below=1)
         one_of("certify.loss", self.loss, RISKS)
         one_of("certify.method", self.method, METHODS)
-        if isinstance(self.criteria, str):
-            raise ValueError(f"certify.criteria: expected a list, such as [confidence], got {self.criteria!r}")
-        if isinstance(self.runs, str):
-            raise ValueError(f"certify.runs: expected a list of folders, such as [{self.runs}], got {self.runs!r}")
         if self.veto_margin is not None:
             number("certify.veto_margin", self.veto_margin, at_least=0, at_most=1)
-        for name in self.criteria:
+        for name in several("certify.criteria", self.criteria, "[confidence]"):
             EXITS.checked("certify.criteria", name)
+        for run in several("certify.runs", self.runs, "[runs/sst2/a]"):
+            folder_name("certify.runs", run)
 
     @property
     def risk(self) -> Risk:

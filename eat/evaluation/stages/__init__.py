@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from eat.checks import closest
+from eat.checks import closest, shown, some_of
 from eat.evaluation.stages.benchmark import Benchmark
 from eat.evaluation.stages.calibrate import Calibrate
 from eat.evaluation.stages.certify import Certify
@@ -37,7 +37,7 @@ def given_values(settings: Mapping[str, Mapping[str, Any] | None]) -> Values:
         if stage not in STAGES:
             raise ValueError(f"{stage}: expected settings of one of {list(STAGES)}{closest(stage, STAGES)}")
         if values is not None and not isinstance(values, Mapping):
-            raise ValueError(f"{stage}: expected {stage}.name=value, got {values!r}")
+            raise ValueError(f"{stage}: expected {stage}.name=value, got {shown(values)}")
         known = [field.name for field in fields(STAGES[stage].Settings)]
         for key in values or ():
             if key not in known:
@@ -83,7 +83,7 @@ def check_used(chosen: Collection[str], given: Values, thresholds: Sequence[floa
             if _plain(value) != _plain(defaults[key]):
                 asked_by = " or ".join(f"{stage}.{name}=..." for name in STAGES[stage].asked_by)
                 raise ValueError(
-                    f"{stage}.{key}: got {value!r}, but {stage} is not among the stages {list(chosen)}; add it to "
+                    f"{stage}.{key}: got {shown(value)}, but {stage} is not among the stages {list(chosen)}; add it to "
                     f"stages=[...]{f', or give {asked_by}' if asked_by else ''}"
                 )
     if thresholds is not None and not {"sweep", "certify"} & set(chosen):
@@ -99,7 +99,7 @@ def asked_for(given: Values) -> list[str]:
     return [name for name, stage in STAGES.items() if not given[name].keys().isdisjoint(stage.asked_by)]
 
 
-def check_stages(stages: Sequence[str] | None, given: Values) -> None:
+def check_stages(stages: Any, given: Values) -> None:
     """Check the names of the stages, and that those which settings ask for are among them.
 
     Raises:
@@ -107,11 +107,7 @@ def check_stages(stages: Sequence[str] | None, given: Values) -> None:
     """
     if stages is None:
         return
-    if isinstance(stages, str):
-        raise ValueError(f"stages: expected a list, such as [{stages}], got {stages!r}")
-    for name in stages:
-        if name not in STAGES:
-            raise ValueError(f"stages: expected some of {list(STAGES)}, got {name!r}{closest(name, STAGES)}")
+    some_of("stages", stages, STAGES)
     for name in asked_for(given):
         if name not in stages:
             raise ValueError(

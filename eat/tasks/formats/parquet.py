@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eat.tasks.formats.table import Table, require_columns, shown
+from eat.checks import shown
+from eat.tasks.formats.table import Table, require_columns
 
 _HUGGING_FACE = b"huggingface"
 _GROUPS = "data.group_by"  # which compares values and may be of any type

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-MAX_SHOWN = 80  # characters of a value in a message
 MAX_NAMES = 20  # names in a message
 
 
@@ -43,9 +42,3 @@ def listed(names: Sequence[str]) -> str:
     """List names for a message: the first ones, and how many more there are."""
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return f"{list(names[:MAX_NAMES])}{more}"
-
-
-def shown(value: Any) -> str:
-    """Write a value for a message, on one line and not too long."""
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 4]} ..."
