@@ -125,7 +125,7 @@ def read_traces(run: FinishedRun) -> RunTraces:
 def read_raw_traces(run: FinishedRun) -> dict[str, Trace]:
     """Read all traces of a run as they lie there, with raw logits; raises as `read_traces`."""
     paths = {path.stem: path for path in sorted((run.folder / "trace").glob("*.parquet"))}
-    traces = {name: _read_own(path) for name, path in paths.items()}
+    traces = {name: read_own(path) for name, path in paths.items()}
     expected = next(iter(traces.values())).metadata["traces"] if traces else []
     missing = [name for name in expected if name not in traces]
     if missing:
@@ -142,7 +142,13 @@ def read_raw_traces(run: FinishedRun) -> dict[str, Trace]:
     return {name: traces[name] for name in expected}
 
 
-def _read_own(path: Path) -> Trace:
+def read_own(path: Path) -> Trace:
+    """Read a trace that a run keeps, and check what it says of the model and of the split that the file is named for.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or another's; the message names the file.
+    """
     trace = read_trace(path)
     try:
         check_metadata(trace, path.stem.removesuffix(ALL_OFF_SUFFIX))

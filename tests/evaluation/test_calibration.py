@@ -148,7 +148,7 @@ def test_bad_input(tmp_path: Path, made_trace: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"splits": "x"}, {"splits": {"validation": "x"}}, {"temperatures": [0.0]}, {"temperatures": ["x"]}]
+    "change", [{"splits": "x"}, {"splits": {"validation": "x"}}, {"temperatures": [-1.0]}, {"splits": None}]
 )
 def test_a_damaged_file_is_named(calibrated: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     trace = read_traces(FinishedRun(calibrated)).splits["validation"]

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from eat.backbones.tiny import tiny_config
 from eat.benchmark.results import read_benchmark
 from eat.data.tokenizer import load_tokenizer
 from eat.evaluation.calibration import read_temperatures
@@ -29,9 +30,9 @@ from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.runs.finished import FinishedRun
 from eat.runs.folder import continued_config
-from eat.traces.check import check_metadata
 from eat.traces.replay import replay
-from eat.traces.storage import read_trace, write_trace
+from eat.traces.run_traces import read_own
+from eat.traces.storage import write_trace
 from eat.training.loggers import MetricsCsv
 from tests.made.runs import write_run
 from tests.made.traces import make_trace
@@ -62,7 +63,8 @@ def made_trace() -> bytes:
     """Return a trace's file."""
     path = FOLDER / "made.parquet"
     made = make_trace(40, "validation", 0)
-    made.metadata.update(data="complete", fingerprint="x", traces=["validation"])
+    model = AdaptiveForSequenceClassification.from_backbone(tiny_config(num_layers=3), exit=POINT.spec, seed=0)
+    made.metadata.update(config=model.config.to_dict(), data="complete", fingerprint="x", traces=["validation"])
     write_trace(made, path)
     return path.read_bytes()
 
@@ -143,17 +145,13 @@ def _calibration(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], 
 
 
 def _trace(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
-    path = folder / "trace.parquet"
+    path = folder / "validation.parquet"
     path.write_bytes(_edited_trace(draw) if draw.random() < 0.8 else damaged(draw, made_trace()))
     return path, lambda: _replayed(path)
 
 
 def _replayed(path: Path) -> None:
-    trace = read_trace(path)
-    try:
-        check_metadata(trace, "validation")  # as whoever reads a run's traces does, who names the file
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    trace = read_own(path)  # as whoever reads a run's traces does
     answers = replay(trace, POINT)
     float(np.mean(answers.logits.argmax(1) == trace.labels)), answers.flops(trace.costs), trace.split
 

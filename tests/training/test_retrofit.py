@@ -160,7 +160,7 @@ def test_what_is_no_classifier_is_refused(save, tmp_path, tokenizer):
 def test_tokenizer_and_length_must_fit(save, tmp_path, tokenizer):
     theirs = named(tiny_hugging_face(), "bad", "fair", "good")
     theirs.save_pretrained(tmp_path / "alone")
-    with pytest.raises(ValueError, match=r"retrofit: no tokenizer in .*/alone; save it there"):
+    with pytest.raises(ValueError, match=r"retrofit: no tokenizer in .*/alone that can be read .*; save it there"):
         build(tmp_path / "alone")
     folder = save(theirs)
     long = backbone_for(folder, max_length=41)
