@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 
 from eat.attention import build_attention
 from eat.backbones import build_backbone
-from eat.checks import number, one_of, plain, whole_number
+from eat.checks import number, one_of, plain, shown, whole_number
 from eat.exits import build_exit, check_exit
 from eat.modules.heads import POOLINGS
 from eat.pruners import build_pruner
@@ -74,7 +74,7 @@ class AdaptiveConfig(PreTrainedConfig):
         model_type = config_dict.get("model_type", cls.model_type)
         if model_type != cls.model_type:
             raise ValueError(
-                f"config: expected a saved eat model (model_type 'eat'), got model_type {model_type!r}; "
+                f"config: expected a saved eat model (model_type 'eat'), got model_type {shown(model_type)}; "
                 "to start from a Hugging Face encoder use AdaptiveForSequenceClassification.from_backbone"
             )
         _check_inherited(config_dict)
@@ -166,7 +166,7 @@ def head_options(
         or isinstance(depths, str)
         or any(isinstance(d, str) for d in depths or ())
     ):
-        raise ValueError(f"head_depths: expected 'all' or a list of depths, got {depths!r}")
+        raise ValueError(f"head_depths: expected 'all' or a list of depths, got {shown(depths)}")
     heads: dict[str, Any] = {"depths": sorted({*(depths or ()), last}), "pooling": pooling}
     return heads if final_pooling is None else heads | {"final_pooling": final_pooling}
 
@@ -184,7 +184,7 @@ def _check_inherited(config: Mapping[str, Any]) -> None:
         if not (dtype in (None, "auto") or isinstance(dtype, torch.dtype | Mapping)) and not isinstance(
             getattr(torch, name, None), torch.dtype
         ):
-            raise ValueError(f"config.{key}: expected the name of a torch dtype such as 'float32', got {dtype!r}")
+            raise ValueError(f"config.{key}: expected the name of a torch dtype such as 'float32', got {shown(dtype)}")
 
 
 def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
@@ -199,7 +199,7 @@ def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
             one_of(name, pooling, POOLINGS)
     for depth in heads["depths"]:
         if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= layers:
-            raise ValueError(f"head_depths: expected depths between 1 and {layers}, got {depth!r}")
+            raise ValueError(f"head_depths: expected depths between 1 and {layers}, got {shown(depth)}")
     if len(set(heads["depths"])) < len(heads["depths"]):
         raise ValueError(f"head_depths: expected each depth once, got {len(heads['depths'])} with some repeated")
     if layers not in heads["depths"]:
@@ -214,7 +214,7 @@ def _check_temperatures(heads: Mapping[str, Any], num_outputs: int) -> None:
         raise ValueError("temperatures: need class probabilities, but the model has num_labels=1 (regression)")
     if not isinstance(temperatures, list | tuple) or len(temperatures) != len(heads["depths"]):
         raise ValueError(
-            f"temperatures: expected a list of {len(heads['depths'])} numbers, one per head, got {temperatures!r}"
+            f"temperatures: expected a list of {len(heads['depths'])} numbers, one per head, got {shown(temperatures)}"
         )
     for value in temperatures:
         number("temperatures", value, above=0)
@@ -223,12 +223,12 @@ def _check_temperatures(heads: Mapping[str, Any], num_outputs: int) -> None:
 def _check_certificate(certificate: Any) -> None:
     if certificate is not None and not (isinstance(certificate, Mapping) and {"exit", "model"} <= set(certificate)):
         raise ValueError(
-            f"config.certificate: expected a mapping with 'exit' and 'model', or none, got {certificate!r}"
+            f"config.certificate: expected a mapping with 'exit' and 'model', or none, got {shown(certificate)}"
         )
 
 
 def _check_fingerprint(fingerprint: Any) -> None:
     if fingerprint is not None and not (isinstance(fingerprint, Mapping) and {"weights", "shape"} <= set(fingerprint)):
         raise ValueError(
-            f"config.fingerprint: expected a mapping with 'weights' and 'shape', or none, got {fingerprint!r}"
+            f"config.fingerprint: expected a mapping with 'weights' and 'shape', or none, got {shown(fingerprint)}"
         )
