@@ -176,7 +176,7 @@ def differences(one: Path, other: Path) -> list[str]:
     """Return the files that differ, caches and locks left out; checkpoints are compared by what they hold."""
     found = [_files(one), _files(other)]
     names = sorted(set(found[0]) ^ set(found[1]))
-    return names + [name for name in sorted(set(found[0]) & set(found[1])) if not _same(one / name, other / name)]
+    return names + [name for name in sorted(set(found[0]) & set(found[1])) if not _same(one, other, name)]
 
 
 def _files(folder: Path) -> list[str]:
@@ -186,11 +186,17 @@ def _files(folder: Path) -> list[str]:
     ]
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same(first: Path, second: Path, name: str) -> bool:
+    """Compare a file of two places, which it may name: a configuration names its data by their whole path."""
+    one, other = first / name, second / name
     if one.suffix == ".parquet":
         return _trace(one) == _trace(other)
     if one.suffix != ".ckpt":
-        return one.read_bytes() == other.read_bytes()
+        texts = [
+            path.read_bytes().replace(str(place.resolve()).encode(), b"")
+            for path, place in ((one, first), (other, second))
+        ]
+        return texts[0] == texts[1]
     left, right = (torch.load(path, weights_only=True) for path in (one, other))
     keys = [key for key in ("state_dict", "optimizer_states", "global_step", "lr_schedulers") if key in left]
     return all(_equal(left[key], right.get(key)) for key in keys)
