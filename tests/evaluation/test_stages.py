@@ -251,10 +251,6 @@ def test_older_certificates_are_read(path: Path) -> None:
         ({"device": 3}, "device: expected auto, cpu or cuda, got 3"),
         ({"device": 10**30}, "device: expected auto, cpu or cuda, got 1000"),
         ({"baseline_run": "x" * 300}, "baseline_run: expected a name that a folder can have, got 'xxx"),
-        (
-            {"certify": {"max_drop": 0.01, "criteria": 0.5}},
-            r"certify.criteria: expected a list, such as \[confidence\]",
-        ),
         ({"thresholds": 0.5}, r"thresholds: expected a list, such as \[0.8,0.9\], got 0.5"),
         ({"thresholds": [0.5, "x"]}, r"thresholds: expected a number in \[0, 1\], got 'x'"),
         ({"thresholds": [1.5]}, r"thresholds: expected a number in \[0, 1\], got 1.5"),
