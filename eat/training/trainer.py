@@ -33,6 +33,8 @@ def build_trainer(*, accelerator: str, precision: str, threads: int | None, **op
     elif precision == "auto":
         precision = "32-true"
     plugins = [AtomicCheckpointIO()]
+    if options.get("max_steps", -1) is None:  # no limit, which Lightning writes so
+        options["max_steps"] = -1
     try:
         trainer = Trainer(accelerator=accelerator, precision=precision, plugins=plugins, **options)  # type: ignore[arg-type]
     except (TypeError, ValueError, MisconfigurationException) as error:
