@@ -121,9 +121,7 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
         ValueError: If Hugging Face's encoder cannot have this shape.
     """
     labels = {"num_labels": config.num_labels, "id2label": config.id2label, "label2id": config.label2id}
-    # One output without a problem type would go through a sigmoid in pipelines.
-    problem_type = config.problem_type or ("regression" if config.num_labels == 1 else None)
-    theirs = backbone.to_hf_config(problem_type=problem_type, **labels)
+    theirs = backbone.to_hf_config(problem_type=config.problem_type, **labels)
     _check_same_shape(backbone, theirs)
     weights = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("heads.")}
     last = encoder.get_submodule(f"heads.{backbone.num_layers}")

@@ -42,12 +42,7 @@ class MeanPooledConfig(PreTrainedConfig):
         """
         values = dict(self.encoder or {})
         model_type = one_of("config.encoder.model_type", values.pop("model_type", None), BACKBONES)
-        labels: dict[str, Any] = {
-            "id2label": self.id2label,
-            "label2id": self.label2id,
-            "problem_type": self.problem_type,
-        }
-        return AutoConfig.for_model(model_type, **values | labels)
+        return AutoConfig.for_model(model_type, **values | _labels(self))
 
     @property
     def shape(self) -> Backbone:
@@ -108,11 +103,7 @@ class MeanPooledForSequenceClassification(PreTrainedModel):
 
 def mean_pooled(config: PreTrainedConfig) -> MeanPooledForSequenceClassification:
     """Build the classifier, with random weights, from a configuration of Hugging Face's own."""
-    labels: dict[str, Any] = {
-        "id2label": config.id2label,
-        "label2id": config.label2id,
-        "problem_type": config.problem_type,
-    }
+    labels = _labels(config)
     encoder = {key: value for key, value in config.to_dict().items() if key not in labels}
     return MeanPooledForSequenceClassification(MeanPooledConfig(encoder=encoder, **labels))
 

@@ -27,8 +27,6 @@ log = logging.getLogger(__name__)
 
 BLOCK = 16
 """About so many examples in a row before the next contender has its turn."""
-
-
 ENOUGH_BATCHES = 8
 """From so many batches on a speed-up has an interval: fewer say too little of other texts."""
 
@@ -75,15 +73,11 @@ class Timed:
     examples: int  # examples in a round: the first of those given
     rounds: int  # how often everything was repeated
     warmup: int  # untimed calls of each contender before
-    shared: Mapping[str, Seconds] = dataclasses.field(
-        default_factory=dict
-    )  # of those grouped: time by the others' batches
-    answers: Mapping[str, Sequence[Any]] = dataclasses.field(
-        default_factory=dict
-    )  # what each call of the first round returned
-    orders: Mapping[str, Sequence[int]] = dataclasses.field(
-        default_factory=dict
-    )  # of those grouped: the examples in their order
+    # Of those grouped: their time by the others' batches, and the examples in their order.
+    shared: Mapping[str, Seconds] = dataclasses.field(default_factory=dict)
+    orders: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
+    # What each call of the first round returned.
+    answers: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
     def over(self, baseline: str, beside: Seconds | None = None) -> dict[str, Timing]:
         """Return percentiles, throughput and paired speed-ups over a baseline.
@@ -152,7 +146,7 @@ def measure(
         seconds, answers = _time_rounds(calls, batches, count, rounds, max(1, BLOCK // batch_size), clock)
     orders = {name: _order(examples) for name in calls if name in grouped}
     shared = {name: _shares(seconds[name], order, batch_size) for name, order in orders.items()}
-    return Timed(seconds, len(examples), rounds, warmup, shared, answers, orders)
+    return Timed(seconds, len(examples), rounds, warmup, shared=shared, orders=orders, answers=answers)
 
 
 def enough(examples: int, batch_size: int) -> bool:

@@ -55,10 +55,8 @@ class CombinedReport(Callback):
         Raises:
             SystemExit: If a job failed; what else a callback raises is but a warning to Hydra.
         """
-        sweep, typed = (
-            Path(config.hydra.sweep.dir),
-            OverridesParser.create().parse_overrides(config.hydra.overrides.task),
-        )
+        sweep = Path(config.hydra.sweep.dir)
+        typed = OverridesParser.create().parse_overrides(config.hydra.overrides.task)
         fixed = {override.get_key_element() for override in typed if not override.is_sweep_override()}
         failures = {}
         for note in _in_order(sweep, FAILED):

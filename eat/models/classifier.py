@@ -226,21 +226,24 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
             state = pack_inputs(self.backbone, self.encoder.embeddings, inputs, protected_id=self._protected_id)
             output = cast(AdaptiveOutput, self.encoder(state, trace=trace, head_depths=traced))
         changes: dict[str, Tensor] = {}  # assigned to the output later, a loss would come last
-        weights = [FINAL_WEIGHT if depth == self.num_layers else EARLY_WEIGHT for depth in traced or self.head_depths]
         if labels is not None:
-            changes["loss"] = self._loss(output, labels, weights)
+            changes["loss"] = self._loss(output, labels, traced or self.head_depths)
         if self.training and not asked and output.all_logits is not None:
-            changes["logits"] = draw_answers(output.all_logits, weights)
+            changes["logits"] = draw_answers(output.all_logits, self._joint_weights(self.head_depths))
         output = dataclasses.replace(output, **changes) if changes else output
         if return_dict if return_dict is not None else self.config.return_dict:
             return output
         return output.to_tuple()
 
-    def _loss(self, output: AdaptiveOutput, labels: Tensor, weights: Sequence[float]) -> Float[Tensor, ""]:
+    def _loss(self, output: AdaptiveOutput, labels: Tensor, head_depths: Sequence[int]) -> Float[Tensor, ""]:
         if self.training and output.all_logits is not None:
-            return joint_loss(output.all_logits, labels, weights)
+            return joint_loss(output.all_logits, labels, self._joint_weights(head_depths))
         assert output.logits is not None
         return answer_loss(output.logits, labels)
+
+    def _joint_weights(self, head_depths: Sequence[int]) -> list[float]:
+        """Return EAT's lambda of each head in equation 1."""
+        return [FINAL_WEIGHT if depth == self.num_layers else EARLY_WEIGHT for depth in head_depths]
 
     @property
     def num_layers(self) -> int:

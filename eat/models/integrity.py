@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from eat.models.certificate import check_intact, with_digest
-from eat.models.fingerprint import config_facts, encode, tensors_digest
+from eat.models.fingerprint import encode, raw_facts, tensors_digest
 from eat.ops.finite import first_not_finite
 
 log = logging.getLogger(__name__)
@@ -161,9 +161,8 @@ def _tensors(state_dict: Mapping[str, Tensor] | None, files: Sequence[str]) -> I
 
 def _shape_digest(config: PreTrainedConfig) -> str:
     """Name what no one can choose for trained weights: backbone and heads, but not the heads' temperatures."""
-    facts = config_facts(config)
-    heads = {key: value for key, value in facts["heads"].items() if key != "temperatures"}
-    return hashlib.sha256(encode({"backbone": facts["backbone"], "heads": heads})).hexdigest()
+    facts = raw_facts(config)
+    return hashlib.sha256(encode({key: facts[key] for key in ("backbone", "heads")})).hexdigest()
 
 
 @cache

@@ -14,7 +14,6 @@ _COUNTERS = {
     "alarms": ("eat_drift_alarms", "Times that the test of drift fired"),
 }
 _PERCENTILE = ("eat_percentile", "Percentiles of certified and of recent answers")
-_PERCENTILE = ("eat_percentile", "Percentiles of certified and of recent answers")
 _GAUGES = {
     "fired": ("eat_drift_fired", "1 from when the test fired until it is reset"),
     "martingale": ("eat_drift_martingale", "Evidence of drift by quantity; their average (all) fires", "quantity"),

@@ -1,6 +1,5 @@
 """Benchmark: measure time and memory on this machine, beside other encoders and engines."""
 
-import logging
 from collections.abc import Sequence
 
 from eat.benchmark.agreement import compare_with_replay
@@ -14,8 +13,6 @@ from eat.evaluation.stages.stage import Stage
 from eat.exits import ThresholdExit
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 
-log = logging.getLogger(__name__)
-
 
 class Benchmark(Stage):
     """Measure full depth, some thresholds and the own operating point live, on a random part of the main split."""
@@ -27,7 +24,6 @@ class Benchmark(Stage):
         """Measure, compare the answers with the replayed ones, and keep what came out for the report."""
         traces, model = run.traces, run.model
         index = draw_examples(len(traces.reported), settings)
-        log.info("benchmark: at most %d examples of %s, %d rounds", len(index), traces.main, settings.rounds)
         shortcuts = find_shortcuts(model, traces, settings.shortcut_runs, str(model.device))
         measured = run_benchmark(
             model,
