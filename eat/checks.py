@@ -105,6 +105,15 @@ def true_or_false(name: str, value: Any) -> bool:
     return value
 
 
+def is_number_text(text: str) -> bool:
+    """Return whether Python reads a text as a number, NaN and infinity among them."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_finite(value: Real) -> bool:
     try:
         return math.isfinite(value)

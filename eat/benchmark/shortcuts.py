@@ -15,6 +15,7 @@ from torch import nn
 from eat.benchmark.results import ShortcutFacts
 from eat.exits.points import FULL_DEPTH
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.config import pooling_at
 from eat.models.sharing import all_off
 from eat.modules.heads import Heads
 from eat.runs.finished import FinishedRun
@@ -122,8 +123,7 @@ def truncated_trace(trace: Trace, depth: int) -> Trace:
 
 def _only_head(heads: Mapping[str, Any], depth: int) -> dict[str, Any]:
     """Return ``config.heads`` of a model whose one head is that at a depth, which reads what it did, as warm."""
-    pooling = heads["pooling"] if depth != max(heads["depths"]) else heads.get("final_pooling", heads["pooling"])
-    only = {"depths": [depth], "pooling": pooling}
+    only = {"depths": [depth], "pooling": pooling_at(heads, depth)}
     if "temperatures" in heads:
         only["temperatures"] = [heads["temperatures"][list(heads["depths"]).index(depth)]]
     return only

@@ -15,26 +15,14 @@ from eat.data.module import check_data_options
 from eat.evaluation import check_options
 from eat.exits import build_exit
 from eat.pruners import build_pruner
+from eat.runs.saved import SECTIONS
 from eat.tasks import build_task
 from eat.training.objectives import check_objective
 from eat.training.trainer import check_length
 
-PARTS = (
-    "attention",
-    "pruner",
-    "exit",
-    "objective",
-    "task",
-    "backbone",
-    "optimizer",
-    "scheduler",
-    "schedule",
-    "trainer",
-)
-SECTIONS = ("data", "logger", "callbacks", "evaluation")
 KEYS = {
     "": (
-        *(*PARTS, *SECTIONS, "seed", "head_depths", "head_pooling", "budget", "experiment"),
+        *(*SECTIONS, "evaluation", "seed", "head_depths", "head_pooling", "budget", "experiment"),
         *("paths", "retrofit", "resume", "fresh"),
     ),
     "budget.": ("name", "train_examples", "epochs", "max_steps"),
@@ -119,7 +107,7 @@ def check_keys(prefix: str, values: Any, known: Collection[str]) -> None:
     for key, value in values.items():
         if key not in known:
             raise ValueError(f"{prefix}{key}: expected one of {sorted(known)}{closest(key, known)}")
-        if not prefix and key in (*PARTS, *SECTIONS) and not isinstance(value, Mapping):
+        if not prefix and key in (*SECTIONS, "evaluation") and not isinstance(value, Mapping):
             raise ValueError(f"{key}: expected {key}.name=value, got {shown(value)}")
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eat.checks import is_number_text
+
 PLAIN = re.compile(
     r"(?!(?:true|false|null|nan|[+-]?inf(?:inity)?)$)(?=.*[A-Za-z_/])[\w./@+%-]+", re.ASCII | re.IGNORECASE
 )
@@ -26,7 +28,7 @@ def repeating_command(options: Mapping[str, Any], points: Sequence[str], setting
     for stage, chosen in settings.items():
         for field in dataclasses.fields(chosen):
             value = getattr(chosen, field.name)
-            if _listed(value) != _listed(field.default):
+            if listed(value) != listed(field.default):
                 values[f"{stage}.{field.name}"] = value
     run, *overrides = [f"{key}={_text(value)}" for key, value in values.items() if value is not None]
     return " ".join(["python evaluate.py", *map(shlex.quote, [run, *points, *overrides])])
@@ -45,18 +47,10 @@ def _text(value: Any) -> str:
 
 def quoted(text: str) -> str:
     """Write text so that Hydra reads it back: in quotes where it is not plain, a number or a word of Hydra's."""
-    if PLAIN.fullmatch(text) and not _is_number(text):
+    if PLAIN.fullmatch(text) and not is_number_text(text):
         return text
     special = re.compile(r"(\\*)('|\$\{|$)")  # a backslash stands for itself, but before these
     return "'" + special.sub(lambda found: found[1] * 2 + ("\\" + found[2] if found[2] else ""), text) + "'"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _seen_from_here(folder: Path) -> Path:
@@ -65,5 +59,6 @@ def _seen_from_here(folder: Path) -> Path:
     return resolved.relative_to(here) if resolved.is_relative_to(here) else resolved
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
+    """Return a setting so that it equals another one of the same values: a tuple as a list."""
     return list(value) if isinstance(value, list | tuple) else value

@@ -51,9 +51,12 @@ class Evaluation:
 
     @property
     def own(self) -> OperatingPoint:
-        """The operating point that the report is about: the one asked for, else the certified one, else the run's."""
-        if self.asked is not None:
-            return self.asked
+        """The operating point that the report is about: the one asked for, else the run's own."""
+        return self.standing if self.asked is None else self.asked
+
+    @property
+    def standing(self) -> OperatingPoint:
+        """The run's own operating point: the certified one, else the configured one."""
         return self.run.exit if self.certificate is None else self.certificate.exit
 
     @property
@@ -74,10 +77,7 @@ class Evaluation:
     @cached_property
     def folder(self) -> Path:
         """Where this report goes: ``report/``, or ``report/<name>/`` for another operating point than the run's."""
-        if self.asked is None:
-            return self.report
-        standing = self.run.exit if self.certificate is None else self.certificate.exit
-        return self.report if self.asked == standing else self.report / self.asked.slug
+        return self.report if self.asked is None or self.asked == self.standing else self.report / self.asked.slug
 
     @cached_property
     def traces(self) -> RunTraces:

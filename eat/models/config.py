@@ -105,9 +105,7 @@ class AdaptiveConfig(PreTrainedConfig):
 
     def head_pooling(self, depth: int) -> str:
         """What the head at a depth reads: "cls" or "mean"."""
-        heads = self.heads or {}
-        early = heads["pooling"]
-        return heads.get("final_pooling", early) if depth == max(heads["depths"]) else early
+        return pooling_at(self.heads or {}, depth)
 
     def change(self, key: str, spec: dict[str, Any]) -> Any:
         """Set a key and return what it was; the configuration stays as it was where it would not pass `check`."""
@@ -152,6 +150,12 @@ class AdaptiveConfig(PreTrainedConfig):
                 f"got {self.problem_type!r}"
             )
         check_exit(criterion, self.num_outputs)
+
+
+def pooling_at(heads: Mapping[str, Any], depth: int) -> str:
+    """Return what the head at a depth reads, "cls" or "mean", by a configuration's ``heads``."""
+    early = str(heads["pooling"])
+    return str(heads.get("final_pooling", early)) if depth == max(heads["depths"]) else early
 
 
 def head_options(

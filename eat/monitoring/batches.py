@@ -59,9 +59,7 @@ def merge(answers: Sequence[tuple[Sequence[int], AdaptiveOutput]]) -> AdaptiveOu
 
 def source_names(source: Any, batch: int) -> list[str]:
     """Return the source of each row, given as one name for all, or as a list or array of (batch,) or (batch, 1)."""
-    names = [source] * batch if isinstance(source, str) else plain(source)
-    if isinstance(names, list | tuple):
-        names = [one[0] if isinstance(one, list) and len(one) == 1 else one for one in names]
+    names = [source] * batch if isinstance(source, str) else _column(source)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"source: expected one name, or one for each row, got {str(source)[:80]!r}")
     return names
@@ -82,12 +80,22 @@ def rows_alike(batch: int, source: str | Sequence[str], suspicious: Any) -> dict
 
 def _flags(suspicious: Any) -> list[bool]:
     """Return flags given as a list, or as a tensor or array of shape (batch,) or (batch, 1)."""
-    values = plain(suspicious)  # a tensor is read once: it may be on a device
-    if isinstance(values, list) and all(isinstance(one, list) and len(one) == 1 for one in values):
-        values = [one[0] for one in values]
-    if not isinstance(values, list | tuple) or any(one not in (0, 1) for one in values):
+    values = _column(suspicious)
+    if not isinstance(values, list) or any(one not in (0, 1) for one in values):
         raise ValueError(f"suspicious: expected one True or False per row, got {str(suspicious)[:80]!r}")
     return [bool(one) for one in values]
+
+
+def _column(values: Any) -> Any:
+    """Return one value per row as a list, given as (batch,) or (batch, 1).
+
+    A tensor, which may be on a device, is read once.
+    """
+    values = plain(values)
+    if not isinstance(values, list | tuple):
+        return values
+    column = all(isinstance(one, list) and len(one) == 1 for one in values)
+    return [one[0] for one in values] if column else list(values)
 
 
 def remembered(items: Iterator[T], waiting: deque[T]) -> Iterator[T]:

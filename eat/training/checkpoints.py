@@ -5,7 +5,8 @@ import math
 import pickle
 import time
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,11 @@ from torch import Tensor
 from eat.checks import number, whole_number
 from eat.files import replacing
 from eat.training.loggers import MetricsCsv, RunWandb
-from eat.training.module import AdaptiveModule, check_weights
+from eat.training.module import ANEW, AdaptiveModule, check_weights
 
 log = logging.getLogger(__name__)
 
 FOLDER, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
-
-
-UNREADABLE = (EOFError, RuntimeError, pickle.UnpicklingError)
-ANEW = "start anew with fresh=true, which sets the run aside"
 RESUMED = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step"}
 """What a training needs to go on, and Lightning's own version."""
 
@@ -52,10 +49,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             ValueError: If the file is damaged, or no checkpoint of such a training.
         """
-        try:
+        with _readable(path):
             loaded = super().load_checkpoint(path, *args, **kwargs | {"weights_only": True})
-        except UNREADABLE as error:
-            raise ValueError(f"{path} is no readable checkpoint ({type(error).__name__}); {ANEW}") from error
         return _need(loaded, RESUMED, path)
 
 
@@ -145,6 +140,15 @@ class RunCheckpoints(Checkpoint):
         trainer.save_checkpoint(Path(trainer.default_root_dir) / FOLDER / LAST, weights_only=False)
 
 
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    """Say in one line that a file is no checkpoint."""
+    try:
+        yield
+    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is no readable checkpoint ({type(error).__name__}); {ANEW}") from error
+
+
 def _need(loaded: Any, needed: Collection[str], path: str | Path) -> dict[str, Any]:
     missing = sorted(set(needed) - set(loaded if isinstance(loaded, dict) else ()))
     if missing or not all(isinstance(value, Tensor) for value in _values(loaded["state_dict"])):
@@ -162,10 +166,8 @@ def load_best(trainer: Trainer) -> None:
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, RunCheckpoints) and callback.best_step is not None:
             path = Path(trainer.default_root_dir) / FOLDER / BEST
-            try:
+            with _readable(path):
                 best = torch.load(path, map_location="cpu", weights_only=True)
-            except UNREADABLE as error:
-                raise ValueError(f"{path} is no readable checkpoint ({type(error).__name__}); {ANEW}") from error
             module = trainer.lightning_module
             check_weights(module, _need(best, {"state_dict"}, path), path)
             module.load_state_dict(best["state_dict"], strict=module.strict_loading)

@@ -13,6 +13,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from eat.checks import is_number_text
 from eat.files import write_text
 from eat.tables import read_csv
 
@@ -150,15 +151,7 @@ def _rows_before(path: Path, step: int) -> dict[int, dict[str, str]]:
     if names.count("step") != 1 or len(set(names)) < len(names):
         raise ValueError(f"{path}: expected columns of different names, one of them 'step'; {remedy}")
     for line, row in enumerate(lines, 1):
-        if not re.fullmatch(r"[0-9]{1,18}", row["step"]) or not all(map(_is_number, filter(None, row.values()))):
+        if not re.fullmatch(r"[0-9]{1,18}", row["step"]) or not all(map(is_number_text, filter(None, row.values()))):
             raise ValueError(f"{path}: row {line}: expected a step and numbers; {remedy}")
     rows = {int(row.pop("step")): {name: value for name, value in row.items() if value} for row in lines}
     return {number: row for number, row in rows.items() if number < step}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

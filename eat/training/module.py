@@ -21,6 +21,8 @@ from eat.packed import AdaptiveOutput
 from eat.training.objectives import Batch, Objective, Phase
 from eat.training.schedule import PruningSchedule
 
+ANEW = "start anew with fresh=true, which sets the run aside"
+
 
 class AdaptiveModule(LightningModule):
     """Trains an adaptive classifier; validates it at the final pruning ratio and full depth.
@@ -209,8 +211,7 @@ def check_weights(module: LightningModule, checkpoint: Mapping[str, Any], source
         shapes = [tuple(weights[name].shape) if name in weights else None for weights in (ours, theirs)]
         if shapes[0] != shapes[1] and (module.strict_loading or None not in shapes):
             raise ValueError(
-                f"{source} is of another model: {name} has shape {shapes[1]}, expected {shapes[0]}; start anew with "
-                "fresh=true, which sets the run aside"
+                f"{source} is of another model: {name} has shape {shapes[1]}, expected {shapes[0]}; {ANEW}"
             )
 
 

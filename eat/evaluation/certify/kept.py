@@ -82,17 +82,17 @@ def keep_earlier(report: Path, result: Certification, standing: Certificate | No
     A refusal takes a name of its own while a certificate stands, which the model goes on carrying.
     """
     current = report / f"{CURRENT}.json"
-    values = result.to_json()
-    name = _name(values)
+    digest = _digest(result.to_json())
+    name = _name(result.settings, digest)
     if current.is_file():
-        before = read_object(current)
-        Attempt.read(current)
-        if _digest(before) != _digest(values):
+        before = Attempt.read(current)
+        if before.digest != digest:
             if result.certificate is None and standing is not None:
                 return name
             for suffix in (".json", ".md"):
                 if (report / f"{CURRENT}{suffix}").is_file():
-                    (report / f"{CURRENT}{suffix}").replace(report / f"{_name(before)}{suffix}")
+                    aside = report / f"{_name(before.settings, before.digest)}{suffix}"
+                    (report / f"{CURRENT}{suffix}").replace(aside)
     for suffix in (".json", ".md"):
         (report / f"{name}{suffix}").unlink(missing_ok=True)  # it is the current one again
     return CURRENT
@@ -119,9 +119,8 @@ def _observed_on(traces: RunTraces, attempt: Attempt) -> bool:
     return difference < ROUNDING and (attempt.settings.in_expectation or difference > -ROUNDING)
 
 
-def _name(values: Mapping[str, Any]) -> str:
-    settings = values["settings"]
-    return f"{CURRENT}-{settings['loss']}-{settings['max_drop']:g}-{_digest(values)}"
+def _name(settings: CertifySettings, digest: str) -> str:
+    return f"{CURRENT}-{settings.loss}-{settings.max_drop:g}-{digest}"
 
 
 def _digest(values: Mapping[str, Any]) -> str:

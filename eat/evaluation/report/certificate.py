@@ -70,8 +70,7 @@ def attempts_section(made: Sequence[Attempt], folder: Path) -> Section:
 
 def certificate_note(certificate: Certificate) -> str:
     """Say in a clause what is certified."""
-    how = "in expectation" if certificate.confidence is None else f"{100 * certificate.confidence:g} % confidence"
-    return f"{certificate.loss} at most {100 * certificate.bound:g} %, {how}"
+    return _claim(certificate.loss, certificate.bound, certificate.confidence)
 
 
 def outcome(result: Certification) -> str:
@@ -136,8 +135,12 @@ def _refused(result: Certification) -> str:
 
 def budget_text(settings: CertifySettings) -> str:
     """Say what was asked for."""
-    how = "in expectation" if settings.in_expectation else f"{100 * settings.confidence:g} % confidence"
-    return f"{settings.loss} at most {100 * settings.max_drop:g} %, {how}"
+    return _claim(settings.loss, settings.max_drop, None if settings.in_expectation else settings.confidence)
+
+
+def _claim(loss: str, bound: float, confidence: float | None) -> str:
+    how = "in expectation" if confidence is None else f"{100 * confidence:g} % confidence"
+    return f"{loss} at most {100 * bound:g} %, {how}"
 
 
 def _observed(result: Certification, certificate: Certificate, reported: Point) -> str:

@@ -13,6 +13,7 @@ from eat.benchmark.results import Benchmark, Measurement, ShortcutFacts
 from eat.evaluation.findings import Findings
 from eat.evaluation.report.table import Row, make_row
 from eat.exits.points import FULL_DEPTH, OperatingPoint, threshold_text
+from eat.models.config import pooling_at
 from eat.runs.finished import FinishedRun
 from eat.traces.quality import Point
 from eat.traces.run_traces import RunTraces
@@ -130,7 +131,7 @@ def efficiency(measured: Measurement) -> float | None:
 def last_head_reads(traces: RunTraces) -> str:
     """Return what the last head of the traced model reads: "cls" or "mean"."""
     heads = traces.reported.config["heads"]
-    return str(heads.get("final_pooling", heads["pooling"]))
+    return pooling_at(heads, max(heads["depths"]))
 
 
 def point_label(point: OperatingPoint | None, contender: str) -> str:

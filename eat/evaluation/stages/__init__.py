@@ -5,6 +5,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from eat.checks import closest, shown, some_of
+from eat.evaluation.command import listed
 from eat.evaluation.stages.benchmark import Benchmark
 from eat.evaluation.stages.calibrate import Calibrate
 from eat.evaluation.stages.certify import Certify
@@ -80,7 +81,7 @@ def check_used(chosen: Collection[str], given: Values, thresholds: Sequence[floa
     for stage in STAGES.keys() - set(chosen):
         defaults = {field.name: field.default for field in fields(STAGES[stage].Settings)}
         for key, value in given[stage].items():
-            if _plain(value) != _plain(defaults[key]):
+            if listed(value) != listed(defaults[key]):
                 asked_by = " or ".join(f"{stage}.{name}=..." for name in STAGES[stage].asked_by)
                 raise ValueError(
                     f"{stage}.{key}: got {shown(value)}, but {stage} is not among the stages {list(chosen)}; add it to "
@@ -88,10 +89,6 @@ def check_used(chosen: Collection[str], given: Values, thresholds: Sequence[floa
                 )
     if thresholds is not None and not {"sweep", "certify"} & set(chosen):
         raise ValueError(f"thresholds: expected sweep or certify among the stages, got {list(chosen)}")
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, list | tuple) else value
 
 
 def asked_for(given: Values) -> list[str]:

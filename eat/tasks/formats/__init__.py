@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from eat.checks import true_or_false
 from eat.tasks.formats.delimited import DELIMITERS, Dialect, read_delimited
 from eat.tasks.formats.json_lines import read_json_lines
 from eat.tasks.formats.parquet import read_parquet
@@ -77,8 +78,7 @@ def check_dialect(delimiter: Any, quotes: Any, files: Iterable[str | Path]) -> D
     Raises:
         ValueError: If an option is none of the possible ones, or is given though no file has a delimiter.
     """
-    if not isinstance(quotes, bool):
-        raise ValueError(f"data.quotes: expected true or false, got {quotes!r}")
+    true_or_false("data.quotes", quotes)
     character = None if delimiter is None else DELIMITERS.get(str(delimiter), str(delimiter))
     if character is not None and (len(character) != 1 or character in '"\r\n'):
         raise ValueError(
