@@ -6,6 +6,9 @@ SECONDS ?= 600
 KILLS ?= 1000
 FOLDERS ?= 600
 FIRST ?= 0
+BUDGET ?= laptop
+HOLDOUT ?= standard
+ABLATION = task=$(TASK) budget=$(BUDGET) holdout=$(HOLDOUT) evaluation.stages=[quality,sweep]
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -51,8 +54,9 @@ format: install ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-ablation: install ## The ablation's tables and figures: make ablation TASK=sst2
-	$(BIN)/python train.py -m experiment=ablation task=$(TASK)
+ablation: install ## Train and compare the ablation's variants: make ablation TASK=sst2 BUDGET=laptop HOLDOUT=none
+	$(BIN)/python train.py -m 'experiment=glob(ablation/*)' $(ABLATION)
+	$(BIN)/python train.py -m experiment=ablation/dense,ablation/static_4,ablation/eat,ablation/distilled seed=0,1,2 $(ABLATION)
 
 benchmark: install ## Measure the standard suite on this machine: about half an hour on 2 cores
 	$(BIN)/eat benchmark

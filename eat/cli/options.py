@@ -22,10 +22,11 @@ from eat.training.trainer import check_length
 
 KEYS = {
     "": (
-        *(*SECTIONS, "evaluation", "seed", "head_depths", "head_pooling", "budget", "experiment"),
+        *(*SECTIONS, "evaluation", "seed", "head_depths", "head_pooling", "budget", "holdout", "experiment"),
         *("paths", "retrofit", "resume", "fresh"),
     ),
     "budget.": ("name", "train_examples", "epochs", "max_steps"),
+    "holdout.": ("name", "threshold_examples", "certification_examples"),
     "paths.": ("runs",),
 }
 """What is read of the configuration itself; each part says what else it takes."""
@@ -45,7 +46,7 @@ def check_training(values: Mapping[str, Any]) -> None:
         for key in known:
             if key not in section and key not in OPTIONAL:
                 raise ValueError(f"{prefix}{key}: expected a value, got none; leave it out for the default")
-    for part in ("backbone", "budget"):
+    for part in ("backbone", "budget", "holdout"):
         _check_word(f"{part}.name", values[part].get("name"))
     check_evaluation(values["evaluation"])
     if whole_number("seed", values["seed"], at_least=0) >= 2**32:
@@ -63,19 +64,23 @@ def check_training(values: Mapping[str, Any]) -> None:
     check_keys("data.", values["data"], own | {"max_length", "root", "cache_dir", *values["task"]})
     check_data_options(**{key: value for key, value in values["data"].items() if key in own})
     if values["retrofit"] is not None:
-        _check_retrofit(values["data"])
+        _check_retrofit(values["data"], values["optimizer"])
     for part in ("data", "backbone"):
         whole_number(f"{part}.max_length", values[part].get("max_length"), at_least=3)
     _build_parts(values)
 
 
-def _check_retrofit(data: Mapping[str, Any]) -> None:
-    """Refuse options of the data that cached features have no use for."""
+def _check_retrofit(data: Mapping[str, Any], optimizer: Mapping[str, Any]) -> None:
+    """Refuse options that heads on cached features have no use for."""
     if data["group_by_length"]:
         raise ValueError("data.group_by_length: expected false with retrofit, whose cached features have no length")
     if data["num_workers"]:
         raise ValueError(
             f"data.num_workers: expected 0 with retrofit, which collates nothing, got {data['num_workers']}"
+        )
+    if optimizer.get("layer_decay", 1) != 1:
+        raise ValueError(
+            f"optimizer.layer_decay: expected 1 with retrofit, which trains no layer, got {optimizer['layer_decay']}"
         )
 
 

@@ -14,6 +14,7 @@ from eat.cli.build import build
 from eat.cli.command import command
 from eat.cli.compose import keep_quiet, plain
 from eat.cli.options import check_training
+from eat.cli.teacher import PREFIX, find_teacher_run
 from eat.evaluation import Report, evaluate_run
 from eat.exits.points import OperatingPoint
 from eat.runs.data import FRESH, check_data, check_same, describe_data
@@ -37,6 +38,9 @@ def main(config: DictConfig) -> Report | None:
         config = OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
     elif config.get("retrofit") is not None:
         config = _retrofit_config()
+    teacher = config.objective.get("teacher")
+    if isinstance(teacher, str) and teacher.startswith(PREFIX):
+        config.objective.teacher = find_teacher_run(teacher, HydraConfig.get().overrides.task)
     check_training(plain(config))  # not after hours of training
     run = choose_run(plain(config))
     if config.fresh or not run.is_finished:

@@ -16,7 +16,10 @@ FINAL_WEIGHT = 1.0  # its lambda of the final head
 
 
 def joint_loss(
-    all_logits: Float[Tensor, "batch heads classes"], labels: Tensor, weights: Sequence[float]
+    all_logits: Float[Tensor, "batch heads classes"],
+    labels: Tensor,
+    weights: Sequence[float],
+    label_smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Return the weighted sum of the heads' mean losses, EAT's eq. 1: sum_l lambda_l CE(P_l, y).
 
@@ -26,6 +29,7 @@ def joint_loss(
         all_logits: Logits of every head, the last head last; of a regression the predictions, in the labels' unit.
         labels: (batch,) or (batch, 1), the class of each example, in [0, classes), or its target.
         weights: lambda of each head; the sum is not normalised, as in the paper.
+        label_smoothing: Part of each target that is spread over all classes, in [0, 1); a regression has none.
 
     Raises:
         ValueError: If the labels have another shape or kind, or one is out of range.
@@ -35,7 +39,7 @@ def joint_loss(
         targets = read_targets(labels, len(answers)).to(answers.dtype)
         losses = (answers - targets.unsqueeze(1)).square().mean(dim=0)
     else:
-        losses = _cross_entropies(all_logits, labels).mean(dim=0)
+        losses = _cross_entropies(all_logits, labels, label_smoothing).mean(dim=0)
     return losses @ losses.new_tensor(weights)
 
 
@@ -78,12 +82,14 @@ def routing_weights(all_logits: Float[Tensor, "batch heads classes"]) -> Float[T
     return arrives * leaves
 
 
-def routed_cross_entropy(all_logits: Float[Tensor, "batch heads classes"], labels: Tensor) -> Float[Tensor, ""]:
+def routed_cross_entropy(
+    all_logits: Float[Tensor, "batch heads classes"], labels: Tensor, label_smoothing: float = 0.0
+) -> Float[Tensor, ""]:
     """Return the mean over the examples of sum_l r_l CE(P_l, y), in nats; r from ``routing_weights``.
 
-    ``labels`` are those of `joint_loss`.
+    ``labels`` and ``label_smoothing`` are those of `joint_loss`.
     """
-    return (_cross_entropies(all_logits, labels) * routing_weights(all_logits)).sum(1).mean()
+    return (_cross_entropies(all_logits, labels, label_smoothing) * routing_weights(all_logits)).sum(1).mean()
 
 
 def distillation(
@@ -123,10 +129,15 @@ def self_distillation(all_logits: Float[Tensor, "batch heads classes"], temperat
     return distillation(early.reshape(-1, classes), final.expand_as(early).reshape(-1, classes), temperature)
 
 
-def _cross_entropies(all_logits: Float[Tensor, "batch heads classes"], labels: Tensor) -> Float[Tensor, "batch heads"]:
+def _cross_entropies(
+    all_logits: Float[Tensor, "batch heads classes"], labels: Tensor, label_smoothing: float
+) -> Float[Tensor, "batch heads"]:
     batch, heads, classes = all_logits.shape
     labels = read_classes(labels, batch, classes)
     losses = F.cross_entropy(
-        at_least_float32(all_logits).reshape(batch * heads, classes), labels.repeat_interleave(heads), reduction="none"
+        at_least_float32(all_logits).reshape(batch * heads, classes),
+        labels.repeat_interleave(heads),
+        reduction="none",
+        label_smoothing=label_smoothing,
     )
     return losses.view(batch, heads)

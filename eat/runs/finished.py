@@ -67,6 +67,12 @@ class FinishedRun:
         return self.folder.resolve().name
 
     @property
+    def holdout(self) -> str:
+        """What was held out of training: "none", "small" or "standard" (so were all runs that do not say)."""
+        held_out = self.config.get("holdout")
+        return str(held_out.get("name")) if isinstance(held_out, dict) else "standard"
+
+    @property
     def exit(self) -> OperatingPoint:
         """The operating point that the run was configured with."""
         return OperatingPoint.of(self.config["exit"])

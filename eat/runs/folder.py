@@ -19,6 +19,13 @@ from eat.runs.targets import check_targets
 
 log = logging.getLogger(__name__)
 
+NEWER = {
+    "experiment": None,
+    "retrofit": None,
+    "holdout": {"name": "standard", "threshold_examples": 500, "certification_examples": 1500},
+}
+"""Keys that an older run's configuration may lack, as they were meant then."""
+
 
 class RunFolder:
     """One training's folder; it need not exist."""
@@ -108,11 +115,11 @@ def continued_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dic
     changes = training_overrides(overrides)
     _refuse(run, [override for override in changes if not override_key(override).endswith("._target_")])
     check_links(run.path, "resume")
-    optional = ("experiment", "retrofit", *SESSION)
+    optional = (*NEWER, *SESSION)
     saved = read_config(run.path, "resume", [key for key in config if key not in optional])
     _refuse(run, [f"{key}._target_={value}" for key, value in targets.items() if value != _target_of(saved, key)])
     check_targets(saved, run.config, targets)
-    return _with_typed({"experiment": None, "retrofit": None} | saved, config, overrides)
+    return _with_typed(NEWER | saved, config, overrides)
 
 
 def _refuse(run: RunFolder, overrides: Sequence[str]) -> None:

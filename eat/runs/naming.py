@@ -44,6 +44,7 @@ def run_name(config: Mapping[str, Any]) -> str:
         *(["distill"] if objective.get("teacher") else []),
         *([config["head_pooling"]] if config["head_pooling"] != config["backbone"]["head_pooling"] else []),
         config["budget"]["name"],
+        *([f"holdout_{config['holdout']['name']}"] if config["holdout"]["name"] != "standard" else []),
         f"seed{config['seed']}",
         fingerprint(config),
     ]

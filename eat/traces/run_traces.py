@@ -31,14 +31,15 @@ class RunTraces:
     name: str  # of the run, for messages
     splits: Mapping[str, Trace]  # of each split: those held out, and those that are reported
     all_off: Mapping[str, Trace]  # with everything off, of each reported split; the run's own where nothing is on
+    chooses_on_reported: bool = False  # nothing was held out for thresholds (holdout=none, the paper's protocol)
 
     @classmethod
-    def of(cls, name: str, traces: Mapping[str, Trace]) -> RunTraces:
+    def of(cls, name: str, traces: Mapping[str, Trace], *, chooses_on_reported: bool = False) -> RunTraces:
         """Sort traces by role; names of those with everything off end in `ALL_OFF_SUFFIX`."""
         own = {split: trace for split, trace in traces.items() if not split.endswith(ALL_OFF_SUFFIX)}
         reported = {split: trace for split, trace in own.items() if trace.metadata["reported"]}
         off = {split: traces.get(f"{split}{ALL_OFF_SUFFIX}", trace) for split, trace in reported.items()}
-        return cls(name, own, off)
+        return cls(name, own, off, chooses_on_reported)
 
     @property
     def main(self) -> str:
@@ -60,18 +61,29 @@ class RunTraces:
         """True where a sequence could leave before the last layer."""
         return len(self.reported.head_depths) > 1
 
+    @property
+    def thresholds_from(self) -> str:
+        """Which split thresholds are chosen on, for people."""
+        return "the reported split (holdout=none)" if self.chooses_on_reported else "the threshold split"
+
     def get(self, role: Role) -> Trace | None:
-        """Return the trace of a held-out split; None where the run held none out."""
+        """Return the trace of a held-out split; None where the run held none out.
+
+        Of ``holdout=none``, where thresholds are chosen on what is reported, that is the reported split.
+        """
+        if role == "threshold" and self.chooses_on_reported:
+            return self.reported
         return self.splits.get(role)
 
     def need(self, role: Role, why: str) -> Trace:
         """Return the trace of a split that must have been held out; ``why`` says who asks, for the message."""
-        if role not in self.splits:
+        trace = self.get(role)
+        if trace is None:
             raise ValueError(
-                f"{why}: expected a {role} split, {self.name} has {sorted(self.splits)}; train with "
-                f"data.{role}_examples above 0"
+                f"{why}: expected a {role} split, {self.name} has {sorted(self.splits)}; train with holdout=standard "
+                f"or small, or data.{role}_examples above 0"
             )
-        return self.splits[role]
+        return trace
 
     def same_examples(self, split: str, trace: Trace, argument: str, *, all_off: bool = False) -> Trace:
         """Return this run's trace of a split, which must answer the same examples as another run's.
@@ -93,7 +105,7 @@ class RunTraces:
             name: own[name] if trace is self.splits[name] else _divided(trace.raw, temperatures)
             for name, trace in self.all_off.items()
         }
-        return RunTraces(self.name, own, off)
+        return dataclasses.replace(self, splits=own, all_off=off)
 
     @property
     def files(self) -> dict[str, Trace]:
@@ -119,7 +131,8 @@ def read_traces(run: FinishedRun) -> RunTraces:
     """
     own = run.model_config() if run.has_weights else None
     raw = read_raw_traces(run).items()
-    return RunTraces.of(run.name, {n: _divided(t, (own or t.config)["heads"].get("temperatures")) for n, t in raw})
+    divided = {name: _divided(trace, (own or trace.config)["heads"].get("temperatures")) for name, trace in raw}
+    return RunTraces.of(run.name, divided, chooses_on_reported=run.holdout == "none")
 
 
 def read_raw_traces(run: FinishedRun) -> dict[str, Trace]:

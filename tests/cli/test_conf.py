@@ -33,7 +33,8 @@ TOKENIZER = BertTokenizer(vocab={word: i for i, word in enumerate(["[PAD]", "[UN
 
 
 def options(group):
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    folder = CONF / group
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
 
 
 def composed(*overrides, name="train"):
@@ -104,6 +105,15 @@ def test_budget(option):
     assert config.budget.name == option
     assert config.trainer.max_epochs == config.budget.epochs
     assert config.data.train_examples == config.budget.train_examples
+
+
+@pytest.mark.parametrize("option", options("holdout"))
+def test_holdout(option):
+    config = composed(f"holdout={option}")
+    assert config.holdout.name == option
+    held_out = config.data.threshold_examples, config.data.certification_examples
+    assert held_out == (config.holdout.threshold_examples, config.holdout.certification_examples)
+    assert (sum(held_out) == 0) == (option == "none")
 
 
 @pytest.mark.parametrize("option", options("logger"))

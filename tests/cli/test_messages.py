@@ -41,7 +41,7 @@ def call(main: Any, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Any:
         (train.main, ["exit=[[1]]"], "exit: expected one of ['agreement', "),
         (train.main, ["callbacks=${nope}"], "callbacks: expected one of ['default'], got ${nope}; leave it out"),
         (train.main, ["callbacks=inf"], "callbacks: expected one of ['default'], got inf; leave it out"),
-        (train.main, ["budget=[laptp]"], "budget: expected one of ['demo', 'full', 'laptop', "),
+        (train.main, ["budget=[laptp]"], "budget: expected one of ['demo', 'laptop', 'paper', "),
         (train.main, ["~attention"], "attention: expected a value, got none; leave it out for the default"),
         (train.main, ["~seed"], "seed: expected a value, got none"),
         (train.main, ["budget.name=[]"], "budget.name: expected a word, which the run folder's name has, got []"),

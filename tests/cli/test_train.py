@@ -115,7 +115,7 @@ def model_of(folder):
 
 
 def test_a_run_folder_holds_everything(trained, asked, place):
-    assert trained.name.startswith("tiny-windowed32-l2_norm-full-seed0-")
+    assert trained.name.startswith("tiny-windowed32-l2_norm-paper-seed0-")
     assert {path.name for path in trained.iterdir()} == {
         *("config.yaml", "environment.json", "metrics.csv", "checkpoints", "model")
     }
@@ -282,7 +282,7 @@ def test_a_half_written_tokenizer_is_named_and_one_that_was_cut_off_is_made_anew
 @pytest.mark.parametrize("objective", sorted(OBJECTIVES.keys() - {"joint", "two_stage"}))
 def test_every_objective_trains_to_a_model_with_all_heads(run_train, objective):
     (folder,) = run_train(f"objective={objective}", "budget.max_steps=4")
-    assert folder.name.startswith(f"tiny-windowed32-l2_norm-{objective}-full-seed0-")
+    assert folder.name.startswith(f"tiny-windowed32-l2_norm-{objective}-paper-seed0-")
     assert model_of(folder).head_depths == (2, 3)
 
 

@@ -48,6 +48,7 @@ def test_two_trainings_cannot_share_a_folder(tmp_path):
         ({"head_pooling": "cls"}, "cls-"),
         ({"objective": {"name": "joint", "self_weight": 0.5, "teacher": "runs/x"}}, "self_distill-distill-"),
         ({"objective": {"name": "two_stage", "stage": 0.5}, "head_pooling": "cls"}, "two_stage-cls-"),
+        ({"holdout": {"name": "none"}}, ""),
     ],
 )
 def test_the_name_says_what_it_is(changes, heads):
@@ -58,9 +59,11 @@ def test_the_name_says_what_it_is(changes, heads):
         "objective": {"name": "joint", "self_weight": 0.0, "teacher": None},
         "head_pooling": "mean",
         "budget": {"name": "laptop"},
+        "holdout": {"name": "standard"},
     }
     config |= changes
-    assert run_name(config) == f"minilm-windowed32-unpruned-{heads}laptop-seed0-{fingerprint(config)}"
+    held_out = "holdout_none-" if "holdout" in changes else ""
+    assert run_name(config) == f"minilm-windowed32-unpruned-{heads}laptop-{held_out}seed0-{fingerprint(config)}"
 
 
 def test_overrides_that_make_another_training_are_told_from_those_that_do_not():

@@ -66,3 +66,17 @@ def test_what_follows_from_a_trace_is_made_once(traces: RunTraces) -> None:
     assert divided.raw is trace
     assert trace.raw is trace
     assert divided.costs is not trace.costs
+
+
+def test_with_nothing_held_out_thresholds_are_chosen_on_the_reported_split_and_nothing_is_certified(
+    traces: RunTraces,
+) -> None:
+    reported = {name: trace for name, trace in traces.files.items() if not name.startswith("threshold")}
+    papers = RunTraces.of("papers", reported, chooses_on_reported=True)
+    assert papers.need("threshold", "sweep") is papers.reported
+    assert papers.calibrated(None).need("threshold", "sweep") is not None
+    assert "holdout=none" in papers.thresholds_from
+    assert traces.thresholds_from == "the threshold split"
+    with pytest.raises(ValueError, match=r"expected a certification split.*train with holdout=standard"):
+        papers.need("certification", "certify")
+    assert RunTraces.of("other", reported).get("threshold") is None

@@ -1,5 +1,6 @@
 """Each objective against its paper's equation, and which heads each step is about."""
 
+import inspect
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from eat.ops import losses
+from eat.training.objectives import build_objective
 from eat.training.objectives.depth_weighted import DepthWeightedObjective
 from eat.training.objectives.soft_routing import SoftRoutingObjective
 from eat.training.objectives.weighted import Phase
@@ -152,3 +154,20 @@ def test_soft_routing_weighs_each_example_where_it_is_likely_to_leave():
 def test_bad_values_are_named(objective, name, value):
     with pytest.raises(ValueError, match=rf"objective\.{name}: expected"):
         make_objective(objective, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["joint", "depth_weighted", "two_stage", "alternating", "soft_routing"])
+def test_label_smoothing_spreads_the_target_over_all_classes(name):
+    all_logits = torch.randn(3, 3, 2)
+    plain, smooth = (loss_at(make_objective(name, label_smoothing=s), all_logits, CLASSES)[0] for s in (0.0, 0.2))
+    one, other = (loss_at(make_objective(name), all_logits, labels)[0] for labels in (CLASSES, 1 - CLASSES))
+    torch.testing.assert_close(plain, one)
+    torch.testing.assert_close(smooth, 0.9 * one + 0.1 * other)
+
+
+def test_label_smoothing_out_of_range_and_on_a_regression_is_refused():
+    with pytest.raises(ValueError, match=r"objective.label_smoothing: expected .* got 1"):
+        make_objective("joint", label_smoothing=1.0)
+    spec = {"name": "depth_weighted", "label_smoothing": 0.1}
+    with pytest.raises(ValueError, match=r"objective.label_smoothing: expected 0 for a regression.* got 0.1"):
+        inspect.unwrap(build_objective)(spec, tokenizer=None, label_names=[], max_length=8)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from eat.training.optimizer import adamw
+from tests.made.models import make_model
 
 
 def test_biases_and_norms_do_not_decay_and_everything_is_there_once():
@@ -26,3 +27,18 @@ def test_frozen_parameters_are_left_out_and_the_step_is_fused():
     before = model[1].weight.detach().clone()
     optimizer.step()
     assert not torch.equal(model[1].weight, before)
+
+
+def test_layer_decay_lowers_the_rate_layer_by_layer_and_leaves_heads_alone():
+    model = make_model(head_depths=[1])
+    groups = adamw(model, lr=0.1, weight_decay=0.5, betas=(0.9, 0.999), eps=1e-8, layer_decay=0.5).param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    depth = model.num_layers
+    for name, parameter in model.named_parameters():
+        below = 0
+        if "embeddings." in name:
+            below = depth
+        elif ".blocks." in name:
+            below = depth - 1 - int(name.split(".blocks.")[1].partition(".")[0])
+        assert rates[id(parameter)] == 0.1 * 0.5**below, name
+    assert len(rates) == len(list(model.parameters()))

@@ -60,13 +60,13 @@ class ExitTable:
 
 
 def make_exit_tables(runs: Sequence[FinishedRun]) -> list[ExitTable]:
-    """Compare criteria in each run that has early heads and a threshold split; empty where none has.
+    """Compare criteria in each run that has early heads and held out a threshold split; empty where none has.
 
     A run without early heads among them, if there is just one, is the dense run that the full depth of the others is
     compared with.
     """
     traces = {run: read_traces(run) for run in runs}
-    early = [run for run in runs if traces[run].get("threshold") is not None and traces[run].has_early_heads]
+    early = [run for run in runs if "threshold" in traces[run].splits and traces[run].has_early_heads]
     dense = [traces[run].reported for run in runs if not traces[run].has_early_heads]
     return [_exit_table(run, traces[run], dense[0] if len(dense) == 1 else None) for run in early]
 

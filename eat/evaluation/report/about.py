@@ -7,6 +7,11 @@ from eat.evaluation.report.certificate import certificate_note
 from eat.evaluation.report.rows import run_row
 from eat.evaluation.report.section import Section
 
+CHOSEN_ON_REPORTED = (
+    "All official rows were trained on (holdout=none, the paper's protocol): thresholds are chosen on the reported "
+    "split itself, so that figures at chosen thresholds are too good, and nothing is certified."
+)
+
 
 def about_section(run: Evaluation) -> Section:
     """Name the task, the parts of the model, the operating point and the splits."""
@@ -16,6 +21,7 @@ def about_section(run: Evaluation) -> Section:
     parts += [f"pruner {row['pruner']}" + (f" ({row['ratio']} after {row['depths']})" if row["depths"] else "")]
     parts += [f"heads at {row['head_depths']} on {row['head_pooling']}", f"objective {row['objective']}"]
     lines += [f"{', '.join(parts)}; seed {row['seed']}.", f"Operating point of this report: {_point(run)}."]
+    lines += [CHOSEN_ON_REPORTED] if run.traces.chooses_on_reported else []
     lines += [f"- {s.name}: {s.examples:,} examples, {s.data}" for s in run.findings.splits]
     text = "\n".join(line[0].upper() + line[1:] for line in lines)
     return Section(markdown=f"# {run.run.name}\n\n{text}")

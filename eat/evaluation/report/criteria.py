@@ -32,21 +32,24 @@ def criteria_section(run: Evaluation, comparison: Comparison) -> Section:
     held_out, reported = run.traces.need("threshold", "sweep"), run.traces.reported
     rows = [
         point_row(run.run, trace, measure_point(trace, point, trace.full_depth))
-        for trace in (held_out, reported)
+        for trace in dict.fromkeys((held_out, reported))
         for point in comparison.front
     ]
-    return Section(files={"criteria.png": partial(draw_comparison, comparison, reported)}, rows={"pareto.csv": rows})
+    draw = partial(draw_comparison, comparison, reported, chosen_on=run.traces.thresholds_from)
+    return Section(files={"criteria.png": draw}, rows={"pareto.csv": rows})
 
 
-def draw_comparison(comparison: Comparison, trace: Trace, path: Path) -> None:
-    """Draw each criterion over its thresholds, a line for each patience; ring the front of the threshold split."""
+def draw_comparison(
+    comparison: Comparison, trace: Trace, path: Path, *, chosen_on: str = "the threshold split"
+) -> None:
+    """Draw each criterion over its thresholds, a line for each patience; ring the front of the split that chose."""
     times = comparison.latency_ms
     with drawing(path, 10.5 if times else 7.2, 4.4) as figure:
         panels = figure.subplots(1, 2 if times else 1, sharey=True, squeeze=False)[0]
-        _draw(panels[0], comparison, lambda grid: grid.flops_ratio)
+        _draw(panels[0], comparison, lambda grid: grid.flops_ratio, chosen_on)
         panels[0].set(xlabel="executed FLOPs / dense, unpadded, full depth")
         if times:
-            _draw(panels[1], comparison, times.__getitem__)
+            _draw(panels[1], comparison, times.__getitem__, chosen_on)
             panels[1].set(xlabel="predicted mean time of a call, ms")
         grids = (*comparison.criteria.values(), comparison.full_depth)
         panels[0].set_ylim(*value_range(np.concatenate([grid.values for grid in grids]).tolist()))
@@ -57,7 +60,7 @@ def draw_comparison(comparison: Comparison, trace: Trace, path: Path) -> None:
         panels[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
 
-def _draw(axes: Axes, comparison: Comparison, cost: Column) -> None:
+def _draw(axes: Axes, comparison: Comparison, cost: Column, chosen_on: str) -> None:
     for name, grid in comparison.criteria.items():
         colour, line, marker = LOOKS[list(EXITS).index(name) % len(LOOKS)]
         label = name
@@ -74,7 +77,7 @@ def _draw(axes: Axes, comparison: Comparison, cost: Column) -> None:
         facecolors="none",
         edgecolors="black",
         zorder=3.0,
-        label="Pareto front of all,\nchosen on the threshold split",
+        label=f"Pareto front of all,\nchosen on {chosen_on}",
     )
 
 

@@ -30,7 +30,7 @@ def _delta(delta: Delta | None) -> str:
 
 def choices_section(run: Evaluation) -> Section:
     """Lay out the cheapest operating point within each budget, chosen on the threshold split."""
-    title, choices = "Thresholds chosen on the threshold split", run.findings.choices
+    title, choices = f"Thresholds chosen on {run.traces.thresholds_from}", run.findings.choices
     if not choices:
         nothing = "Nothing to choose: no sequence can exit early, or there is no threshold split, or no sweep was made."
         return Section(title, nothing)
@@ -51,4 +51,9 @@ def choices_section(run: Evaluation) -> Section:
         "The cheapest swept operating point that keeps to each budget on held-out examples, then measured on the "
         "reported split. This is a choice, not a guarantee.\n\n"
     )
+    if run.traces.chooses_on_reported:
+        text = (
+            "The cheapest swept operating point that keeps to each budget on the reported split itself: nothing was "
+            "held out, so what it loses elsewhere is likely to be more.\n\n"
+        )
     return Section(title, text + render(headers, lines, markdown=True))

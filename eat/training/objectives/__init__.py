@@ -101,4 +101,9 @@ def build_objective(
             f"objective.name: {spec['name']!r} needs class probabilities, but the task is a regression; "
             f"expected one of {sorted(name for name, part in OBJECTIVES.items() if not part.needs_classes)}"
         )
+    if not label_names and spec.get("label_smoothing"):
+        raise ValueError(
+            "objective.label_smoothing: expected 0 for a regression, which has no classes, got "
+            f"{spec['label_smoothing']}"
+        )
     return objective

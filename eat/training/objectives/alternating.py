@@ -17,6 +17,7 @@ class AlternatingObjective(WeightedObjective):
     early_weight: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         number("objective.early_weight", self.early_weight, above=0)
 
     def phase(self, step: int, total_steps: int, head_depths: tuple[int, ...]) -> Phase:

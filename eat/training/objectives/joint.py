@@ -33,6 +33,7 @@ class JointObjective(WeightedObjective):
     temperature: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("early_weight", "final_weight", "self_weight", "teacher_weight"):
             number(f"objective.{name}", getattr(self, name), at_least=0)
         number("objective.temperature", self.temperature, above=0)
@@ -56,7 +57,7 @@ class JointObjective(WeightedObjective):
 
     def __call__(self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase) -> Loss:
         """Return the loss and its parts."""
-        parts = {"supervised": losses.joint_loss(all_logits, batch["labels"], phase.weights)}
+        _, parts = super().__call__(all_logits, batch, phase)
         if self.self_weight > 0:
             advice = losses.self_distillation(all_logits, self.temperature)
             parts["self_distillation"] = self.self_weight * advice

@@ -20,6 +20,7 @@ class TwoStageObjective(WeightedObjective):
     stage: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         number("objective.stage", self.stage, above=0, below=1)
 
     def restarts(self, total_steps: int) -> tuple[int, ...]:

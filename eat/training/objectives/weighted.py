@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
+from eat.checks import number
 from eat.ops.losses import joint_loss
 
 Batch = Mapping[str, Tensor]
@@ -22,10 +23,19 @@ class Phase:
     frozen: bool = False  # embeddings, blocks and final head stand still, without dropout: only early heads learn
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightedObjective:
-    """L = sum_l w_l L_l over the phase's heads; a subclass says which heads and weights each step has."""
+    """L = sum_l w_l L_l over the phase's heads; a subclass says which heads and weights each step has.
+
+    Attributes:
+        label_smoothing: Part of each target that is spread over all classes, in [0, 1); a regression takes 0 alone.
+    """
 
     needs_classes = False
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        number("objective.label_smoothing", self.label_smoothing, at_least=0, below=1)
 
     def restarts(self, total_steps: int) -> tuple[int, ...]:
         """Return no step: there is one stage."""
@@ -33,5 +43,5 @@ class WeightedObjective:
 
     def __call__(self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase) -> Loss:
         """Return the loss, its one part."""
-        loss = joint_loss(all_logits, batch["labels"], phase.weights)
+        loss = joint_loss(all_logits, batch["labels"], phase.weights, self.label_smoothing)
         return loss, {"supervised": loss}
