@@ -27,6 +27,7 @@ def describe_host() -> dict[str, Any]:
     """Return what times depend on beside the software; what the system does not tell is None."""
     return {
         "cpu": cpu_name(),
+        "instructions": instructions() or None,
         "cpu_cores": os.cpu_count(),
         "memory_gib": memory_gib(),
         "load_average": load_average(),
@@ -42,6 +43,29 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+INSTRUCTIONS = (
+    *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
+    *("asimd", "bf16", "i8mm", "sve"),
+)
+"""Instruction sets that products are written for, as the system names them."""
+
+
+def instructions() -> str:
+    """Return those of `INSTRUCTIONS` that the processor has, in their order; empty where the system does not tell."""
+    has = set(cpu_facts().split())
+    return " ".join(name for name in INSTRUCTIONS if name in has)
+
+
+def cpu_facts() -> str:
+    """Return what the processor can do, as the system lists it; empty where it does not."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith(("flags", "Features")):
+                return line.partition(":")[2].strip()
+    return ""
 
 
 def memory_gib() -> float | None:

@@ -11,6 +11,7 @@ os.environ.update(
     {
         "HF_HOME": _HF_HOME.name,  # neither the user's cached downloads nor an earlier run's prepared data
         "EAT_CACHE_DIR": f"{_HF_HOME.name}/eat",
+        "EAT_KERNELS": "default",  # no choice that rests on a measurement
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

@@ -9,7 +9,8 @@ from eat.ops.band import BLOCK, BandLayout, computed_pairs
 from eat.ops.grouping import Grouping, group_sequences
 from eat.packed import Packed
 
-# Shorter sequences are multiplied densely under the band mask; measured on CPU, where blocks win from here on.
+# Shorter sequences are multiplied densely under the band mask. Here blocks compute half of the dense products at EAT's
+# window. Not measured on each machine: the FLOPs that tables report would then depend on it.
 BLOCKED_FROM = 192
 
 _ALL, _DENSE, _BLOCKED = 0, 1, 2

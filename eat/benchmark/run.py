@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from eat import kernels
 from eat.benchmark.agreement import compare_with_all_off, rounding_of, warn_of_others
 from eat.benchmark.clock import clock_of, num_threads
 from eat.benchmark.contenders import BASELINES, PADDED, Contender, build_contenders
@@ -246,6 +247,8 @@ def describe_conditions(device: torch.device, clocks: str) -> dict[str, Any]:
     facts: dict[str, Any] = describe_host()
     if find_spec("onnxruntime") is not None:
         facts["onnxruntime"] = metadata.version("onnxruntime")
+    if device.type == "cpu":
+        facts["kernels"] = kernels.text()
     if device.type == "cuda":
         facts |= {"tf32": torch.backends.cuda.matmul.allow_tf32, "cuda": torch.version.cuda, clocks: gpu_clocks()}
     return facts

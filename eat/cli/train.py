@@ -18,7 +18,7 @@ from eat.cli.teacher import PREFIX, find_teacher_run
 from eat.evaluation import Report, evaluate_run
 from eat.exits.points import OperatingPoint
 from eat.runs.data import FRESH, check_data, check_same, describe_data
-from eat.runs.environment import write_environment
+from eat.runs.environment import continue_with_kernels, write_environment
 from eat.runs.finished import FinishedRun
 from eat.runs.folder import RunFolder, begin, choose_run, continued_config
 from eat.tasks import Task, build_task
@@ -109,6 +109,8 @@ def train(config: DictConfig, run: RunFolder) -> None:
         limit_val_batches=1.0 if "threshold" in data.splits else 0,
     )
     run.save_config(plain(config))
+    if last.is_file() and trainer.strategy.root_device.type == "cpu":
+        continue_with_kernels(run.path / "environment.json")
     write_environment(
         run.path / "environment.json",
         seed=config.seed,

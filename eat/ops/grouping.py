@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-# A group may hold rows of padding up to this share of its live rows, or this many rows; measured on 1 and 2 CPU threads
-# with SST-2 lengths, where one call less is worth about as much as this many rows more.
+from eat.kernels import Measured, fastest
+from eat.ops.attention import DenseLayout
+
+# A group may hold rows of padding up to this share of its live rows, or SLACK_ROWS rows.
 SLACK_SHARE = 0.15
-SLACK_ROWS = 16
+_MOST_SLACK = 64.0
+_SENTENCES, _LENGTH = 16, 32  # of the batch that is measured
+
+
+def _measure_slack_rows() -> float:
+    """Find how many rows of padding cost as much as one more group: MiniLM's shape, 16 sentences of 32 tokens."""
+    qkv, order = torch.full((_SENTENCES * _LENGTH, 3, 12, 32), 0.1), torch.arange(_SENTENCES * _LENGTH)
+
+    def attended(groups: int) -> Callable[[], Tensor]:
+        def call() -> Tensor:
+            padded = qkv.index_select(0, order)
+            mixed = []
+            for rows in padded.split(len(order) // groups):
+                q, k, v = rows.unflatten(0, (-1, _LENGTH)).unbind(2)
+                mixed.append(DenseLayout(None, None).mix(q, k, v, 0.0).flatten(2).flatten(0, 1))
+            return torch.cat(mixed).index_select(0, order)
+
+        return call
+
+    times = fastest({"one": attended(1), "eight": attended(8)}, rounds=15)
+    more, row = (times["eight"] - times["one"]) / 7, times["one"] / len(order)
+    return float(round(min(max(more / row, 1.0), _MOST_SLACK)))
+
+
+SLACK_ROWS = Measured(
+    "slack_rows",
+    default=16.0,
+    measure=_measure_slack_rows,
+    meaning="rows of padding in a group of attention that cost as much as one more call",
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,13 +88,14 @@ def group_sequences(
     members: list[list[int]] = []
     widths: list[int] = []
     padding = live = 0
+    slack_rows = SLACK_ROWS.value() if device.type == "cpu" else SLACK_ROWS.default
     for i in order:
         width = -(-lengths[i] // multiples[i]) * multiples[i]
         gap = (widths[-1] if widths else 0) - lengths[i]
         if (
             members
             and kinds[members[-1][0]] == kinds[i]
-            and (width == widths[-1] or padding + gap <= max(SLACK_ROWS, SLACK_SHARE * (live + lengths[i])))
+            and (width == widths[-1] or padding + gap <= max(slack_rows, SLACK_SHARE * (live + lengths[i])))
         ):
             members[-1].append(i)
             padding, live = padding + gap, live + lengths[i]

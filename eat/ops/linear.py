@@ -1,9 +1,10 @@
 """Multiply rows with a weight: by torch's own matrix product, or oneDNN's where that is faster.
 
 On CPU torch multiplies float32 matrices with MKL, which leaves AVX-512 unused on processors that are not Intel's and
-rearranges the weight at every call. oneDNN, which torch carries as well, does neither; measured on AMD EPYC with the
-MiniLM shape it is 2.0 to 2.3 times as fast from 8 rows to 800. ``torch.backends.mkldnn.set_flags(False)`` gives torch's
-own product everywhere.
+rearranges the weight at every call. oneDNN, which torch carries as well, does neither, but its call costs more. With
+the MiniLM shape it is twice as fast on AMD EPYC with AVX-512, and a fifth slower on AMD without: hence it is measured
+from which size it wins, see :mod:`eat.kernels`. ``torch.backends.mkldnn.set_flags(False)`` gives torch's own product
+everywhere.
 """
 
 from __future__ import annotations
@@ -16,11 +17,43 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from eat.kernels import Measured, fastest
+
 # Private to torch (its compiler emits it), so looked for instead of relied upon.
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
-# Multiplications from which oneDNN wins over MKL in spite of its dearer call (about 10 us more on the same machine).
-ONEDNN_FROM = 600_000
+_WIDTH, _WEIGHTS = 384, 8  # of the matrices that are measured, each read cold as a model's are
+_ROWS = (1, 2, 4, 16, 64, 256)
+_MARGIN = 0.97  # what is faster by less than this is noise
+
+
+def _measure_onednn_from() -> float:
+    """Find the fewest multiplications from which oneDNN wins at all larger sizes; infinity where it does not."""
+    if _ONEDNN is None or torch.backends.mkldnn.enabled is not True:  # type: ignore[comparison-overlap]
+        return float("inf")
+    weights = [arranged(torch.full((_WIDTH, _WIDTH), 0.01)) for _ in range(_WEIGHTS)]
+    bias = torch.zeros(_WIDTH)
+    found = float("inf")
+    for number in reversed(_ROWS):
+        rows = torch.full((number, _WIDTH), 0.5)
+        times = fastest(
+            {
+                "torch": lambda rows=rows: [F.linear(rows, weight, bias) for weight in weights],
+                "onednn": lambda rows=rows: [_multiply(rows, weight, bias) for weight in weights],
+            }
+        )
+        if times["onednn"] > _MARGIN * times["torch"]:
+            break
+        found = float(number * _WIDTH**2)
+    return 0.0 if found == _ROWS[0] * _WIDTH**2 else found
+
+
+ONEDNN_FROM = Measured(
+    "onednn_from",
+    default=600_000.0,
+    measure=_measure_onednn_from,
+    meaning="multiplications (rows x inputs x outputs) from which oneDNN's product is taken instead of torch's",
+)
 
 
 def linear(
@@ -70,10 +103,10 @@ def _takes_onednn(rows: Tensor, weight: Tensor) -> bool:
         and rows.is_cpu
         and rows.dtype is torch.float32
         and weight.dtype is torch.float32
-        and rows.shape[0] * weight.numel() >= ONEDNN_FROM
         and torch.backends.mkldnn.enabled is True  # type: ignore[comparison-overlap]
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and rows.shape[0] * weight.numel() >= ONEDNN_FROM.value()  # last, since the first time it is measured
     )
 
 

@@ -1,6 +1,7 @@
 """What a result depends on besides its configuration: versions, hardware, threads, commit; no names, no paths."""
 
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -11,8 +12,11 @@ from typing import Any
 
 import torch
 
+from eat import kernels
 from eat.files import read_object, write_text
-from eat.machine import cpu_name
+from eat.machine import cpu_name, instructions
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "lightning", "torchmetrics", "numpy", "hydra-core")
 _BROKEN = "restore it, or delete it: then the run's data can no longer be compared"
@@ -31,9 +35,11 @@ def describe_environment(*, seed: int, data: str, device: str) -> dict[str, Any]
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "device": device,
         "cpu": cpu_name(),
+        "instructions": instructions() or None,
         "cpu_cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
+        **({"kernels": kernels.noted()} if device == "cpu" else {}),
         "commit": commit(),
         "seed": seed,
         "data": data,
@@ -55,6 +61,31 @@ def write_environment(path: Path, *, seed: int, data: str, device: str, classes:
     write_text(path, json.dumps(current, indent=2) + "\n")
 
 
+def continue_with_kernels(path: Path) -> None:
+    """Multiply as the run did so far, where it noted how and this is the same processor, torch and number of threads.
+
+    Elsewhere products round differently, and a continued training ends with other weights than one left alone; that is
+    said in one line.
+
+    Raises:
+        ValueError: If ``environment.json`` is broken.
+    """
+    noted = read_environment(path)
+    values = noted.get("kernels")
+    if not values:
+        return
+    now = cpu_name(), metadata.version("torch"), torch.get_num_threads()
+    before = noted.get("cpu"), noted.get("packages", {}).get("torch"), noted.get("threads")
+    if before == now:
+        kernels.use(values)
+    else:
+        log.warning(
+            "%s was begun on %s with torch %s and %s threads and is continued on %s with torch %s and %s threads: its "
+            "numbers may differ in their last digits from those of a run left alone",
+            *(path.parent, *before, *now),
+        )
+
+
 def read_environment(path: Path) -> dict[str, Any]:
     """Return what ``write_environment`` wrote; empty where there is no such file.
 
@@ -67,7 +98,7 @@ def read_environment(path: Path) -> dict[str, Any]:
         facts = read_object(path)
     except ValueError as error:
         raise ValueError(f"{error}; {_BROKEN}") from error
-    for key, kind in (("packages", dict), ("resumed", list), ("data", str), ("classes", list)):
+    for key, kind in (("packages", dict), ("kernels", dict), ("resumed", list), ("data", str), ("classes", list)):
         if key in facts and not isinstance(facts[key], kind):
             raise ValueError(
                 f"{path}: {key}: expected a JSON {_JSON[kind]}, got {type(facts[key]).__name__}; {_BROKEN}"

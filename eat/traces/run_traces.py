@@ -186,6 +186,8 @@ def read_current(run: FinishedRun) -> RunTraces | None:
             raise
         log.info("traces are made anew: %s", error)
         return None
+    if not every:  # none was made yet
+        return None
     noted, answered = run.environment().get("data"), {trace.metadata.get("data_fingerprint") for trace in every}
     other_data = noted is not None and answered != {noted}
     if other_data:

@@ -7,6 +7,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, BertMode
 
 from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.ops.linear import ONEDNN_FROM
 from tests.reference import strategies
 from tests.reference.tiny import MODEL_TYPES, batch_of, pad_id, randomise, tiny_hugging_face, types_for
 
@@ -17,7 +18,7 @@ LENGTHS = [20, 3, 11, 1, 15]
 def products(request, monkeypatch):
     """Tiny matrices would all go torch's way."""
     if request.param == "oneDNN's product":
-        monkeypatch.setattr("eat.ops.linear.ONEDNN_FROM", 0)
+        monkeypatch.setattr(ONEDNN_FROM, "value", lambda: 0.0)
 
 
 every_backbone = pytest.mark.parametrize("model_type", MODEL_TYPES)

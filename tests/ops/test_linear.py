@@ -12,9 +12,14 @@ from eat.ops.linear import arranged, linear
 pytestmark = pytest.mark.skipif(module._ONEDNN is None, reason="this torch has no oneDNN")
 
 
+def kernels_at(monkeypatch, multiplications):
+    """Take oneDNN's product from so many multiplications on."""
+    monkeypatch.setattr(module.ONEDNN_FROM, "value", lambda: multiplications)
+
+
 @pytest.fixture(autouse=True)
 def at_any_size(monkeypatch):
-    monkeypatch.setattr(module, "ONEDNN_FROM", 0)
+    kernels_at(monkeypatch, 0)
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ def test_gradient_has_the_layout_of_an_arranged_weight():
 def test_torchs_own_elsewhere(case, products, monkeypatch):
     x, weight, bias = sample(dtype=torch.float64 if case == "float64" else torch.float32)
     if case == "small":
-        monkeypatch.setattr(module, "ONEDNN_FROM", 7 * 12 * 5 + 1)
+        kernels_at(monkeypatch, 7 * 12 * 5 + 1)
     before = torch.backends.mkldnn.set_flags(case != "switched off")[0]
     try:
         with torch.autocast("cpu", torch.bfloat16, enabled=case == "autocast"):
