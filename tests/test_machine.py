@@ -9,7 +9,7 @@ from eat import machine
 
 def test_the_host_is_described() -> None:
     facts = machine.describe_host()
-    assert set(facts) == {"cpu", "cpu_cores", "memory_gib", "load_average", "system"}
+    assert set(facts) == {"cpu", "instructions", "cpu_cores", "memory_gib", "load_average", "system"}
     assert facts["cpu"]
     assert facts["cpu_cores"] >= 1
 
