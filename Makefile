@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format ablation benchmark fuzz kills hostile clean
+.PHONY: help install demo test test-all check format ablation tables benchmark fuzz kills hostile clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ format: install ## Format the code and mend what the linter can
 
 ablation: install ## The ablation's tables and figures: make ablation TASK=sst2
 	$(BIN)/python train.py -m experiment=ablation task=$(TASK)
+
+tables: install ## Make the tables of committed runs anew, and what README and docs show of them
+	$(BIN)/eat tables
 
 benchmark: install ## Measure the standard suite on this machine: about half an hour on 2 cores
 	$(BIN)/eat benchmark

@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train an adaptive classifier and evaluate it: eat train task=sst2",
     "evaluate": "measure a finished run: eat evaluate run=runs/sst2/...",
     "benchmark": "measure the standard suite on this machine: eat benchmark",
+    "tables": "tabulate finished runs over their seeds, and make pages anew: eat tables tasks=sst2",
 }
 USAGE = "\n".join(
     [
