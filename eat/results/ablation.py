@@ -31,7 +31,7 @@ class AblationSettings:
 
     suite: str | None = "ablation"  # runs whose experiment is <suite>/...; null for runs of every experiment
     baseline: str = "dense"  # the experiment, without its suite, that all are compared with, seed by seed
-    within: float | None = None  # shows the cheapest exit that loses so many points; null for each run's own exit
+    within: int | float | None = None  # shows the cheapest exit that loses so many points; null for each run's own exit
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def write_ablation(folder: Path, task: str, settings: AblationSettings) -> tuple
     root = folder / task
     runs, problems = collect(root, (task,), settings.suite)
     if not runs:
-        left_out = "".join(f"\n- {problem}" for problem in problems)
+        left_out = f"; left out: {'; '.join(map(str, problems))}" if problems else ""
         experiments = f"of the suite {settings.suite!r} " if settings.suite else ""
         raise FileNotFoundError(f"tasks: no finished run {experiments}of {task} in {root}{left_out}")
     blocks, more = group(runs)
@@ -93,9 +93,9 @@ def markdown(tables: Sequence[BlockTable], problems: Sequence[Problem], settings
 LEGEND = (
     "Value: mean ± sample deviation over seeds. To dense: difference to the dense run of the same seed, in points, "
     "with a 95 % interval over examples, and over seeds where there are several (bootstrap); p: exact McNemar test, "
-    "of one seed. Depth: mean exit depth. Tokens kept: share in the last executed block. FLOPs: executed over those of dense. "
-    "Speed-ups are over Hugging Face on padded batches, means over seeds. ELUE: mean height of the front over the "
-    "curve of the static models, in points (see `eat/results/elue.py`). A dash: not measured."
+    "of one seed. Depth: mean exit depth. Tokens kept: share in the last executed block. FLOPs: executed over those "
+    "of dense. Speed-ups are over Hugging Face on padded batches, means over seeds. ELUE: mean height of the front over "
+    "the curve of the static models, in points (see `eat/results/elue.py`). A dash: not measured."
 )
 
 

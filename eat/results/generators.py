@@ -1,11 +1,12 @@
 """What may stand between a page's markers, by name: each makes its text anew from committed files."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eat.evaluation.report.table import render
+from eat.evaluation.report.table import number, render
 from eat.results.lookup import KEYS, look_up, sources_of
 
 Arguments = Mapping[str, Any]
@@ -48,6 +49,24 @@ def table(root: Path, arguments: Arguments) -> Made:
     return Made(render(headers, lines, markdown=True), tuple(sources))
 
 
+def found(root: Path, arguments: Arguments) -> Made:
+    """Quote what the one group of ``pattern``, a regular expression, matches in a text, such as a report's summary.
+
+    ``digits`` writes it as a number with so many after the point.
+    """
+    source = str(arguments["source"])
+    try:
+        matches = set(re.findall(str(arguments["pattern"]), (root / source).read_text(encoding="utf-8"), re.MULTILINE))
+    except re.error as error:
+        raise ValueError(f"pattern: expected a regular expression, got {arguments['pattern']!r} ({error})") from error
+    if len(matches) != 1:
+        raise ValueError(f"pattern: expected one match in {source}, got {len(matches)}")
+    (text,) = matches
+    if not isinstance(text, str):
+        raise ValueError(f"pattern: expected one group, got {len(text)}")
+    return Made(number(text, int(arguments["digits"])) if "digits" in arguments else text, (source,))
+
+
 def ablation(root: Path, arguments: Arguments) -> Made:
     """Show the tables of an ``ablation.md``, or the one under the heading ``section``."""
     source = str(arguments["source"])
@@ -61,7 +80,12 @@ def ablation(root: Path, arguments: Arguments) -> Made:
     return Made(text, (source,))
 
 
-GENERATORS: Mapping[str, Callable[[Path, Arguments], Made]] = {"value": value, "table": table, "ablation": ablation}
+GENERATORS: Mapping[str, Callable[[Path, Arguments], Made]] = {
+    "value": value,
+    "found": found,
+    "table": table,
+    "ablation": ablation,
+}
 """Name in a marker -> what makes the text."""
 
 

@@ -46,8 +46,9 @@ def rewrite(page: Path, root: Path) -> bool:
 def check(page: Path, root: Path) -> list[str]:
     """List what is stale in a page: sources that changed or are superseded, other text, numbers outside markers."""
     text, name = page.read_text(encoding="utf-8"), page.name
-    found = [f"{name}:{line}: a result outside markers: {cell}" for line, cell in unmarked(text)]
+    found: list[str] = []
     try:
+        found += [f"{name}:{line}: a result outside markers: {cell}" for line, cell in unmarked(text)]
         for marker in find(text):
             where = f"{name}:{text.count(chr(10), 0, marker.start) + 1}: eat:{marker.name}"
             try:
