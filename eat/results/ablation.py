@@ -94,8 +94,8 @@ LEGEND = (
     "Value: mean ± sample deviation over seeds. To dense: difference to the dense run of the same seed, in points, "
     "with a 95 % interval over examples, and over seeds where there are several (bootstrap); p: exact McNemar test, "
     "of one seed. Depth: mean exit depth. Tokens kept: share in the last executed block. FLOPs: executed over those "
-    "of dense. Speed-ups are over Hugging Face on padded batches, means over seeds. ELUE: mean height of the front over "
-    "the curve of the static models, in points (see `eat/results/elue.py`). A dash: not measured."
+    "of dense. Speed-ups are over Hugging Face on padded batches, means over seeds. ELUE: mean height of the front "
+    "over the curve of the static models, in points (see `eat/results/elue.py`). A dash: not measured."
 )
 
 

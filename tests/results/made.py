@@ -90,7 +90,7 @@ def _trace(split: str, size: int, number: int, seed: int, noise: float, depths: 
         "data": "complete",
         "fingerprint": "0" * 16,
         "traces": splits,
-        "config": make_model(head_depths=depths, pruner={"name": "none"}).config.to_dict(),
+        "config": _config(tuple(depths)),
     }
     logits = np.stack([np.stack([-head, head], axis=1) for head in heads], axis=1)
     return Trace(labels, logits, tokens, tuple(depths), TASK, metadata)
