@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format ablation benchmark fuzz kills hostile clean
+.PHONY: help install demo test test-all check format ablation tables benchmark fuzz kills hostile clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ format: install ## Format the code and mend what the linter can
 ablation: install ## Train and compare the ablation's variants: make ablation TASK=sst2 BUDGET=laptop HOLDOUT=none
 	$(BIN)/python train.py -m 'experiment=glob(ablation/*)' $(ABLATION)
 	$(BIN)/python train.py -m experiment=ablation/dense,ablation/static_4,ablation/eat,ablation/distilled seed=0,1,2 $(ABLATION)
+
+tables: install ## Make the tables of committed runs anew, and what README and docs show of them
+	$(BIN)/eat tables
 
 benchmark: install ## Measure the standard suite on this machine: about half an hour on 2 cores
 	$(BIN)/eat benchmark

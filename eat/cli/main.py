@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "measure a finished run: eat evaluate run=runs/sst2/...",
     "benchmark": "measure the standard suite on this machine: eat benchmark",
     "kernels": "show which products this machine was measured to multiply with: eat kernels",
+    "tables": "tabulate finished runs over their seeds, and make pages anew: eat tables tasks=sst2",
 }
 USAGE = "\n".join(
     [

@@ -21,6 +21,7 @@ from eat.evaluation.stages import STAGES
 from eat.exits import EXITS
 from eat.pruners import PRUNERS
 from eat.registry import Family
+from eat.results.command import TableSettings
 from eat.suite import SuiteSettings
 from eat.tasks import TASKS
 from eat.training.objectives import OBJECTIVES
@@ -45,6 +46,7 @@ EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         **{f"{key}={name} {key}.": part for key, parts in PARTS.items() for name, part in parts.items()},
     },
     "benchmark": {"": SuiteSettings},
+    "tables": {"": TableSettings},
 }
 """What ``--help`` explains of each command: what a key begins with -> what it is an argument of."""
 
@@ -85,6 +87,7 @@ def register() -> None:
         for name in family.offered():
             _store_offered(store, group, name)
     store.store(name="benchmark_settings", node=defaults(SuiteSettings))
+    store.store(name="tables_settings", node=defaults(TableSettings))
     for command, sections in EXPLAINED.items():
         lines = [line for prefix, part in sections.items() for line in explain(prefix, part)]
         usage = f"usage: eat {command} [key=value ...]"

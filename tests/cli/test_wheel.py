@@ -34,6 +34,9 @@ def test_the_installed_command_trains_and_evaluates_in_an_empty_folder(tmp_path)
     empty = tmp_path / "empty"
     empty.mkdir()
     assert run(bin_ / "eat", "--version", cwd=empty).startswith("eat ")
+    assert "MNLI" in run(
+        bin_ / "python", "-c", "from eat.results import published as p; print(p.published_section('mnli'))"
+    )
     run(bin_ / "eat", "train", "experiment=demo", "evaluation.stages=[quality]", *SMALL, cwd=empty)
     (folder,) = empty.glob("runs/demo/*")
     assert (folder / "report" / "summary.md").is_file()
