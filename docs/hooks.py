@@ -12,6 +12,8 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
 """The path of a relative link or picture, without its anchor."""
+LIST = re.compile(r"^([^\s|>#-].*\n)(?=- )", re.M)
+"""A line of text with a list right below it: a list to GitHub, to Python-Markdown a part of the paragraph."""
 
 
 def place(path: Path) -> str:
@@ -37,11 +39,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point links at where their files stand in the site."""
+    """Point links at where their files stand in the site, and let lists of reports be lists."""
     source = Path(str(page.file.abs_src_path))
 
     def moved(link: re.Match[str]) -> str:
         path = Path(os.path.normpath(source.parent / link[1]))
         return os.path.relpath(place(path), Path(page.file.src_uri).parent) if path.is_file() else link[1]
 
-    return LINK.sub(moved, markdown)
+    markdown = LINK.sub(moved, markdown)
+    return markdown if source.is_relative_to(DOCS) else LIST.sub(r"\1\n", markdown)
