@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format ablation tables benchmark fuzz kills hostile clean
+.PHONY: help install demo test test-all check format ablation tables benchmark docs docs-serve fuzz kills hostile clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,12 @@ tables: install ## Make the tables of committed runs anew, and what README and d
 
 benchmark: install ## Measure the standard suite on this machine: about half an hour on 2 cores
 	$(BIN)/eat benchmark
+
+docs: install ## Build the documentation as a site, into build/site; any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: install ## Show the documentation at http://127.0.0.1:8000 while it is written
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 fuzz: install ## Try random inputs for SECONDS, or one again: make fuzz KIND=answers SEED=17
 	$(BIN)/python -m tests.reliability.fuzz $(if $(SEED),kind=$(KIND) seed=$(SEED),seconds=$(SECONDS) first=$(FIRST))

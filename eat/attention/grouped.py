@@ -17,7 +17,7 @@ Layout = DenseLayout | BandLayout  # how one group of sequences attends
 
 
 class GroupedAttention:
-    """Attention over ragged batches through the path that :func:`~eat.attention.paths.choose_path` names.
+    """Attention over ragged batches through the path that `eat.attention.paths.choose_path` names.
 
     A member of the family says in ``reach`` how far a row sees, and in ``prepare`` how groups of like length attend.
     """

@@ -115,7 +115,7 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
     """Return a plain Hugging Face classifier that answers as an encoder with everything off and its last head do.
 
     It is Hugging Face's own class where that head reads [CLS], else a
-    :class:`~eat.backbones.mean_pooled.MeanPooledForSequenceClassification`.
+    `eat.backbones.mean_pooled.MeanPooledForSequenceClassification`.
 
     Raises:
         ValueError: If Hugging Face's encoder cannot have this shape.

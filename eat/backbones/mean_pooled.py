@@ -18,7 +18,7 @@ from eat.checks import one_of
 
 
 class MeanPooledConfig(PreTrainedConfig):
-    """Configuration of a :class:`MeanPooledForSequenceClassification`.
+    """Configuration of a `MeanPooledForSequenceClassification`.
 
     Its model type is its own: under the encoder's, Hugging Face's class would load the weights and read [CLS].
 

@@ -1,6 +1,6 @@
 """The one timing protocol: the same inputs through every contender, interleaved, round after round, ratios paired.
 
-The benchmark of a run, the plan of a budget, the suite and the training speed are all measured by :func:`measure`.
+The benchmark of a run, the plan of a budget, the suite and the training speed are all measured by `measure`.
 """
 
 import dataclasses

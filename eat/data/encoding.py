@@ -35,7 +35,7 @@ class Template:
         return _interleave(self.special_ids, texts)
 
     def types(self, texts: Sequence[list[int]]) -> list[int]:
-        """Give the token types of :meth:`ids`."""
+        """Give the token types of `ids`."""
         kinds = zip(self.text_types, texts, strict=True)
         return _interleave(self.special_types, [[kind] * len(text) for kind, text in kinds])
 

@@ -33,7 +33,7 @@ def epoch_batches(
 
 
 class EpochBatchSampler(Sampler[list[int]]):
-    """Batch sampler over :func:`epoch_batches`, one epoch after another; can resume in the middle of one."""
+    """Batch sampler over `epoch_batches`, one epoch after another; can resume in the middle of one."""
 
     def __init__(
         self, lengths: Int[np.ndarray, " examples"], batch_size: int, *, seed: int = 0, group_by_length: bool = True

@@ -20,7 +20,7 @@ MAX_THRESHOLDS_SHOWN = 4  # where there is one per class: names of operating poi
 class OperatingPoint:
     """An exit criterion and its arguments; two are equal where every argument is.
 
-    Build it with :meth:`of`, which checks the arguments and writes them in one way.
+    Build it with `of`, which checks the arguments and writes them in one way.
 
     Attributes:
         name: Key of `EXITS`.

@@ -40,11 +40,11 @@ log = logging.getLogger(__name__)
 class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
     """Text classifier in which tokens are pruned and sequences exit early (EAT, arXiv:2510.12856).
 
-    Build it with :meth:`from_backbone` from a Hugging Face encoder, or load a saved one with :meth:`from_pretrained`.
-    A certified one gives its certificate up where that no longer holds: see :mod:`eat.models.certificate`.
+    Build it with `from_backbone` from a Hugging Face encoder, or load a saved one with `from_pretrained`.
+    A certified one gives its certificate up where that no longer holds: see `eat.models.certificate`.
 
     Args:
-        config: What :meth:`from_backbone` writes.
+        config: What `from_backbone` writes.
     """
 
     config_class = AdaptiveConfig
@@ -151,7 +151,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
 
         Raises:
             ValueError: If weights are missing, not finite or not those that were saved with the configuration, or the
-                certificate was edited: see :mod:`eat.models.integrity`.
+                certificate was edited: see `eat.models.integrity`.
         """
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
@@ -287,7 +287,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
         """Return a plain Hugging Face classifier that answers as this one does without pruning, window and exits.
 
         Where the last head reads [CLS] it is Hugging Face's own class. Where it reads the mean there is none: it is a
-        :class:`~eat.backbones.mean_pooled.MeanPooledForSequenceClassification`, Hugging Face's own encoder with that
+        `eat.backbones.mean_pooled.MeanPooledForSequenceClassification`, Hugging Face's own encoder with that
         head. It is saved and loaded like any other; loading it through Auto classes needs ``import eat``.
 
         Raises:
@@ -365,7 +365,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
                 an answer may wait. Default: 4 batches for each head that runs.
 
         Returns:
-            One :class:`~eat.models.stream.Prediction` per example: ``logits`` (classes,) on the model's device,
+            One `eat.models.stream.Prediction` per example: ``logits`` (classes,) on the model's device,
             ``exit_depth`` and ``tokens_kept``. It runs under ``torch.inference_mode``.
 
         Raises:

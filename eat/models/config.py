@@ -19,7 +19,7 @@ MAX_LABELS = 10_000_000  # extreme classification has 3 million; each has a name
 
 
 class AdaptiveConfig(PreTrainedConfig):
-    """Configuration of an :class:`~eat.models.classifier.AdaptiveForSequenceClassification`.
+    """Configuration of an `eat.models.classifier.AdaptiveForSequenceClassification`.
 
     Each key but ``heads``, ``certificate`` and ``fingerprint`` is ``{"name": ..., **constructor arguments}`` of a part;
     names, never import paths.
@@ -35,7 +35,7 @@ class AdaptiveConfig(PreTrainedConfig):
         certificate: What ``evaluate.py stages=[certify]`` guarantees of ``exit``: the point (``exit``), the fingerprint
             (``model``) of the weights and configuration that it is about, the facts, and the ``digest`` of all that;
             None without one.
-        fingerprint: In ``config.json`` alone, what :mod:`eat.models.integrity` compares with the weights beside it;
+        fingerprint: In ``config.json`` alone, what `eat.models.integrity` compares with the weights beside it;
             None once they are loaded.
     """
 

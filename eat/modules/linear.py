@@ -12,7 +12,7 @@ ALIGNMENT = 64
 
 
 class Linear(nn.Linear):
-    """torch's dense layer on packed rows, by the fastest product that the processor has; see :mod:`eat.ops.linear`."""
+    """torch's dense layer on packed rows, by the fastest product that the processor has; see `eat.ops.linear`."""
 
     def forward(self, rows: Float[Tensor, "tokens inputs"], *, gelu: bool = False) -> Float[Tensor, "tokens outputs"]:
         """Return rows W^T + b, or the exact GELU of it."""

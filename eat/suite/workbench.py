@@ -22,7 +22,7 @@ PRUNER = {"name": "l2_norm", "depths": [2, 4], "ratio": 0.3}
 """The paper's: 30 % after layers 2 and 4."""
 WINDOW = 32
 TORCHS_PRODUCT = f"{ALL_OFF}_torchs_product"
-"""Says how much of a speed-up over Hugging Face is the library's: see :mod:`eat.ops.linear`."""
+"""Says how much of a speed-up over Hugging Face is the library's: see `eat.ops.linear`."""
 ALL_LEAVE = {"name": "confidence", "threshold": 0.0}
 """An exit that every example takes at the first head."""
 

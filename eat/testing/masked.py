@@ -24,7 +24,7 @@ HEAD_ACTIVATIONS = {"bert": torch.tanh, "roberta": torch.tanh, "distilbert": tor
 
 @dataclasses.dataclass
 class MaskedOutput:
-    """What :class:`~eat.packed.AdaptiveOutput` promises, and the smallest difference that decided anything."""
+    """What `eat.packed.AdaptiveOutput` promises, and the smallest difference that decided anything."""
 
     logits: Tensor
     exit_depth: Tensor

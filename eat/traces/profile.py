@@ -89,7 +89,7 @@ def measure(
 ) -> Float64[np.ndarray, "quantities examples"]:
     """Return each of `QUANTITIES`, in that order; an answer whose logits are NaN or infinite has confidence 0.
 
-    The logits are those of the exit taken, ``tokens_kept`` is as in :class:`~eat.packed.AdaptiveOutput`.
+    The logits are those of the exit taken, ``tokens_kept`` is as in `eat.packed.AdaptiveOutput`.
     """
     tokens_in = tokens_kept[:, 0]
     last = np.take_along_axis(tokens_kept, exit_depth[:, None] - 1, axis=1)[:, 0]

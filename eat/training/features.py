@@ -29,7 +29,7 @@ def feature_type(model: AdaptiveForSequenceClassification) -> np.dtype:
     """Return what is kept of an example, as one NumPy record.
 
     ``pooled`` (early heads, dim): what each early head reads; ``final_logits`` (classes,); ``tokens_kept``
-    (depths + 1,), as in :class:`~eat.packed.AdaptiveOutput`.
+    (depths + 1,), as in `eat.packed.AdaptiveOutput`.
     """
     pooled = ("pooled", np.float32, (len(model.head_depths) - 1, model.backbone.dim))
     final_logits = ("final_logits", np.float32, (model.config.num_outputs,))

@@ -10,7 +10,7 @@ from eat.training.objectives.weighted import Batch, Loss, Phase, WeightedObjecti
 class SoftRoutingObjective(WeightedObjective):
     """Soft routing in the manner of BEExformer (Ansar et al. 2024, arXiv:2412.05225): L = mean_i sum_l r_il CE_il.
 
-    r_il is how likely example i is to leave at head l, see :func:`eat.ops.losses.routing_weights`.
+    r_il is how likely example i is to leave at head l, see `eat.ops.losses.routing_weights`.
     """
 
     needs_classes = True
