@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train an adaptive classifier and evaluate it: eat train task=sst2",
     "evaluate": "measure a finished run: eat evaluate run=runs/sst2/...",
     "benchmark": "measure the standard suite on this machine: eat benchmark",
+    "figures": "draw figures over finished runs: eat figures results=results/sst2",
 }
 USAGE = "\n".join(
     [

@@ -21,6 +21,7 @@ from eat.evaluation.stages import STAGES
 from eat.exits import EXITS
 from eat.pruners import PRUNERS
 from eat.registry import Family
+from eat.results.figures.below import draw_below
 from eat.suite import SuiteSettings
 from eat.tasks import TASKS
 from eat.training.objectives import OBJECTIVES
@@ -45,6 +46,7 @@ EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         **{f"{key}={name} {key}.": part for key, parts in PARTS.items() for name, part in parts.items()},
     },
     "benchmark": {"": SuiteSettings},
+    "figures": {"": draw_below},
 }
 """What ``--help`` explains of each command: what a key begins with -> what it is an argument of."""
 

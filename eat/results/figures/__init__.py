@@ -9,10 +9,11 @@ from eat.results.figures.costs import draw_costs
 from eat.results.figures.evidence import Evidence
 from eat.results.figures.exits import draw_exits
 from eat.results.figures.frontier import draw_frontier
+from eat.results.figures.grouping import suites
 from eat.results.figures.reliability import draw_reliability
 from eat.results.figures.retention import draw_retention
 from eat.results.figures.schedule import draw_schedule
-from eat.results.figures.suite import NothingToDrawError, Suite, suites
+from eat.results.figures.suite import NothingToDrawError, Suite
 from eat.runs.finished import FinishedRun
 from eat.suite.records import Row
 
@@ -56,7 +57,9 @@ def draw_all(runs: Sequence[FinishedRun], folder: Path, curves: Sequence[Row] = 
 def draw_suite(suite: Suite, folder: Path, curves: Sequence[Row] = ()) -> list[str]:
     """Draw every figure of a suite into a folder; return notes as `draw_all` does."""
     notes = []
-    for name, draw in (FIGURES | {"costs": partial(draw_costs, curves=curves)}).items():
+    drawers = dict(FIGURES)
+    drawers["costs"] = partial(draw_costs, curves=curves)
+    for name, draw in drawers.items():
         try:
             notes += draw(suite, folder / name)
         except NothingToDrawError as reason:

@@ -95,7 +95,9 @@ def draw_ablation(suite: Suite, path: Path) -> list[str]:
         colours = [GREY if bar.name == suite.dense else SKY for bar in bars]
         left.barh(places, [bar.compute for bar in bars], color=colours, height=0.65)
         for place, bar in zip(places, bars, strict=True):
-            left.annotate(f"{bar.compute:.2f}", (bar.compute, place), (2, 0), textcoords="offset points", va="center", size=7.5)
+            left.annotate(
+                f"{bar.compute:.2f}", (bar.compute, place), (2, 0), textcoords="offset points", va="center", size=7.5
+            )
             right.plot([bar.low, bar.high], [place, place], "-", color=BLUE, linewidth=1.4)
         right.plot([bar.points for bar in bars], places, "o", color=BLUE, markersize=4.5)
         right.axvline(0, color=GREY, linewidth=0.8)

@@ -62,5 +62,6 @@ def fit_cost_model(
     scale[scale == 0] = 1.0
     coefficients = nnls(relative / scale, np.ones(len(costs)))[0] / scale
     dense, adaptive = dense_terms @ coefficients, adaptive_terms @ coefficients
+    alpha, alpha_adaptive, beta = map(float, coefficients)
     errors = [float(np.mean(np.abs(p - c) / c)) for p, c in ((dense, dense_costs), (adaptive, adaptive_costs))]
-    return CostFit(*map(float, coefficients), dense, adaptive, *errors)
+    return CostFit(alpha, alpha_adaptive, beta, dense, adaptive, *errors)

@@ -47,12 +47,7 @@ def counted_costs(run: Evidence) -> Costs:
     replayed = replay(trace, run.point)
     dense, adaptive = trace.costs.dense / 1e9, replayed.flops(trace.costs) / 1e9
     fit = fit_cost_model(trace.lengths, run.num_layers, dense, tokens_read(replayed.tokens_kept), run.window, adaptive)
-    bins = length_bins(trace.lengths)
-    return Costs(
-        fit,
-        _curve(bins, trace.lengths, dense, fit.dense, fit.dense_error),
-        _curve(bins, trace.lengths, adaptive, fit.adaptive, fit.adaptive_error),
-    )
+    return _binned(fit, length_bins(trace.lengths), trace.lengths, dense, adaptive)
 
 
 def tokens_read(tokens_kept: Int[np.ndarray, "examples columns"]) -> Int[np.ndarray, "examples layers"]:
@@ -65,7 +60,9 @@ def measured_costs(curves: Sequence[Row], shape: str = "minilm") -> Costs | None
 
     Dense is our encoder with everything off; adaptive is windowed and pruned as in the paper, and none leaves early.
     """
-    rows = [r for r in curves if (r["part"], r["shape"], r["batch_size"], r["dtype"]) == ("curves", shape, 1, "float32")]
+    rows = [
+        r for r in curves if (r["part"], r["shape"], r["batch_size"], r["dtype"]) == ("curves", shape, 1, "float32")
+    ]
     times = {
         name: {r["length"]: r["latency_ms_p50"] for r in rows if r["contender"] == name and r["latency_ms_p50"]}
         for name in (ALL_OFF, WINDOWED_PRUNED)
@@ -78,11 +75,7 @@ def measured_costs(curves: Sequence[Row], shape: str = "minilm") -> Costs | None
     came_in = np.array(lengths)
     fit = fit_cost_model(came_in, layers, dense, _tokens_of_suite(lengths, layers), WINDOW, adaptive)
     bins = [np.array([index]) for index in range(len(lengths))]
-    return Costs(
-        fit,
-        _curve(bins, came_in, dense, fit.dense, fit.dense_error),
-        _curve(bins, came_in, adaptive, fit.adaptive, fit.adaptive_error),
-    )
+    return _binned(fit, bins, came_in, dense, adaptive)
 
 
 def draw_costs(suite: Suite, path: Path, curves: Sequence[Row] = ()) -> list[str]:
@@ -129,10 +122,19 @@ def _draw(axes: Axes, costs: Costs, names: tuple[str, str]) -> None:
         axis.set_minor_formatter("")
 
 
-def _curve(
-    bins: Sequence[np.ndarray], lengths: np.ndarray, cost: np.ndarray, predicted: np.ndarray, error: float
-) -> CostCurve:
-    return CostCurve(*(np.array([v[members].mean() for members in bins]) for v in (lengths, cost, predicted)), error)
+def _binned(
+    fit: CostFit, bins: Sequence[np.ndarray], lengths: np.ndarray, dense: np.ndarray, adaptive: np.ndarray
+) -> Costs:
+    """Average costs and predictions over the sequences of each bin."""
+
+    def mean(values: np.ndarray) -> Float[np.ndarray, " bins"]:
+        return np.array([values[members].mean() for members in bins])
+
+    return Costs(
+        fit,
+        CostCurve(mean(lengths), mean(dense), mean(fit.dense), fit.dense_error),
+        CostCurve(mean(lengths), mean(adaptive), mean(fit.adaptive), fit.adaptive_error),
+    )
 
 
 def _tokens_of_suite(lengths: Sequence[int], num_layers: int) -> Int[np.ndarray, "lengths layers"]:

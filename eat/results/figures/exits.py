@@ -13,9 +13,7 @@ from eat.results.figures.suite import NothingToDrawError, Suite, swept_points
 from eat.traces.replay import replay
 
 
-def exit_shares(
-    runs: Sequence[Evidence], points: Sequence[OperatingPoint]
-) -> Float[np.ndarray, "points depths"]:
+def exit_shares(runs: Sequence[Evidence], points: Sequence[OperatingPoint]) -> Float[np.ndarray, "points depths"]:
     """Return the share of examples that leave at each head's depth, at each point; mean over the runs."""
     depths = np.array(runs[0].traces.reported.head_depths)
     shares = [

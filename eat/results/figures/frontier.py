@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from eat.evaluation.report.figures import GREY, value_range
 from eat.results.figures.frontier_points import (
@@ -38,10 +39,13 @@ def draw_frontier(suite: Suite, path: Path) -> list[str]:
     adaptive = sorted(suite.of_kind("adaptive"), key=lambda label: label not in latency)
     looks = dict(zip(adaptive, LOOKS, strict=False))
     all_off = counted_all_off(suite)
-    panels: list[tuple[Curves, Sequence[Baseline], str]] = [(work, [all_off] if all_off else [], "executed FLOPs / dense encoder's")]
+    panels: list[tuple[Curves, Sequence[Baseline], str]] = [
+        (work, [all_off] if all_off else [], "executed FLOPs / dense encoder's")
+    ]
     if latency:
         panels.insert(0, (latency, baselines, f"mean latency at batch size 1, ms ({machines})"))
     values = [point.value for curves, *_ in panels for points in curves.values() for point in points]
+    values += [other.point.value for _, others, _ in panels for other in others]
     low, high = value_range([value for value in values if value >= max(values) - SHOWN_BELOW_BEST])
     with printing(path, 4.3, suite.subject) as figure:
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -54,7 +58,7 @@ def draw_frontier(suite: Suite, path: Path) -> list[str]:
             for label, look in looks.items():
                 _draw_curve(axes, label, curves.get(label, ()), look, labels)
         grid[0].set_ylabel(f"{suite.metric}{' (lower points cut off)' if min(values) < low else ''}")
-        _add_legend(figure, grid)
+        _add_legend(figure, list(grid))
     return notes
 
 
@@ -85,7 +89,7 @@ def _draw_marks(suite: Suite, axes: Axes, curves: Curves, others: Sequence[Basel
         _mark(axes, other.point, mark, GREY if other.num_layers is None else "black", other.name, 7)
 
 
-def _mark(axes: Axes, point: FrontierPoint, mark: str, colour: str, name: str, size: float) -> None:
+def _mark(axes: Axes, point: FrontierPoint, mark: str, colour: str, name: str, size: int) -> None:
     where = {"x": point.cost, "y": point.value, "yerr": point.deviation or None}
     axes.errorbar(**where, marker=mark, color=colour, markersize=size, linestyle="none", elinewidth=0.8, label=name)  # type: ignore[arg-type]
 
@@ -105,17 +109,16 @@ def _draw_curve(
     axes.plot(costs, values, **look, linewidth=1.2, markersize=4, label=label)
     deviations = np.array([point.deviation for point in points])
     if deviations.any():
-        axes.fill_between(
-            costs, values - deviations, values + deviations, color=look["color"], alpha=0.15, linewidth=0
-        )
+        axes.fill_between(costs, values - deviations, values + deviations, color=look["color"], alpha=0.15, linewidth=0)
     to_axes = axes.transData + axes.transAxes.inverted()
     for point in points:
         place = to_axes.transform((point.cost, point.value))
         covered = any(np.abs(place - other)[1] < 0.05 and np.abs(place - other)[0] < 0.13 for other in labels)
-        if not covered and (0 <= place).all() and (place <= 1).all():
+        if not covered and (place >= 0).all() and (place <= 1).all():
             labels.append(place)
             where = (point.cost, point.value)
-            axes.annotate(point.label, where, (5, -8), textcoords="offset points", fontsize=6.5, color=look["color"])
+            text = axes.annotate(point.label, where, (5, -8), textcoords="offset points", fontsize=6.5, zorder=4)
+            text.set(color=look["color"], path_effects=[withStroke(linewidth=1.5, foreground="white")])
 
 
 def _places(points: Sequence[FrontierPoint]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,13 @@
 """Final token retention against input length."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.results.figures.evidence import Evidence
@@ -66,7 +68,7 @@ def draw_retention(suite: Suite, path: Path) -> list[str]:
     return list(dict.fromkeys([*notes, *more]))
 
 
-def _draw(axes: object, found: Retention, label: str, look: dict[str, object], *, band: bool) -> None:
-    axes.plot(found.lengths, found.mean, **look, markersize=3.5, linewidth=1.1, label=label)  # type: ignore[attr-defined]
+def _draw(axes: Axes, found: Retention, label: str, look: Mapping[str, Any], *, band: bool) -> None:
+    axes.plot(found.lengths, found.mean, **look, markersize=3.5, linewidth=1.1, label=label)
     if band:
-        axes.fill_between(found.lengths, found.low, found.high, color=look["color"], alpha=0.15, linewidth=0)  # type: ignore[attr-defined]
+        axes.fill_between(found.lengths, found.low, found.high, color=look["color"], alpha=0.15, linewidth=0)

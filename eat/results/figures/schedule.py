@@ -12,7 +12,7 @@ from eat.results.figures.evidence import Evidence
 from eat.results.figures.style import LOOKS, SMALL, first_few, printing
 from eat.results.figures.suite import NothingToDrawError, Suite
 
-BINS = 40
+BINS = 20
 """Points along a training: retention is logged for single batches, whose lengths differ."""
 
 

@@ -1,5 +1,6 @@
 """How figures over runs look: that of a report's figures, in the width of a printed page, as PNG and PDF."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from matplotlib.figure import Figure
 
 from eat.evaluation.report.figures import BLUE, GREEN, ORANGE, RED, STYLE
 from eat.files import replacing
+
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # PDFs hold parts of fonts, and it tells every step
 
 WIDTH = 6.9
 """Inches: the text of a page, so that fonts are printed as large as they say."""

@@ -1,18 +1,16 @@
-"""What figures compare: finished runs of one task, budget and protocol, those that differ in the seed alone together."""
+"""What figures compare: runs of one task, budget and protocol; those that differ in their seed alone are together."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from eat.evaluation.report.figures import metric_name
 from eat.exits.points import OperatingPoint
 from eat.results.figures.evidence import Evidence
-from eat.runs.naming import fingerprint
 from eat.traces.sweeps import distinct, sweep
 from eat.traces.trace import Trace
 
@@ -56,13 +54,13 @@ class Suite:
     @property
     def name(self) -> str:
         """Name of the folder that its figures lie in."""
-        *names, holdout = _key(self.runs[0])
+        *names, holdout = suite_key(self.runs[0])
         return "-".join([*map(str, filter(None, names)), *([f"holdout_{holdout}"] if holdout else [])])
 
     @property
     def subject(self) -> str:
         """What the figures are about, as they say it: the split, how much of the data, budget and protocol."""
-        task, backbone, budget, holdout = _key(self.runs[0])
+        task, backbone, budget, holdout = suite_key(self.runs[0])
         trace = self.first
         data = "" if trace.metadata.get("data") in (None, "", "complete") else f", {trace.metadata['data']}"
         seeds = sorted({len(runs) for runs in self.experiments.values()})
@@ -96,80 +94,10 @@ class Suite:
         return float(flops.sum()) / self.dense_flops
 
 
-def suites(runs: Sequence[Evidence]) -> Iterator[Suite]:
-    """Sort runs into suites: by task, backbone, budget and protocol.
-
-    Raises:
-        ValueError: If runs that belong together answer other examples, or an experiment has a seed twice.
-    """
-    groups: dict[tuple[str | None, ...], list[Evidence]] = {}
-    for run in runs:
-        groups.setdefault(_key(run), []).append(run)
-    for group in groups.values():
-        for run in group[1:]:
-            _check_alike(group[0], run)
-        yield _ordered(Suite(_labelled(group)))
-
-
-def _key(run: Evidence) -> tuple[str | None, ...]:
+def suite_key(run: Evidence) -> tuple[str | None, ...]:
     """Return what runs have in common that may be compared: task, backbone, budget, protocol."""
     parts = [run.config.get(key) or {} for key in ("task", "backbone", "budget", "holdout")]
     return tuple(part.get("name") if isinstance(part, Mapping) else str(part) for part in parts)
-
-
-def _check_alike(one: Evidence, other: Evidence) -> None:
-    ours, theirs = one.traces.reported, other.traces.reported
-    if ours.split != theirs.split or not np.array_equal(ours.labels, theirs.labels):
-        raise ValueError(
-            f"runs: {one.name} and {other.name} have one task, budget and protocol, but answer other examples: "
-            f"{len(ours):,} of {ours.split!r} and {len(theirs):,} of {theirs.split!r}; draw them apart"
-        )
-
-
-def _labelled(runs: Sequence[Evidence]) -> dict[str, list[Evidence]]:
-    """Name experiments as ``experiment/*.yaml`` does, and by what differs where several have the same name."""
-    groups: dict[str, list[Evidence]] = {}
-    for run in runs:
-        groups.setdefault(_identity(run), []).append(run)
-    for same in groups.values():
-        seeds = [run.config.get("seed") for run in same]
-        twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
-        if twice is not None:
-            one, other = (run.name for run in same if run.config.get("seed") == twice)
-            raise ValueError(f"runs: {one} and {other} are one experiment with seed {twice}; leave one of them out")
-    names = [str(same[0].config.get("experiment") or "run").rsplit("/", 1)[-1] for same in groups.values()]
-    labels = {}
-    for name, same in zip(names, groups.values(), strict=True):
-        clash = [_parts(other[0]) for n, other in zip(names, groups.values(), strict=True) if n == name]
-        common = set.intersection(*map(set, clash))
-        own = "" if len(clash) == 1 else " ".join(part for part in _parts(same[0]) if part not in common)
-        label = own or name
-        labels[label if label not in labels else f"{label} {_identity(same[0])}"] = same
-    return labels
-
-
-def _identity(run: Evidence) -> str:
-    """Name the experiment: all of the configuration but the seed, and which run of a teacher taught."""
-    objective = dict(run.config.get("objective") or {})
-    if objective.get("teacher"):
-        objective["teacher"] = True  # a run of the same seed
-    return fingerprint({**run.config, "objective": objective, "seed": None})
-
-
-def _parts(run: Evidence) -> list[str]:
-    return re.sub(r"-seed\d+-[0-9a-f]{8}", "", run.name).split("-")
-
-
-def _ordered(suite: Suite) -> Suite:
-    """Put the dense experiment first, then static ones by depth, then the others by name."""
-    kinds = ("dense", "static", "adaptive")
-
-    def place(label: str) -> tuple[int, int, str]:
-        run = suite.experiments[label][0]
-        kind = kinds.index(suite.kind(run))
-        return kind, run.num_layers if kind == 1 else 0, label
-
-    return Suite({label: suite.experiments[label] for label in sorted(suite.experiments, key=place)})
 
 
 def usual(names: Sequence[str]) -> str:
