@@ -20,7 +20,7 @@ from eat.results.figures.frontier_points import (
     timed,
     timed_baselines,
 )
-from eat.results.figures.style import LOOKS, SMALL, printing
+from eat.results.figures.style import LOOKS, legend_below, printing
 from eat.results.figures.suite import Suite
 
 MARKS = {"huggingface_sdpa_padded": "X", "huggingface_sdpa_grouped": "x", "onnxruntime_fp32": "p"}
@@ -130,4 +130,4 @@ def _add_legend(figure: Figure, grid: Sequence[Axes]) -> None:
     for axes in grid:
         handles, names = axes.get_legend_handles_labels()
         entries = dict(zip(names, handles, strict=True)) | entries
-    figure.legend(entries.values(), entries, loc="outside lower center", ncols=3, fontsize=SMALL)
+    legend_below(figure, list(entries.values()), list(entries))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import torch
@@ -46,7 +47,8 @@ def draw_reliability(suite: Suite, path: Path) -> list[str]:
             if any(run.temperatures and run.temperatures[head] != 1 for run in runs):
                 after = [trace.divided(run.temperatures) for trace, run in zip(raw, runs, strict=True)]
                 _draw(axes, *pooled_reliability(after, head), BLUE, "o", "calibrated", 0.05)
-            axes.set_title(f"{label}\nhead {raw[0].head_depths[head]}", fontsize=SMALL, pad=3)
+            title = "\n".join([*wrap(label.replace("_", " "), 20), f"head {raw[0].head_depths[head]}"])
+            axes.set_title(title, fontsize=SMALL, pad=3)
             axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
             axes.set_box_aspect(1)
         for axes in grid.flat[len(heads) :]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eat.results.figures.evidence import Evidence
-from eat.results.figures.style import LOOKS, SMALL, first_few, printing
+from eat.results.figures.style import LOOKS, first_few, legend_below, printing
 from eat.results.figures.suite import NothingToDrawError, Suite
 
 BINS = 20
@@ -86,7 +86,7 @@ def draw_schedule(suite: Suite, path: Path) -> list[str]:
         left.legend(loc="lower left")
         right.set(xlabel="block", xticks=range(1, max(run.num_layers for _, run in shown) + 1))
         right.set_title(f"by depth, {suite.first.split}")
-        figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=SMALL)
+        legend_below(figure, *right.get_legend_handles_labels())
     return notes
 
 
@@ -104,7 +104,7 @@ def distinct_schedules(suite: Suite) -> dict[str, Evidence]:
     return {_joined(labels, run): run for run, labels in found.values()}
 
 
-def _joined(labels: Sequence[str], run: Evidence, most: int = 2) -> str:
+def _joined(labels: Sequence[str], run: Evidence, most: int = 1) -> str:
     more = f" and {len(labels) - most} more" if len(labels) > most else ""
     ratio = run.pruner["ratio"]
     return f"{', '.join(labels[:most])}{more}: ratio {ratio} after {', '.join(map(str, run.pruner['depths']))}"

@@ -19,6 +19,8 @@ WIDTH = 6.9
 """Inches: the text of a page, so that fonts are printed as large as they say."""
 SMALL = 7.5
 """Font size of legends and of labels beside points."""
+CHARACTERS = 125
+"""So many of them are as wide as a page, in that size."""
 PURPLE, SKY = "#CC79A7", "#56B4E9"
 LOOKS: Sequence[dict[str, Any]] = tuple(
     {"color": colour, "marker": marker, "linestyle": line}
@@ -58,6 +60,12 @@ def first_few(figure: str, named: Iterable[Named], most: int = len(LOOKS)) -> tu
     left_out = len(everything) - most
     note = f"{figure}: shows the first {most} of {len(everything)} experiments, by name" if left_out > 0 else ""
     return everything[:most], [note] if note else []
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """Put a legend below a figure, in as many columns as its longest name leaves room for."""
+    columns = max(1, min(3, CHARACTERS // (max(map(len, names)) + 10)))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=SMALL)
 
 
 def shades(count: int) -> np.ndarray:

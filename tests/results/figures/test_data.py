@@ -143,7 +143,7 @@ def test_retention_by_depth_is_what_blocks_read():
 
 def test_runs_that_prune_alike_are_one_schedule(suite):
     more = dict(suite.experiments) | {"b": suite.experiments["adaptive"], "c": suite.experiments["adaptive"]}
-    assert list(distinct_schedules(Suite(more))) == ["adaptive, b and 1 more: ratio 0.3 after 1, 2"]
+    assert list(distinct_schedules(Suite(more))) == ["adaptive and 2 more: ratio 0.3 after 1, 2"]
     annealed = make_evidence(config={"schedule": {"warmup_epochs": 1}})
     assert len(distinct_schedules(Suite(more | {"b": [annealed]}))) == 2
 

@@ -39,6 +39,29 @@ def test_every_figure_is_a_png_and_a_pdf(suite, tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"%PDF")
 
 
+def test_nothing_lies_outside_the_page_where_names_are_long(suite, tmp_path, monkeypatch):
+    """Long labels, many experiments and baselines: legends and ticks stay within each figure."""
+    spans = {}
+
+    def measure(figure, path, format, **_):
+        path.write_bytes(b"drawn")
+        if format == "png":
+            figure.draw_without_rendering()
+            spans[path.name] = (figure.get_tightbbox().extents, figure.get_size_inches())
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", measure)
+    eat = suite.experiments["eat"]
+    many = {f"distilled_without_annealing_{i}": eat for i in range(4)}
+    draw_suite(Suite({"static": suite.experiments["static"], **many}), tmp_path)
+    assert len(spans) == len(FIGURES)
+    outside = {
+        name: (extents.round(2), size)
+        for name, (extents, size) in spans.items()
+        if extents[:2].min() < -0.02 or (extents[2:] > size + 0.02).any()
+    }
+    assert outside == {}
+
+
 def test_a_figure_is_the_same_bytes_each_time_and_bears_no_date(suite, tmp_path):
     draw_schedule(suite, tmp_path / "one")
     draw_schedule(suite, tmp_path / "two")
