@@ -12,6 +12,7 @@ COMMANDS = {
     "benchmark": "measure the standard suite on this machine: eat benchmark",
     "kernels": "show which products this machine was measured to multiply with: eat kernels",
     "tables": "tabulate finished runs over their seeds, and make pages anew: eat tables tasks=sst2",
+    "figures": "draw figures over finished runs: eat figures results=results/sst2",
 }
 USAGE = "\n".join(
     [

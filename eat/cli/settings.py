@@ -22,6 +22,7 @@ from eat.exits import EXITS
 from eat.pruners import PRUNERS
 from eat.registry import Family
 from eat.results.command import TableSettings
+from eat.results.figures.below import draw_below
 from eat.suite import SuiteSettings
 from eat.tasks import TASKS
 from eat.training.objectives import OBJECTIVES
@@ -47,6 +48,7 @@ EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     },
     "benchmark": {"": SuiteSettings},
     "tables": {"": TableSettings},
+    "figures": {"": draw_below},
 }
 """What ``--help`` explains of each command: what a key begins with -> what it is an argument of."""
 

@@ -1,1 +1,1 @@
-"""Tables over many finished runs, from what the runs logged alone, and pages that cannot go stale."""
+"""Tables and figures over many finished runs, from what the runs logged alone, and pages that cannot go stale."""

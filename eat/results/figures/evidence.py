@@ -1,0 +1,95 @@
+"""What figures read of one finished run: its traces, the rows of its report, and the metrics of its training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eat.checks import is_number_text
+from eat.evaluation.calibration import read_temperatures
+from eat.evaluation.report.table import Row, read_rows
+from eat.exits.points import OperatingPoint
+from eat.runs.finished import FinishedRun
+from eat.tables import read_csv
+from eat.traces.run_traces import RunTraces, read_traces
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evidence:
+    """A finished run, read."""
+
+    name: str  # of its folder
+    config: Mapping[str, Any]  # what it was trained with
+    traces: RunTraces  # what its model answers
+    point: OperatingPoint  # the operating point that it was configured with
+    rows: Sequence[Row] = ()  # its frontier.csv
+    metrics: Sequence[Mapping[str, float]] = ()  # its metrics.csv: by column what was logged at a step
+    temperatures: Sequence[float] | None = None  # of its heads: those of its report's calibration, else the model's own
+
+    @classmethod
+    def of(cls, run: FinishedRun) -> Evidence:
+        """Read a run.
+
+        Raises:
+            FileNotFoundError: If it has no traces; the message says how to make them.
+            ValueError: If a file is damaged; the message names it.
+        """
+        if not any((run.folder / "trace").glob("*.parquet")):
+            raise FileNotFoundError(
+                f"{run.name}: no traces; make them with `python evaluate.py run={run.folder} stages=[quality]`"
+            )
+        frontier = run.folder / "report" / "frontier.csv"
+        traces = read_traces(run)
+        return cls(
+            name=run.name,
+            config=run.config,
+            traces=traces,
+            point=run.exit,
+            rows=read_rows(frontier) if frontier.is_file() else (),
+            metrics=_read_metrics(run),
+            temperatures=read_temperatures(run.folder / "report", traces.reported),
+        )
+
+    @property
+    def num_layers(self) -> int:
+        """Depth of the encoder."""
+        return self.traces.reported.num_layers
+
+    @property
+    def has_early_heads(self) -> bool:
+        """True where a sequence could leave before the last layer."""
+        return self.traces.has_early_heads
+
+    @property
+    def pruner(self) -> Mapping[str, Any]:
+        """The pruner and its arguments."""
+        pruner: Mapping[str, Any] = self.traces.reported.config["pruner"]
+        return pruner
+
+    @property
+    def prunes(self) -> bool:
+        """True where tokens leave."""
+        return bool(self.pruner.get("depths"))
+
+    @property
+    def window(self) -> int | None:
+        """Width of the attention window; None where every token sees all."""
+        window: int | None = self.traces.reported.config["attention"].get("window")
+        return window
+
+    @property
+    def is_plain(self) -> bool:
+        """True for an encoder with full attention, all tokens and one head: dense, or a static shallow one."""
+        return not (self.prunes or self.window or self.has_early_heads)
+
+
+def _read_metrics(run: FinishedRun) -> list[dict[str, float]]:
+    path = run.folder / "metrics.csv"
+    if not path.is_file():
+        return []
+    rows = [{name: value for name, value in line.items() if value} for line in read_csv(path)[1]]
+    bad = next((name for row in rows for name, value in row.items() if not is_number_text(value)), None)
+    if bad is not None:
+        raise ValueError(f"{path}: column {bad!r}: expected numbers; remove the file, and its figure is left out")
+    return [{name: float(value) for name, value in row.items()} for row in rows]
