@@ -21,6 +21,7 @@ from eat.evaluation.stages import STAGES
 from eat.exits import EXITS
 from eat.pruners import PRUNERS
 from eat.registry import Family
+from eat.runs.explained import explain_run
 from eat.suite import SuiteSettings
 from eat.tasks import TASKS
 from eat.training.objectives import OBJECTIVES
@@ -44,6 +45,7 @@ EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         **{f"{key}.": settings for key, settings in OF_STAGES.items()},
         **{f"{key}={name} {key}.": part for key, parts in PARTS.items() for name, part in parts.items()},
     },
+    "explain": {"": explain_run},
     "benchmark": {"": SuiteSettings},
 }
 """What ``--help`` explains of each command: what a key begins with -> what it is an argument of."""

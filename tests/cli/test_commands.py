@@ -29,7 +29,7 @@ def test_version(monkeypatch, capsys):
 def test_an_unknown_command_is_one_clear_line(monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         run_eat(monkeypatch, "trian", "task=sst2")
-    said = "eat: expected one of train, evaluate, benchmark, got 'trian' (did you mean 'train'?)"
+    said = "eat: expected one of train, evaluate, explain, benchmark, got 'trian' (did you mean 'train'?)"
     assert stopped.value.code == f"{said}; eat --help says more"
 
 
