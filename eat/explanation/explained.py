@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from eat.checks import shown
 from eat.exits.points import OperatingPoint
-from eat.explanation.observed import HeadAnswer, Observed, Pruning, Token
+from eat.explanation.observed import HeadAnswer, Observed, Pruning
 from eat.explanation.page import card, document
 from eat.explanation.plain_text import in_plain_text
 from eat.explanation.reasons import LAST, NOT_REACHED, NOT_RUN, reason
@@ -76,9 +76,9 @@ def explain(
     names = ("input_ids", "token_type_ids") if model.backbone.num_types else ("input_ids",)
     inputs = {name: torch.tensor([encoded[name]], device=device) for name in names if name in encoded}
     answer, traced, pruned = watch(model, inputs)
-    assert answer.logits is not None and answer.exit_depth is not None
+    assert answer.exit_depth is not None
     exit_depth = int(answer.exit_depth)
-    heads = _heads(model, traced, exit_depth)
+    heads = _heads(model, answer, traced)
     taken = next(head for head in heads if head.depth == exit_depth)
     return Explanation(
         text=text,
@@ -97,8 +97,12 @@ def explain(
     )
 
 
-def _heads(model: AdaptiveForSequenceClassification, traced: AdaptiveOutput, exit_depth: int) -> tuple[HeadAnswer, ...]:
-    assert traced.all_logits is not None
+def _heads(
+    model: AdaptiveForSequenceClassification, answer: AdaptiveOutput, traced: AdaptiveOutput
+) -> tuple[HeadAnswer, ...]:
+    """Write down every head: the one at the exit as the model answers, the others as traced."""
+    assert answer.logits is not None and answer.exit_depth is not None and traced.all_logits is not None
+    exit_depth = int(answer.exit_depth)
     history = traced.all_logits.transpose(0, 1)
     running = model.encoder.running_heads(trace=False)
     answers = []
@@ -112,7 +116,8 @@ def _heads(model: AdaptiveForSequenceClassification, traced: AdaptiveOutput, exi
         else:
             decision = reason(str((model.config.exit or {})["name"]), model.exit_criterion, history[: index + 1])
         reached = depth in running and depth <= exit_depth
-        answers.append(_head(model, depth, history[index, 0], model.temperatures[index], reached, decision))
+        logits = answer.logits[0] if depth == exit_depth else history[index, 0]
+        answers.append(_head(model, depth, logits, model.temperatures[index], reached, decision))
     return tuple(answers)
 
 
@@ -161,5 +166,9 @@ def _certified(certificate: Mapping[str, Any] | None) -> str | None:
     confidence, examples = certificate.get("confidence"), certificate.get("examples")
     if loss is None or bound is None:
         return "Certified operating point"
-    how = "in expectation" if confidence is None else f"with confidence {shown(confidence)}"
-    return f"Certified operating point: mean {loss} at most {shown(bound)} {how}, on {shown(examples)} examples"
+    how = "in expectation" if confidence is None else f"{_percent(confidence)} confidence"
+    return f"Certified operating point: {loss} at most {_percent(bound)}, {how}, on {shown(examples)} examples"
+
+
+def _percent(value: Any) -> str:
+    return f"{100 * value:g} %" if isinstance(value, int | float) else shown(value)
