@@ -141,7 +141,7 @@ def _head(
     return HeadAnswer(depth, names[first], probabilities[first], by_name, values, temperature, reached, decision)
 
 
-def _names(id2label: Mapping[int, Any]) -> list[str]:
+def _names(id2label: Mapping[Any, Any]) -> list[str]:
     """Return the names of the classes; one that names several is told apart by the class's index."""
     names = [str(id2label[index]) for index in range(len(id2label))]
     return [name if names.count(name) == 1 else f"{name} ({index})" for index, name in enumerate(names)]
