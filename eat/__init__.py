@@ -14,6 +14,7 @@ if find_spec("torch") is not None and find_spec("transformers") is not None:
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     from eat.backbones.mean_pooled import MeanPooledConfig, MeanPooledForSequenceClassification
+    from eat.explanation import Explanation, explain
     from eat.models.classifier import AdaptiveForSequenceClassification
     from eat.models.config import AdaptiveConfig
     from eat.packed import AdaptiveOutput
@@ -25,4 +26,4 @@ if find_spec("torch") is not None and find_spec("transformers") is not None:
     AutoConfig.register(MeanPooledConfig.model_type, MeanPooledConfig, exist_ok=True)
     AutoModelForSequenceClassification.register(MeanPooledConfig, MeanPooledForSequenceClassification, exist_ok=True)
 
-    __all__ += ["AdaptiveConfig", "AdaptiveForSequenceClassification", "AdaptiveOutput"]
+    __all__ += ["AdaptiveConfig", "AdaptiveForSequenceClassification", "AdaptiveOutput", "Explanation", "explain"]

@@ -23,6 +23,7 @@ from eat.pruners import PRUNERS
 from eat.registry import Family
 from eat.results.command import TableSettings
 from eat.results.figures.below import draw_below
+from eat.runs.explained import explain_run
 from eat.suite import SuiteSettings
 from eat.tasks import TASKS
 from eat.training.objectives import OBJECTIVES
@@ -46,6 +47,7 @@ EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         **{f"{key}.": settings for key, settings in OF_STAGES.items()},
         **{f"{key}={name} {key}.": part for key, parts in PARTS.items() for name, part in parts.items()},
     },
+    "explain": {"": explain_run},
     "benchmark": {"": SuiteSettings},
     "tables": {"": TableSettings},
     "figures": {"": draw_below},

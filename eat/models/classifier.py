@@ -31,7 +31,7 @@ from eat.modules.heads import Head
 from eat.modules.linear import arrange_weights
 from eat.ops.labels import one_per_example
 from eat.ops.losses import EARLY_WEIGHT, FINAL_WEIGHT, answer_loss, draw_answers, joint_loss
-from eat.packed import AdaptiveOutput
+from eat.packed import AdaptiveOutput, Packed
 from eat.pruners import Pruner, build_pruner
 
 log = logging.getLogger(__name__)
@@ -223,8 +223,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
         if self._graphs is not None and not trace and self._protected_id is None:
             output = self._graphs(self.backbone, self.encoder, inputs)
         if output is None:
-            state = pack_inputs(self.backbone, self.encoder.embeddings, inputs, protected_id=self._protected_id)
-            output = cast(AdaptiveOutput, self.encoder(state, trace=trace, head_depths=traced))
+            output = cast(AdaptiveOutput, self.encoder(self.pack(inputs), trace=trace, head_depths=traced))
         changes: dict[str, Tensor] = {}  # assigned to the output later, a loss would come last
         if labels is not None:
             changes["loss"] = self._loss(output, labels, traced or self.head_depths)
@@ -234,6 +233,10 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
         if return_dict if return_dict is not None else self.config.return_dict:
             return output
         return output.to_tuple()
+
+    def pack(self, inputs: Inputs) -> Packed:
+        """Check a batch and embed it: what the encoder's loop starts from."""
+        return pack_inputs(self.backbone, self.encoder.embeddings, inputs, protected_id=self._protected_id)
 
     def _loss(self, output: AdaptiveOutput, labels: Tensor, head_depths: Sequence[int]) -> Float[Tensor, ""]:
         if self.training and output.all_logits is not None:
