@@ -6,7 +6,6 @@ A sweep's folder holds command.txt, a folder with a note for each job, and at th
 import contextlib
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import re
 import shlex
@@ -106,7 +105,6 @@ def ending_sweeps() -> Iterator[None]:
 
 
 def _begin(config: DictConfig) -> Sweep:
-    _check_launcher(str(config.hydra.launcher._target_))
     typed = list(config.hydra.overrides.task)
     if not any(override_key(override) == "hydra.sweep.dir" for override in config.hydra.overrides.hydra):
         _name_folder(config, typed)
@@ -131,20 +129,6 @@ def _parsed(config: DictConfig, typed: Sequence[str]) -> list[Override]:
     params = config.hydra.sweeper.get("params") or {}
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())  # which lists for glob(*)
     return parser.parse_overrides([*(f"{key}={value}" for key, value in params.items()), *typed])
-
-
-def _check_launcher(target: str) -> None:
-    package = ".".join(target.split(".")[:2])
-    try:
-        found = importlib.util.find_spec(package)
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
-        name = package.rpartition(".")[2].replace("_", "-")
-        raise ValueError(
-            f"hydra/launcher: expected one that is installed, got {target.rpartition('.')[2]} of {name}; "
-            "pip install 'eat-transformers[cluster]', or leave hydra/launcher out"
-        )
 
 
 def _name_folder(config: DictConfig, typed: Sequence[str]) -> None:

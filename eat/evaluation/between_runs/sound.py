@@ -110,7 +110,7 @@ def _read(folder: Path) -> Reported:
         raise ValueError(
             f"reports: {folder / OPERATING_POINT} does not say 'exit' and 'split'; evaluate that run again"
         )
-    frontier = read_rows(folder / "frontier.csv")
+    frontier = [row | {"run": run.name} for row in read_rows(folder / "frontier.csv")]  # it may have been renamed
     exit = OperatingPoint.of(point["exit"])
     own = {row["batch_size"]: row for row in frontier if row["split"] == point["split"] and is_point(row, exit)}
     if not own:
@@ -133,6 +133,12 @@ def _without_conflicts(read: Iterable[Reported], problems: list[str]) -> list[Re
         values = ", ".join(f"{report.folder} ({report.row['metric']} {report.row['value']})" for report in reports)
         if len({report.result for report in reports}) > 1:
             problems.append(f"left out: the same training and operating point with different results: {values}")
+            continue
+        namesakes = (one.run.folder for one in kept if one.run.name == reports[0].run.name)
+        if (folder := next(namesakes, None)) is not None and not folder.samefile(reports[0].run.folder):
+            problems.append(
+                f"left out: {reports[0].run.folder} is called as {folder} is, and is another run; rename it"
+            )
             continue
         kept.append(reports[0])
         problems += [f"left out: {report.folder} says the same as {reports[0].folder}" for report in reports[1:]]
