@@ -37,7 +37,7 @@ def test_seeds_of_one_configuration_become_one_row(reported: Path, other: Path, 
     first, _, line = table.splitlines()[:3]
     assert first.split()[:2] == ["mean", "±"] and line.split()[:2] == ["file", "2"]
     assert " ± 0.0000" in line
-    assert "seed 0" in table and "seed 1" in table, "each run stands below"
+    assert [line.split()[0] for line in table.splitlines()[6:8]] == ["small", "other"], "each run stands below"
 
 
 def test_an_interrupted_write_is_named(reported: Path, other: Path) -> None:
@@ -70,6 +70,8 @@ def test_a_training_that_began_anew_is_named(reported: Path, other: Path) -> Non
 
 def test_a_copy_is_taken_once(reported: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(reported, tmp_path / "elsewhere" / "small"))
+    assert len(read_reports([reported, reported / "report", reported.parent / "." / "small"])[0]) == 1
+    assert read_reports([reported, reported / "report"])[1] == [], "one report, named twice"
     assert left_out(reported, copy) == f"left out: {copy}/report says the same as {reported}/report"
 
 

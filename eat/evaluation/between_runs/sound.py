@@ -68,7 +68,7 @@ def read_reports(folders: Iterable[Path]) -> tuple[list[Reported], list[str]]:
             read.append(_read(folder))
         except (OSError, ValueError) as error:
             problems.append(f"left out: {' '.join(str(error).split())}")
-    kept = _without_conflicts(read, problems)
+    kept = _without_conflicts({report.folder.resolve(): report for report in read}.values(), problems)
     if not kept:
         raise FileNotFoundError("; ".join(problems).replace("left out: ", ""))
     return kept, problems
