@@ -16,12 +16,12 @@ def locked(folder: Path, *, wait: bool, needed: bool = False) -> Iterator[None]:
     """Hold a run folder for this process; the system lets go when the process ends, however it ends.
 
     The lock is a hidden file beside the folder, or in it where one cannot write beside it. Evaluations (``wait``) take
-    their turn, and go on without a lock where nobody can write; trainings need one (``needed``), and wait for each
-    other in a sweep alone.
+    their turn, and go on without a lock where nobody can write. Trainings do neither; those of a sweep take their turn
+    as well, but need the lock (``needed``).
 
     Raises:
         RuntimeError: If another process trains or evaluates there, and this one does not wait.
-        OSError: If no lock can be written, and this one needs it.
+        OSError: If no lock can be written, and this one does not wait or needs it.
     """
     lock = _take(folder, wait, needed)
     try:
@@ -51,6 +51,6 @@ def _take(folder: Path, wait: bool, needed: bool) -> FileLock | None:
             failed = error
             continue
         return lock
-    if needed and failed is not None:
+    if failed is not None and (needed or not wait):
         raise failed
     return None
