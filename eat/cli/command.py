@@ -1,31 +1,25 @@
 """What every command has in common: it composes, calls, and ends in one line where something is wrong."""
 
 import contextlib
-import dataclasses
 import functools
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from eat.cli.compose import HYDRA
+from eat.cli.jobs import FOLDER, Failed, do_job, job_folder, note_failure
 from eat.cli.messages import explain, is_users, typed_overrides
+from eat.cli.multirun import ending_sweeps
+from eat.cli.process import do_in_own_process, end_with_launcher, needs_process
 from eat.cli.settings import register
 
 FULL = "HYDRA_FULL_ERROR"
-
-
-@dataclasses.dataclass(frozen=True)
-class Failed:
-    """What a job of a multirun returns that could not be done; the others go on."""
-
-    message: str
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
@@ -50,22 +44,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
 def _run(function: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose what was typed and call the function, once or for each job of a multirun."""
     wants_traceback = os.environ.get(FULL) == "1"
-
-    @functools.wraps(function)
-    def job(config: DictConfig) -> Any:
-        try:
-            return function(config)
-        except Exception as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                return Failed(_say(error, config_name, wants_traceback or not is_users(error)))
-            if wants_traceback or not is_users(error):
-                raise
-            _say(error, config_name)
-            raise SystemExit(1) from None
-
+    if FOLDER in os.environ:
+        end_with_launcher()
     try:
-        with _errors_raised():
-            hydra.main(**HYDRA, config_name=config_name)(job)()
+        with _errors_raised(), ending_sweeps():
+            hydra.main(**HYDRA, config_name=config_name)(_task(function, config_name, wants_traceback))()
     except KeyboardInterrupt:
         if wants_traceback:
             raise
@@ -75,6 +58,41 @@ def _run(function: Callable[[DictConfig], Any], config_name: str) -> None:
             raise
         _say(error, config_name)
         sys.exit(1)
+
+
+def _task(
+    function: Callable[[DictConfig], Any], config_name: str, wants_traceback: bool
+) -> Callable[[DictConfig], Any]:
+    """Return what Hydra is to call with what it composed; a job of a multirun notes what becomes of it."""
+
+    def alone(config: DictConfig) -> Any:
+        try:
+            return function(config)
+        except Exception as error:
+            if wants_traceback or not is_users(error):
+                raise
+            _say(error, config_name)
+            raise SystemExit(1) from None
+
+    def job(config: DictConfig, folder: Path) -> Any:
+        try:
+            return do_job(function, config, folder)
+        except Exception as error:
+            message = _say(error, config_name, wants_traceback or not is_users(error))
+            note_failure(folder, message)
+            if FOLDER in os.environ:  # which is read by the process that started this one
+                raise SystemExit(1) from None
+            return Failed(message)
+
+    @functools.wraps(function)
+    def task(config: DictConfig) -> Any:
+        if (folder := job_folder()) is None:
+            return alone(config)
+        if needs_process():
+            return do_in_own_process(config_name, folder, {FULL: "1"} if wants_traceback else {})
+        return job(config, folder)
+
+    return task
 
 
 def _say(error: Exception, config_name: str, with_traceback: bool = False) -> str:

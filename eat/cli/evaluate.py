@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from eat.cli.command import command
 from eat.cli.compose import plain
+from eat.cli.jobs import earlier_report
 from eat.cli.options import check_keys
 from eat.evaluation import Report, evaluate_run
 from eat.runs.finished import runs_beside
@@ -18,6 +19,8 @@ def main(config: DictConfig) -> Report:
     """Evaluate, and return what a multirun combines."""
     if "run" not in config or OmegaConf.is_missing(config, "run"):
         raise ValueError(f"run: expected the folder of a finished run, got none; {runs_beside(Path('runs/x'))}")
+    if (report := earlier_report()) is not None:
+        return report
     options = plain(config)
     places = options.pop("data", None) or {}
     check_keys("data.", places, DATA)

@@ -53,6 +53,10 @@ def explain(error: BaseException, config_name: str, typed: Sequence[str]) -> str
     """
     text = str(error)
     group, _, option = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
+    if isinstance(error, MissingConfigException) and group == "hydra/launcher":
+        known = ["basic", "joblib", "submitit_local", "submitit_slurm", *_options(group)]
+        more = closest(option, known) or "; all but basic need pip install 'eat-transformers[cluster]'"
+        return f"{group}: expected one of {known} that is installed, got {option!r}{more}"
     if isinstance(error, MissingConfigException) and (known := _options(group)):
         return f"{group}: expected one of {known}, got {option!r}{closest(option, known)}"
     if isinstance(error, OverrideParseException):

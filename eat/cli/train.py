@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from eat.cli.build import build
 from eat.cli.command import command
 from eat.cli.compose import keep_quiet, plain
+from eat.cli.jobs import earlier_report, in_sweep
 from eat.cli.options import check_training
 from eat.cli.teacher import PREFIX, find_teacher_run
 from eat.evaluation import Report, evaluate_run
@@ -44,7 +45,7 @@ def main(config: DictConfig) -> Report | None:
     check_training(plain(config))  # not after hours of training
     run = choose_run(plain(config))
     if config.fresh or not run.is_finished:
-        with run.locked():
+        with run.locked(wait=in_sweep()):  # a sweep's jobs may differ in their exits alone
             begin(run, fresh=config.fresh)
             if not run.is_finished:  # by another process, before this one held it
                 with run.kept_once_started():
@@ -55,6 +56,8 @@ def main(config: DictConfig) -> Report | None:
     if config.evaluation.stages is not None and not config.evaluation.stages:
         log.info("not evaluated, as evaluation.stages=[] asks; python evaluate.py run=... does it later")
         return None
+    if (report := earlier_report()) is not None:
+        return report
     exit = plain(config.exit)
     if OperatingPoint.of(exit) == FinishedRun(run.path).exit:
         exit = {}  # not asked for, so that a certified run is reported at its certified point

@@ -73,10 +73,10 @@ class RunFolder:
                 shutil.rmtree(self.path, ignore_errors=True)
             raise
 
-    def locked(self) -> AbstractContextManager[None]:
+    def locked(self, *, wait: bool = False) -> AbstractContextManager[None]:
         """Hold the folder for this process, which trains; see `eat.runs.lock.locked`."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        return locked(self.path, wait=False)
+        return locked(self.path, wait=wait, needed=True)
 
 
 def choose_run(config: Mapping[str, Any]) -> RunFolder:

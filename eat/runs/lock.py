@@ -12,17 +12,18 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def locked(folder: Path, *, wait: bool) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool, needed: bool = False) -> Iterator[None]:
     """Hold a run folder for this process; the system lets go when the process ends, however it ends.
 
     The lock is a hidden file beside the folder, or in it where one cannot write beside it. Evaluations (``wait``) take
-    their turn, and go on without a lock where nobody can write; trainings do neither.
+    their turn, and go on without a lock where nobody can write. Trainings do neither; those of a sweep take their turn
+    as well, but need the lock (``needed``).
 
     Raises:
         RuntimeError: If another process trains or evaluates there, and this one does not wait.
-        OSError: If no lock can be written, and this one does not wait.
+        OSError: If no lock can be written, and this one does not wait or needs it.
     """
-    lock = _take(folder, wait)
+    lock = _take(folder, wait, needed)
     try:
         yield
     finally:
@@ -32,7 +33,7 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
             lock.release()
 
 
-def _take(folder: Path, wait: bool) -> FileLock | None:
+def _take(folder: Path, wait: bool, needed: bool) -> FileLock | None:
     whole = folder.resolve()
     failed: OSError | None = None
     for path in (whole.with_name(f".{whole.name}.lock"), whole / ".lock"):
@@ -50,6 +51,6 @@ def _take(folder: Path, wait: bool) -> FileLock | None:
             failed = error
             continue
         return lock
-    if not wait and failed is not None:
+    if failed is not None and (needed or not wait):
         raise failed
     return None

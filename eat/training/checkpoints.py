@@ -57,8 +57,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class RunCheckpoints(Checkpoint):
     """Keeps the last state and the best model of a run.
 
-    The last state is written after the first step, then every so many optimiser steps or minutes, and at each epoch's
-    end.
+    The last state is written after the first step, then every so many optimiser steps or minutes, at each epoch's end,
+    and on SIGTERM.
 
     The best is the highest primary metric of validation, the earlier of equal ones, counted only once the final pruning
     ratio holds. The last state is never written between a step and the validation that belongs to it: a training
@@ -102,7 +102,7 @@ class RunCheckpoints(Checkpoint):
         since = trainer.global_step - self._saved_step
         passed = trainer.global_step // self.every_n_steps > self._saved_step // self.every_n_steps
         late = time.monotonic() - self._saved_at >= 60 * self.every_minutes
-        due = passed or (since > 0 and (late or self._saved_step == 0))
+        due = passed or (since > 0 and (late or self._saved_step == 0 or trainer.received_sigterm))
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         validates = trainer.val_check_batch is not None and (batch_idx + 1) % trainer.val_check_batch == 0
         ends_epoch = batch_idx + 1 == trainer.num_training_batches

@@ -5,8 +5,10 @@ Trainings are shared: the folders that a test does not name are those of earlier
 
 import csv
 import json
+import os
 import random
 import shutil
+import signal
 import sys
 
 import pytest
@@ -21,6 +23,7 @@ from eat import AdaptiveForSequenceClassification
 from eat.cli import train
 from eat.evaluation import Report, evaluate_run
 from eat.runs.folder import RunFolder
+from eat.training.module import AdaptiveModule
 from eat.training.objectives import OBJECTIVES
 
 SCORES = ("data.label=score", "data.kind=regression")
@@ -340,6 +343,26 @@ def test_a_signal_is_said_and_not_taken_for_success(run_train, monkeypatch, caps
         run_train("paths.runs=stopped")
     assert stopped.value.code == 143
     assert "the same command continues" in capsys.readouterr().out
+
+
+def test_a_signal_leaves_a_checkpoint_of_where_the_training_was(run_train, trained, place, monkeypatch):
+    steps = []
+
+    def stopped_at_the_fifth(module, batch, *args):
+        steps.append(1)
+        if len(steps) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(module, batch, *args)
+
+    step = AdaptiveModule.training_step
+    with monkeypatch.context() as patch:
+        patch.setattr(AdaptiveModule, "training_step", stopped_at_the_fifth)
+        with pytest.raises(SystemExit):
+            run_train("paths.runs=signalled")
+    folder = place / "signalled" / "file" / trained.name
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
+    run_train("paths.runs=signalled")
+    torch.testing.assert_close(weights(folder), weights(trained), rtol=0, atol=0)
 
 
 def test_a_finished_run_teaches_another(run_train, trained):

@@ -1,31 +1,63 @@
 """Means over seeds, worked by hand."""
 
-from eat.evaluation.between_runs.seeds import seed_table
-from eat.evaluation.report.table import Row, make_row
+import pytest
+
+from eat.evaluation.between_runs.seeds import averaged, group_names, group_seeds, missing_seeds
+from eat.evaluation.between_runs.sound import Reported
+from eat.evaluation.report.table import make_row
 
 VARYING = ("pruner", "seed")
 
 
-def report(seed: int, value: float, pruner: str = "none", ms: float | None = None) -> dict[int | None, Row]:
-    row = make_row(task="sst2", split="validation", exit="never", pruner=pruner, seed=seed, value=value)
-    return {1: row | {"batch_size": 1, "latency_ms_p50": ms}}
+class Run:
+    """What is read of a run here."""
+
+    def __init__(self, seed, pruner, lr):
+        self.config = {"seed": seed, "pruner": {"name": pruner}, "optimizer": {"lr": lr}}
 
 
-def test_mean_and_sample_deviation() -> None:
-    header, _, line = seed_table([report(0, 0.8, ms=2.0), report(1, 0.9, ms=4.0)], VARYING).splitlines()
-    assert header.startswith("mean and deviation over seeds")
-    assert line.split("  ")[0] == "sst2, 2 seeds"
-    assert "0.8500 ± 0.0707" in line
-    assert "3.00 ± 1.41" in line
+@pytest.fixture
+def report(tmp_path, monkeypatch):
+    monkeypatch.setattr(Reported, "__post_init__", lambda _: None, raising=False)
+
+    def make(seed, value, pruner="none", ms=None, lr=1e-3, tau=None):
+        row = make_row(task="sst2", split="validation", exit="never", pruner=pruner, seed=seed, value=value)
+        row |= {"threshold": tau}
+        own = {1: row | {"batch_size": 1, "latency_ms_p50": ms}}
+        return Reported.__new__(Reported), Run(seed, pruner, lr), own, tmp_path
+
+    def build(*args, **kwargs):
+        made, run, own, folder = make(*args, **kwargs)
+        for name, value in {"folder": folder, "run": run, "frontier": [], "own": own, "temperatures": "None"}.items():
+            object.__setattr__(made, name, value)
+        return made
+
+    return build
 
 
-def test_groups_differ_in_more_than_their_seed() -> None:
-    reports = [report(0, 0.8), report(1, 0.9), report(0, 0.5, pruner="random")]
-    lines = seed_table(reports, VARYING).splitlines()
-    assert [line.split("  ")[0] for line in lines[2:]] == ["pruner none, 2 seeds"]
-    assert "-" in lines[2]  # nothing was timed
+def test_mean_and_sample_deviation(report):
+    (group,) = group_seeds([report(0, 0.8, ms=2.0), report(1, 0.9, ms=4.0)])
+    cells = averaged(group)
+    assert cells[0] == "0.8500 ± 0.0707"
+    assert cells[6] == "3.00 ± 1.41"
+    assert cells[1] == "-", "nothing was compared"
 
 
-def test_nothing_to_average() -> None:
-    assert seed_table([report(0, 0.8), report(0, 0.9)], VARYING) == ""
-    assert seed_table([report(0, 0.8)], VARYING) == ""
+def test_configurations_and_operating_points_stay_apart(report):
+    reports = [report(0, 0.8), report(1, 0.9), report(0, 0.5, pruner="random"), report(1, 0.7, tau=0.9)]
+    groups = group_seeds(reports)
+    assert [len(group) for group in groups] == [2, 1, 1]
+    assert group_names(groups, VARYING) == ["pruner none", "pruner random", "pruner none"]
+
+
+def test_configurations_that_no_column_tells_apart_are_named_by_their_settings(report):
+    groups = group_seeds([report(0, 0.8), report(1, 0.9), report(0, 0.7, lr=1e-2)])
+    assert group_names(groups, VARYING) == ["optimizer.lr 0.001", "optimizer.lr 0.01"]
+
+
+def test_missing_seeds_are_named(report):
+    groups = group_seeds([report(0, 0.8), report(1, 0.9), report(2, 0.9), report(1, 0.5, pruner="random")])
+    assert missing_seeds(groups, group_names(groups, VARYING)) == [
+        "missing: seed 0, 2 of pruner random; only 1 of 0, 1, 2 is there"
+    ]
+    assert missing_seeds(groups[:1], ["one"]) == []

@@ -53,7 +53,7 @@ MULTIRUN = ("evaluation.stages=[quality]", "seed=1,2", "hydra.sweep.dir=sweep")
 MOST = 4  # kills of one job, then it may end: what is done stays done, so later kills all hit its last part
 LONGEST = 900.0  # seconds after which a job that may end is taken not to
 SHARES = {"train": 0.5, "evaluate": 0.25, "multirun": 0.25}
-NOT_COMPARED = {".lock", "multirun.yaml"}
+NOT_COMPARED = {".lock", "multirun.yaml", "job.json"}  # the last one names the bytes of what is compared
 
 
 @dataclasses.dataclass

@@ -6,14 +6,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from eat.evaluation.between_runs.exits import make_exit_tables, write_exits
-from eat.evaluation.between_runs.seeds import seed_table
+from eat.evaluation.between_runs.seeds import Group, averaged, group_names, group_seeds, missing_seeds
+from eat.evaluation.between_runs.sound import Reported, read_reports
 from eat.evaluation.report.figures import draw_runs
-from eat.evaluation.report.rows import is_point
-from eat.evaluation.report.summary import OPERATING_POINT, Report
-from eat.evaluation.report.table import Row, delta_text, number, read_rows, render, speedup_text, write_rows
-from eat.exits.points import OperatingPoint, threshold_text
-from eat.files import read_object, write_text
-from eat.runs.finished import FinishedRun
+from eat.evaluation.report.summary import Report
+from eat.evaluation.report.table import Row, delta_text, number, render, speedup_text, write_rows
+from eat.exits.points import threshold_text
+from eat.files import write_text
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +21,18 @@ VARYING = (
     *("head_depths", "head_pooling", "objective", "seed", "experiment"),
 )
 """Columns that tell runs apart; a combined table names those that differ."""
+HEADERS = (
+    *("exit", "split", "metric", "value", "points [95 %]", "ECE", "depth", "tokens kept", "FLOPs"),
+    *("ms p50 at 1", "speed-up at 1", "speed-up at 32"),
+)
 
 
 def combine(
-    reports: Iterable[Report | str | Path], out: str | Path, failures: Mapping[str, str] = MappingProxyType({})
+    reports: Iterable[Report | str | Path],
+    out: str | Path,
+    failures: Mapping[str, str] = MappingProxyType({}),
+    *,
+    command: str | None = None,
 ) -> str:
     """Write combined.csv, combined.md and combined.png from several reports, and log the table.
 
@@ -35,40 +42,56 @@ def combine(
         reports: Reports, their folders, or run folders (then their ``report/``); each is taken once.
         out: Where to write.
         failures: What should have had a report and why it has none, named beside the table.
+        command: The command that all this is made with, shown above the table.
 
     Returns:
-        The table: one line per report, at its own operating point; then means over seeds, where only those differ.
+        The table: one line per configuration, at its own operating point, with mean and deviation over its seeds; then,
+        where there are several seeds, each run. Below it stands what is missing, and what was left out and why.
 
     Raises:
-        FileNotFoundError: If a folder has no report.
-        ValueError: If there is no report at all.
+        FileNotFoundError: If no report can be combined.
+        ValueError: If no report is named.
     """
-    folders = list(dict.fromkeys(_report_folder(r.folder if isinstance(r, Report) else Path(r)) for r in reports))
+    folders = [r.folder if isinstance(r, Report) else Path(r) for r in reports]
     if not folders:
         raise ValueError("reports: expected at least one report to combine, got none")
     out = Path(out)
-    frontiers = {folder: read_rows(folder / "frontier.csv") for folder in folders}
-    rows = list({str(row): row for frontier in frontiers.values() for row in frontier}.values())
+    sound, problems = read_reports(folders)
+    rows = list({str(row): row for report in sound for row in report.frontier}.values())
     names = _names(rows)
-    own = [_own_rows(folder, frontier) for folder, frontier in frontiers.items()]
-    lines = [_line(by_size, names) for by_size in own]
-    headers = ["run", "exit", "split", "metric", "value", "points [95 %]", "ECE", "depth", "tokens kept", "FLOPs"]
-    headers += ["ms p50 at 1", "speed-up at 1", "speed-up at 32"]
     write_rows(out / "combined.csv", rows)
-    tables = [render(headers, lines, markdown=True), seed_table(own, VARYING, markdown=True)]
-    missing = "\n".join(f"- failed: {name}: {reason}" for name, reason in failures.items())
-    text = [*filter(None, [*tables, missing]), "![combined.png](combined.png)"]
+    groups = group_seeds(sound)
+    said = [f"- failed: {name}: {reason}" for name, reason in failures.items()]
+    said += [f"- {line}" for line in [*missing_seeds(groups, group_names(groups, VARYING)), *problems]]
+    tables = [_tables(sound, groups, names, markdown=markdown) for markdown in (True, False)]
+    notes = "\n".join(said)
+    head = [f"Made with:\n\n    {command.strip()}"] if command else []
+    text = [*filter(None, [*head, *tables[0], notes]), "![combined.png](combined.png)"]
     write_text(out / "combined.md", "\n\n".join(text) + "\n")
     draw_runs(rows, names, out / "combined.png")
-    _compare_exits(folders, rows, out)
-    table = "\n\n".join(filter(None, [render(headers, lines), seed_table(own, VARYING), missing]))
+    _compare_exits(sound, rows, out)
+    table = "\n\n".join(filter(None, [*tables[1], notes]))
     log.info("\n%s\n\ncombined report: %s", table, out)
     return table
 
 
-def _compare_exits(folders: Sequence[Path], rows: Sequence[Row], out: Path) -> None:
+def _tables(
+    reports: Sequence[Reported], groups: Sequence[Group], names: Mapping[str, str], *, markdown: bool
+) -> list[str]:
+    """Lay out each report; where some differ in their seed alone, first a line for each configuration."""
+    each = render(["run", *HEADERS], [[names[r.row["run"]], *_cells(r)] for r in reports], markdown=markdown)
+    if all(len(group) == 1 for group in groups):
+        return [each]
+    lines = [
+        [name, str(len(group)), *(_cells(group[0]) if len(group) == 1 else [*_point(group[0]), *averaged(group)])]
+        for name, group in zip(group_names(groups, VARYING), groups, strict=True)
+    ]
+    return [render(["mean ± deviation over seeds", "seeds", *HEADERS], lines, markdown=markdown), each]
+
+
+def _compare_exits(reports: Sequence[Reported], rows: Sequence[Row], out: Path) -> None:
     """Compare criteria over runs, where there are several with early heads."""
-    runs = {run.name: run for run in map(FinishedRun, dict.fromkeys(map(_run_folder, folders)))}
+    runs = {report.run.name: report.run for report in reports}
     tables = make_exit_tables(list(runs.values())) if len(runs) > 1 else []
     if tables:
         early = {table.run.name for table in tables}
@@ -76,37 +99,20 @@ def _compare_exits(folders: Sequence[Path], rows: Sequence[Row], out: Path) -> N
         log.info("exits compared: %s", out / "exits.md")
 
 
-def _run_folder(report: Path) -> Path:
-    """Return the run folder of ``<run>/report`` or ``<run>/report/<operating point>``."""
-    return next(parent for parent in report.parents if (parent / "config.yaml").is_file())
-
-
-def _report_folder(folder: Path) -> Path:
-    for candidate in (folder, folder / "report"):
-        if (candidate / "frontier.csv").is_file() and (candidate / OPERATING_POINT).is_file():
-            return candidate
-    raise FileNotFoundError(f"reports: no report in {folder}; `python evaluate.py run={folder}` writes it")
-
-
-def _own_rows(folder: Path, frontier: Sequence[Row]) -> dict[int | None, Row]:
-    """Return a report's rows at its own operating point, by batch size."""
-    path = folder / OPERATING_POINT
-    own = read_object(path)
-    if not {"exit", "split"} <= set(own):
-        raise ValueError(f"reports: {path} does not say 'exit' and 'split'; evaluate that run again")
-    point = OperatingPoint.of(own["exit"])
-    return {row["batch_size"]: row for row in frontier if row["split"] == own["split"] and is_point(row, point)}
-
-
-def _line(by_size: Mapping[int | None, Row], names: Mapping[str, str]) -> list[str]:
-    """Return the cells of one report: its own operating point, with the times at batch sizes 1 and 32."""
-    row = next(iter(by_size.values()))
+def _point(report: Reported) -> list[str]:
+    row = report.row
     said = [row["exit"], *(threshold_text(row[key]) for key in ("threshold", "patience") if row[key] is not None)]
+    return [" ".join(said), row["split"], row["metric"]]
+
+
+def _cells(report: Reported) -> list[str]:
+    """Return the cells of one report: its own operating point, with the times at batch sizes 1 and 32."""
+    row = report.row
     return [
-        *(names[row["run"]], " ".join(said), row["split"], row["metric"], number(row["value"], 4), delta_text(row)),
+        *(*_point(report), number(row["value"], 4), delta_text(row)),
         *(number(row["ece"]), number(row["avg_depth"], 2), number(row["retention"], 2), number(row["flops_ratio"])),
-        number(by_size.get(1, {}).get("latency_ms_p50"), 2),
-        *(speedup_text(by_size.get(size, {})) for size in (1, 32)),
+        number(report.own.get(1, {}).get("latency_ms_p50"), 2),
+        *(speedup_text(report.own.get(size, {})) for size in (1, 32)),
     ]
 
 

@@ -1,49 +1,80 @@
-"""Runs that differ in their seed alone, as mean and deviation."""
+"""Runs that differ in their seed alone as one row: mean, sample deviation, and how many there are."""
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from eat.evaluation.report.table import Row, render
+from eat.evaluation.between_runs.sound import Reported
+from eat.runs.naming import NOT_TRAINING, fingerprint
 
-ByBatchSize = Mapping[int | None, Row]
-"""One report at its own operating point: its rows by batch size."""
+Group = Sequence[Reported]
+"""Reports of one configuration at one operating point and split, of one seed each."""
 
-COLUMNS = (
-    ("value", None, 4, "value"),
-    ("flops_ratio", None, 3, "FLOPs"),
-    ("latency_ms_p50", 1, 2, "ms p50 at 1"),
-    ("speedup", 1, 2, "speed-up at 1"),
-    ("speedup", 32, 2, "speed-up at 32"),
+AVERAGED = (
+    *(("value", None, 4), ("delta_points", None, 2), ("ece", None, 3), ("avg_depth", None, 2), ("retention", None, 2)),
+    *(("flops_ratio", None, 3), ("latency_ms_p50", 1, 2), ("speedup", 1, 2), ("speedup", 32, 2)),
 )
-"""What is averaged: column, batch size (None for any), digits, heading."""
+"""What is averaged: column, batch size (None for any), digits; in the order of the combined table."""
 
 
-def seed_table(reports: Sequence[ByBatchSize], varying: Sequence[str], *, markdown: bool = False) -> str:
-    """Lay out mean and sample deviation over seeds, one line per group of reports that differ in nothing else.
-
-    ``varying`` are the columns that tell runs apart, "seed" among them. Empty where no two differ in the seed alone.
-    """
-    alike = [column for column in (*varying, "split", "exit", "threshold", "patience") if column != "seed"]
-    groups: dict[tuple[str, ...], list[ByBatchSize]] = {}
+def group_seeds(reports: Sequence[Reported]) -> list[Group]:
+    """Put reports together that differ in nothing but the seed of their training, in the order of the first."""
+    groups: dict[tuple[str, ...], list[Reported]] = {}
     for report in reports:
-        row = next(iter(report.values()))
-        groups.setdefault(tuple(str(row[column]) for column in alike), []).append(report)
-    differing = [i for i in range(len(alike)) if len({key[i] for key in groups}) > 1]
-    lines = []
-    for key, group in groups.items():
-        seeds = {next(iter(report.values()))["seed"] for report in group}
-        if len(seeds) == len(group) > 1:
-            name = ", ".join(f"{alike[i]} {key[i]}" for i in differing) or next(iter(group[0].values()))["task"]
-            values = [_mean_and_deviation(group, column, size, digits) for column, size, digits, _ in COLUMNS]
-            lines.append([f"{name}, {len(seeds)} seeds", *values])
-    headers = ["mean and deviation over seeds", *(heading for *_, heading in COLUMNS)]
-    return render(headers, lines, markdown=markdown) if lines else ""
+        groups.setdefault(report.configuration(seed=False), []).append(report)
+    return list(groups.values())
 
 
-def _mean_and_deviation(group: Sequence[ByBatchSize], column: str, size: int | None, digits: int) -> str:
-    """Format mean ± sample deviation of a column; a dash where a report lacks it."""
-    rows = [next(iter(report.values())) if size is None else report.get(size, {}) for report in group]
-    if any(row.get(column) is None for row in rows):
+def averaged(group: Group) -> list[str]:
+    """Return the cells of `AVERAGED`: mean ± sample deviation; a dash where a report lacks the column."""
+    return [_mean_and_deviation(group, column, size, digits) for column, size, digits in AVERAGED]
+
+
+def missing_seeds(groups: Sequence[Group], names: Sequence[str]) -> list[str]:
+    """Return a line for each group that lacks seeds which another has."""
+    seeds = [{report.run.config["seed"] for report in group} for group in groups]
+    wanted = sorted(set().union(*seeds))
+    return [
+        f"missing: seed {_listed(set(wanted) - found)} of {name}; only {_listed(found)} of {_listed(wanted)} is there"
+        for name, found in zip(names, seeds, strict=True)
+        if found != set(wanted)
+    ]
+
+
+def group_names(groups: Sequence[Group], varying: Sequence[str]) -> list[str]:
+    """Name each group by the columns in which configurations differ, and where those are alike by their settings."""
+    first = [group[0] for group in groups]
+    configs = {fingerprint({**report.run.config, "seed": None}): report for report in first}
+    rows = {key: report.row for key, report in configs.items()}
+    columns = [c for c in varying if c != "seed" and len({str(row[c]) for row in rows.values()}) > 1]
+    parts = {key: [f"{column} {row[column]}" for column in columns] for key, row in rows.items()}
+    if len(set(map(str, parts.values()))) < len(parts):
+        settings = {key: dict(_settings(report.run.config)) for key, report in configs.items()}
+        known = dict.fromkeys(place for values in settings.values() for place in values)
+        differing = [p for p in known if len({str(values.get(p)) for values in settings.values()}) > 1]
+        for key, values in settings.items():
+            parts[key] += [f"{place} {values.get(place)}" for place in differing]
+    names = {key: ", ".join(part) or str(rows[key]["task"]) for key, part in parts.items()}
+    return [names[fingerprint({**report.run.config, "seed": None})] for report in first]
+
+
+def _settings(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """List the settings of a training by their places, less what trains nothing and the seed."""
+    found: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        place = f"{prefix}{key}"
+        if place != "seed" and place not in NOT_TRAINING:
+            found += _settings(value, f"{place}.") if isinstance(value, Mapping) else [(place, value)]
+    return found
+
+
+def _mean_and_deviation(group: Group, column: str, size: int | None, digits: int) -> str:
+    values = [(report.row if size is None else report.own.get(size, {})).get(column) for report in group]
+    numbers = [float(value) for value in values if value is not None]
+    if len(numbers) < len(values):
         return "-"
-    numbers = [float(row[column]) for row in rows]
     return f"{statistics.mean(numbers):.{digits}f} ± {statistics.stdev(numbers):.{digits}f}"
+
+
+def _listed(seeds: Any) -> str:
+    return ", ".join(map(str, sorted(seeds)))
