@@ -83,8 +83,10 @@ class At(Callback):
     def __init__(self, step, act):
         self.step, self.act = step, act
 
-    def on_train_batch_end(self, trainer, *_):
+    def on_train_start(self, trainer, *_):
         self.trainer = trainer
+
+    def on_train_batch_end(self, trainer, *_):
         if trainer.global_step == self.step:
             self.act(trainer)
 

@@ -70,7 +70,7 @@ def _ends():
 @pytest.mark.parametrize("name", RUNS)
 def test_two_processes_log_what_one_does(folder, name):
     alone, together = (shared.rows(folder / place / name) for place in ("one", "two"))
-    assert len(alone) == len(together) > 10
+    assert len(alone) == len(together) >= 6
     for row, other in zip(alone, together, strict=True):
         assert row == pytest.approx(other, abs=1e-4)
         for measured in (key for key in row if key.startswith("val/accuracy")):  # counted, not averaged
@@ -95,7 +95,7 @@ def _ended_by_one(folder):
 def test_all_stop_where_one_meets_no_number_or_a_signal(folder):
     told, other = (json.loads((folder / f"told{rank}.json").read_text()) for rank in range(2))
     assert told == other
-    assert {name: step for name, (step, _) in told.items()} == {"killed": 4, "no_number": 2, "stopped": 5}
+    assert {name: step for name, (step, _) in told.items()} == {"killed": 4, "no_number": 0, "stopped": 5}
     (batch,) = (batch for batch in _first_epoch() if 13 in batch)
     message = told["no_number"][1]
     assert "the loss is nan" in message and all(str(example) in message for example in batch)
