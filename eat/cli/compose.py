@@ -10,6 +10,8 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from transformers.utils import logging as transformers_logging
 
+from eat.training.distributed import process_number
+
 _PACKAGE = Path(__file__).parents[1]
 CONF = str(next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir()))
 """Within the package where it is installed, beside it in a checkout."""
@@ -29,9 +31,17 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def keep_quiet() -> None:
-    """Leave the screen to what a command has to say: no tips, no bars for files, no advice that does not apply."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    """Leave the screen to what a command has to say: no tips, no bars for files, no advice that does not apply.
+
+    Of several processes the first alone speaks, unless another meets an error.
+    """
+    if process_number() > 0:
+        logging.disable(logging.WARNING)
+        warnings.simplefilter("ignore")
+    for part in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")  # within Lightning
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+    warnings.filterwarnings("ignore", message="It is recommended to use `self.log")  # metrics are those of all already
     warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")  # packing is cheap

@@ -102,7 +102,16 @@ def _build_parts(values: Mapping[str, Any]) -> None:
         build(f"callbacks.{name}", callback)
     for name, logger in values["logger"].items():
         build(f"logger.{name}", logger)(folder=Path())
-    build("trainer", values["trainer"], logger=False)
+    processes = build("trainer", values["trainer"], logger=False).world_size
+    if processes > 1 and values["retrofit"] is not None:
+        raise ValueError(
+            f"trainer.devices: expected 1 with retrofit, whose heads train in seconds on one, got {processes}"
+        )
+    if values["data"]["batch_size"] < processes:
+        raise ValueError(
+            f"data.batch_size: expected an example for each of {processes} devices, which share each batch out, got "
+            f"{values['data']['batch_size']}; raise it, or lower trainer.devices"
+        )
 
 
 def check_keys(prefix: str, values: Any, known: Collection[str]) -> None:

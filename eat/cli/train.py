@@ -1,20 +1,26 @@
-"""Train an adaptive classifier and evaluate it, or add early heads to a fine-tuned one (``retrofit=``)."""
+"""Train an adaptive classifier and evaluate it, or add early heads to a fine-tuned one (``retrofit=``).
+
+On several devices a process trains on each, and one evaluates.
+"""
 
 import logging
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from lightning import seed_everything
+from lightning import LightningDataModule, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
+from transformers import PreTrainedTokenizerBase
 
 from eat.cli.build import build
 from eat.cli.command import command
 from eat.cli.compose import keep_quiet, plain
 from eat.cli.jobs import earlier_report, in_sweep
 from eat.cli.options import check_training
+from eat.cli.processes import train_in_processes
 from eat.cli.teacher import PREFIX, find_teacher_run
 from eat.evaluation import Report, evaluate_run
 from eat.exits.points import OperatingPoint
@@ -26,6 +32,8 @@ from eat.tasks import Task, build_task
 from eat.tasks.metrics import build_metrics
 from eat.training.backbones import TrainingBackbone
 from eat.training.checkpoints import LAST, load_best
+from eat.training.distributed import cluster, first_process_first, leave_processes, process_number
+from eat.training.module import AdaptiveModule
 from eat.training.objectives import build_objective
 
 log = logging.getLogger(__name__)
@@ -35,21 +43,19 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> Report | None:
     """Train what is not trained yet, then evaluate; return what a multirun combines, None without an evaluation."""
     keep_quiet()
-    if config.get("resume") is not None:
-        config = OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
-    elif config.get("retrofit") is not None:
-        config = _retrofit_config()
-    teacher = config.objective.get("teacher")
-    if isinstance(teacher, str) and teacher.startswith(PREFIX):
-        config.objective.teacher = find_teacher_run(teacher, HydraConfig.get().overrides.task)
+    config = _completed(config)
     check_training(plain(config))  # not after hours of training
     run = choose_run(plain(config))
+    if process_number() > 0:  # of several that torchrun or srun has started; the first holds the folder
+        if config.fresh or not run.is_finished:
+            train(config, run)
+        return None
     if config.fresh or not run.is_finished:
         with run.locked(wait=in_sweep()):  # a sweep's jobs may differ in their exits alone
             begin(run, fresh=config.fresh)
             if not run.is_finished:  # by another process, before this one held it
                 with run.kept_once_started():
-                    train(config, run)
+                    _train_on_devices(config, run)
     else:
         check_data(run.path, plain(config))
         log.info("%s is trained already and is only evaluated; fresh=true trains it anew", run.path)
@@ -65,13 +71,61 @@ def main(config: DictConfig) -> Report | None:
     return evaluate_run(run.path, exit=exit, **data, **plain(config.evaluation))
 
 
+def _train_on_devices(config: DictConfig, run: RunFolder) -> None:
+    """Train in this process; in others, which it starts, where there are several devices and nothing started some."""
+    processes = build("trainer", plain(config.trainer), logger=False).num_devices
+    if processes == 1 or cluster() is not None:
+        train(config, run)
+    else:
+        train_in_processes(train, config, run, processes)
+
+
 def train(config: DictConfig, run: RunFolder) -> None:
-    """Fit in a run folder, from its last checkpoint where there is one, and save the best model there."""
+    """Fit in a run folder, from its last checkpoint where there is one, and save the best model there.
+
+    One of several processes is called in all of them: the first alone writes.
+    """
     seed_everything(config.seed, workers=True, verbose=False)
+    trainer = build(
+        "trainer",
+        plain(config.trainer),
+        callbacks=[build(f"callbacks.{name}", part) for name, part in plain(config.callbacks).items()],
+        logger=False,
+        default_root_dir=run.path,
+    )
+    with first_process_first(trainer):
+        module, data, tokenizer = _prepare(config, run, trainer)
+    last = run.checkpoints / LAST
+    start = trainer.strategy.broadcast(last if last.is_file() else None)  # other nodes may see it later
+    with data as batches:
+        try:
+            for logger in trainer.loggers:
+                logger.log_hyperparams(plain(config))
+            trainer.fit(module, batches, ckpt_path=start, weights_only=True)
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, without a word, the latter with code 0
+            where = "from its last checkpoint" if last.is_file() else "from the start, for want of a checkpoint"
+            log.info("stopped by a signal; the same command continues %s %s", run.path, where)
+            raise SystemExit(stop.code or 128 + signal.SIGTERM) from None
+        except FloatingPointError:  # in all processes, of which one says it
+            if trainer.is_global_zero:
+                raise
+            raise SystemExit(1) from None
+        leave_processes(trainer)
+        if trainer.is_global_zero:
+            load_best(trainer)
+            module.model.set_pruning_scale(1.0)
+            run.save_model(module.model, tokenizer)
+
+
+def _prepare(
+    config: DictConfig, run: RunFolder, trainer: Trainer
+) -> tuple[AdaptiveModule, AbstractContextManager[LightningDataModule], PreTrainedTokenizerBase]:
+    """Make what is trained, its batches and tokenizer; give the trainer its loggers, and note what the run is."""
     task = build_task(plain(config.task))
     backbone: TrainingBackbone = build("backbone", plain(config.backbone))
-    last = run.checkpoints / LAST
-    if not last.is_file():  # nothing rests on a tokenizer of an earlier start, and its texts may have changed since
+    first = trainer.is_global_zero
+    # Nothing rests on a tokenizer of a start without a checkpoint, and its texts may have changed since.
+    if first and not (run.checkpoints / LAST).is_file():
         shutil.rmtree(run.checkpoints / "tokenizer", ignore_errors=True)
     tokenizer = backbone.tokenizer(lambda: _training_texts(task, config), run.checkpoints / "tokenizer")
     data = describe_data(plain(config), task, tokenizer)
@@ -103,36 +157,36 @@ def train(config: DictConfig, run: RunFolder) -> None:
         primary=task.metrics[0],
         seed=config.seed,
     )
-    trainer = build(
-        "trainer",
-        plain(config.trainer),
-        callbacks=[build(f"callbacks.{name}", part) for name, part in plain(config.callbacks).items()],
-        logger=[build(f"logger.{name}", part)(folder=run.path) for name, part in plain(config.logger).items()],
-        default_root_dir=run.path,
-        limit_val_batches=1.0 if "threshold" in data.splits else 0,
-    )
-    run.save_config(plain(config))
-    if last.is_file() and trainer.strategy.root_device.type == "cpu":
+    trainer.limit_val_batches = 1.0 if "threshold" in data.splits else 0
+    if (run.checkpoints / LAST).is_file() and trainer.strategy.root_device.type == "cpu":
         continue_with_kernels(run.path / "environment.json")
-    write_environment(
-        run.path / "environment.json",
-        seed=config.seed,
-        data=data.fingerprint(),
-        classes=task.label_names,
-        device=trainer.strategy.root_device.type,
-    )
-    with backbone.batches(data, module.model, run.checkpoints) as batches:
-        try:
-            for logger in trainer.loggers:
-                logger.log_hyperparams(plain(config))
-            trainer.fit(module, batches, ckpt_path=last if last.is_file() else None, weights_only=True)
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, without a word, the latter with code 0
-            start = "from its last checkpoint" if last.is_file() else "from the start, for want of a checkpoint"
-            log.info("stopped by a signal; the same command continues %s %s", run.path, start)
-            raise SystemExit(stop.code or 128 + signal.SIGTERM) from None
-        load_best(trainer)
-        module.model.set_pruning_scale(1.0)
-        run.save_model(module.model, tokenizer)
+    if first:
+        trainer.loggers = [
+            build(f"logger.{name}", part)(folder=run.path) for name, part in plain(config.logger).items()
+        ]
+        run.save_config(plain(config))
+        write_environment(
+            run.path / "environment.json",
+            seed=config.seed,
+            data=data.fingerprint(),
+            classes=task.label_names,
+            device=trainer.strategy.root_device.type,
+            num_devices=trainer.world_size,
+        )
+    return module, backbone.batches(data, module.model, run.checkpoints), tokenizer
+
+
+def _completed(config: DictConfig) -> DictConfig:
+    """Return the configuration that is meant: of a run that is continued, of a retrofit, with a teacher's folder."""
+    typed = HydraConfig.get().overrides.task
+    if config.get("resume") is not None:
+        return OmegaConf.create(continued_config(plain(config), typed))
+    if config.get("retrofit") is not None:
+        return _retrofit_config()
+    teacher = config.objective.get("teacher")
+    if isinstance(teacher, str) and teacher.startswith(PREFIX):
+        config.objective.teacher = find_teacher_run(teacher, typed)
+    return config
 
 
 def _retrofit_config() -> DictConfig:

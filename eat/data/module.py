@@ -67,7 +67,7 @@ class TextDataModule(LightningDataModule):
         task: Where rows come from.
         tokenizer: The backbone's.
         max_length: Longest example in tokens; longer ones are cut.
-        batch_size: Examples in a training batch.
+        batch_size: Examples in a training batch, over all devices together.
         eval_batch_size: Examples in an evaluation batch.
         seed: Of the held-out draw, of the budget's and of the order.
         train_examples: Train on a seeded draw of so many rows, taken after the held-out splits; None for all.
@@ -162,13 +162,27 @@ class TextDataModule(LightningDataModule):
     def training_batches(self, group_by_length: bool) -> EpochBatchSampler:
         """Return the order of training, from where it is resumed."""
         lengths = self.tokenized["train"].lengths
-        sampler = EpochBatchSampler(lengths, self.batch_size, seed=self.seed, group_by_length=group_by_length)
+        sampler = EpochBatchSampler(
+            lengths, self.batch_size, seed=self.seed, group_by_length=group_by_length, **self._process
+        )
         sampler.start_at(*self._position)
         return sampler
 
     def val_dataloader(self) -> Loader:
-        """Return the threshold split, on which models are selected; the reported split never is."""
-        return self.loader("threshold")
+        """Return the threshold split, on which models are selected; the reported split never is.
+
+        Of several processes each gets its part, without padding.
+
+        Raises:
+            ValueError: If there are more processes than examples.
+        """
+        tokens, process = self.tokenized["threshold"], self._process
+        if len(tokens) < process["world_size"]:
+            raise ValueError(
+                f"trainer.devices: expected at most the {len(tokens)} examples of the threshold split, which are "
+                f"shared out, got {process['world_size']}"
+            )
+        return self._loader(tokens, batches_in_order(len(tokens), self.eval_batch_size, **process))
 
     def loader(self, split: str, batch_size: int | None = None) -> Loader:
         """Return a split's batches in the split's order.
@@ -206,6 +220,13 @@ class TextDataModule(LightningDataModule):
                 facts[name]["data"] = describe_rows(self.task, name, len(tokens))
         facts["train"]["data"] = describe_rows(self.task, "train", self._loaded_train_rows)
         return facts
+
+    @property
+    def _process(self) -> dict[str, int]:
+        """Which of the processes of a training this is, and how many there are."""
+        if self.trainer is None:
+            return {"rank": 0, "world_size": 1}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
     def _within_budget(self, train: Dataset) -> Dataset:
         if self.train_examples is None or self.train_examples >= len(train):

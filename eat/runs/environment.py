@@ -24,16 +24,18 @@ _JSON = {dict: "object", list: "array", str: "string"}
 _NO_RESULTS = ":(top,exclude)results"
 
 
-def describe_environment(*, seed: int, data: str, device: str) -> dict[str, Any]:
+def describe_environment(*, seed: int, data: str, device: str, num_devices: int = 1) -> dict[str, Any]:
     """Return the facts that ``environment.json`` holds.
 
-    ``data`` is the fingerprint of the data that are read, ``device`` the type of the one that trains (``"cpu"``).
+    ``data`` is the fingerprint of the data that are read, ``device`` the type of the one that trains (``"cpu"``); there
+    may be several.
     """
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "device": device,
+        **({"num_devices": num_devices} if num_devices > 1 else {}),
         "cpu": cpu_name(),
         "instructions": instructions() or None,
         "cpu_cores": os.cpu_count(),
@@ -46,12 +48,15 @@ def describe_environment(*, seed: int, data: str, device: str) -> dict[str, Any]
     }
 
 
-def write_environment(path: Path, *, seed: int, data: str, device: str, classes: Sequence[str] = ()) -> None:
+def write_environment(
+    path: Path, *, seed: int, data: str, device: str, num_devices: int = 1, classes: Sequence[str] = ()
+) -> None:
     """Write ``environment.json``, with the facts of ``describe_environment`` and the classes' names.
 
     A resumption in another environment is added under ``resumed``, not hidden.
     """
-    current = describe_environment(seed=seed, data=data, device=device) | {"classes": list(classes)}
+    facts = describe_environment(seed=seed, data=data, device=device, num_devices=num_devices)
+    current = facts | {"classes": list(classes)}
     if path.is_file():
         first = read_environment(path)
         resumed: list[dict[str, Any]] = first.pop("resumed", [])

@@ -8,6 +8,9 @@ from typing import Any
 # What is about this session on this machine, and no part of what a run is.
 SESSION = ("paths", "resume", "fresh", "evaluation")
 
+# Devices share batches out and take the steps of one: what is trained does not follow from them.
+DEVICES = ("trainer.devices", "trainer.num_nodes", "trainer.strategy")
+
 # What may change without making it another training: dotted paths, each with everything below it.
 NOT_TRAINING = (
     *SESSION,
@@ -23,12 +26,15 @@ NOT_TRAINING = (
     "callbacks.progress",
     "trainer.log_every_n_steps",
     "trainer.threads",
+    *DEVICES,
 )
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return 8 hex digits that name a training: the same for the same resolved configuration, less ``NOT_TRAINING``."""
     kept = _without(config, (*NOT_TRAINING, "retrofit"))  # whose value is counted as `backbone.classifier`
+    if isinstance(kept.get("trainer"), dict):
+        kept["trainer"]["devices"] = 1  # names given before there could be several stay
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,23 +12,29 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MetricCollection
+from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric, MetricCollection
 
+from eat.data.sampler import EpochBatchSampler
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.ops.labels import one_per_example
 from eat.ops.losses import joint_loss
 from eat.packed import AdaptiveOutput
+from eat.training.distributed import from_all_processes, mean_over_processes
 from eat.training.objectives import Batch, Objective, Phase
 from eat.training.schedule import PruningSchedule
 
 ANEW = "start anew with fresh=true, which sets the run aside"
+MEANS = ("loss", "retention")
+"""What a validation averages over the examples, besides metrics."""
 
 
 class AdaptiveModule(LightningModule):
     """Trains an adaptive classifier; validates it at the final pruning ratio and full depth.
 
     A step is a pure function of the weights, the batch, the seed and the step's number: random state is set anew at
-    each batch, so that a resumed training draws the same dropout as one left alone.
+    each batch, so that a resumed training draws the same dropout as one left alone. Several processes share each batch
+    out and take the step of one process, but for dropout, which each draws on its own.
 
     ``scheduler`` makes the learning-rate schedule from an optimiser, ``total_steps`` and ``restarts``. ``schedule``, of
     the pruning ratio, is shrunk to the training, or its first stage, where that is shorter: what is frozen afterwards
@@ -58,6 +64,8 @@ class AdaptiveModule(LightningModule):
         self.head_metrics = MetricCollection(
             {f"{primary}_depth_{depth}": metrics[primary].clone() for depth in model.head_depths}, compute_groups=False
         )
+        # Lightning's own means over the examples of several processes round their number (2.6).
+        self.validation_means = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in MEANS})
         self.primary = primary
         self.seed = seed
         self.total_steps, self.steps_per_epoch = 0, 0  # known once the data are
@@ -120,13 +128,16 @@ class AdaptiveModule(LightningModule):
         output = self._forward(batch, phase.head_depths)
         assert output.all_logits is not None
         loss, parts = self.objective(output.all_logits, batch, phase)
-        self._examples.append(batch["example"])
-        if not torch.isfinite(loss):
-            raise FloatingPointError(self._explain(f"the loss is {loss.item()}"))
+        weight = self._weight(batch_idx)
+        if weight:
+            self._examples.append(batch["example"])
         shown = {"train/loss": loss.detach(), "train/retention": output.retention.mean()}
         labels = one_per_example("labels", batch["labels"], len(output.all_logits))
         if not labels.is_floating_point():  # of the deepest head that ran; Lightning keeps what is left out
             shown["train/accuracy"] = (output.all_logits[:, -1].argmax(-1) == labels).float().mean()
+        shown = self._over_processes(shown, weight)
+        if not torch.isfinite(shown["train/loss"]):  # of any process: all stop
+            raise FloatingPointError(self._explain(f"the loss is {shown['train/loss'].item()}"))
         self.log_dict(shown, prog_bar=True, batch_size=len(batch["lengths"]))
         if self._writes_this_step:
             quiet: dict[str, Tensor | float] = {
@@ -134,9 +145,10 @@ class AdaptiveModule(LightningModule):
                 "train/learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
             }
             if len(parts) > 1:
-                quiet |= {f"train/{name}": part.detach() for name, part in parts.items()}
+                named = {f"train/{name}": part.detach() for name, part in parts.items()}
+                quiet |= self._over_processes(named, weight)
             self.log_dict(quiet, batch_size=len(batch["lengths"]))
-        return loss
+        return loss * weight  # the gradients' mean over processes is then that over the batch's examples
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -164,8 +176,8 @@ class AdaptiveModule(LightningModule):
         assert output.all_logits is not None
         labels = one_per_example("labels", batch["labels"], len(output.all_logits))
         loss = joint_loss(output.all_logits[:, -1:], labels, [1.0])  # the same in all objectives
-        values = {"val/loss": loss, "val/retention": output.retention.mean()}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(labels))
+        for name, mean in zip(MEANS, (loss, output.retention.mean()), strict=True):
+            cast(MeanMetric, self.validation_means[name]).update(mean, len(labels))
         all_logits = output.all_logits.float()
         self.metrics.update(all_logits[:, -1], labels)
         for metric, logits in zip(self.head_metrics.values(), all_logits.unbind(1), strict=True):
@@ -173,16 +185,33 @@ class AdaptiveModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the split, the primary one for every head."""
-        measured = self.metrics.compute() | self.head_metrics.compute()
+        means = {name: cast(MeanMetric, mean) for name, mean in self.validation_means.items()}
+        measured = {name: mean.compute() for name, mean in means.items()}
+        measured |= self.metrics.compute() | self.head_metrics.compute()
         self.log_dict({f"val/{name}": value for name, value in measured.items()})
         self.metrics.reset()
         self.head_metrics.reset()
+        for mean in means.values():
+            mean.reset()
 
     @property
     def _writes_this_step(self) -> bool:
         """True where the loggers will write; what no progress bar shows is not handed to Lightning in between."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
         return every > 0 and (self.global_step + 1) % every == 0
+
+    def _weight(self, batch_idx: int) -> float:
+        """Return what this process's mean over its part of a batch weighs in the mean over processes."""
+        if self.trainer.world_size == 1:
+            return 1.0
+        return cast(EpochBatchSampler, cast(DataLoader, self.trainer.train_dataloader).batch_sampler).weight(batch_idx)
+
+    def _over_processes(self, means: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
+        """Return means over the whole batch, in one exchange."""
+        if self.trainer.world_size == 1:
+            return means
+        values = weight * torch.stack([mean.float() for mean in means.values()])
+        return dict(zip(means, mean_over_processes(values), strict=True))
 
     def _forward(self, batch: Batch, head_depths: tuple[int, ...]) -> AdaptiveOutput:
         return self.model(
@@ -193,9 +222,10 @@ class AdaptiveModule(LightningModule):
         )
 
     def _explain(self, what: str) -> str:
+        examples = from_all_processes([number for numbers in self._examples for number in numbers.tolist()])
         return (
             f"training stopped at step {self.global_step} (epoch {self.current_epoch + 1}): {what} on the batch of "
-            f"training examples {torch.cat(self._examples).tolist()}; the last checkpoint before it is kept. "
+            f"training examples {examples}; the last checkpoint before it is kept. "
             "Look at these examples, or try a lower optimizer.lr or trainer.gradient_clip_val"
         )
 

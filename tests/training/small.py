@@ -75,10 +75,10 @@ class SmallData(LightningDataModule):
         return DataLoader(range(EXAMPLES), batch_size=8, collate_fn=self.collate)
 
 
-def make_module(pruner="l2_norm", objective=None, lr=1e-2, head_depths=(2,), **options):
+def make_module(pruner="l2_norm", objective=None, lr=1e-2, head_depths=(2,), dropout=0.1, **options):
     part = {"name": "none"} if pruner == "none" else {"name": pruner, "depths": [1], "ratio": 0.4}
     model = AdaptiveForSequenceClassification.from_backbone(
-        tiny_config(vocab_size=32, dim=16, num_layers=3), pruner=part, head_depths=head_depths, seed=0
+        tiny_config(vocab_size=32, dim=16, num_layers=3, dropout=dropout), pruner=part, head_depths=head_depths, seed=0
     )
     return AdaptiveModule(
         model,
@@ -92,7 +92,17 @@ def make_module(pruner="l2_norm", objective=None, lr=1e-2, head_depths=(2,), **o
     )
 
 
-def fit(folder, *callbacks, module=None, objective=None, every_n_steps=2, max_epochs=3, patience=5, **trainer_options):
+def fit(
+    folder,
+    *callbacks,
+    module=None,
+    objective=None,
+    data=None,
+    every_n_steps=2,
+    max_epochs=3,
+    patience=5,
+    **trainer_options,
+):
     """Train in a folder, from its last checkpoint where there is one; return module, checkpoints and stopping."""
     folder = Path(folder)
     module = module or make_module(objective=objective)
@@ -102,7 +112,7 @@ def fit(folder, *callbacks, module=None, objective=None, every_n_steps=2, max_ep
         precision="32-true",
         threads=None,
         max_epochs=max_epochs,
-        logger=[MetricsCsv(folder)],
+        logger=False,
         callbacks=[checkpoints, stopping, *callbacks],
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         enable_model_summary=False,
@@ -111,8 +121,10 @@ def fit(folder, *callbacks, module=None, objective=None, every_n_steps=2, max_ep
         default_root_dir=folder,
         **trainer_options,
     )
+    if trainer.is_global_zero:  # as a run's training does
+        trainer.loggers = [MetricsCsv(folder)]
     last = folder / "checkpoints" / LAST
-    trainer.fit(module, SmallData(), ckpt_path=last if last.exists() else None, weights_only=True)
+    trainer.fit(module, data or SmallData(), ckpt_path=last if last.exists() else None, weights_only=True)
     return module, checkpoints, stopping
 
 
