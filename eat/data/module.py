@@ -176,7 +176,7 @@ class TextDataModule(LightningDataModule):
         Raises:
             ValueError: If there are more processes than examples.
         """
-        tokens, process = self.tokenized["threshold"], self._process
+        tokens, process = self._tokens("threshold"), self._process
         if len(tokens) < process["world_size"]:
             raise ValueError(
                 f"trainer.devices: expected at most the {len(tokens)} examples of the threshold split, which are "
@@ -190,11 +190,14 @@ class TextDataModule(LightningDataModule):
         Raises:
             ValueError: If there is no split of this name.
         """
-        if split not in self.tokenized:
-            raise ValueError(f"split: expected one of {list(self.tokenized)}, got {split!r}")
-        tokens = self.tokenized[split]
+        tokens = self._tokens(split)
         size = self.eval_batch_size if batch_size is None else batch_size
         return self._loader(tokens, batches_in_order(len(tokens), size))
+
+    def _tokens(self, split: str) -> TokenizedSplit:
+        if split not in self.tokenized:
+            raise ValueError(f"split: expected one of {list(self.tokenized)}, got {split!r}")
+        return self.tokenized[split]
 
     def resume_at(self, epoch: int, batches: int) -> None:
         """Let the next training loader start at an epoch's batch: those before it were trained on."""

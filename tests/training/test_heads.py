@@ -23,7 +23,7 @@ from tests.training.test_features import make_split
 class Texts(TextDataModule):
     """What the feature data module needs of a text data module, without text."""
 
-    batch_size, eval_batch_size, seed, _position = 4, 8, 0, (0, 0)
+    batch_size, eval_batch_size, seed, _position, trainer = 4, 8, 0, (0, 0), None
 
     def __init__(self):
         self.tokenized = {"train": first_token_decides(make_split()), "threshold": first_token_decides(make_split(1))}
