@@ -20,9 +20,16 @@ from eat.evaluation import check_options
 ROOT = Path(__file__).parents[1]
 PAGES = sorted({ROOT / "README.md", *(ROOT / "docs").rglob("*.md")} - {ROOT / "docs" / "extend.md"})
 """The page about parts in other packages has a test of its own, in which there is such a package."""
-COMMAND = re.compile(r"(?:python (?=train\.py|evaluate\.py)|eat )(train|evaluate|benchmark)(?:\.py)? (.*)")
+COMMAND = re.compile(r"(?:python (?=train\.py|evaluate\.py)|eat )(train|evaluate|search|benchmark)(?:\.py)? (.*)")
 OPTION = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)=\S*|([a-z_]+(?:\.[a-z_]+)+)")
-PLACES = (("train",), ("evaluate", "run=there"), ("train", "task=file"), ("retrofit", "retrofit=there"), ("benchmark",))
+PLACES = (
+    ("train",),
+    ("evaluate", "run=there"),
+    ("train", "task=file"),
+    ("retrofit", "retrofit=there"),
+    ("benchmark",),
+    ("search",),
+)
 """Where an option may belong: a command, and what it may need to be there."""
 NOT_OURS = {"key", "modules_to_save"}  # any key; of peft
 settings.register()

@@ -56,7 +56,7 @@ def _run(function: Callable[[DictConfig], Any], config_name: str) -> None:
     except Exception as error:
         if wants_traceback or not is_users(error):
             raise
-        _say(error, config_name)
+        say(error, config_name)
         sys.exit(1)
 
 
@@ -71,14 +71,14 @@ def _task(
         except Exception as error:
             if wants_traceback or not is_users(error):
                 raise
-            _say(error, config_name)
+            say(error, config_name)
             raise SystemExit(1) from None
 
     def job(config: DictConfig, folder: Path) -> Any:
         try:
             return do_job(function, config, folder)
         except Exception as error:
-            message = _say(error, config_name, wants_traceback or not is_users(error))
+            message = say(error, config_name, wants_traceback or not is_users(error))
             note_failure(folder, message)
             if FOLDER in os.environ:  # which is read by the process that started this one
                 raise SystemExit(1) from None
@@ -95,7 +95,7 @@ def _task(
     return task
 
 
-def _say(error: Exception, config_name: str, with_traceback: bool = False) -> str:
+def say(error: Exception, config_name: str, with_traceback: bool = False) -> str:
     """Write an error to stderr and return its line."""
     if with_traceback:
         traceback.print_exception(error)

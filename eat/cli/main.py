@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train an adaptive classifier and evaluate it: eat train task=sst2",
     "evaluate": "measure a finished run: eat evaluate run=runs/sst2/...",
     "explain": "show what a run's model does to one text: eat explain run=runs/sst2/... text='not bad at all'",
+    "search": "search for a training's settings with Optuna: eat search search=pruning task=sst2",
     "benchmark": "measure the standard suite on this machine: eat benchmark",
     "kernels": "show which products this machine was measured to multiply with: eat kernels",
     "tables": "tabulate finished runs over their seeds, and make pages anew: eat tables tasks=sst2",

@@ -24,6 +24,7 @@ from eat.registry import Family
 from eat.results.command import TableSettings
 from eat.results.figures.below import draw_below
 from eat.runs.explained import explain_run
+from eat.search.settings import SearchSettings
 from eat.suite import SuiteSettings
 from eat.tasks import TASKS
 from eat.training.objectives import OBJECTIVES
@@ -48,6 +49,7 @@ EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         **{f"{key}={name} {key}.": part for key, parts in PARTS.items() for name, part in parts.items()},
     },
     "explain": {"": explain_run},
+    "search": {"search.": SearchSettings},
     "benchmark": {"": SuiteSettings},
     "tables": {"": TableSettings},
     "figures": {"": draw_below},
@@ -90,6 +92,7 @@ def register() -> None:
     for group, family in CHOSEN.items():
         for name in family.offered():
             _store_offered(store, group, name)
+    store.store(name="search_settings", node={"search": defaults(SearchSettings)})
     store.store(name="benchmark_settings", node=defaults(SuiteSettings))
     store.store(name="tables_settings", node=defaults(TableSettings))
     for command, sections in EXPLAINED.items():
@@ -110,17 +113,24 @@ def _store_offered(store: ConfigStore, group: str, name: str) -> None:
 
 
 def choices(config_name: str) -> list[str]:
-    """Return a line for each group that a command chooses from, by the defaults of its own configuration."""
-    content = yaml.safe_load((Path(CONF) / f"{config_name}.yaml").read_text(encoding="utf-8"))
-    groups = [key for entry in content["defaults"] if isinstance(entry, dict) for key in entry]
+    """Return a line for each group that a command chooses from, by the defaults of its configuration."""
     lines = []
-    for key in sorted(group for group in groups if not group.startswith("override ")):
+    for key in sorted(_groups(config_name)):
         group = key.partition("@")[0]
         options = {path.stem for path in (Path(CONF) / group).glob("*.yaml")}
         options |= {"default"} if group == "benchmark" else set()  # made of the settings' own defaults
         options |= set(CHOSEN[group].offered()) if group in CHOSEN else set()
         lines.append(f"{key}: {', '.join(sorted(options))}")
     return lines or ["none"]
+
+
+def _groups(config_name: str) -> list[str]:
+    """List the groups in the defaults of a configuration, and of those that it starts from."""
+    content = yaml.safe_load((Path(CONF) / f"{config_name}.yaml").read_text(encoding="utf-8"))
+    groups = [key for entry in content["defaults"] if isinstance(entry, dict) for key in entry]
+    starts = [entry for entry in content["defaults"] if (Path(CONF) / f"{entry}.yaml").is_file()]
+    inherited = [group for start in starts for group in _groups(start)]
+    return [*inherited, *(group for group in groups if not group.startswith("override "))]
 
 
 def defaults(part: Callable[..., Any], unset: Collection[str] = ()) -> dict[str, Any]:

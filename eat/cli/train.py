@@ -6,7 +6,7 @@ On several devices a process trains on each, and one evaluates.
 import logging
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from hydra import compose
@@ -44,21 +44,9 @@ def main(config: DictConfig) -> Report | None:
     """Train what is not trained yet, then evaluate; return what a multirun combines, None without an evaluation."""
     keep_quiet()
     config = _completed(config)
-    check_training(plain(config))  # not after hours of training
-    run = choose_run(plain(config))
-    if process_number() > 0:  # of several that torchrun or srun has started; the first holds the folder
-        if config.fresh or not run.is_finished:
-            train(config, run)
+    run = trained(config, wait=in_sweep())  # a sweep's jobs may differ in their exits alone
+    if process_number() > 0:
         return None
-    if config.fresh or not run.is_finished:
-        with run.locked(wait=in_sweep()):  # a sweep's jobs may differ in their exits alone
-            begin(run, fresh=config.fresh)
-            if not run.is_finished:  # by another process, before this one held it
-                with run.kept_once_started():
-                    _train_on_devices(config, run)
-    else:
-        check_data(run.path, plain(config))
-        log.info("%s is trained already and is only evaluated; fresh=true trains it anew", run.path)
     if config.evaluation.stages is not None and not config.evaluation.stages:
         log.info("not evaluated, as evaluation.stages=[] asks; python evaluate.py run=... does it later")
         return None
@@ -69,6 +57,28 @@ def main(config: DictConfig) -> Report | None:
         exit = {}  # not asked for, so that a certified run is reported at its certified point
     data = {f"data_{key}": config.data[key] for key in ("root", "cache_dir")}
     return evaluate_run(run.path, exit=exit, **data, **plain(config.evaluation))
+
+
+def trained(config: DictConfig, *, wait: bool) -> RunFolder:
+    """Train a configuration in its run folder, unless it is trained already; return the folder.
+
+    With ``wait``, another process that trains or evaluates there is waited for; else that is an error.
+    """
+    check_training(plain(config))  # not after hours of training
+    run = choose_run(plain(config))
+    if process_number() > 0:  # of several that torchrun or srun has started; the first holds the folder
+        if config.fresh or not run.is_finished:
+            train(config, run)
+    elif config.fresh or not run.is_finished:
+        with run.locked(wait=wait):
+            begin(run, fresh=config.fresh)
+            if not run.is_finished:  # by another process, before this one held it
+                with run.kept_once_started():
+                    _train_on_devices(config, run)
+    else:
+        check_data(run.path, plain(config))
+        log.info("%s is trained already and is only evaluated; fresh=true trains it anew", run.path)
+    return run
 
 
 def _train_on_devices(config: DictConfig, run: RunFolder) -> None:
@@ -182,16 +192,16 @@ def _completed(config: DictConfig) -> DictConfig:
     if config.get("resume") is not None:
         return OmegaConf.create(continued_config(plain(config), typed))
     if config.get("retrofit") is not None:
-        return _retrofit_config()
+        return compose_retrofit(typed)
     teacher = config.objective.get("teacher")
     if isinstance(teacher, str) and teacher.startswith(PREFIX):
         config.objective.teacher = find_teacher_run(teacher, typed)
     return config
 
 
-def _retrofit_config() -> DictConfig:
+def compose_retrofit(overrides: Sequence[str]) -> DictConfig:
     """Compose anew what was typed, from the defaults of a retrofit."""
-    config = compose("retrofit", HydraConfig.get().overrides.task)
+    config = compose("retrofit", list(overrides))
     if "classifier" not in config.backbone:
         raise ValueError(f"backbone: retrofit= brings the encoder itself, so leave backbone={config.backbone.name} out")
     return config
