@@ -8,7 +8,8 @@ FOLDERS ?= 600
 FIRST ?= 0
 BUDGET ?= laptop
 HOLDOUT ?= standard
-ABLATION = task=$(TASK) budget=$(BUDGET) holdout=$(HOLDOUT) evaluation.stages=[quality,sweep]
+LR ?= 1e-4 # for MiniLM; BERT-base wants 2e-5
+ABLATION = task=$(TASK) budget=$(BUDGET) holdout=$(HOLDOUT) optimizer.lr=$(LR) evaluation.stages=[quality,sweep]
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
