@@ -100,7 +100,7 @@ def test_options_exist() -> None:
     sections = {key.partition(".")[0] for key in known}
     for line in SHOWN:
         found = [OPTION.fullmatch(piece) for piece in line.split()]
-        if not all(found):
+        if not all(found) or line.endswith((".csv", ".json", ".md", ".png", ".yaml")):  # these are files
             continue
         keys = {(one[1] or one[2]) for one in found}
         dotted = {key for key in keys if "." in key and key.partition(".")[0] in sections}

@@ -188,14 +188,13 @@ def _prepare(
 
 def _completed(config: DictConfig) -> DictConfig:
     """Return the configuration that is meant: of a run that is continued, of a retrofit, with a teacher's folder."""
-    typed = HydraConfig.get().overrides.task
     if config.get("resume") is not None:
-        return OmegaConf.create(continued_config(plain(config), typed))
+        return OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
     if config.get("retrofit") is not None:
         return compose_retrofit(typed)
     teacher = config.objective.get("teacher")
     if isinstance(teacher, str) and teacher.startswith(PREFIX):
-        config.objective.teacher = find_teacher_run(teacher, typed)
+        config.objective.teacher = find_teacher_run(teacher, HydraConfig.get().overrides.task)
     return config
 
 

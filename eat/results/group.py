@@ -90,18 +90,9 @@ def block_of(run: LoggedRun) -> Block:
         data=str(reported.metadata["data"]),
         rows="all rows at hand that are not held out" if wanted is None else f"{wanted:,} rows",
         budget=str((config.get("budget") or {}).get("name")),
-        holdout=holdout_of(config),
+        holdout=run.run.holdout,
         backbone=str(config["backbone"].get("name")),
     )
-
-
-def holdout_of(config: Mapping[str, Any]) -> str:
-    """Name how rows were held out of training; runs from before there were names, by their numbers."""
-    named = config.get("holdout")
-    if isinstance(named, Mapping) and named.get("name"):
-        return str(named["name"])
-    sizes = [config["data"].get(f"{role}_examples") or 0 for role in ("threshold", "certification")]
-    return "none" if not any(sizes) else " + ".join(f"{size:,}" for size in sizes)
 
 
 def experiment_name(run: LoggedRun) -> str:

@@ -18,6 +18,7 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import AdaptiveConfig
 from eat.models.fingerprint import encode, raw_facts
 from eat.runs.environment import read_environment
+from eat.runs.naming import holdout_name
 from eat.runs.saved import check_links, read_config
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
@@ -68,9 +69,8 @@ class FinishedRun:
 
     @property
     def holdout(self) -> str:
-        """What was held out of training: "none", "small" or "standard" (so were all runs that do not say)."""
-        held_out = self.config.get("holdout")
-        return str(held_out.get("name")) if isinstance(held_out, dict) else "standard"
+        """What was held out of training, by name; see `holdout_name`."""
+        return holdout_name(self.config)
 
     @property
     def exit(self) -> OperatingPoint:

@@ -11,6 +11,9 @@ SESSION = ("paths", "resume", "fresh", "evaluation")
 # Devices share batches out and take the steps of one: what is trained does not follow from them.
 DEVICES = ("trainer.devices", "trainer.num_nodes", "trainer.strategy")
 
+NO_HOLDOUT = "none"
+"""Nothing is held out: thresholds are chosen on the reported split, as in the paper."""
+
 # What may change without making it another training: dotted paths, each with everything below it.
 NOT_TRAINING = (
     *SESSION,
@@ -55,6 +58,19 @@ def run_name(config: Mapping[str, Any]) -> str:
         fingerprint(config),
     ]
     return "-".join(parts)
+
+
+def holdout_name(config: Mapping[str, Any]) -> str:
+    """Name what a run held out of training by its numbers: a choice of ``conf/holdout``, or the two numbers."""
+    keys = ("threshold_examples", "certification_examples")
+    sizes, named = [(config.get("data") or {}).get(key) or 0 for key in keys], config.get("holdout")
+    if isinstance(named, Mapping) and sizes == [named.get(key, size) for key, size in zip(keys, sizes, strict=True)]:
+        return str(named.get("name"))
+    if not any(sizes):
+        return NO_HOLDOUT
+    if sizes == [500, 1500]:  # of runs from before there were names
+        return "standard"
+    return " + ".join(f"{size:,}" for size in sizes)
 
 
 def training_overrides(overrides: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from eat.runs.finished import FinishedRun, with_temperatures
+from eat.runs.naming import NO_HOLDOUT
 from eat.traces.check import check_metadata
 from eat.traces.storage import read_trace
 from eat.traces.trace import Trace
@@ -132,7 +133,7 @@ def read_traces(run: FinishedRun) -> RunTraces:
     own = run.model_config() if run.has_weights else None
     raw = read_raw_traces(run).items()
     divided = {name: _divided(trace, (own or trace.config)["heads"].get("temperatures")) for name, trace in raw}
-    return RunTraces.of(run.name, divided, chooses_on_reported=run.holdout == "none")
+    return RunTraces.of(run.name, divided, chooses_on_reported=run.holdout == NO_HOLDOUT)
 
 
 def read_raw_traces(run: FinishedRun) -> dict[str, Trace]:

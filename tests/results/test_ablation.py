@@ -83,7 +83,7 @@ def test_what_was_chosen_on_the_reported_split_is_said(tmp_path: Path) -> None:
     write_logged(tmp_path / "made_up" / "a", holdout={"name": "none"}, splits=splits)
     write_logged(tmp_path / "made_up" / "b", "ablation/eat", holdout={"name": "none"}, splits=splits, exit=CONFIDENCE)
     text, _ = write_ablation(tmp_path, "made_up", AblationSettings(within=1.0))
-    assert "thresholds and models are chosen on the reported split itself" in text
+    assert "thresholds are chosen on the reported split itself" in text
     rows = list(csv.DictReader((tmp_path / "made_up" / "ablation.csv").read_text().splitlines()))
     assert [row["chosen_on"] for row in rows] == ["reported", "reported"]
 

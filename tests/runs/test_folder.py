@@ -6,7 +6,7 @@ from transformers import pipeline
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.runs.finished import FinishedRun
 from eat.runs.folder import RunFolder
-from eat.runs.naming import fingerprint, run_name, training_overrides
+from eat.runs.naming import fingerprint, holdout_name, run_name, training_overrides
 from eat.training.backbones import TinyBackbone
 
 CONFIG = {"seed": 0, "exit": {"name": "confidence"}, "data": {"root": "a", "batch_size": 32}, "logger": {}}
@@ -114,3 +114,29 @@ def test_only_finished_runs_are_offered(tmp_path):
         FinishedRun(tmp_path / "x")
     with pytest.raises(ValueError, match="baseline_run: expected a folder, got ''"):
         FinishedRun("", "baseline_run")
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"data": {"threshold_examples": 0, "certification_examples": 0}}, "none"),
+        ({"data": {"threshold_examples": 500, "certification_examples": 1500}}, "standard"),  # before there were names
+        ({"data": {}}, "none"),
+        (
+            {
+                "data": {"threshold_examples": 9, "certification_examples": 8},
+                "holdout": {"name": "mine", "threshold_examples": 9, "certification_examples": 8},
+            },
+            "mine",
+        ),
+        (
+            {
+                "data": {"threshold_examples": 2000, "certification_examples": 0},
+                "holdout": {"name": "standard", "threshold_examples": 500, "certification_examples": 1500},
+            },
+            "2,000 + 0",
+        ),
+    ],
+)
+def test_what_is_held_out_is_named_by_its_numbers(config, name):
+    assert holdout_name(config) == name

@@ -11,12 +11,12 @@ import numpy as np
 from eat.evaluation.report.figures import metric_name
 from eat.exits.points import OperatingPoint
 from eat.results.figures.evidence import Evidence
+from eat.runs.naming import NO_HOLDOUT, holdout_name
 from eat.traces.sweeps import distinct, sweep
 from eat.traces.trace import Trace
 
 Experiments = Mapping[str, Sequence[Evidence]]
 """Label -> the runs of one experiment, which differ in their seed alone."""
-NO_HOLDOUT = "none"
 THRESHOLDS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99, 1.0)
 """At which figures show a criterion: the paper's 0.80 to 0.95 and what surrounds them."""
 
@@ -96,8 +96,9 @@ class Suite:
 
 def suite_key(run: Evidence) -> tuple[str | None, ...]:
     """Return what runs have in common that may be compared: task, backbone, budget, protocol."""
-    parts = [run.config.get(key) or {} for key in ("task", "backbone", "budget", "holdout")]
-    return tuple(part.get("name") if isinstance(part, Mapping) else str(part) for part in parts)
+    parts = [run.config.get(key) or {} for key in ("task", "backbone", "budget")]
+    names = [part.get("name") if isinstance(part, Mapping) else str(part) for part in parts]
+    return (*names, holdout_name(run.config) if run.config.get("holdout") else None)
 
 
 def usual(names: Sequence[str]) -> str:
