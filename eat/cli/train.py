@@ -191,7 +191,7 @@ def _completed(config: DictConfig) -> DictConfig:
     if config.get("resume") is not None:
         return OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
     if config.get("retrofit") is not None:
-        return compose_retrofit(typed)
+        return compose_retrofit(HydraConfig.get().overrides.task)
     teacher = config.objective.get("teacher")
     if isinstance(teacher, str) and teacher.startswith(PREFIX):
         config.objective.teacher = find_teacher_run(teacher, HydraConfig.get().overrides.task)
