@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning import LightningDataModule, Trainer, seed_everything
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
@@ -42,13 +44,7 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> Report | None:
     """Train what is not trained yet, then evaluate; return what a multirun combines, None without an evaluation."""
     keep_quiet()
-    if config.get("resume") is not None:
-        config = OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
-    elif config.get("retrofit") is not None:
-        config = _retrofit_config()
-    teacher = config.objective.get("teacher")
-    if isinstance(teacher, str) and teacher.startswith(PREFIX):
-        config.objective.teacher = find_teacher_run(teacher, HydraConfig.get().overrides.task)
+    config = _whole_config(config)
     check_training(plain(config))  # not after hours of training
     run = choose_run(plain(config))
     if process_number() > 0:  # of several that torchrun or srun has started; the first holds the folder
@@ -72,6 +68,20 @@ def main(config: DictConfig) -> Report | None:
         exit = {}  # not asked for, so that a certified run is reported at its certified point
     data = {f"data_{key}": config.data[key] for key in ("root", "cache_dir")}
     return evaluate_run(run.path, exit=exit, **data, **plain(config.evaluation))
+
+
+def _whole_config(config: DictConfig) -> DictConfig:
+    """Return the configuration with what a run to continue, a classifier to start from or a teacher say."""
+    if isinstance(cluster(), TorchElasticEnvironment) and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ValueError("multirun: expected to start its trainings' processes itself; leave torchrun out")
+    if config.get("resume") is not None:
+        config = OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
+    elif config.get("retrofit") is not None:
+        config = _retrofit_config()
+    teacher = config.objective.get("teacher")
+    if isinstance(teacher, str) and teacher.startswith(PREFIX):
+        config.objective.teacher = find_teacher_run(teacher, HydraConfig.get().overrides.task)
+    return config
 
 
 def _train_on_devices(config: DictConfig, run: RunFolder) -> None:
