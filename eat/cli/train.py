@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning import LightningDataModule, Trainer, seed_everything
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
@@ -188,6 +190,8 @@ def _prepare(
 
 def _completed(config: DictConfig) -> DictConfig:
     """Return the configuration that is meant: of a run that is continued, of a retrofit, with a teacher's folder."""
+    if isinstance(cluster(), TorchElasticEnvironment) and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ValueError("multirun: expected to start its trainings' processes itself; leave torchrun out")
     if config.get("resume") is not None:
         return OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
     if config.get("retrofit") is not None:

@@ -176,8 +176,9 @@ class AdaptiveModule(LightningModule):
         assert output.all_logits is not None
         labels = one_per_example("labels", batch["labels"], len(output.all_logits))
         loss = joint_loss(output.all_logits[:, -1:], labels, [1.0])  # the same in all objectives
-        for name, mean in zip(MEANS, (loss, output.retention.mean()), strict=True):
-            cast(MeanMetric, self.validation_means[name]).update(mean, len(labels))
+        # A value for each example: with the check for NaN left out, torchmetrics (1.9) leaves weights out as well.
+        for name, values in zip(MEANS, (loss.expand(len(labels)), output.retention), strict=True):
+            cast(MeanMetric, self.validation_means[name]).update(values)
         all_logits = output.all_logits.float()
         self.metrics.update(all_logits[:, -1], labels)
         for metric, logits in zip(self.head_metrics.values(), all_logits.unbind(1), strict=True):

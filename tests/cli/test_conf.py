@@ -142,10 +142,8 @@ def test_callbacks(option):
 def test_trainer(option, tmp_path):
     if option == "gpu" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    several = ["trainer.devices=2"] if option == "ddp" else []
-    trainer = build(
-        "trainer", plain(composed(f"trainer={option}", *several).trainer), default_root_dir=tmp_path, logger=False
-    )
+    config = composed(f"trainer={option}", *(["trainer.devices=2"] if option == "ddp" else []))
+    trainer = build("trainer", plain(config.trainer), default_root_dir=tmp_path, logger=False)
     assert trainer.max_epochs == 3
     assert trainer.precision == ("bf16-mixed" if trainer.strategy.root_device.type == "cuda" else "32-true")
 

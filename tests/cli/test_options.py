@@ -58,6 +58,11 @@ REFUSED = [
     ("trainer.max_epochs=0", "trainer.max_epochs: expected an integer of 1 or more, got 0"),
     ("trainer.max_steps=x", "trainer.max_steps: expected an integer of 1 or more, got 'x'"),
     ("trainer.threads=0", "trainer.threads: expected an integer of 1 or more, got 0"),
+    ("trainer.num_nodes=2", "trainer.num_nodes: expected 1, got 2: eat starts the processes of one machine"),
+    ("trainer.num_nodes=x", "trainer.num_nodes: expected an integer of 1 or more, got 'x'"),
+    ("trainer.devices=64", "data.batch_size: expected an example for each of 64 devices, .* got 32"),
+    ("+trainer.strategy=fsdp", r"trainer.strategy: expected one of \['auto', 'ddp'\], got 'fsdp'"),
+    ("+trainer.use_distributed_sampler=true", "trainer.use_distributed_sampler: expected false, got True"),
     ("trainer.devices=x", "trainer: "),
     ("trainer.accelerator=3", "trainer.accelerator: expected a name"),
     ("trainer.accelerator=foo", "trainer: .*foo"),
@@ -186,6 +191,20 @@ def test_each_value_of_a_choice_makes_another_training(path: Path) -> None:
             f"{group}.{key}" in NOT_TRAINING
         )
         assert (fingerprint(plain(changed)) == before) == no_training, key
+
+
+def test_a_run_keeps_its_name_whatever_the_devices() -> None:
+    names = {
+        fingerprint(plain(composed(*overrides)))
+        for overrides in ([], ["trainer.devices=2"], ["trainer=ddp"], ["trainer=ddp", "trainer.num_nodes=4"])
+    }
+    assert len(names) == 1
+
+
+def test_cached_features_are_trained_on_by_one_device() -> None:
+    values = plain(composed("retrofit=folder", "trainer=cpu", "trainer.devices=2", name="retrofit"))
+    with pytest.raises(ValueError, match=r"trainer.devices: expected 1 with retrofit, .* got 2"):
+        check_training(values)
 
 
 @pytest.mark.parametrize("key", ["group_by_length", "num_workers"])

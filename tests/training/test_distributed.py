@@ -14,6 +14,7 @@ from eat.data.sampler import EpochBatchSampler, batches_in_order
 from eat.training.trainer import build_trainer
 from tests.training import shared
 from tests.training.made import CONF
+from tests.training.small import make_module
 
 ROOT = Path(__file__).parents[2]
 RUNS = [*shared.OBJECTIVES, *shared.MORE]
@@ -33,16 +34,18 @@ def folder(tmp_path_factory):
     with pytest.raises(shared.KilledError):  # to be resumed by two
         shared.train(folder / "resumed_by_two", shared.At(4, shared.die))
     command = [sys.executable, "-m", "tests.training.shared", str(folder)]
-    processes = [
-        subprocess.Popen(command, cwd=ROOT, env=environment(rank, port), stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=240)[1] for process in processes]
-        assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
-    finally:
-        for process in processes:
-            process.kill()
+    with (folder / "said.txt").open("w") as said:
+        processes = [
+            subprocess.Popen(command, cwd=ROOT, env=environment(rank, port), stdout=said, stderr=said)
+            for rank in range(2)
+        ]
+        try:
+            codes = [process.wait(timeout=600) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+    assert codes == [0, 0], (folder / "said.txt").read_text()
     shared.train_all(folder / "one")
     return folder
 
@@ -75,6 +78,19 @@ def test_two_processes_log_what_one_does(folder, name):
         assert row == pytest.approx(other, abs=1e-4)
         for measured in (key for key in row if key.startswith("val/accuracy")):  # counted, not averaged
             assert row[measured] == other[measured]
+
+
+def test_validation_averages_over_examples(folder):
+    data, module = shared.SharedData(), make_module(dropout=0.0)
+    module.model.load_state_dict(shared.noted(folder / "one" / "joint")["weights"])
+    batch = data.collate(list(range(shared.EXAMPLES)))
+    with torch.no_grad():
+        output = module.model.eval()(batch["input_ids"], lengths=batch["lengths"], head_depths=(2, 3))
+    loss = torch.nn.functional.cross_entropy(output.all_logits[:, -1], batch["labels"])
+    for place in ("one", "two"):
+        logged = shared.rows(folder / place / "joint")[-1]
+        assert logged["val/loss"] == pytest.approx(loss.item(), abs=1e-5)
+        assert logged["val/retention"] == pytest.approx(output.retention.mean().item(), abs=1e-5)
 
 
 def test_a_training_goes_on_with_other_processes_than_it_began_with(folder):
