@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from eat.checks import true_or_false, whole_number
+from eat.checks import shown, true_or_false, whole_number
 from eat.data.collate import PackingCollator
 from eat.data.sampler import EpochBatchSampler, batches_in_order
 from eat.data.splits import carve, summarise_splits
@@ -191,7 +191,7 @@ class TextDataModule(LightningDataModule):
             ValueError: If there is no split of this name.
         """
         if split not in self.tokenized:
-            raise ValueError(f"split: expected one of {list(self.tokenized)}, got {split!r}")
+            raise ValueError(f"split: expected one of {list(self.tokenized)}, got {shown(split)}")
         tokens = self.tokenized[split]
         size = self.eval_batch_size if batch_size is None else batch_size
         return self._loader(tokens, batches_in_order(len(tokens), size))

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from eat.checks import one_line, shown
 from eat.runs.naming import SESSION
 
 PLACES = (
@@ -63,7 +64,7 @@ def read_config(folder: Path, argument: str) -> dict[str, Any]:
         aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
         config = None if aliases else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ValueError(f"{argument}: {path} is no readable YAML ({reason})") from error
     if aliases:
         raise ValueError(f"{argument}: {path}: expected no aliases (*name): a few lines of them can fill the memory")
@@ -72,7 +73,9 @@ def read_config(folder: Path, argument: str) -> dict[str, Any]:
     _refuse_missing(config, ("task",), path, argument)
     for place, value in _values(config):
         if not isinstance(value, PLAIN) or (isinstance(value, str) and ("${" in value or value == "???")):
-            raise ValueError(f"{argument}: {path}: {place}={value!r}, expected a plain value as a training writes it")
+            raise ValueError(
+                f"{argument}: {path}: {place}={shown(value)}, expected a plain value as a training writes it"
+            )
     if isinstance(config.get("data"), dict):
         config["data"] = config["data"] | {"cache_dir": None}
     return config
