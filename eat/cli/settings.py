@@ -113,14 +113,17 @@ def choices(config_name: str) -> list[str]:
     """Return a line for each group that a command chooses from, by the defaults of its own configuration."""
     content = yaml.safe_load((Path(CONF) / f"{config_name}.yaml").read_text(encoding="utf-8"))
     groups = [key for entry in content["defaults"] if isinstance(entry, dict) for key in entry]
-    lines = []
-    for key in sorted(group for group in groups if not group.startswith("override ")):
-        group = key.partition("@")[0]
-        options = {path.stem for path in (Path(CONF) / group).glob("*.yaml")}
-        options |= {"default"} if group == "benchmark" else set()  # made of the settings' own defaults
-        options |= set(CHOSEN[group].offered()) if group in CHOSEN else set()
-        lines.append(f"{key}: {', '.join(sorted(options))}")
-    return lines or ["none"]
+    chosen = sorted(group for group in groups if not group.startswith("override "))
+    return [f"{key}: {', '.join(options(key))}" for key in chosen] or ["none"]
+
+
+def options(key: str) -> list[str]:
+    """List what a group can be; none where there is no such group."""
+    group = key.partition("@")[0]
+    found = {path.stem for path in (Path(CONF) / group).glob("*.yaml")}
+    found |= {"default"} if group == "benchmark" else set()  # made of the settings' own defaults
+    found |= set(CHOSEN[group].offered()) if group in CHOSEN else set()
+    return sorted(found)
 
 
 def defaults(part: Callable[..., Any], unset: Collection[str] = ()) -> dict[str, Any]:
