@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format ablation tables benchmark docs docs-serve fuzz kills hostile clean
+.PHONY: help install demo test test-all check format ablation tables benchmark docs docs-serve gpu fuzz kills hostile clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ docs: install ## Build the documentation as a site, into build/site; any warning
 
 docs-serve: install ## Show the documentation at http://127.0.0.1:8000 while it is written
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+gpu: install ## On a machine with a GPU: CUDA tests and benchmark, budget=paper runs; again until done: make gpu SECONDS=540
+	$(BIN)/python -m tests.gpu_run task=$(TASK) seconds=$(if $(filter file,$(origin SECONDS)),540,$(SECONDS))
 
 fuzz: install ## Try random inputs for SECONDS, or one again: make fuzz KIND=answers SEED=17
 	$(BIN)/python -m tests.reliability.fuzz $(if $(SEED),kind=$(KIND) seed=$(SEED),seconds=$(SECONDS) first=$(FIRST))

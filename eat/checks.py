@@ -7,6 +7,7 @@ import difflib
 import errno
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -20,6 +21,16 @@ def shown(value: Any) -> str:
     """Write a value for a message, on one line and not too long."""
     text = " ".join(line.strip() for line in repr(value).splitlines())
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 4]} ..."
+
+
+def one_line(text: Any) -> str:
+    """Write a text, or an error's message, on one line: each run of spaces and line breaks becomes a space."""
+    return " ".join(str(text).split())
+
+
+def as_typed(text: str) -> str:
+    """Write a value as a command line takes it after ``=``: in quotes, unless it is a word or a path."""
+    return text if re.fullmatch(r"[\w./-]{1,200}", text) else shown(text)
 
 
 def whole_number(name: str, value: Any, at_least: int = 1) -> int:
@@ -53,7 +64,7 @@ def plain(value: Any) -> Any:
 
 def folder_name(name: str, value: Any) -> str:
     """Return the name of a folder, there or not; an empty one would be the current folder."""
-    if not isinstance(value, str | Path) or not str(value).strip():
+    if not isinstance(value, str | Path) or len(str(value).strip().splitlines()) != 1:
         raise ValueError(f"{name}: expected a folder, got {shown(value)}")
     try:
         os.lstat(value)
@@ -95,7 +106,7 @@ def some_of(name: str, values: Any, known: Iterable[str]) -> list[str]:
 def closest(word: Any, known: Iterable[str]) -> str:
     """Return `` (did you mean ...?)`` with the known word that is most like this one, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1) if isinstance(word, str) else []
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return f" (did you mean {shown(close[0])}?)" if close else ""
 
 
 def true_or_false(name: str, value: Any) -> bool:

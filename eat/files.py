@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from eat.checks import one_line
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -86,7 +88,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no readable JSON ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{path} is no readable JSON ({one_line(error)})") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(values).__name__}")
     return values

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from eat.checks import closest, plain, shown
+from eat.checks import closest, one_line, plain, shown
 
 P = TypeVar("P")
 
@@ -73,7 +73,7 @@ class Family(Mapping[str, P], Generic[P]):
     def lent(self, name: str, part: P) -> Iterator[None]:
         """Know a part by a name for a while, as if a package offered it: how one is tried before it is packaged."""
         if name in self:
-            raise ValueError(f"{self.group}: expected a name that no part has yet, got {name!r}")
+            raise ValueError(f"{self.group}: expected a name that no part has yet, got {shown(name)}")
         self._loaded[name] = part
         try:
             yield
@@ -95,7 +95,7 @@ class Family(Mapping[str, P], Generic[P]):
         except Exception as error:
             raise ValueError(
                 f"{self.group}: {offer.name!r} of {_package(offer)} cannot be loaded from {offer.value!r}: "
-                f"{type(error).__name__}: {' '.join(str(error).split())}"
+                f"{type(error).__name__}: {one_line(error)}"
             ) from error
 
 

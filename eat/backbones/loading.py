@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,20 @@ from eat.backbones import BACKBONES
 from eat.backbones.base import Backbone
 from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf
 from eat.backbones.mean_pooled import MeanPooledConfig, mean_pooled, mean_pooled_names, plain_names
-from eat.checks import plain, whole_number
+from eat.checks import plain, shown, whole_number
 from eat.modules.heads import cls_pool
 from eat.ops.finite import first_not_finite
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Hide transformers' warnings about the weights that it loads, where messages of our own say what is missing."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +56,7 @@ class BackboneSource:
             num_labels = whole_number("num_labels", num_labels)
         names: Mapping[Any, str] | None = id2label
         if names is not None and not isinstance(names, Mapping):
-            raise ValueError(f"id2label: expected a mapping of 0, 1, ... to names, got {names!r}")
+            raise ValueError(f"id2label: expected a mapping of 0, 1, ... to names, got {shown(names)}")
         if names is not None:
             if num_labels not in (None, len(names)):
                 raise ValueError(f"id2label: expected num_labels={num_labels} names, got {len(names)}")
@@ -107,7 +119,7 @@ def load_backbone(
     encoder, head = encoder_weights_from_hf(backbone, weights), head_weights_from_hf(backbone, weights)
     broken = first_not_finite(encoder | head)
     if broken is not None:
-        raise ValueError(f"backbone: expected finite weights, got NaN or infinity in {broken!r} of the checkpoint")
+        raise ValueError(f"backbone: expected finite weights, got NaN or infinity in {shown(broken)} of the checkpoint")
     return BackboneSource(backbone, config, encoder, head, reads)
 
 
@@ -141,7 +153,7 @@ def _check_same_shape(backbone: Backbone, theirs: PreTrainedConfig) -> None:
     """Refuse a shape that a Hugging Face configuration cannot hold, such as another epsilon in DistilBERT's norms."""
     again = dataclasses.replace(type(backbone).from_hf_config(theirs), sep_token_id=backbone.sep_token_id)
     ours, held = dataclasses.asdict(backbone), dataclasses.asdict(again)
-    lost = [f"{key}={ours[key]!r} (it has {held[key]!r})" for key in ours if ours[key] != held[key]]
+    lost = [f"{key}={shown(ours[key])} (it has {shown(held[key])})" for key in ours if ours[key] != held[key]]
     if lost:
         raise ValueError(
             f"to_hugging_face: Hugging Face's {theirs.model_type} cannot have {', '.join(lost)}, so its answers would "
@@ -154,14 +166,16 @@ def _shape(
 ) -> Backbone:
     if config.model_type not in BACKBONES:
         raise ValueError(
-            f"backbone: expected a model of type {BACKBONES.known}, got {config.model_type!r}"
+            f"backbone: expected a model of type {BACKBONES.known}, got {shown(config.model_type)}"
             + ("; a saved eat model is loaded with from_pretrained" if config.model_type == "eat" else "")
         )
     backbone = BACKBONES[config.model_type].from_hf_config(config)
     num_layers, max_length, sep_token_id = map(plain, (num_layers, max_length, sep_token_id))
     is_integer = isinstance(num_layers, int) and not isinstance(num_layers, bool)
     if num_layers is not None and not (is_integer and 1 <= num_layers <= backbone.num_layers):
-        raise ValueError(f"num_layers: expected an integer between 1 and {backbone.num_layers}, got {num_layers!r}")
+        raise ValueError(
+            f"num_layers: expected an integer between 1 and {backbone.num_layers}, got {shown(num_layers)}"
+        )
     changes: dict[str, Any] = {"num_layers": num_layers, "max_length": max_length, "sep_token_id": sep_token_id}
     return dataclasses.replace(backbone, **{key: value for key, value in changes.items() if value is not None})
 
@@ -173,11 +187,7 @@ def _load_checkpoint(name: str) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
         return config, {}
     is_classifier = any(a.endswith("ForSequenceClassification") for a in config.architectures or ())
     auto = AutoModelForSequenceClassification if is_classifier else AutoModel
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # our own message says which parts stay random
-    try:
+    with quiet_transformers():  # our own message says which parts stay random
         model, info = auto.from_pretrained(name, output_loading_info=True, dtype=torch.float32, trust_remote_code=False)
-    finally:
-        transformers_logging.set_verbosity(verbosity)
     missing = set(info["missing_keys"])
     return config, {key: tensor for key, tensor in model.state_dict().items() if key not in missing}

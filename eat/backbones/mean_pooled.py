@@ -14,7 +14,6 @@ from transformers.utils.generic import can_return_tuple
 
 from eat.backbones import BACKBONES
 from eat.backbones.base import Backbone
-from eat.checks import one_of
 
 
 class MeanPooledConfig(PreTrainedConfig):
@@ -41,7 +40,7 @@ class MeanPooledConfig(PreTrainedConfig):
             ValueError: If it is not that of a known encoder.
         """
         values = dict(self.encoder or {})
-        model_type = one_of("config.encoder.model_type", values.pop("model_type", None), BACKBONES)
+        model_type = BACKBONES.checked("config.encoder.model_type", values.pop("model_type", None))
         return AutoConfig.for_model(model_type, **values | _labels(self))
 
     @property

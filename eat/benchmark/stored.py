@@ -1,12 +1,14 @@
 """Results in a run folder as they are read back: of these weights, and of the types that they were written with."""
 
 import dataclasses
-import json
 import logging
 import types
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from eat.checks import one_line, shown
+from eat.files import read_object
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +29,13 @@ def read_for(
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or not isinstance(found := values.pop("fingerprint", None), str):
+        values = read_object(path)
+        if not isinstance(found := values.pop("fingerprint", None), str):
             raise ValueError("it names no weights: no 'fingerprint'")
         if found == fingerprint:
             return checked(build(values))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        said = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()) or type(error).__name__
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        said = f"no {error}" if isinstance(error, KeyError) else one_line(error) or type(error).__name__
         raise ValueError(f"{path} is damaged or foreign ({said}); delete it and run stages=[{stage}] again") from error
     log.warning("%s was %s other weights and is left out; run stages=[%s] again", path, made, stage)
     return None
@@ -70,11 +72,11 @@ def _check(name: str, value: Any, hint: Any) -> None:
     fitting = [one for one in options if _is_a(value, one)]
     if not fitting:
         wanted = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
-        raise ValueError(f"{name}: expected {wanted.replace('collections.abc.', '')}, got {value!r:.80}")
+        raise ValueError(f"{name}: expected {wanted.replace('collections.abc.', '')}, got {shown(value)}")
     if dataclasses.is_dataclass(value):
         checked(value, f"{name}.")
     for key, one, kind in _parts(value, get_args(fitting[0])):
-        _check(f"{name}[{key!r}]", one, kind)
+        _check(f"{name}[{shown(key)}]", one, kind)
 
 
 def _is_a(value: Any, hint: Any) -> bool:

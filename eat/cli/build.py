@@ -45,9 +45,9 @@ def _locate(place: str, name: str) -> Any:
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{place}._target_: {name!r} cannot be imported ({error})") from error
+        raise ValueError(f"{place}._target_: {shown(name)} cannot be imported ({error})") from error
     if not callable(found):
-        raise ValueError(f"{place}._target_: expected a class or a function, {name!r} is a {type(found).__name__}")
+        raise ValueError(f"{place}._target_: expected a class or a function, {shown(name)} is a {type(found).__name__}")
     return found
 
 

@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 
 from eat import __version__
-from eat.checks import closest
+from eat.checks import closest, shown
 
 COMMANDS = {
     "train": "train an adaptive classifier and evaluate it: eat train task=sst2",
@@ -39,4 +39,4 @@ def main() -> None:
         import_module(f"eat.cli.{name}").main()
     else:
         known = ", ".join(COMMANDS)
-        sys.exit(f"eat: expected one of {known}, got {name!r}{closest(name, COMMANDS)}; eat --help says more")
+        sys.exit(f"eat: expected one of {known}, got {shown(name)}{closest(name, COMMANDS)}; eat --help says more")

@@ -20,8 +20,9 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from eat.checks import closest
+from eat.checks import closest, one_line, shown
 from eat.cli.compose import CONF
+from eat.cli.settings import options
 
 _SAID = (ValueError, RuntimeError, FloatingPointError)
 """What our own code, or Hydra's, raises to say that a value, a file or a state is not as it must be."""
@@ -54,11 +55,11 @@ def explain(error: BaseException, config_name: str, typed: Sequence[str]) -> str
     text = str(error)
     group, _, option = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
     if isinstance(error, MissingConfigException) and group == "hydra/launcher":
-        known = ["basic", "joblib", "submitit_local", "submitit_slurm", *_options(group)]
+        known = ["basic", "joblib", "submitit_local", "submitit_slurm", *options(group)]
         more = closest(option, known) or "; all but basic need pip install 'eat-transformers[cluster]'"
-        return f"{group}: expected one of {known} that is installed, got {option!r}{more}"
-    if isinstance(error, MissingConfigException) and (known := _options(group)):
-        return f"{group}: expected one of {known}, got {option!r}{closest(option, known)}"
+        return f"{group}: expected one of {known} that is installed, got {shown(option)}{more}"
+    if isinstance(error, MissingConfigException) and (known := options(group)):
+        return f"{group}: expected one of {known}, got {shown(option)}{closest(option, known)}"
     if isinstance(error, OverrideParseException):
         reason = text.splitlines()[-2 if "See https" in text else -1]
         return f"{error.override}: expected key=value, in quotes where the value has spaces or brackets ({reason})"
@@ -74,7 +75,7 @@ def explain(error: BaseException, config_name: str, typed: Sequence[str]) -> str
         text = f"{text.splitlines()[0] if text else 'configuration'}: {str(cause).splitlines()[0]}"
     elif isinstance(error, OmegaConfBaseException):
         text = f"{error.full_key}: {text.splitlines()[0]}"
-    return " ".join(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception", "").split())
+    return one_line(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception", ""))
 
 
 def _closest_key(key: str, known: Iterable[str]) -> str:
@@ -128,7 +129,7 @@ def _odd_choice(typed: Sequence[str]) -> str | None:
     for override in typed:
         if _is_group(override) and not _is_choice(override):
             key, _, value = override.lstrip("+~").partition("=")
-            return f"{key}: expected one of {_options(key)}, got {value or 'nothing'}; leave it out for the default"
+            return f"{key}: expected one of {options(key)}, got {value or 'nothing'}; leave it out for the default"
     return None
 
 
@@ -136,10 +137,6 @@ def _is_choice(override: str) -> bool:
     """Return whether a group is given a word, or a list of words; ``nan`` and ``1e3`` are numbers to Hydra."""
     value = OverridesParser.create().parse_override(override).value()
     return all(isinstance(word, str) and "${" not in word for word in (value if isinstance(value, list) else [value]))
-
-
-def _options(key: str) -> list[str]:
-    return sorted(path.stem for path in (Path(CONF) / key.partition("@")[0]).glob("*.yaml"))
 
 
 def typed_overrides() -> list[str]:

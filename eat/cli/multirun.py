@@ -24,7 +24,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
-from eat.checks import folder_name
+from eat.checks import folder_name, one_line
 from eat.cli.jobs import DONE, NOTE, STARTED, WAITING, Note, read_note
 from eat.evaluation import combine
 from eat.evaluation.command import quoted
@@ -72,7 +72,7 @@ class CombinedReport(Callback):
                 folder_name("paths.runs", config.paths.runs)  # before Hydra makes a folder there
             _ongoing[:] = [_begin(config)]
         except (HydraException, OSError, RuntimeError, ValueError) as error:
-            raise SystemExit(f"error: {' '.join(str(error).split())}") from error
+            raise SystemExit(f"error: {one_line(error)}") from error
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Combine what was noted, in the order of the jobs.

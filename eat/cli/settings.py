@@ -114,14 +114,17 @@ def _store_offered(store: ConfigStore, group: str, name: str) -> None:
 
 def choices(config_name: str) -> list[str]:
     """Return a line for each group that a command chooses from, by the defaults of its configuration."""
-    lines = []
-    for key in sorted(_groups(config_name)):
-        group = key.partition("@")[0]
-        options = {path.stem for path in (Path(CONF) / group).glob("*.yaml")}
-        options |= {"default"} if group == "benchmark" else set()  # made of the settings' own defaults
-        options |= set(CHOSEN[group].offered()) if group in CHOSEN else set()
-        lines.append(f"{key}: {', '.join(sorted(options))}")
-    return lines or ["none"]
+    return [f"{key}: {', '.join(options(key))}" for key in sorted(_groups(config_name))] or ["none"]
+
+
+def options(key: str) -> list[str]:
+    """List what a group can be; none where there is no such group."""
+    group = key.partition("@")[0]
+    folder = Path(CONF) / group
+    found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
+    found |= {"default"} if group == "benchmark" else set()  # made of the settings' own defaults
+    found |= set(CHOSEN[group].offered()) if group in CHOSEN else set()
+    return sorted(found)
 
 
 def _groups(config_name: str) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from eat.checks import true_or_false, whole_number
+from eat.checks import shown, true_or_false, whole_number
 from eat.data.collate import PackingCollator
 from eat.data.sampler import EpochBatchSampler, batches_in_order
 from eat.data.splits import carve, summarise_splits
@@ -196,7 +196,7 @@ class TextDataModule(LightningDataModule):
 
     def _tokens(self, split: str) -> TokenizedSplit:
         if split not in self.tokenized:
-            raise ValueError(f"split: expected one of {list(self.tokenized)}, got {split!r}")
+            raise ValueError(f"split: expected one of {list(self.tokenized)}, got {shown(split)}")
         return self.tokenized[split]
 
     def resume_at(self, epoch: int, batches: int) -> None:

@@ -16,6 +16,7 @@ from datasets import Dataset
 from jaxtyping import Float, Int
 from transformers import PreTrainedTokenizerBase
 
+from eat.checks import shown
 from eat.data.encoding import Template, encode, template_of
 from eat.files import replacing
 
@@ -101,7 +102,7 @@ def _texts(rows: Dataset, column: str) -> list[str]:
         raise ValueError(f"{column}: expected valid UTF-8 text, got other bytes: {error}") from error
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ValueError(f"{column}: expected text in every row, got {text!r} in row {row}")
+            raise ValueError(f"{column}: expected text in every row, got {shown(text)} in row {row}")
     return texts
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from eat.benchmark.stored import checked
-from eat.checks import number, true_or_false
+from eat.checks import number, shown, true_or_false
 from eat.files import read_object, write_text
 from eat.models.config import AdaptiveConfig
 from eat.ops.temperature import fit_temperature
@@ -92,8 +92,8 @@ def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
     labels = torch.tensor(trace.labels, dtype=torch.long)
     if labels.unique().numel() < 2 and not trace.is_regression:
         raise ValueError(
-            f"calibrate: all {len(trace)} examples of the split {trace.metadata.get('split', '')!r} are of one class, "
-            f"{labels[0]}; a temperature can only be fitted on two or more"
+            f"calibrate: all {len(trace)} examples of the split {shown(trace.metadata.get('split', ''))} are of one "
+            f"class, {labels[0]}; a temperature can only be fitted on two or more"
         )
     return tuple(
         fit_temperature(torch.from_numpy(trace.all_logits[:, head]), labels) if found.ece > max_ece else 1.0

@@ -21,7 +21,7 @@ from eat.evaluation.stages import (
 )
 from eat.machine import device_name
 from eat.runs.finished import FinishedRun
-from eat.runs.lock import locked
+from eat.runs.lock import locked_together
 from eat.runs.variants import with_pruner
 
 
@@ -110,7 +110,8 @@ def evaluate_run(
         fresh=fresh,
         compile=compile,
     )
-    with locked(finished.folder, wait=True):
+    others = built["certify"].runs if "certify" in built else ()  # read, and one of them may get the certificate
+    with locked_together([finished.folder, *(FinishedRun(other, "certify.runs").folder for other in others)]):
         FinishedRun(finished.folder)  # whoever held it before may have set it aside
         if any(STAGES[stage].needs_weights for stage in chosen):
             evaluation.data  # noqa: B018  # other data than the training's are refused before anything is written

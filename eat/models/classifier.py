@@ -18,13 +18,14 @@ from eat.backbones import build_backbone
 from eat.backbones.loading import load_backbone, to_hugging_face
 from eat.checks import number, plain, whole_number
 from eat.exits import ExitCriterion, build_exit
-from eat.models import certificate, integrity
+from eat.models import certificate
 from eat.models.adapters import HeadsByAlias
 from eat.models.config import AdaptiveConfig, head_options
 from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
 from eat.models.graphs import SegmentGraphs
 from eat.models.inputs import Inputs, pack_inputs, read_lengths, refuse
+from eat.models.saving import CheckedWeights
 from eat.models.stream import Prediction, SurvivorPools
 from eat.modules.block import Block
 from eat.modules.heads import Head
@@ -37,7 +38,7 @@ from eat.pruners import Pruner, build_pruner
 log = logging.getLogger(__name__)
 
 
-class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
+class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
     """Text classifier in which tokens are pruned and sequences exit early (EAT, arXiv:2510.12856).
 
     Build it with `from_backbone` from a Hugging Face encoder, or load a saved one with `from_pretrained`.
@@ -71,107 +72,6 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
         self._protect(attention)
         self._divide_logits()
         self.post_init()
-
-    @classmethod
-    def from_backbone(
-        cls,
-        backbone: str | Path | PreTrainedModel | PreTrainedConfig,
-        *,
-        num_labels: int | None = None,
-        num_layers: int | None = None,
-        attention: Mapping[str, Any] | None = None,
-        pruner: Mapping[str, Any] | None = None,
-        exit: Mapping[str, Any] | None = None,
-        head_depths: Sequence[int] | str | None = None,
-        head_pooling: str | None = None,
-        final_head_pooling: str | None = None,
-        max_length: int | None = None,
-        sep_token_id: int | None = None,
-        id2label: Mapping[int, str] | None = None,
-        problem_type: str | None = None,
-        seed: int | None = None,
-    ) -> AdaptiveForSequenceClassification:
-        """Put a Hugging Face encoder's weights into an adaptive classifier; without options it is the plain model.
-
-        Args:
-            backbone: A hub name, a local folder, a loaded model, or a config (then all weights are random).
-            num_labels: Classes, 1 for regression; default: what a fine-tuned checkpoint has, else 2.
-            num_layers: Keep the first so many layers; default all.
-            attention: ``{"name": "full"}`` or ``{"name": "windowed", "window": 32, ...}``.
-            pruner: ``{"name": "l2_norm", "depths": [2, 4], "ratio": 0.3}``, ...; default none.
-            exit: ``{"name": "confidence", "threshold": 0.9}``, ...; default never.
-            head_depths: Depths with an exit head, or "all"; the last is added. Default: all where some can exit, else
-                the last.
-            head_pooling: "cls" or "mean" (over the tokens still alive). Default: what the checkpoint's own head reads,
-                which is [CLS] but for what `to_hugging_face` wrote of a model whose last head reads the mean.
-            final_head_pooling: What a fine-tuned checkpoint's own head was trained to read, where the early heads may
-                read otherwise; it is then kept as it is. Default: ``head_pooling``, and a checkpoint's own head is kept
-                where it reads that.
-            max_length: Longest input; a longer position table than the checkpoint's is made by tiling it.
-            sep_token_id: The separator's id where it is global and the checkpoint's config does not say.
-            id2label: Names of the labels.
-            problem_type: Hugging Face's key; "regression" for one real-valued label.
-            seed: Seed of the weights that start random; default: torch's global generator.
-
-        Raises:
-            ValueError: If the checkpoint is no known encoder, or an option is out of range.
-        """
-        source = load_backbone(backbone, num_layers=num_layers, max_length=max_length, sep_token_id=sep_token_id)
-        head_pooling = head_pooling or source.head_reads
-        if source.head_reads == "mean" and final_head_pooling == "cls":
-            raise ValueError("final_head_pooling: this checkpoint's own head reads the mean, got 'cls'; leave it out")
-        exit_spec, last = plain(exit or {"name": "never"}), source.backbone.num_layers
-        config = AdaptiveConfig(
-            backbone=source.spec,
-            attention=plain(attention or {"name": "full"}),
-            pruner=plain(pruner or {"name": "none"}),
-            exit=exit_spec,
-            heads=head_options(head_depths, last, build_exit(exit_spec).active, head_pooling, final_head_pooling),
-            **source.labels(num_labels, id2label, problem_type),
-        )
-        with torch.random.fork_rng(enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(whole_number("seed", seed, at_least=0))
-            model = cls(config)
-        keep_head = final_head_pooling is not None or head_pooling == source.head_reads
-        random_parts = source.fill(model.encoder, num_labels=config.num_outputs, keep_head=keep_head)
-        arrange_weights(model)
-        if random_parts:
-            names = ", ".join(random_parts)
-            log.info("from_backbone: these parts start from random weights and need training: %s", names)
-        return model.eval()
-
-    @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load a saved model, as Hugging Face does, so that it answers bit for bit like the one that was saved.
-
-        A certified model runs at its certified operating point. Where weights, pruning, attention or another part have
-        changed since, the certificate is withdrawn with a warning, and the model runs at full depth; an exit that is
-        asked for here (``exit=...``) is used as it is, without the certificate.
-
-        Raises:
-            ValueError: If weights are missing, not finite or not those that were saved with the configuration, or the
-                certificate was edited: see `eat.models.integrity`.
-        """
-        loaded = super().from_pretrained(*args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        integrity.finish(model)
-        arrange_weights(model)
-        model.check_certificate()
-        return loaded
-
-    @staticmethod
-    def _load_pretrained_model(
-        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        """Check the weights before they are loaded, at the one place where transformers knows their files."""
-        integrity.check_saved(model, state_dict, checkpoint_files, load_config.ignore_mismatched_sizes)
-        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
-
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Save as Hugging Face does, with the fingerprint that loading compares."""
-        with integrity.fingerprinted(self, args[2] if len(args) > 2 else kwargs.get("state_dict")):
-            super().save_pretrained(*args, **kwargs)
 
     def forward(
         self,
@@ -247,6 +147,75 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
     def _joint_weights(self, head_depths: Sequence[int]) -> list[float]:
         """Return EAT's lambda of each head in equation 1."""
         return [FINAL_WEIGHT if depth == self.num_layers else EARLY_WEIGHT for depth in head_depths]
+
+    @classmethod
+    def from_backbone(
+        cls,
+        backbone: str | Path | PreTrainedModel | PreTrainedConfig,
+        *,
+        num_labels: int | None = None,
+        num_layers: int | None = None,
+        attention: Mapping[str, Any] | None = None,
+        pruner: Mapping[str, Any] | None = None,
+        exit: Mapping[str, Any] | None = None,
+        head_depths: Sequence[int] | str | None = None,
+        head_pooling: str | None = None,
+        final_head_pooling: str | None = None,
+        max_length: int | None = None,
+        sep_token_id: int | None = None,
+        id2label: Mapping[int, str] | None = None,
+        problem_type: str | None = None,
+        seed: int | None = None,
+    ) -> AdaptiveForSequenceClassification:
+        """Put a Hugging Face encoder's weights into an adaptive classifier; without options it is the plain model.
+
+        Args:
+            backbone: A hub name, a local folder, a loaded model, or a config (then all weights are random).
+            num_labels: Classes, 1 for regression; default: what a fine-tuned checkpoint has, else 2.
+            num_layers: Keep the first so many layers; default all.
+            attention: ``{"name": "full"}`` or ``{"name": "windowed", "window": 32, ...}``.
+            pruner: ``{"name": "l2_norm", "depths": [2, 4], "ratio": 0.3}``, ...; default none.
+            exit: ``{"name": "confidence", "threshold": 0.9}``, ...; default never.
+            head_depths: Depths with an exit head, or "all"; the last is added. Default: all where some can exit, else
+                the last.
+            head_pooling: "cls" or "mean" (over the tokens still alive). Default: what the checkpoint's own head reads,
+                which is [CLS] but for what `to_hugging_face` wrote of a model whose last head reads the mean.
+            final_head_pooling: What a fine-tuned checkpoint's own head was trained to read, where the early heads may
+                read otherwise; it is then kept as it is. Default: ``head_pooling``, and a checkpoint's own head is kept
+                where it reads that.
+            max_length: Longest input; a longer position table than the checkpoint's is made by tiling it.
+            sep_token_id: The separator's id where it is global and the checkpoint's config does not say.
+            id2label: Names of the labels.
+            problem_type: Hugging Face's key; "regression" for one real-valued label.
+            seed: Seed of the weights that start random; default: torch's global generator.
+
+        Raises:
+            ValueError: If the checkpoint is no known encoder, or an option is out of range.
+        """
+        source = load_backbone(backbone, num_layers=num_layers, max_length=max_length, sep_token_id=sep_token_id)
+        head_pooling = head_pooling or source.head_reads
+        if source.head_reads == "mean" and final_head_pooling == "cls":
+            raise ValueError("final_head_pooling: this checkpoint's own head reads the mean, got 'cls'; leave it out")
+        exit_spec, last = plain(exit or {"name": "never"}), source.backbone.num_layers
+        config = AdaptiveConfig(
+            backbone=source.spec,
+            attention=plain(attention or {"name": "full"}),
+            pruner=plain(pruner or {"name": "none"}),
+            exit=exit_spec,
+            heads=head_options(head_depths, last, build_exit(exit_spec).active, head_pooling, final_head_pooling),
+            **source.labels(num_labels, id2label, problem_type),
+        )
+        with torch.random.fork_rng(enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(whole_number("seed", seed, at_least=0))
+            model = cls(config)
+        keep_head = final_head_pooling is not None or head_pooling == source.head_reads
+        random_parts = source.fill(model.encoder, num_labels=config.num_outputs, keep_head=keep_head)
+        arrange_weights(model)
+        if random_parts:
+            names = ", ".join(random_parts)
+            log.info("from_backbone: these parts start from random weights and need training: %s", names)
+        return model.eval()
 
     @property
     def num_layers(self) -> int:

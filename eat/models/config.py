@@ -122,7 +122,7 @@ class AdaptiveConfig(PreTrainedConfig):
         """Check every key by building its part, and that the parts suit each other."""
         for key in ("backbone", "attention", "pruner", "exit", "heads"):
             if not isinstance(getattr(self, key), Mapping):
-                raise ValueError(f"config.{key}: expected a mapping, got {getattr(self, key)!r}")
+                raise ValueError(f"config.{key}: expected a mapping, got {shown(getattr(self, key))}")
         if self.num_outputs < 1:
             raise ValueError("id2label: expected one name or more, got none")
         backbone = build_backbone(self.backbone or {})
@@ -137,7 +137,7 @@ class AdaptiveConfig(PreTrainedConfig):
         if any(depth >= layers for depth in pruner.depths):
             raise ValueError(
                 f"pruner.depths: expected depths between 1 and {layers - 1} (after the last layer of {layers} "
-                f"nothing is left to save), got {list(pruner.depths)}"
+                f"nothing is left to save), got {shown(list(pruner.depths))}"
             )
         if "sep" in attention.global_tokens and backbone.sep_token_id is None:
             raise ValueError(
@@ -147,7 +147,7 @@ class AdaptiveConfig(PreTrainedConfig):
         if self.problem_type not in (None, fitting):
             raise ValueError(
                 f"problem_type: expected {fitting!r} or None with num_labels={self.num_outputs}, "
-                f"got {self.problem_type!r}"
+                f"got {shown(self.problem_type)}"
             )
         check_exit(criterion, self.num_outputs)
 
@@ -181,7 +181,7 @@ def _check_inherited(config: Mapping[str, Any]) -> None:
     if names is not None and not (
         isinstance(names, Mapping) and sorted(map(str, names)) == sorted(map(str, range(len(names))))
     ):
-        raise ValueError(f"config.id2label: expected a mapping of 0, 1, ... to names, got {str(names)[:80]}")
+        raise ValueError(f"config.id2label: expected a mapping of 0, 1, ... to names, got {shown(names)}")
     for key in ("dtype", "torch_dtype"):
         dtype = config.get(key)
         name = dtype.removeprefix("torch.") if isinstance(dtype, str) else ""
@@ -196,7 +196,7 @@ def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
     if set(heads) - known or not isinstance(heads.get("depths"), list | tuple):
         raise ValueError(
             "config.heads: expected the keys 'depths' (a list), 'pooling' and perhaps 'final_pooling' and "
-            f"'temperatures', got {dict(heads)}"
+            f"'temperatures', got {shown(dict(heads))}"
         )
     for name, pooling in (("head_pooling", heads.get("pooling")), ("final_head_pooling", heads.get("final_pooling"))):
         if name == "head_pooling" or "final_pooling" in heads:
@@ -207,7 +207,7 @@ def _check_heads(heads: Mapping[str, Any], layers: int) -> None:
     if len(set(heads["depths"])) < len(heads["depths"]):
         raise ValueError(f"head_depths: expected each depth once, got {len(heads['depths'])} with some repeated")
     if layers not in heads["depths"]:
-        raise ValueError(f"head_depths: expected the last depth {layers} among them, got {heads['depths']}")
+        raise ValueError(f"head_depths: expected the last depth {layers} among them, got {shown(heads['depths'])}")
 
 
 def _check_temperatures(heads: Mapping[str, Any], num_outputs: int) -> None:

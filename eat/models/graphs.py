@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from eat.backbones.base import Backbone
+from eat.checks import shown
 from eat.models.encoder import AdaptiveEncoder, SegmentEnd, SegmentStart
 from eat.models.inputs import Inputs, pack_inputs
 from eat.packed import AdaptiveOutput
@@ -135,7 +136,7 @@ class SegmentGraphs:
         if device.type != "cuda":
             raise ValueError(f"capture_graphs: expected the model on a CUDA device, got {device}")
         if isinstance(max_length, bool) or not 1 <= max_length <= backbone.max_length:
-            raise ValueError(f"max_length: expected 1 to {backbone.max_length}, got {max_length!r}")
+            raise ValueError(f"max_length: expected 1 to {backbone.max_length}, got {shown(max_length)}")
         if protected_id is not None:
             raise ValueError("capture_graphs: expected attention.global_tokens ['cls'], got 'sep' among them")
         return cls(max_length)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from eat.checks import shown
 from eat.models.certificate import check_intact, with_digest
 from eat.models.fingerprint import encode, raw_facts, tensors_digest
 from eat.ops.finite import first_not_finite
@@ -74,7 +75,7 @@ def check_saved(
         name = first_not_finite(weights)
         if name is not None:
             raise ValueError(
-                f"{where}: expected finite weights, got NaN or infinity in {name!r}; take an earlier copy of the "
+                f"{where}: expected finite weights, got NaN or infinity in {shown(name)}; take an earlier copy of the "
                 "model, or train it again (with a smaller learning rate, if training did this)"
             )
         if state_dict is not None:
@@ -129,8 +130,9 @@ def _check_names(
     other = [name for name, shape in expected.items() if found[name] != shape]
     if other and not ignore_mismatched_sizes:
         raise ValueError(
-            f"{where}: expected {other[0]!r} of shape {expected[other[0]]}, as the configuration describes it, got "
-            f"{found[other[0]]}; take a whole copy of the model, or start such weights anew (ignore_mismatched_sizes)"
+            f"{where}: expected {shown(other[0])} of shape {expected[other[0]]}, as the configuration describes it, "
+            f"got {found[other[0]]}; take a whole copy of the model, or start such weights anew "
+            "(ignore_mismatched_sizes)"
         )
 
 

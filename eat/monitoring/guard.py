@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eat.checks import number, one_of, whole_number
+from eat.checks import number, one_of, shown, whole_number
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.inputs import Inputs, check_tensors, read_lengths
 from eat.models.stream import Prediction
@@ -228,7 +228,9 @@ class DriftGuard:
         """
         for key, value in self._identity().items():
             if state.get(key) != value:
-                raise ValueError(f"state[{key!r}]: expected this guard's {value!r}, got {state.get(key)!r}")
+                raise ValueError(
+                    f"state[{shown(key)}]: expected this guard's {shown(value)}, got {shown(state.get(key))}"
+                )
         check_keys("state['watches']", state.get("watches"), self._watches)
         with self._lock:
             watches = copy.deepcopy(self._watches)
@@ -236,7 +238,7 @@ class DriftGuard:
                 try:
                     watch.load_state_dict(state["watches"][name])
                 except ValueError as error:
-                    raise ValueError(f"state['watches'][{name!r}]: {error}") from None
+                    raise ValueError(f"state['watches'][{shown(name)}]: {error}") from None
             self._watches = watches
 
     def _identity(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eat.checks import shown
 from eat.files import read_object
 from eat.models.certificate import check_intact
 from eat.traces.profile import Profile
@@ -47,25 +48,29 @@ def read_source(name: str, given: Source, fingerprint: str) -> SourcePoint:
     Raises:
         ValueError: If it is none of these, has no certificate or profile, or one about or against another model.
     """
-    where = f"sources[{name!r}]"
+    where = f"sources[{shown(name)}]"
     if isinstance(given, str | Path):
         file = Path(given) / "config.json"
         if not file.is_file():
-            raise ValueError(f"{where}: expected a folder with a saved model, got {str(given)!r} without config.json")
+            raise ValueError(
+                f"{where}: expected a folder with a saved model, got {shown(str(given))} without config.json"
+            )
         try:
             config = read_object(file)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
         given = config.get("certificate") or {}
         if not given:
-            raise ValueError(f"{where}: expected a certified model, got {str(file.parent)!r} without a certificate")
+            raise ValueError(
+                f"{where}: expected a certified model, got {shown(str(file.parent))} without a certificate"
+            )
         check_intact(given, f"{where}: {file}", digest_expected=config.get("fingerprint") is not None)
     if isinstance(given, Mapping) and "name" in given:
         return SourcePoint(dict(given), None)
     if not isinstance(given, Mapping) or not {"exit", "model"} <= set(given):
         raise ValueError(
             f"{where}: expected an exit ({{'name': ...}}), a certificate ('exit', 'model', 'profile') or the folder of "
-            f"a certified model, got {given!r}"
+            f"a certified model, got {shown(given)}"
         )
     if given["model"] != fingerprint:
         raise ValueError(
@@ -85,5 +90,5 @@ def check_names(sources: Mapping[str, Source]) -> None:
         if not isinstance(name, str) or not name or name == DEFAULT:
             raise ValueError(
                 f"sources: expected names that are strings, not empty and not {DEFAULT!r} (texts of no named source), "
-                f"got {name!r}"
+                f"got {shown(name)}"
             )

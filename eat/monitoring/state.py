@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from eat.checks import shown
+
 
 def check_keys(where: str, state: object, keys: Iterable[str]) -> None:
     """Check that a part of a state is a mapping with these keys and no others."""
     got = sorted(state) if isinstance(state, Mapping) else state
     if got != sorted(keys):
-        raise ValueError(f"{where}: expected a mapping with the keys {sorted(keys)}, got {got!r}")
+        raise ValueError(f"{where}: expected a mapping with the keys {sorted(keys)}, got {shown(got)}")
 
 
 def read_counts(where: str, values: Any, shape: tuple[int | None, ...], dtype: type = np.int64) -> np.ndarray:

@@ -24,6 +24,7 @@ _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends
 
 _WIDTH, _WEIGHTS = 384, 8  # of the matrices that are measured, each read cold as a model's are
 _ROWS = (1, 2, 4, 16, 64, 256)
+_STEP = 32  # rows
 _MARGIN = 0.97  # what is faster by less than this is noise
 
 
@@ -67,8 +68,22 @@ def linear(
     onednn = _takes_onednn(rows, weight)
     if onednn and not (torch.is_grad_enabled() and (rows.requires_grad or weight.requires_grad)):
         return _multiply(rows, weight, bias, "gelu" if gelu else "none")
-    product: Tensor = _Product.apply(rows, weight, bias) if onednn else F.linear(rows, weight, bias)
+    if onednn:
+        number = rows.shape[0]
+        product: Tensor = _Product.apply(F.pad(rows, (0, 0, 0, padded(number) - number)), weight, bias)[:number]
+    else:
+        product = F.linear(rows, weight, bias)
     return F.gelu(product) if gelu else product
+
+
+def padded(number: int) -> int:
+    """Return how many rows a product has in training, where every batch has another number of them.
+
+    oneDNN keeps code for each of the last 1,024 shapes, which takes time to make, and memory. With at most 16 numbers
+    of rows between one power of two and the next, all shapes are soon known.
+    """
+    step = max(_STEP, 1 << max(number.bit_length() - 5, 0))
+    return -(-number // step) * step
 
 
 def arranged(weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:

@@ -5,6 +5,7 @@ import dataclasses
 from jaxtyping import Float
 from torch import Tensor
 
+from eat.checks import shown
 from eat.ops.importance import hashed
 from eat.packed import Packed
 from eat.pruners.ranked import RankedPruner
@@ -24,7 +25,7 @@ class RandomPruner(RankedPruner):
         """Check the arguments."""
         super().__post_init__()
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise ValueError(f"pruner.seed: expected an integer, got {self.seed!r}")
+            raise ValueError(f"pruner.seed: expected an integer, got {shown(self.seed)}")
 
     def scores(self, state: Packed, depth: int) -> Float[Tensor, " tokens"]:
         """Return the hash as a number in [0, 1)."""

@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from eat.checks import closest
+from eat.checks import closest, one_line
 from eat.results.generators import GENERATORS, Made, names
 from eat.results.sources import file_digest
 
@@ -119,7 +119,7 @@ def _marker(page: str, match: re.Match[str]) -> Marker:
         given = dict(word.split("=", 1) for word in words)
         more = yaml.safe_load(spec) if spec else {}
     except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"line {line}: a marker cannot be read ({' '.join(str(error).split())})") from error
+        raise ValueError(f"line {line}: a marker cannot be read ({one_line(error)})") from error
     if not isinstance(more, dict):
         raise ValueError(f"line {line}: expected key: value on a marker's further lines, got {type(more).__name__}")
     sha256 = given.pop("sha256", "")

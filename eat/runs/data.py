@@ -12,6 +12,7 @@ from eat.data import TextDataModule
 from eat.data.tokenizer import read_tokenizer
 from eat.runs.environment import read_environment
 from eat.runs.finished import FinishedRun
+from eat.runs.saved import OF_DATA, need
 from eat.tasks import Task, build_task
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ def load_data(run: FinishedRun, places: Mapping[str, str | Path | None] | None =
         raise FileNotFoundError(f"run: {run.folder} has no model/, and the tokenizer is kept there")
     given = {key: value for key, value in (places or {}).items() if value is not None}
     files = {key: str(given.pop(key)) for key in FILES if key in given}
+    need(run.config, OF_DATA, run.folder / "config.yaml")
     spec = run.config["task"]
     if files and spec["name"] != "file":
         raise ValueError(f"data.{next(iter(files))}: {run.folder} is of task {spec['name']}, which data.root= places")

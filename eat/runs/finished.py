@@ -19,7 +19,7 @@ from eat.models.config import AdaptiveConfig
 from eat.models.fingerprint import encode, raw_facts
 from eat.runs.environment import read_environment
 from eat.runs.naming import holdout_name
-from eat.runs.saved import check_links, read_config
+from eat.runs.saved import check_links, need, read_config
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
@@ -75,6 +75,7 @@ class FinishedRun:
     @property
     def exit(self) -> OperatingPoint:
         """The operating point that the run was configured with."""
+        need(self.config, ("exit",), self.folder / "config.yaml")
         return OperatingPoint.of(self.config["exit"])
 
     def load_model(self, device: str, *, certified: bool = True) -> AdaptiveForSequenceClassification:

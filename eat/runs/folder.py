@@ -14,7 +14,7 @@ from eat.checks import folder_name
 from eat.files import replacing_folder, write_text
 from eat.runs.lock import locked
 from eat.runs.naming import SESSION, override_key, run_name, training_overrides, typed_places
-from eat.runs.saved import check_links, read_config, text_of
+from eat.runs.saved import check_links, need, read_config, text_of
 from eat.runs.targets import check_targets
 
 log = logging.getLogger(__name__)
@@ -115,8 +115,8 @@ def continued_config(config: Mapping[str, Any], overrides: Sequence[str]) -> dic
     changes = training_overrides(overrides)
     _refuse(run, [override for override in changes if not override_key(override).endswith("._target_")])
     check_links(run.path, "resume")
-    optional = (*NEWER, *SESSION)
-    saved = read_config(run.path, "resume", [key for key in config if key not in optional])
+    saved = read_config(run.path, "resume")
+    need(saved, [key for key in config if key not in (*NEWER, *SESSION)], run.config, "resume")
     _refuse(run, [f"{key}._target_={value}" for key, value in targets.items() if value != _target_of(saved, key)])
     check_targets(saved, run.config, targets)
     return _with_typed(NEWER | saved, config, overrides)

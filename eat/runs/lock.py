@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,6 +31,15 @@ def locked(folder: Path, *, wait: bool, needed: bool = False) -> Iterator[None]:
             if os.name == "posix":  # still held: whoever opened it meanwhile sees that it is gone; Windows removes it
                 Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
+
+
+@contextmanager
+def locked_together(folders: Iterable[Path]) -> Iterator[None]:
+    """Hold several run folders, as evaluations do: taken in one order, so that two that name the same never block."""
+    with ExitStack() as held:
+        for folder in sorted({folder.resolve() for folder in folders}):
+            held.enter_context(locked(folder, wait=True))
+        yield
 
 
 def _take(folder: Path, wait: bool, needed: bool) -> FileLock | None:

@@ -1,12 +1,13 @@
 """The configuration that a run folder keeps: how it is written, and how it is read from a stranger's folder."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from eat.checks import one_line, shown
 from eat.runs.naming import SESSION
 
 PLACES = (
@@ -21,9 +22,10 @@ SECTIONS = (
 )
 """Keys whose values are mappings."""
 
+_MISSING = object()
 PLAIN = (str, int, float, bool, type(None))
-EVALUATED = ("task", "data", "backbone", "exit", "seed")
-"""What every evaluation reads."""
+OF_DATA = ("task", "data", "backbone", "backbone.max_length", "seed")
+"""What the data of a training follow from."""
 
 
 def text_of(config: Mapping[str, Any]) -> str:
@@ -43,7 +45,7 @@ def text_of(config: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
 
 
-def read_config(folder: Path, argument: str, needed: Collection[str] = EVALUATED) -> dict[str, Any]:
+def read_config(folder: Path, argument: str) -> dict[str, Any]:
     """Read ``config.yaml`` of a run folder as plain data: no tag, no interpolation, no resolver is obeyed.
 
     Where caches go is the business of who reads, so a saved ``data.cache_dir`` is not taken over.
@@ -51,10 +53,10 @@ def read_config(folder: Path, argument: str, needed: Collection[str] = EVALUATED
     Args:
         folder: The run folder.
         argument: What messages call it.
-        needed: Keys without which the caller cannot go on.
 
     Raises:
-        ValueError: If it is no configuration of a run, or not plain; names the key and the value.
+        ValueError: If it is no configuration of a run, which names at least a task, or not plain; names the key and the
+            value.
     """
     path = folder / "config.yaml"
     try:
@@ -62,26 +64,33 @@ def read_config(folder: Path, argument: str, needed: Collection[str] = EVALUATED
         aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
         config = None if aliases else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ValueError(f"{argument}: {path} is no readable YAML ({reason})") from error
     if aliases:
         raise ValueError(f"{argument}: {path}: expected no aliases (*name): a few lines of them can fill the memory")
     if not isinstance(config, dict):
         raise ValueError(f"{argument}: expected a run's configuration in {path}, got {_shown(config)}")
-    missing = [key for key in needed if key not in config]
-    if missing:
-        raise ValueError(
-            f"{argument}: {path} is no whole configuration of a run, {', '.join(missing)} missing; a training writes it"
-        )
+    _refuse_missing(config, ("task",), path, argument)
     for place, value in _values(config):
         if not isinstance(value, PLAIN) or (isinstance(value, str) and ("${" in value or value == "???")):
-            raise ValueError(f"{argument}: {path}: {place}={value!r}, expected a plain value as a training writes it")
-    for section in SECTIONS:
-        if section in needed and not isinstance(config[section], dict):
-            raise ValueError(f"{argument}: {path}: {section}: expected a mapping, got {_shown(config[section])}")
+            raise ValueError(
+                f"{argument}: {path}: {place}={shown(value)}, expected a plain value as a training writes it"
+            )
     if isinstance(config.get("data"), dict):
         config["data"] = config["data"] | {"cache_dir": None}
     return config
+
+
+def need(config: Mapping[str, Any], keys: Sequence[str], source: Path, argument: str = "run") -> None:
+    """Check that a saved configuration has what somebody goes on with, who calls it ``argument``.
+
+    Raises:
+        ValueError: If a key is missing, or is no mapping where a training writes one.
+    """
+    _refuse_missing(config, keys, source, argument)
+    for key in keys:
+        if key in SECTIONS and not isinstance(config[key], Mapping):
+            raise ValueError(f"{argument}: {source}: {key}: expected a mapping, got {_shown(config[key])}")
 
 
 def check_links(folder: Path, argument: str) -> None:
@@ -101,6 +110,18 @@ def check_links(folder: Path, argument: str) -> None:
                 f"{argument}: {path} is a link out of the run folder, to {path.readlink()}, which is refused; put "
                 "there what it points to"
             )
+
+
+def _refuse_missing(config: Mapping[str, Any], keys: Sequence[str], source: Path, argument: str) -> None:
+    missing = [key for key in keys if _at(config, key) is _MISSING]
+    if missing:
+        raise ValueError(f"{argument}: {source} is no whole configuration of a run, {', '.join(missing)} missing")
+
+
+def _at(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config.get(part, _MISSING) if isinstance(config, Mapping) else _MISSING
+    return config
 
 
 def _values(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:

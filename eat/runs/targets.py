@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eat.checks import as_typed, shown
+
 OFFERED: Mapping[str, Mapping[str, bool]] = {
     "backbone": {
         "eat.training.backbones.PretrainedBackbone": False,
@@ -42,7 +44,9 @@ def check_targets(config: Mapping[str, Any], source: Path, typed: Mapping[str, s
     _check(config, "", source, typed)
     for place in OFFERED:
         if not place.endswith("*") and "_target_" not in config.get(place, {}):
-            raise ValueError(f"resume: {source}: {place}: expected a mapping with _target_, got {config.get(place)!r}")
+            raise ValueError(
+                f"resume: {source}: {place}: expected a mapping with _target_, got {shown(config.get(place))}"
+            )
 
 
 def _check(value: Any, place: str, source: Path, typed: Mapping[str, str]) -> None:
@@ -64,15 +68,18 @@ def _check_node(node: Mapping[str, Any], place: str, source: Path, typed: Mappin
     prefix = f"{place}." if place else ""
     if special:
         key, value = next(iter(special.items()))
-        raise ValueError(f"resume: {source}: {prefix}{key}={value!r} is nothing that a saved configuration may hold")
+        raise ValueError(
+            f"resume: {source}: {prefix}{key}={shown(value)} is nothing that a saved configuration may hold"
+        )
     if "_target_" in node and not own and (not isinstance(target, str) or target not in offered):
         known = f"expected one of {sorted(offered)}" if offered else "expected none there"
         raise ValueError(
-            f"resume: {source}: {prefix}_target_={target!r} is nothing that eat offers, {known}; nothing was built. "
-            f"Where the folder and this part are your own, type it as well: {prefix}_target_={target}"
+            f"resume: {source}: {prefix}_target_={shown(target)} is nothing that eat offers, {known}; nothing was "
+            "built. Where the folder and this part are your own, type it as well: "
+            f"{prefix}_target_={as_typed(str(target))}"
         )
     if not own and partial is not offered.get(target, False):
-        raise ValueError(f"resume: {source}: {prefix}_partial_={partial!r}, expected {offered.get(target, False)}")
+        raise ValueError(f"resume: {source}: {prefix}_partial_={shown(partial)}, expected {offered.get(target, False)}")
 
 
 def _offered(place: str) -> Mapping[str, bool]:

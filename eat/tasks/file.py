@@ -69,7 +69,7 @@ class FileTask:
         _check_strings("the name of a column", wanted)
         self._columns = {column: option for option, column in wanted.items()}
         if len(self._columns) < len(wanted):
-            raise ValueError(f"data.text, data.text_pair, data.label: expected different columns, got {wanted}")
+            raise ValueError(f"data.text, data.text_pair, data.label: expected different columns, got {shown(wanted)}")
         named = {"train": train, "validation": validation, "test": test}
         self._files = {"train": train} | {split: file for split, file in named.items() if file is not None}
         _check_strings("a file", {f"data.{split}": file for split, file in self._files.items()})
@@ -157,13 +157,13 @@ class FileTask:
         path, num_rows = train.path, len(names["train"])
         if len(set(labels["train"])) < 2:
             raise ValueError(
-                f"data.label: {path}: expected at least two classes in column {column!r}, all {num_rows} rows have "
-                f"{names['train'][0]!r}"
+                f"data.label: {path}: expected at least two classes in column {shown(column)}, all {num_rows} rows "
+                f"have {shown(names['train'][0])}"
             )
         if column not in train.stored_names and len(known) > max(MANY_CLASSES, num_rows / 2):
             raise ValueError(
-                f"data.label: {path}: {len(known)} different labels in {num_rows} rows of column {column!r}: is it the "
-                "label? For scores say data.kind=regression"
+                f"data.label: {path}: {len(known)} different labels in {num_rows} rows of column {shown(column)}: is "
+                "it the label? For scores say data.kind=regression"
             )
         self._label_names = known
         return labels

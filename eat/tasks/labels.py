@@ -33,7 +33,7 @@ def class_names(table: Table, column: str) -> list[str]:
         if not isinstance(value, str | bool | int):
             raise ValueError(
                 f"data.label: {table.path}, {table.place(row)}: expected text, an integer or true/false in column "
-                f"{column!r}, got {shown(value)}; for scores say data.kind=regression"
+                f"{shown(column)}, got {shown(value)}; for scores say data.kind=regression"
             )
         names.append(canonical_name(str(value)))
     return names
@@ -81,14 +81,14 @@ def refuse_two_spellings(tables: Mapping[str, Table], names: Mapping[str, Sequen
         other = numbers.setdefault(number, name)
         if _folded(other) != _folded(name):
             raise ValueError(
-                f"data.label: {other!r} ({first[other]}) and {name!r} ({first[name]}) are one value written in two "
-                "ways; write it in one, or make both a word if they are two classes"
+                f"data.label: {shown(other)} ({first[other]}) and {shown(name)} ({first[name]}) are one value written "
+                "in two ways; write it in one, or make both a word if they are two classes"
             )
     for alike in words.values():
         if len(alike) > 1:
             _log.warning(
                 "data.label: %s differ only in capitals and are classes of their own; write them alike if they are one",
-                " and ".join(f"{name!r} ({first[name]})" for name in sorted(alike)),
+                " and ".join(f"{shown(name)} ({first[name]})" for name in sorted(alike)),
             )
 
 
@@ -101,8 +101,8 @@ def number_classes(names: Sequence[str], known: Sequence[str], table: Table, col
         others = sorted({names[row] for row in unknown} - {first})
         also = f"; others are {listed(others)}" if others else ""
         raise ValueError(
-            f"data.label: {table.path}: {len(unknown)} rows have a label in column {column!r} that training does not "
-            f"know, the first in {table.place(unknown[0])}: {first!r}; training has {listed(known)}"
+            f"data.label: {table.path}: {len(unknown)} rows have a label in column {shown(column)} that training does "
+            f"not know, the first in {table.place(unknown[0])}: {shown(first)}; training has {listed(known)}"
             f"{closest(first, known)}{also}"
         )
     return [number[_folded(name)] for name in names]
@@ -120,7 +120,7 @@ def scores(table: Table, column: str) -> list[float]:
             comma = " (with a decimal point)" if isinstance(value, str) and "," in value else ""
             raise ValueError(
                 f"data.label: {table.path}, {table.place(row)}: data.kind=regression expects a finite number in "
-                f"column {column!r}{comma}, got {shown(value)}"
+                f"column {shown(column)}{comma}, got {shown(value)}"
             )
         result.append(number)
     return result
@@ -158,7 +158,7 @@ def _present(table: Table, column: str) -> list[Any]:
     missing = [row for row, value in enumerate(values) if is_missing(value)]
     if missing:
         raise ValueError(
-            f"data.label: {table.path}: {len(missing)} of {len(values)} rows have no label in column {column!r} "
+            f"data.label: {table.path}: {len(missing)} of {len(values)} rows have no label in column {shown(column)} "
             f"(empty, null or NaN), the first in {table.place(missing[0])}"
         )
     return values

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from datasets import Dataset
 
+from eat.checks import as_typed, shown
 from eat.tasks.units import Unit, group_units, normalise_text, pair_key, row_strata, row_texts
 
 MIN_SENTENCE_WORDS = 5
@@ -104,13 +105,15 @@ def warn_of_shared_texts(task_name: str, columns: Sequence[str], train: Dataset)
         if repeated and repeated >= SHARED_SHARE * len(rows):
             shared[column] = repeated
     if shared:
-        found = " and ".join(f"{count:,} share their text in column {column!r}" for column, count in shared.items())
-        advice = next(iter(shared)) if len(shared) == 1 else f"[{','.join(shared)}]"
+        found = " and ".join(
+            f"{count:,} share their text in column {shown(column)}" for column, count in shared.items()
+        )
+        names = ",".join(map(as_typed, shared))
         _log.warning(
             "LEAKAGE: task=%s: of %s training rows %s with another pair, and no rule keeps such rows together: what is "
             "held out leaks into training, and no certificate will hold; type data.group_by=%s (or data.group_by=[] if "
             "that is meant; a task in code has group_by)",
-            *(task_name, f"{len(rows):,}", found, advice),
+            *(task_name, f"{len(rows):,}", found, names if len(shared) == 1 else f"[{names}]"),
         )
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset
 from jaxtyping import Float, Int
 
+from eat.checks import shown
 from eat.tasks.leakage import LeakageRule
 from eat.tasks.sources import Source, read_label_names, read_splits, where_from
 
@@ -65,7 +66,7 @@ class PublicTask:
     def _normalise(self, dataset: Dataset, names: tuple[str, ...] | None, where: str) -> Dataset:
         for column in (*self.source_columns, self.source_label):
             if column not in dataset.column_names:
-                raise ValueError(f"{where}: column {column!r} is missing; there are {dataset.column_names}")
+                raise ValueError(f"{where}: column {shown(column)} is missing; there are {dataset.column_names}")
         for column in self.source_columns:
             _check_text(dataset, column, where)
         feature = dataset.features[self.source_label]
@@ -83,7 +84,9 @@ class PublicTask:
         values = dataset.data.column(self.source_label)
         if not pa.types.is_integer(values.type) or values.null_count:
             found = f"{values.type}{' with nulls' if values.null_count else ''}"
-            raise ValueError(f"{where}: column {self.source_label!r} must hold integers without nulls, got {found}")
+            raise ValueError(
+                f"{where}: column {shown(self.source_label)} must hold integers without nulls, got {found}"
+            )
         raw = dataset.with_format("numpy")[self.source_label][:]
         source_names = self.label_names if names is None else names
         if sorted(source_names) != sorted(self.label_names):
@@ -102,9 +105,9 @@ class PublicTask:
 def _check_text(dataset: Dataset, column: str, where: str) -> None:
     values = dataset.data.column(column)
     if str(values.type) not in ("string", "large_string"):
-        raise ValueError(f"{where}: column {column!r} must hold text, got {values.type}")
+        raise ValueError(f"{where}: column {shown(column)} must hold text, got {values.type}")
     if values.null_count:
-        raise ValueError(f"{where}: {values.null_count} rows have no text in column {column!r}")
+        raise ValueError(f"{where}: {values.null_count} rows have no text in column {shown(column)}")
 
 
 def _scores(dataset: Dataset, column: str, where: str) -> Float[np.ndarray, " rows"]:
@@ -112,5 +115,5 @@ def _scores(dataset: Dataset, column: str, where: str) -> Float[np.ndarray, " ro
     raw = dataset.with_format("numpy")[column][:] if pa.types.is_integer(kind) or pa.types.is_floating(kind) else None
     if raw is None or not np.isfinite(raw).all():
         found = f"{kind}" if raw is None else f"{int((~np.isfinite(raw)).sum())} rows without"
-        raise ValueError(f"{where}: scores must be finite numbers without nulls, column {column!r} has {found}")
+        raise ValueError(f"{where}: scores must be finite numbers without nulls, column {shown(column)} has {found}")
     return raw.astype(np.float32)

@@ -21,6 +21,8 @@ from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import constants
 from pyarrow import ArrowException
 
+from eat.checks import one_line
+
 ROOT_VARIABLE = "EAT_DATA_ROOT"
 
 
@@ -132,7 +134,7 @@ def where_from(source: Source, root: str | Path | None) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def _hub_name(source: Source) -> str:

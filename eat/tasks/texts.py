@@ -27,8 +27,8 @@ def read_texts(table: Table, column: str, option: str) -> list[str]:
     nulls = [row for row, value in enumerate(values) if not isinstance(value, str) and is_missing(value)]
     if nulls:
         raise ValueError(
-            f"{option}: {table.path}: {len(nulls)} of {len(values)} rows have no text in column {column!r} (null), the "
-            f"first in {table.place(nulls[0])}; empty text is allowed"
+            f"{option}: {table.path}: {len(nulls)} of {len(values)} rows have no text in column {shown(column)} "
+            f"(null), the first in {table.place(nulls[0])}; empty text is allowed"
         )
     for row, value in enumerate(values):
         if why := _why_no_text(value, column):
@@ -56,11 +56,11 @@ def group_values(table: Table, column: str) -> list[str | None]:
 
 def _why_no_text(value: Any, column: str) -> str | None:
     if not isinstance(value, str | bool | int | float | Decimal):
-        return f"expected text in column {column!r}, got {type(value).__name__} {shown(value)}"
+        return f"expected text in column {shown(column)}, got {type(value).__name__} {shown(value)}"
     try:
         str(value).encode("utf-8")
     except UnicodeEncodeError as error:  # JSON can write half of a surrogate pair, which no tokenizer takes
-        return f"column {column!r} is no Unicode text: {error}"
+        return f"column {shown(column)} is no Unicode text: {error}"
     return None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Shaped
 
+from eat.checks import shown
 from eat.models.config import AdaptiveConfig
 from eat.models.cost import CostModel
 from eat.tasks.metrics import METRICS
@@ -47,11 +48,11 @@ def check_metadata(trace: Trace, split: str) -> None:
         raise ValueError(f"metadata: expected {list(METADATA)}, {missing} are missing")
     if facts["split"] != split or not isinstance(facts["reported"], bool) or not isinstance(facts["fingerprint"], str):
         raise ValueError(
-            f"metadata: expected the split {split!r}, got {facts['split']!r}, reported {facts['reported']!r}, "
-            f"fingerprint {facts['fingerprint']!r}"
+            f"metadata: expected the split {shown(split)}, got {shown(facts['split'])}, "
+            f"reported {shown(facts['reported'])}, fingerprint {shown(facts['fingerprint'])}"
         )
     if not isinstance(facts["traces"], list) or not all(isinstance(name, str) for name in facts["traces"]):
-        raise ValueError(f"metadata: expected the names of the run's traces, got {facts['traces']!r}")
+        raise ValueError(f"metadata: expected the names of the run's traces, got {shown(facts['traces'])}")
     try:
         model = CostModel(AdaptiveConfig.from_dict(dict(facts["config"])))
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64, Int, Int64
 
+from eat.checks import shown
+
 QUANTITIES = ("depth", "confidence", "retention", "length")
 """Exit depth; probability of the class answered; tokens of the last executed block / tokens that came in; tokens in."""
 
@@ -67,8 +69,8 @@ class Profile:
         """
         if saved.get("version") != VERSION:
             raise ValueError(
-                f"profile.version: expected {VERSION}, got {saved.get('version')!r}: counts over other bins; certify "
-                "the model again (evaluate.py stages=[certify])"
+                f"profile.version: expected {VERSION}, got {shown(saved.get('version'))}: counts over other bins; "
+                "certify the model again (evaluate.py stages=[certify])"
             )
         counts = np.zeros((len(QUANTITIES), BINS), dtype=np.int64)
         for row, name in zip(counts, QUANTITIES, strict=True):

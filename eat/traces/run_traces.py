@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from eat.checks import shown
 from eat.runs.finished import FinishedRun, with_temperatures
 from eat.runs.naming import NO_HOLDOUT
 from eat.traces.check import check_metadata
@@ -94,7 +95,7 @@ class RunTraces:
         own = self.all_off if all_off else self.splits
         if split not in own or not np.array_equal(own[split].labels, trace.labels):
             raise ValueError(
-                f"{argument}: its trace must answer the same {len(trace)} examples of {split!r}, in order; it has "
+                f"{argument}: its trace must answer the same {len(trace)} examples of {shown(split)}, in order; it has "
                 + (f"{len(own[split])} examples" if split in own else f"the splits {sorted(own)}")
             )
         return own[split]

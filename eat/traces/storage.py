@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Num, Shaped
 
+from eat.checks import shown
 from eat.files import replacing
 from eat.traces.check import check_trace
 from eat.traces.trace import RecordedTask, Trace
@@ -93,7 +94,7 @@ def _facts(schema: pa.Schema) -> dict[str, Any]:
         raise ValueError(f"expected format {FORMAT}, got {facts['format']}")
     depths = facts["head_depths"]
     if not isinstance(depths, list) or not depths or not all(type(depth) is int for depth in depths):
-        raise ValueError(f"expected the depths of its heads as whole numbers, got {depths!r}")
+        raise ValueError(f"expected the depths of its heads as whole numbers, got {shown(depths)}")
     if not isinstance(facts["task"], dict) or not isinstance(facts["metadata"], dict):
         raise ValueError("expected objects as task and metadata")
     return facts
@@ -103,9 +104,9 @@ def _check_columns(table: pa.Table, expected: Sequence[str]) -> None:
     names = table.column_names
     for name in expected:
         if names.count(name) != 1:
-            raise ValueError(f"column {name!r}: expected once, {names.count(name)} stand there; it has {names}")
+            raise ValueError(f"column {shown(name)}: expected once, {names.count(name)} stand there; it has {names}")
         if table[name].null_count:
-            raise ValueError(f"column {name!r}: {table[name].null_count} rows hold nothing (null)")
+            raise ValueError(f"column {shown(name)}: {table[name].null_count} rows hold nothing (null)")
 
 
 def _fixed_size_lists(values: Num[np.ndarray, "n size"]) -> pa.FixedSizeListArray:
@@ -116,22 +117,22 @@ def _matrix(table: pa.Table, name: str, expected: str) -> Num[np.ndarray, "n siz
     column = table[name].combine_chunks()
     kind = column.type
     if not pa.types.is_fixed_size_list(kind) or not _NUMBERS[expected](kind.value_type):
-        raise ValueError(f"column {name!r}: expected lists of {expected} of one size, got {kind}")
+        raise ValueError(f"column {shown(name)}: expected lists of {expected} of one size, got {kind}")
     values = column.flatten()
     if values.null_count:
-        raise ValueError(f"column {name!r}: {values.null_count} numbers are null")
+        raise ValueError(f"column {shown(name)}: {values.null_count} numbers are null")
     return values.to_numpy(zero_copy_only=False).reshape(len(column), kind.list_size)
 
 
 def _numbers(table: pa.Table, name: str, expected: str) -> Num[np.ndarray, " n"]:
     if not _NUMBERS[expected](table[name].type):
-        raise ValueError(f"column {name!r}: expected {expected}, got {table[name].type}")
+        raise ValueError(f"column {shown(name)}: expected {expected}, got {table[name].type}")
     return table[name].to_numpy()
 
 
 def _further(table: pa.Table, name: str) -> Shaped[np.ndarray, " n"]:
     if pa.types.is_nested(table[name].type):
-        raise ValueError(f"column {name!r}: expected one value per example, got {table[name].type}")
+        raise ValueError(f"column {shown(name)}: expected one value per example, got {table[name].type}")
     return table[name].to_numpy()
 
 

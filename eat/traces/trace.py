@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int, Num
 
+from eat.checks import shown
 from eat.tasks import TaskFacts
 from eat.traces.costs import Costs
 
@@ -38,7 +39,7 @@ class RecordedTask:
     def from_json(cls, facts: Mapping[str, Any]) -> "RecordedTask":
         """Read back what `dataclasses.asdict` gave, after JSON has turned tuples into lists."""
         if facts["kind"] not in ("classification", "regression"):
-            raise ValueError(f"task: expected the kind classification or regression, got {facts['kind']!r}")
+            raise ValueError(f"task: expected the kind classification or regression, got {shown(facts['kind'])}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
         return cls(**values)
 

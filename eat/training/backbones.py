@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from eat.backbones import BACKBONES
 from eat.backbones.tiny import tiny_config
 from eat.backbones.weights import resolve_weights
-from eat.checks import number, one_of, whole_number
+from eat.checks import number, whole_number
 from eat.data import TextDataModule
 from eat.data.tokenizer import load_tokenizer, read_tokenizer, train_tokenizer
 from eat.files import replacing_folder
@@ -144,7 +144,7 @@ class TinyBackbone(_WholeEncoder):
 
     def __post_init__(self) -> None:
         """Check the values by the names that they are typed under."""
-        one_of("backbone.model_type", self.model_type, BACKBONES)
+        BACKBONES.checked("backbone.model_type", self.model_type)
         for name in ("vocab_size", "dim", "num_layers", "num_heads", "intermediate_size"):
             whole_number(f"backbone.{name}", getattr(self, name))
         if self.dim % self.num_heads:

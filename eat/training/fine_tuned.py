@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
+from eat.backbones.loading import quiet_transformers
+from eat.checks import one_line, shown
 from eat.ops.finite import first_not_finite
 
 SAVE_TOKENIZER = "save it there beside the weights (tokenizer.save_pretrained)"
@@ -28,22 +29,20 @@ def load_weights(setting: str, path: str, **options: Any) -> PreTrainedModel:
     Raises:
         ValueError: If weights cannot be read, are missing (transformers would make them random) or not finite.
     """
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # what is missing is said below
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            path, output_loading_info=True, trust_remote_code=False, **options
-        )
+        with quiet_transformers():  # what is missing is said below
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                path, output_loading_info=True, trust_remote_code=False, **options
+            )
     except OSError as error:
-        raise ValueError(f"{setting}: {path} has a config.json but no weights that can be read: {error}") from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
+        why = one_line(error)
+        raise ValueError(f"{setting}: {path} has a config.json but no weights that can be read: {why}") from error
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"]))
         raise ValueError(f"{setting}: expected a fine-tuned classifier, {path} has no weights for {missing}")
     broken = first_not_finite(model.state_dict())
     if broken is not None:
-        raise ValueError(f"{setting}: expected finite weights, {path} has NaN or infinity in {broken!r}")
+        raise ValueError(f"{setting}: expected finite weights, {path} has NaN or infinity in {shown(broken)}")
     return model
 
 
@@ -74,13 +73,13 @@ def class_order(
         return [0], []
     if labels is not None:
         if sorted(labels) != sorted(ours):
-            raise ValueError(f"backbone.labels: expected each of {ours} once, got {list(labels)}")
+            raise ValueError(f"backbone.labels: expected each of {shown(ours)} once, got {shown(list(labels))}")
         return [list(labels).index(name) for name in ours], ours
     if all(re.fullmatch(r"LABEL_\d+", name) for name in theirs):
         log.warning("%s: %s does not name its classes; they are taken in the order %s", setting, path, ours)
         return list(range(len(ours))), ours
     places = {name.casefold(): index for index, name in enumerate(theirs)}
     if sorted(places) != sorted(name.casefold() for name in ours):
-        raise ValueError(f"{setting}: expected the classes {ours} of {task}, {path} has {theirs}{remedy}")
+        raise ValueError(f"{setting}: expected the classes {shown(ours)} of {task}, {path} has {shown(theirs)}{remedy}")
     order = [places[name.casefold()] for name in ours]
     return order, [theirs[index] for index in order]

@@ -13,6 +13,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrain
 
 from eat.backbones import BACKBONES
 from eat.backbones.mean_pooled import MeanPooledConfig
+from eat.checks import shown
 from eat.data import TextDataModule
 from eat.data.tokenizer import load_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
@@ -135,7 +136,7 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
     mean = isinstance(config, MeanPooledConfig)
     if config.model_type not in BACKBONES and not mean:
         raise ValueError(
-            f"retrofit: expected a classifier of type {BACKBONES.known}, {path} is of type {config.model_type!r}"
+            f"retrofit: expected a classifier of type {BACKBONES.known}, {path} is of type {shown(config.model_type)}"
         )
     return load_weights("retrofit", path, dtype=torch.float32), "mean" if mean else "cls"
 
@@ -146,5 +147,5 @@ def _read_config(path: str) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         raise ValueError(
             f"retrofit: expected the folder or hub name of a fine-tuned classifier, or the folder of a finished run, "
-            f"got {path!r}, which cannot be read: {str(error).splitlines()[0]}"
+            f"got {shown(path)}, which cannot be read: {str(error).splitlines()[0]}"
         ) from error

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from eat.checks import shown
 from eat.data.tokenizer import load_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.training.fine_tuned import SAVE_TOKENIZER, class_order, load_weights, model_path
@@ -84,7 +85,7 @@ def find_teacher(folder: str | Path) -> str:
     if not (Path(path) / "config.json").is_file():
         raise ValueError(
             "objective.teacher: expected the folder of a fine-tuned classifier (with config.json) or a finished "
-            f"run (with model/config.json), got {str(folder)!r}, which has neither"
+            f"run (with model/config.json), got {shown(str(folder))}, which has neither"
         )
     return path
 

@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from eat.checks import closest, number, one_of, shown, whole_number
 from eat.training.checkpoints import AtomicCheckpointIO
 from eat.training.distributed import StopTogether, cluster
+from eat.training.memory import FreedMemory
 
 _NODES = "eat starts the processes of one machine; for several, start the command on each with torchrun or srun"
 
@@ -53,6 +54,7 @@ def build_trainer(
         options["max_steps"] = -1
     options |= {"accelerator": accelerator, "precision": precision, "use_distributed_sampler": False}
     options |= _places(devices, num_nodes)
+    options["callbacks"] = [*(options.get("callbacks") or ()), FreedMemory()]
     trainer = _build(**options)
     processes = trainer.num_devices * trainer.num_nodes
     _check_processes(processes, trainer, strategy, devices)
@@ -60,7 +62,7 @@ def build_trainer(
         return trainer
     if threads is None and cluster() is not None and trainer.strategy.root_device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // trainer.num_devices))
-    options["callbacks"] = [*options.get("callbacks", ()), StopTogether()]
+    options["callbacks"] = [*options["callbacks"], StopTogether()]
     # Some objectives leave heads, or all but the heads, out of some steps.
     return _build(**options, strategy=DDPStrategy(find_unused_parameters=True))
 

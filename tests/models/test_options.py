@@ -8,6 +8,7 @@ from transformers import GPT2Config
 
 from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.config import AdaptiveConfig
 from tests.reference.tiny import batch_of, tiny_adaptive, tiny_hugging_face
 
 build = AdaptiveForSequenceClassification.from_backbone
@@ -193,3 +194,11 @@ def test_heads_that_are_not_there_are_refused(depths):
     message = re.escape(f"head_depths: expected some of [1, 2, 3] in ascending order, got {depths}")
     with pytest.raises(ValueError, match=message):
         tiny_adaptive()(*batch_of([5, 3]), head_depths=depths)
+
+
+@pytest.mark.parametrize("key", ["backbone", "heads", "exit", "problem_type", "id2label"])
+def test_a_refused_configuration_shows_no_more_of_a_value_than_one_reads(key):
+    saved = tiny_adaptive().config.to_dict() | {key: "x" * 5_000}
+    with pytest.raises(ValueError, match=f"{key}: expected .*xxx") as caught:
+        AdaptiveConfig.from_dict(saved).check()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500

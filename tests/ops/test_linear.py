@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from eat.modules.linear import Linear
 from eat.ops import linear as module
-from eat.ops.linear import arranged, linear
+from eat.ops.linear import arranged, linear, padded
 
 pytestmark = pytest.mark.skipif(module._ONEDNN is None, reason="this torch has no oneDNN")
 
@@ -107,3 +107,26 @@ def test_flops_are_counted():
     with FlopCounterMode(display=False) as theirs:
         F.linear(x, weight, bias)
     assert ours.get_total_flops() == theirs.get_total_flops() == 2 * 7 * 12 * 5
+
+
+def test_training_has_few_shapes_of_products():
+    sizes = {number: padded(number) for number in range(1, 5000)}
+    assert all(number <= size < number + max(32, number / 15) for number, size in sizes.items())
+    assert len(set(sizes.values())) < 90
+
+
+def test_products_with_gradients_have_rows_to_spare_and_others_have_none(monkeypatch):
+    seen = []
+    multiply = module._multiply
+    monkeypatch.setattr(
+        module, "_multiply", lambda rows, *more: seen.append(tuple(rows.shape)) or multiply(rows, *more)
+    )
+    rows, weight, bias = sample(rows=33, inputs=8, requires_grad=True)
+    product = linear(rows, weight, bias)
+    assert product.shape == (33, 5) and seen == [(64, 8)]
+    product.sum().backward()
+    assert seen == [(64, 8), (64, 5), (8, 64)], "then the gradients of rows and of weight"
+    seen.clear()
+    with torch.no_grad():
+        linear(rows, weight, bias)
+    assert seen == [(33, 8)]

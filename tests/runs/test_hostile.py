@@ -190,7 +190,7 @@ def test_nothing_is_left_of_a_refused_resumption(
         ("a: !!python/name:os.system ''\n", "is no readable YAML"),
         ("a: &x [1]\nb: [*x, *x]\n", "expected no aliases"),
         ("a: !!timestamp 2001-99-99\n", "is no readable YAML"),
-        ("task: {name: demo}\nseed: 0\n", "is no whole configuration of a run"),
+        ("seed: 0\n", "is no whole configuration of a run, task"),
     ],
 )
 def test_a_configuration_that_is_none_is_one_line(place: Path, config: dict[str, Any], text: str, message: str) -> None:
@@ -344,6 +344,29 @@ def test_an_evaluation_refuses_what_it_would_use(
     with pytest.raises(ValueError, match=keys[0]):
         evaluate_run(finished, stages=["quality"], device="cpu")
     assert seen(place, finished) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda config, _: config.pop("exit"), "is no whole configuration of a run, exit missing"),
+        (put(None, "exit"), "exit: expected a mapping, got nothing"),
+        (lambda config, _: config.pop("data"), "is no whole configuration of a run, data missing"),
+        (lambda config, _: config["backbone"].pop("max_length"), "run, backbone.max_length missing"),
+        (put(["tiny"], "backbone"), "run, backbone.max_length missing"),
+        (put("demo", "task"), "task: expected a mapping, got str 'demo'"),
+    ],
+)
+def test_an_evaluation_says_what_a_configuration_lacks(
+    place: Path, finished: Path, change: Change, message: str
+) -> None:
+    saved = yaml.safe_load((finished / "config.yaml").read_text())
+    change(saved, place)
+    (finished / "config.yaml").write_text(yaml.safe_dump(saved))
+    with pytest.raises(ValueError, match=f"run: .*{message}") as caught:
+        evaluate_run(finished, stages=["quality"], device="cpu")
+    assert "\n" not in str(caught.value)
+    assert not (finished / "report").exists()
 
 
 @pytest.mark.parametrize("name", ["report", "trace", "model/README.md", "trace/validation.parquet"])

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from eat.cli import train
 from eat.runs.folder import RunFolder
-from eat.runs.lock import locked
+from eat.runs.lock import locked, locked_together
 from tests.made.runs import write_run
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +78,23 @@ def test_an_evaluation_waits_and_says_so(tmp_path: Path, caplog: pytest.LogCaptu
     with held(tmp_path / "run", 0.5) as process, locked(tmp_path / "run", wait=True):
         assert process.wait() == 0, "it was done before"
     assert "waiting until it is done" in caplog.text
+
+
+def test_folders_held_together_are_taken_once_each_in_one_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    acquire = FileLock.acquire
+    monkeypatch.setattr(
+        FileLock, "acquire", lambda lock, **how: (taken.append(lock.lock_file), acquire(lock, **how))[1]
+    )
+    with locked_together([tmp_path / "b", tmp_path / "a", tmp_path / "x" / ".." / "b"]):
+        assert [Path(file).name for file in taken] == [".a.lock", ".b.lock"]
+        for name in "ab":
+            with pytest.raises(RuntimeError, match="another process"), locked(tmp_path / name, wait=False):
+                pass
+    with locked(tmp_path / "a", wait=False), locked(tmp_path / "b", wait=False):
+        pass
 
 
 def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:

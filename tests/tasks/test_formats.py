@@ -145,3 +145,20 @@ def test_a_quote_that_never_closes_is_named_with_its_line(tmp_path: Path) -> Non
     path = write(tmp_path / "x.csv", 'text,label\n"fine,\nso far",1\n"b,0\n' + "c,1\n" * 9)
     with pytest.raises(ValueError, match=r"x\.csv, line 4: broken row: .*: a double quote opens here and never closes"):
         FileTask(path).load()
+
+
+@pytest.mark.parametrize(
+    "header", ['"lab\nel",text', f"{'x' * 5_000},text", ",".join(f"column_{number:0200}" for number in range(50))]
+)
+def test_a_message_about_columns_is_one_line_that_can_be_read(header: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", f"{header}\n{'a,' * header.count(',')}b\n")
+    with pytest.raises(ValueError, match=r"^data\.(text|label): .* has no column '(text|label)'") as caught:
+        FileTask(path).load()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1_000
+    assert "data.label=lab" not in str(caught.value), "quoted, as a command line takes it"
+
+
+def test_a_path_of_several_lines_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a\nb.csv", "text,label\na,1\nb,0\n")
+    with pytest.raises(ValueError, match=r"^data\.train: expected a path on one line, got '.*a\\nb\.csv'$"):
+        FileTask(path).load()

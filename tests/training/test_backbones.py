@@ -2,6 +2,7 @@
 
 import pytest
 
+from eat.backbones import BACKBONES
 from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.training.backbones import PretrainedBackbone
@@ -31,6 +32,13 @@ def test_the_tiny_backbone_comes_in_every_type(model_type, tmp_path):
     backbone = make_tiny_backbone(model_type=model_type, vocab_size=60, dim=16, num_layers=2, intermediate_size=16)
     source = backbone.source(backbone.tokenizer(lambda: ["a good film"], tmp_path))
     assert AdaptiveForSequenceClassification.from_backbone(source, seed=0).num_layers == 2
+
+
+def test_the_tiny_backbone_comes_in_the_types_of_installed_packages(tmp_path):
+    with BACKBONES.lent("mine", BACKBONES["bert"]):
+        assert make_tiny_backbone(model_type="mine").model_type == "mine"
+    with pytest.raises(ValueError, match=r"backbone\.model_type: expected one of .*, got 'mine'.* needs that package"):
+        make_tiny_backbone(model_type="mine")
 
 
 def test_a_checkpoint_is_found_under_the_weights_root_with_its_tokenizer(tmp_path, monkeypatch):

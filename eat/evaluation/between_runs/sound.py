@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from eat.checks import one_line
 from eat.evaluation.report.rows import is_point
 from eat.evaluation.report.summary import OPERATING_POINT
 from eat.evaluation.report.table import Row, read_rows
@@ -67,7 +68,7 @@ def read_reports(folders: Iterable[Path]) -> tuple[list[Reported], list[str]]:
         try:
             read.append(_read(folder))
         except (OSError, ValueError) as error:
-            problems.append(f"left out: {' '.join(str(error).split())}")
+            problems.append(f"left out: {one_line(error)}")
     kept = _without_conflicts({report.folder.resolve(): report for report in read}.values(), problems)
     if not kept:
         raise FileNotFoundError("; ".join(problems).replace("left out: ", ""))

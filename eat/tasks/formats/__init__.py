@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from eat.checks import true_or_false
+from eat.checks import shown, true_or_false
 from eat.tasks.formats.delimited import DELIMITERS, Dialect, read_delimited
 from eat.tasks.formats.json_lines import read_json_lines
 from eat.tasks.formats.parquet import read_parquet
@@ -45,16 +45,18 @@ def read_table(path: str | Path, wanted: Mapping[str, str], *, option: str, dial
         FileNotFoundError: If there is no such file.
         ValueError: If the file is empty, broken, not UTF-8, or lacks a column.
     """
+    if len(str(path).splitlines()) > 1:  # messages, which name it, are lines
+        raise ValueError(f"{option}: expected a path on one line, got {shown(str(path))}")
     path = Path(path).expanduser()
     if path.is_dir():
-        raise ValueError(f"{option}: expected a file, {str(path)!r} is a folder")
+        raise ValueError(f"{option}: expected a file, {shown(str(path))} is a folder")
     if not path.is_file():
-        raise FileNotFoundError(f"{option}: no file {str(path)!r} (looked for {path.absolute()})")
+        raise FileNotFoundError(f"{option}: no file {shown(str(path))} (looked for {path.absolute()})")
     suffix = path.suffix.lower()
     if suffix not in (*DELIMITED, *_OTHERS):
         instead = f"; {_INSTEAD[suffix]}" if suffix in _INSTEAD else ""
         raise ValueError(
-            f"{option}: expected a file ending in {', '.join((*DELIMITED, *_OTHERS))}, got {path.name!r}{instead}"
+            f"{option}: expected a file ending in {', '.join((*DELIMITED, *_OTHERS))}, got {shown(path.name)}{instead}"
         )
     if path.stat().st_size == 0:
         raise ValueError(f"{option}: {path} is empty")
@@ -83,7 +85,7 @@ def check_dialect(delimiter: Any, quotes: Any, files: Iterable[str | Path]) -> D
     if character is not None and (len(character) != 1 or character in '"\r\n'):
         raise ValueError(
             f"data.delimiter: expected a character (no double quote, no line break), one of {list(DELIMITERS)} or "
-            f"null, got {delimiter!r}"
+            f"null, got {shown(delimiter)}"
         )
     given = {"data.delimiter": character is not None, "data.quotes": not quotes}
     if any(given.values()) and not any(Path(file).suffix.lower() in DELIMITED for file in files):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eat.checks import shown
 from eat.tasks.formats.table import Table, require_columns
 from eat.tasks.formats.text_lines import text_lines
 
@@ -44,7 +45,7 @@ def read_delimited(path: Path, wanted: Mapping[str, str], dialect: Dialect, usua
             if len(fields) != len(header):
                 raise ValueError(
                     f"{path}, line {rows.line}: expected {len(header)} fields as in the header, got {len(fields)}; a "
-                    f"field that holds {found!r} or a line break must stand in double quotes"
+                    f"field that holds {shown(found)} or a line break must stand in double quotes"
                 )
             lines.append(rows.line)
             for name, place in places.items():
@@ -104,11 +105,11 @@ def _hint(header: Sequence[str], wanted: Mapping[str, str], found: str, dialect:
         return "; is it JSON? Then name it .jsonl, with one object a line"
     others = [name for name, delimiter in DELIMITERS.items() if delimiter in header[0]]
     if dialect.delimiter and len(header) == 1 and others:
-        return f"; the header has no {found!r}: is the file separated otherwise? Say data.delimiter={others[0]}"
+        return f"; the header has no {shown(found)}: is the file separated otherwise? Say data.delimiter={others[0]}"
     if not set(wanted) & set(header):
         delimiter = ", and data.delimiter what separates them" if len(header) == 1 else ""
         return f"; the first line must name the columns{delimiter}"
-    return f"; the file is separated by {found!r}" if found != usual else ""
+    return f"; the file is separated by {shown(found)}" if found != usual else ""
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eat.checks import shown
 from eat.tasks.formats.table import Table, require_columns
 from eat.tasks.formats.text_lines import text_lines
 
@@ -28,7 +29,9 @@ def read_json_lines(path: Path, wanted: Mapping[str, str]) -> Table:
             continue
         row = _parse(text, f"{path}, line {line}")
         if isinstance(row, _Repeating) and row.repeated & set(wanted):
-            raise ValueError(f"{path}, line {line}: the key {min(row.repeated & set(wanted))!r} stands there twice")
+            raise ValueError(
+                f"{path}, line {line}: the key {shown(min(row.repeated & set(wanted)))} stands there twice"
+            )
         available.update(dict.fromkeys(row))
         rows.append({name: row.get(name) for name in wanted})
         lines.append(line)

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eat.checks import shown
+from eat.checks import one_line, shown
 from eat.tasks.formats.table import Table, require_columns
 
 _HUGGING_FACE = b"huggingface"
@@ -32,7 +32,7 @@ def read_parquet(path: Path, wanted: Mapping[str, str]) -> Table:
     with file:
         require_columns(available, wanted, path)
         for name, option in wanted.items():
-            _check_type(file.schema_arrow.field(name).type, f"{option}: {path}: column {name!r}", option)
+            _check_type(file.schema_arrow.field(name).type, f"{option}: {path}: column {shown(name)}", option)
         try:
             table = file.read(columns=list(wanted))
             columns = {name: table.column(name).to_pylist() for name in wanted}
@@ -43,7 +43,7 @@ def read_parquet(path: Path, wanted: Mapping[str, str]) -> Table:
         dictionary = _dictionary(table.column(name))
         names = _class_label_names(table.schema, name, path)
         if names is not None and pa.types.is_integer(table.schema.field(name).type):
-            columns[name] = _named(columns[name], names, f"{path}: column {name!r}")
+            columns[name] = _named(columns[name], names, f"{path}: column {shown(name)}")
             stored[name] = names
         elif dictionary is not None:
             stored[name] = dictionary
@@ -51,7 +51,7 @@ def read_parquet(path: Path, wanted: Mapping[str, str]) -> Table:
 
 
 def _unreadable(path: Path, error: BaseException) -> ValueError:
-    return ValueError(f"{path}: not readable as Parquet ({' '.join(str(error).split())})")
+    return ValueError(f"{path}: not readable as Parquet ({one_line(error)})")
 
 
 def _check_type(kind: pa.DataType, where: str, option: str) -> None:
@@ -83,7 +83,9 @@ def _class_label_names(schema: pa.Schema, column: str, path: Path) -> tuple[str,
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise ValueError(f"{path}: expected different class names stored with column {column!r}, got {shown(names)}")
+        raise ValueError(
+            f"{path}: expected different class names stored with column {shown(column)}, got {shown(names)}"
+        )
     return tuple(names)
 
 

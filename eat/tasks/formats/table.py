@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eat.checks import as_typed, shown
+
 MAX_NAMES = 20  # names in a message
+MAX_LISTED = 400  # characters that they may take
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,18 @@ def require_columns(available: Sequence[str], wanted: Mapping[str, str], path: P
     for name, option in wanted.items():
         if name not in available:
             close = difflib.get_close_matches(name, available, n=1)
-            meant = f" (did you mean {option}={close[0]}?)" if close else ""
-            raise ValueError(f"{option}: {path} has no column {name!r}; it has {listed(available)}{meant}{hint}")
+            meant = f" (did you mean {option}={as_typed(close[0])}?)" if close else ""
+            raise ValueError(f"{option}: {path} has no column {shown(name)}; it has {listed(available)}{meant}{hint}")
         if list(available).count(name) > 1:
-            raise ValueError(f"{option}: {path}: column names must differ, [{name!r}] stand there more than once")
+            raise ValueError(f"{option}: {path}: column names must differ, [{shown(name)}] stand there more than once")
 
 
 def listed(names: Sequence[str]) -> str:
-    """List names for a message: the first ones, and how many more there are."""
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return f"{list(names[:MAX_NAMES])}{more}"
+    """List names for a message: the first ones, as many as fit, and how many more there are."""
+    first: list[str] = []
+    for name in map(shown, names[:MAX_NAMES]):
+        if sum(map(len, first)) + len(name) > MAX_LISTED:
+            break
+        first.append(name)
+    more = f" and {len(names) - len(first)} more" if len(names) > len(first) else ""
+    return f"[{', '.join(first)}]{more}"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,9 @@ def test_without_weights_the_certificate_is_in_the_report_alone(
     assert certificate == {key: value for key, value in certify(run)["certificate"].items() if key != "model"}
 
 
-def test_the_run_with_the_cheaper_schedule_gets_the_certificate(run: Path, tmp_path: Path) -> None:
+def test_the_run_with_the_cheaper_schedule_gets_the_certificate(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pruned = write_run(tmp_path / "pruned", pruner={"name": "l2_norm", "depths": [1, 2], "ratio": 0.8})
     with pytest.raises(ValueError, match=r"certify.runs: the traces of .*pruned are missing .*run=.*pruned"):
         certify(run, runs=[str(pruned)])
@@ -201,7 +204,10 @@ def test_the_run_with_the_cheaper_schedule_gets_the_certificate(run: Path, tmp_p
     other.save_pretrained(pruned / "model")
     evaluate_run(pruned, stages=["quality"])
     before = files(run / "model")
+    held: list[Path] = []
+    monkeypatch.setattr("eat.evaluation.run.locked_together", lambda all_of: nullcontext(held.extend(all_of)))
     result = certify(run, runs=[str(pruned)], max_drop=0.95, criteria=["never"])  # full depth of the one or the other
+    assert held == [run, pruned], "what is read, and may be written, is locked"
     assert result["settings"]["runs"] == ["small", "pruned"]
     assert result["certificate"]["run"] == "pruned" and files(run / "model") == before
     model = AdaptiveForSequenceClassification.from_pretrained(pruned / "model")
