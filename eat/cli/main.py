@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train an adaptive classifier and evaluate it: eat train task=sst2",
     "evaluate": "measure a finished run: eat evaluate run=runs/sst2/...",
     "benchmark": "measure the standard suite on this machine: eat benchmark",
+    "export": "write a finished run as ONNX segments that need no torch: eat export run=runs/sst2/... output=served",
     "kernels": "show which products this machine was measured to multiply with: eat kernels",
 }
 USAGE = "\n".join(

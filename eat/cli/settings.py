@@ -16,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 from eat.attention import ATTENTIONS
 from eat.benchmark.run import BenchmarkSettings
 from eat.cli.compose import CONF
+from eat.deployment.export import ExportSettings
 from eat.evaluation import evaluate_run
 from eat.evaluation.stages import STAGES
 from eat.exits import EXITS
@@ -45,6 +46,7 @@ EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         **{f"{key}={name} {key}.": part for key, parts in PARTS.items() for name, part in parts.items()},
     },
     "benchmark": {"": SuiteSettings},
+    "export": {"": ExportSettings},
 }
 """What ``--help`` explains of each command: what a key begins with -> what it is an argument of."""
 
@@ -85,6 +87,7 @@ def register() -> None:
         for name in family.offered():
             _store_offered(store, group, name)
     store.store(name="benchmark_settings", node=defaults(SuiteSettings))
+    store.store(name="export_settings", node=defaults(ExportSettings))
     for command, sections in EXPLAINED.items():
         lines = [line for prefix, part in sections.items() for line in explain(prefix, part)]
         usage = f"usage: eat {command} [key=value ...]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -25,6 +26,16 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.fingerprint import model_fingerprint
 
 log = logging.getLogger(__name__)
+
+FORMATS = ("onnx", "onnx_int8")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSettings:
+    """What ``eat export`` writes."""
+
+    format: str = "onnx"  # onnx in float32, or onnx_int8 with the blocks' weights and products in int8
+    bits: int | None = None  # of an activation in int8: 7 for processors without VNNI, else 8; None asks this one
 
 
 def export_onnx(

@@ -138,7 +138,7 @@ class OnnxClassifier:
         Raises:
             ValueError: If an argument is misshapen or out of range.
         """
-        state = Rows.start(*_checked(self.manifest, ids, lengths, types), self.manifest.protected_id)
+        state = Rows.start(*_read_batch(self.manifest, ids, lengths, types), self.manifest.protected_id)
         return _Run(self, state, trace).output()
 
     def _answers(self, output: OnnxOutput) -> list[OnnxAnswer]:
@@ -219,11 +219,13 @@ class _Run:
             self.state, self.history = self.state.keep_sequences(~leave), self.history[:, ~leave]
 
 
-def _checked(manifest: Manifest, ids: Any, lengths: Any, types: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read_batch(manifest: Manifest, ids: Any, lengths: Any, types: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ids, lengths = _integers("ids", ids), _integers("lengths", lengths)
     types = np.zeros_like(ids) if types is None else _integers("types", types)
     if not len(lengths) or lengths.min() < 1 or lengths.max() > manifest.max_length:
-        raise ValueError(f"lengths: expected sequences of 1 to {manifest.max_length} tokens, got {lengths.tolist()[:9]}")
+        raise ValueError(
+            f"lengths: expected sequences of 1 to {manifest.max_length} tokens, got {lengths.tolist()[:9]}"
+        )
     if lengths.sum() != len(ids) or len(types) != len(ids):
         raise ValueError(f"ids: expected {lengths.sum()} ids and types, as lengths say, got {len(ids)}, {len(types)}")
     limit = max(manifest.num_types, 1)

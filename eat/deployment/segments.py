@@ -78,7 +78,9 @@ def _embeddings(graph: Graph, model: AdaptiveForSequenceClassification) -> str:
         rows = graph.add("Gather", graph.constant(quantised, "words"), ids)
         scale = graph.add("Gather", graph.constant(scales[:, None], "words.scales"), ids)
         rows = graph.add("Mul", graph.add("Cast", rows, to=1), scale)
-    rows = graph.add("Add", rows, graph.add("Gather", graph.constant(_array(embeddings.positions), "places"), positions))
+    rows = graph.add(
+        "Add", rows, graph.add("Gather", graph.constant(_array(embeddings.positions), "places"), positions)
+    )
     if embeddings.types is not None:
         types = graph.given("types", "INT64", ["tokens"])
         rows = graph.add("Add", rows, graph.add("Gather", graph.constant(_array(embeddings.types), "kinds"), types))
