@@ -74,6 +74,7 @@ def export_onnx(
     bits = _bits(int8, bits)
     if not isinstance(model, AdaptiveForSequenceClassification):
         model = AdaptiveForSequenceClassification.from_pretrained(folder_name("model", model))
+    assert isinstance(model, AdaptiveForSequenceClassification)
     if isinstance(tokenizer, str | Path):
         tokenizer = read_tokenizer(Path(tokenizer), "take a whole copy of the model's folder")
     described = _describe(model, tokenizer, bits)
@@ -122,7 +123,7 @@ def _describe(
         "position_offset": backbone.position_offset,
         "protected_id": model._protected_id,
         "temperatures": list(map(float, model.temperatures)),
-        "labels": [str((config.id2label or {})[index]) for index in range(config.num_outputs)],
+        "labels": [str(name) for _, name in sorted((config.id2label or {}).items())],
         "fingerprint": model_fingerprint(model),
         "certificate": certificate,
         "templates": _templates(tokenizer),

@@ -76,6 +76,7 @@ def keep_counts(state: Rows, spec: Mapping[str, Any], ratio: float) -> np.ndarra
 
 def rounded(scores: np.ndarray) -> np.ndarray:
     """Round to `SCORE_BITS` significant binary digits, to the nearest, halves away from zero."""
-    whole, dropped = (np.int64, 53 - SCORE_BITS) if scores.dtype == np.float64 else (np.int32, 24 - SCORE_BITS)
+    whole: Any = np.int64 if scores.dtype == np.float64 else np.int32
+    dropped = (53 if scores.dtype == np.float64 else 24) - SCORE_BITS
     bits = scores.view(whole) + whole(1 << (dropped - 1))
-    return (bits & whole(-1 << dropped)).view(scores.dtype)
+    return np.asarray(bits & whole(-1 << dropped)).view(scores.dtype)

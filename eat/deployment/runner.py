@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,8 @@ class OnnxClassifier:
         found: dict[int, OnnxAnswer] = {}
         for batch in places:
             lengths = [len(ids[i]) for i in batch]
-            output = self.run(sum((ids[i] for i in batch), []), lengths, sum((types[i] for i in batch), []))
+            packed = [list(chain.from_iterable(values[i] for i in batch)) for values in (ids, types)]
+            output = self.run(packed[0], lengths, packed[1])
             found |= dict(zip(batch, self._answers(output), strict=True))
         return [found[i] for i in range(len(ids))]
 

@@ -35,14 +35,11 @@ def segment_model(
     """
     graph, backbone = Graph(bits), model.backbone
     one_of("backbone.activation", backbone.activation, ACTIVATIONS)
-    for name, kind, shape in (
-        ("grouped", "BOOL", []),
-        ("shape", "INT64", [3]),
-        ("gather", "INT64", ["batch", "width"]),
-        ("scatter", "INT64", ["tokens"]),
-        ("mask", "FLOAT", ["masked", 1, "queries", "keys"]),
-    ):
-        graph.given(name, kind, shape)
+    graph.given("grouped", "BOOL", [])
+    graph.given("shape", "INT64", [3])
+    graph.given("gather", "INT64", ["batch", "width"])
+    graph.given("scatter", "INT64", ["tokens"])
+    graph.given("mask", "FLOAT", ["masked", 1, "queries", "keys"])
     rows = _embeddings(graph, model) if start == 0 else graph.given("rows", "FLOAT", ["tokens", backbone.dim])
     scores = None
     for index in range(start, end):
@@ -111,7 +108,9 @@ def _block(
     operator, attributes = ACTIVATIONS[backbone.activation]
     inner = graph.add(operator, _dense(graph, f"{name}.inner", block.inner, rows), **attributes)
     outer = _dense(graph, f"{name}.outer", block.outer, inner)
-    return _norm(graph, f"{name}.outer_norm", block.outer_norm, graph.add("Add", rows, outer)), (scores or [None])[0]
+    return _norm(graph, f"{name}.outer_norm", block.outer_norm, graph.add("Add", rows, outer)), scores[
+        0
+    ] if scores else None
 
 
 def _fused(graph: Graph, backbone: Backbone, qkv: str, mask: str | None) -> list[tuple[str, str]]:

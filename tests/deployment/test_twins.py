@@ -16,7 +16,7 @@ POINTS = [
     *({"name": name, "threshold": 0.55, "veto_margin": 0.2} for name in CRITERIA if name != "difference"),
     *({"name": name, "patience": 2, "threshold": 0.6} for name in ("patience", "patience_confidence", "difference")),
     {"name": "confidence", "threshold": [0.4, 0.6, 0.9]},
-    {"name": "entropy_reduction", "threshold": 0},
+    {"name": "entropy_reduction", "threshold": 0.0},
 ]
 
 
