@@ -7,8 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from eat.checks import shown
 
 _GPU_FACTS = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit")
@@ -16,6 +14,8 @@ _GPU_FACTS = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "pow
 
 def device_name(name: str, value: Any) -> str:
     """Return the name of a device that torch knows, or "auto"; else raise a ValueError that calls it ``name``."""
+    import torch  # not at the top: an exported model is served without torch
+
     try:
         torch.device("cpu" if value == "auto" else str(value))
     except RuntimeError:

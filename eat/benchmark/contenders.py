@@ -62,6 +62,8 @@ def build_contenders(
             contenders += _ours(source, exits, shortcuts, written)
         elif name not in absent and not (engine.exported and folder is None):
             saved = engine.save(source, written, name) if written else None
+            if saved and engine.adaptive:
+                saved = dataclasses.replace(saved, parts=ALL_OFF_PARTS)
             call = engine.call(saved if saved and engine.exported else source)
             contenders.append(Contender(name, name, call, grouped=engine.grouped, saved=saved))
     return tuple(contenders)

@@ -16,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 from eat.attention import ATTENTIONS
 from eat.benchmark.run import BenchmarkSettings
 from eat.cli.compose import CONF
+from eat.deployment.export import ExportSettings
 from eat.evaluation import evaluate_run
 from eat.evaluation.stages import STAGES
 from eat.exits import EXITS
@@ -53,6 +54,7 @@ EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "benchmark": {"": SuiteSettings},
     "tables": {"": TableSettings},
     "figures": {"": draw_below},
+    "export": {"": ExportSettings},
 }
 """What ``--help`` explains of each command: what a key begins with -> what it is an argument of."""
 
@@ -95,6 +97,7 @@ def register() -> None:
     store.store(name="search_settings", node={"search": defaults(SearchSettings)})
     store.store(name="benchmark_settings", node=defaults(SuiteSettings))
     store.store(name="tables_settings", node=defaults(TableSettings))
+    store.store(name="export_settings", node=defaults(ExportSettings))
     for command, sections in EXPLAINED.items():
         lines = [line for prefix, part in sections.items() for line in explain(prefix, part)]
         usage = f"usage: eat {command} [key=value ...]"

@@ -6,6 +6,7 @@ from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source
 from eat.benchmark.engines.hugging_face import HuggingFace
 from eat.benchmark.engines.onnx import OnnxRuntime
 from eat.benchmark.engines.packed import Packed
+from eat.benchmark.engines.segments import OnnxSegments
 from eat.registry import Family
 
 __all__ = ["EAT", "ENGINES", "PADDED", "Call", "Encoded", "Engine", "Saved", "Source", "call_saved", "not_measured"]
@@ -23,6 +24,10 @@ ENGINES: Family[Engine] = Family(
         EAT: Packed("eat"),
         "onnxruntime_fp32": OnnxRuntime("ONNX Runtime, float32", dtype="float32", exported=True),
         "onnxruntime_int8": OnnxRuntime("ONNX Runtime, int8", dtype="int8", exact=False, exported=True),
+        "eat_onnx": OnnxSegments("eat in ONNX Runtime, float32", dtype="float32", exported=True, adaptive=True),
+        "eat_onnx_int8": OnnxSegments(
+            "eat in ONNX Runtime, int8", dtype="int8", exact=False, exported=True, adaptive=True
+        ),
     },
 )
 """By their names in results, in the order in which they take turns."""

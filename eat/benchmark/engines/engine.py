@@ -71,6 +71,7 @@ class Engine(ABC):
     exact: bool = True  # whether it computes the model's own function up to rounding, and so has its quality
     grouped: bool = False  # whether its batches hold examples of like length
     exported: bool = False  # whether it answers from files alone, so that ``benchmark.onnx=false`` saves an export
+    adaptive: bool = False  # whether it prunes and exits as `Saved.parts` say; as a baseline it has everything off
 
     def why_not(self, device: torch.device) -> str | None:
         """Say why it cannot be measured on a device, or None where it can."""

@@ -35,10 +35,7 @@ class OnnxRuntime(Engine):
 
     def why_not(self, device: torch.device) -> str | None:
         """Say which packages are missing, or that this is no CPU."""
-        missing = [name for name in REQUIRED if find_spec(name) is None]
-        if missing:
-            return f"not installed: {', '.join(missing)} (pip install 'eat-transformers[onnx]')"
-        return None if device.type == "cpu" else f"measured on a CPU only, and this is {device.type}"
+        return missing_packages(REQUIRED, device)
 
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Export the model, unless that was done before."""
@@ -52,6 +49,14 @@ class OnnxRuntime(Engine):
         if isinstance(source, Source):
             raise TypeError("ONNX Runtime answers from an exported file: expected what `save` returned, got a model")
         return onnx_call(Path(source.path), source.pad_token_id)
+
+
+def missing_packages(required: Sequence[str], device: torch.device) -> str | None:
+    """Say which packages are missing, or that this is no CPU; None where an engine can be measured."""
+    missing = [name for name in required if find_spec(name) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)} (pip install 'eat-transformers[onnx]')"
+    return None if device.type == "cpu" else f"measured on a CPU only, and this is {device.type}"
 
 
 def export_onnx(model: PreTrainedModel, folder: Path, *, token_types: bool) -> None:

@@ -1,0 +1,57 @@
+"""Our exported segments on ONNX Runtime: tokens and sequences really leave, without torch."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source
+from eat.benchmark.engines.onnx import missing_packages
+from eat.deployment import OnnxClassifier, export_onnx
+
+REQUIRED = ("onnx", "onnxruntime")
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxSegments(Engine):
+    """Exported with everything that the model has; `Saved.parts` sets another exit, pruner or attention."""
+
+    def why_not(self, device: torch.device) -> str | None:
+        """Say which packages are missing, or that this is no CPU."""
+        return missing_packages(REQUIRED, device)
+
+    def save(self, source: Source, folder: Path, name: str) -> Saved:
+        """Export the model, unless that was done before."""
+        path = folder / name
+        if not path.exists():
+            export_onnx(source.trained, None, path, int8=self.dtype == "int8")
+        return Saved(engine=name, path=str(path), pad_token_id=source.trained.backbone.pad_token_id)
+
+    def call(self, source: Source | Saved) -> Call:
+        """Answer from the exported folder."""
+        if isinstance(source, Source):
+            raise TypeError("ONNX Runtime answers from exported files: expected what `save` returned, got a model")
+        return segments_call(Path(source.path), source.parts)
+
+
+def segments_call(folder: Path, parts: Mapping[str, Mapping[str, Any]]) -> Call:
+    """Answer batches from an exported folder, with as many threads as torch has at the time."""
+    models: dict[int, OnnxClassifier] = {}
+
+    def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
+        threads = torch.get_num_threads()
+        if threads not in models:
+            models.clear()
+            models[threads] = OnnxClassifier.from_folder(folder, threads).changed(**parts)
+        ids, types = (
+            list(chain.from_iterable(example[key] for example in batch)) if key in batch[0] else None
+            for key in ("input_ids", "token_type_ids")
+        )
+        return models[threads].run(ids or [], [len(example["input_ids"]) for example in batch], types).logits
+
+    return call

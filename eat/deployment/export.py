@@ -1,0 +1,175 @@
+"""Export a model as ONNX segments: one graph between two places where rows or sequences may leave."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from eat.checks import folder_name, plain
+from eat.data.encoding import template_of
+from eat.data.tokenizer import read_tokenizer
+from eat.deployment import manifest as manifests
+from eat.deployment.exits import check_exit
+from eat.deployment.manifest import FORMAT, Manifest, Segment, Template
+from eat.deployment.pruning import check_pruner
+from eat.deployment.runner import VNNI
+from eat.exits.points import OperatingPoint
+from eat.files import replacing_folder
+from eat.machine import cpu_facts
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.fingerprint import model_fingerprint
+
+log = logging.getLogger(__name__)
+
+FORMATS = ("onnx", "onnx_int8")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSettings:
+    """What ``eat export`` writes."""
+
+    format: str = "onnx"  # onnx in float32, or onnx_int8 with the blocks' weights and products in int8
+    bits: int | None = None  # of an activation in int8: 7 for processors without VNNI, else 8; None asks this one
+
+
+def export_onnx(
+    model: AdaptiveForSequenceClassification | str | Path,
+    tokenizer: PreTrainedTokenizerBase | str | Path | None,
+    folder: str | Path,
+    *,
+    int8: bool = False,
+    bits: int | None = None,
+) -> Path:
+    """Write a folder that `OnnxClassifier.from_folder` serves without torch; it is there whole or not at all.
+
+    The model keeps its exit, pruner, attention and temperatures. A certificate holds for the engine that it was made
+    with alone: one of another engine is left out, with a warning.
+
+    Args:
+        model: The model, or a folder that it was saved in.
+        tokenizer: Its tokenizer, or a folder with one; None leaves it out, so that only token ids can be answered.
+        folder: Where to write.
+        int8: Multiply the blocks' weights in int8, with a scale for each row and each channel.
+        bits: Of an activation in int8: 8 where the processor that serves has VNNI, else 7, which no product saturates
+            on. Default: what this processor can.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ImportError: If onnx is not installed.
+        ValueError: If a part of the model cannot be exported, or an option is out of range.
+    """
+    if find_spec("onnx") is None:
+        raise ImportError("onnx is not installed: pip install 'eat-transformers[onnx]'")
+    from eat.deployment.segments import segment_model  # needs onnx
+
+    folder = Path(folder_name("folder", folder))
+    bits = _bits(int8, bits)
+    if not isinstance(model, AdaptiveForSequenceClassification):
+        model = AdaptiveForSequenceClassification.from_pretrained(folder_name("model", model))
+    assert isinstance(model, AdaptiveForSequenceClassification)
+    if isinstance(tokenizer, str | Path):
+        tokenizer = read_tokenizer(Path(tokenizer), "take a whole copy of the model's folder")
+    described = _describe(model, tokenizer, bits)
+    with replacing_folder(folder, manifests.FILE) as partial:
+        for segment in described["segments"]:
+            graph = segment_model(model, segment.start, segment.end, received=segment.received, bits=bits)
+            (partial / segment.file).write_bytes(graph.SerializeToString())
+        if tokenizer is not None:
+            tokenizer.backend_tokenizer.save(str(partial / manifests.TOKENIZER))
+        digests = {file.name: manifests.digest_of(file) for file in sorted(partial.iterdir())}
+        text = Manifest(**described, files=digests).text()
+        (partial / manifests.FILE).write_text(text, encoding="utf-8")
+    return folder
+
+
+def _bits(int8: bool, bits: int | None) -> int | None:
+    if bits not in (None, 7, 8) or (bits is not None and not int8):
+        raise ValueError(f"bits: expected 7 or 8, with int8 alone, got {bits!r}")
+    if not int8 or bits is not None:
+        return bits
+    return 8 if VNNI & set(cpu_facts().split()) else 7
+
+
+def _describe(
+    model: AdaptiveForSequenceClassification, tokenizer: PreTrainedTokenizerBase | None, bits: int | None
+) -> dict[str, Any]:
+    """Return the manifest's values, but for the files."""
+    backbone, config = model.backbone, model.config
+    engine = "eat_onnx" if bits is None else "eat_onnx_int8"
+    parts = export_parts(model)
+    check_pruner(parts["pruner"])
+    check_exit(parts["exit"])
+    certificate = config.certificate
+    if certificate is not None and certificate.get("engine", "eat") != engine:
+        log.warning("the certificate is left out: it was made with another engine than %s; certify that one", engine)
+        certificate = None
+    return parts | {
+        "format": FORMAT,
+        "engine": engine,
+        "bits": bits,
+        "segments": _segments(model),
+        "dim": backbone.dim,
+        "vocab_size": backbone.vocab_size,
+        "num_types": backbone.num_types,
+        "max_length": backbone.max_length,
+        "position_offset": backbone.position_offset,
+        "protected_id": model._protected_id,
+        "temperatures": list(map(float, model.temperatures)),
+        "labels": [str(name) for _, name in sorted((config.id2label or {}).items())],
+        "fingerprint": model_fingerprint(model),
+        "certificate": certificate,
+        "templates": _templates(tokenizer),
+    }
+
+
+def export_parts(model: AdaptiveForSequenceClassification) -> dict[str, dict[str, Any]]:
+    """Return attention, pruner and exit with every argument, as the runner reads them."""
+    config, pruner = model.config, model.pruner
+    attention = dict(config.attention or {})
+    if attention["name"] == "windowed":
+        attention = {"name": "windowed", "window": 32, "global_tokens": ["cls"]} | attention
+    spec: dict[str, Any] = {"name": (config.pruner or {})["name"]}
+    if pruner.depths:
+        spec |= {name: getattr(pruner, name) for name in ("min_tokens", "min_retention")}
+        spec |= {"depths": list(pruner.depths), "ratio": list(pruner.ratios.values())}  # type: ignore[attr-defined]
+        spec |= {"seed": pruner.seed} if hasattr(pruner, "seed") else {}
+    exits: Mapping[str, Any] = {"name": "never"}
+    if model.exit_criterion.active:
+        exits = OperatingPoint.of(config.exit or {}).spec
+    return {"attention": plain(attention), "pruner": plain(spec), "exit": plain(dict(exits))}
+
+
+def _segments(model: AdaptiveForSequenceClassification) -> list[Segment]:
+    ends = sorted({*model.head_depths, *model.pruner.depths})
+    return [
+        Segment(
+            file=f"segment_{start + 1}_to_{end}.onnx",
+            start=start,
+            end=end,
+            head=end in model.head_depths,
+            received=end in model.pruner.depths and model.pruner.needs(end),
+        )
+        for start, end in zip([0, *ends[:-1]], ends, strict=True)
+    ]
+
+
+def _templates(tokenizer: PreTrainedTokenizerBase | None) -> Sequence[Template]:
+    if tokenizer is None:
+        return []
+    found = [template_of(tokenizer, num_texts) for num_texts in (1, 2)]
+    return [
+        Template(
+            special_ids=list(map(list, one.special_ids)),
+            special_types=list(map(list, one.special_types)),
+            text_types=list(one.text_types),
+        )
+        for one in found
+    ]

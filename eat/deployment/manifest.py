@@ -1,0 +1,132 @@
+"""What an exported folder says of itself: ``eat_onnx.json``, names and numbers alone, checked when it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from eat.checks import one_of, shown, whole_number
+from eat.deployment.exits import check_exit
+from eat.deployment.pruning import check_pruner
+from eat.files import read_object
+
+FILE = "eat_onnx.json"
+TOKENIZER = "tokenizer.json"
+FORMAT = 1
+"""Of the folder; a newer one is refused."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One graph: the blocks between two places where rows or sequences may leave."""
+
+    file: str
+    start: int  # blocks that ran before it
+    end: int  # depth of its last block
+    head: bool  # whether a head reads the rows there
+    received: bool = False  # whether it reports the attention that each token received in its last block
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Template:
+    """Where special tokens stand around one text or a pair."""
+
+    special_ids: list[list[int]]  # before each text, and after the last
+    special_types: list[list[int]]  # their token types
+    text_types: list[int]  # token type of each text
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything that the runner knows of a model."""
+
+    format: int
+    engine: str  # "eat_onnx" or "eat_onnx_int8"
+    bits: int | None  # of an activation in an int8 product: 8, or 7 for processors without VNNI; None in float32
+    segments: list[Segment]
+    dim: int
+    vocab_size: int
+    num_types: int
+    max_length: int
+    position_offset: int
+    protected_id: int | None  # separator in the vocabulary
+    attention: dict[str, Any]
+    pruner: dict[str, Any]
+    exit: dict[str, Any]
+    temperatures: list[float]  # what divides each head's logits, by ascending depth
+    labels: list[str]
+    fingerprint: str  # of weights and configuration
+    certificate: dict[str, Any] | None  # of this engine
+    templates: list[Template]  # for one text, and for a pair where the tokenizer takes pairs
+    files: dict[str, str]  # name -> SHA-256 of every other file
+
+    @property
+    def head_depths(self) -> list[int]:
+        """Depths with a head, in ascending order."""
+        return [segment.end for segment in self.segments if segment.head]
+
+    def text(self) -> str:
+        """Return it as JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check the manifest and every file that it names.
+
+    Raises:
+        FileNotFoundError: If the folder, the manifest or a file is missing.
+        ValueError: If the format is newer, a value is not as an export writes it, or a file is not what was written.
+    """
+    if not (folder / FILE).is_file():
+        raise FileNotFoundError(f"folder: expected an exported model with {FILE} in {folder}; eat export writes one")
+    values = read_object(folder / FILE)
+    version = whole_number(f"{FILE}: format", values.get("format"))
+    if version > FORMAT:
+        raise ValueError(f"{FILE}: expected format {FORMAT} or older, got {version}; install a newer eat to read it")
+    known = {field.name for field in dataclasses.fields(Manifest)}
+    if set(values) != known:
+        odd = sorted(set(values) ^ known)
+        raise ValueError(f"{FILE}: expected the keys {sorted(known)}, got others or none of {odd}; export again")
+    try:
+        values["segments"] = [Segment(**segment) for segment in values["segments"]]
+        values["templates"] = [Template(**template) for template in values["templates"]]
+        manifest = Manifest(**values)
+        _check(manifest)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{FILE}: expected what an export writes, got a value of another kind ({error})") from error
+    for name, digest in manifest.files.items():
+        _check_file(folder, name, digest)
+    return manifest
+
+
+def digest_of(file: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _check(manifest: Manifest) -> None:
+    one_of(f"{FILE}: engine", manifest.engine, ("eat_onnx", "eat_onnx_int8"))
+    one_of(f"{FILE}: attention.name", manifest.attention.get("name"), ("full", "windowed"))
+    check_pruner(manifest.pruner)
+    check_exit(manifest.exit)
+    ends = [0, *(segment.end for segment in manifest.segments)]
+    if [segment.start for segment in manifest.segments] != ends[:-1] or not manifest.segments[-1].head:
+        raise ValueError(f"{FILE}: expected segments that follow each other up to a head, got blocks {ends}")
+    if len(manifest.temperatures) != len(manifest.head_depths):
+        raise ValueError(f"{FILE}: expected a temperature for each head, got {shown(manifest.temperatures)}")
+    for file in (*(segment.file for segment in manifest.segments), TOKENIZER):
+        if file not in manifest.files and (file != TOKENIZER or manifest.templates):
+            raise ValueError(f"{FILE}: expected the SHA-256 of {file} among 'files', got none; export again")
+
+
+def _check_file(folder: Path, name: str, digest: str) -> None:
+    if Path(name).name != name:
+        raise ValueError(f"{FILE}: expected names of files beside it, got {shown(name)}")
+    if not (folder / name).is_file():
+        raise FileNotFoundError(f"{folder / name} is missing, though {FILE} names it; take a whole copy of the folder")
+    if digest_of(folder / name) != digest:
+        raise ValueError(f"{folder / name} is not the file that was exported (its SHA-256 differs); export again")

@@ -1,0 +1,265 @@
+"""Run exported segments with ONNX Runtime; exits, pruning and compaction happen between them, in NumPy.
+
+Needs numpy, onnxruntime and, for texts, tokenizers; no torch.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eat.checks import folder_name, whole_number
+from eat.deployment.encoding import TextEncoder
+from eat.deployment.exits import check_exit, leaves, probabilities
+from eat.deployment.manifest import TOKENIZER, Manifest, Segment, read_manifest
+from eat.deployment.pruning import check_pruner, prune
+from eat.deployment.rows import Rows, concatenated, segment_inputs
+from eat.machine import cpu_facts
+
+VNNI = frozenset({"avx512_vnni", "avx_vnni", "asimddp", "i8mm"})
+"""Flags of processors whose 8-bit products do not saturate."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OnnxOutput:
+    """What `OnnxClassifier.run` answers, batch first; as `eat.packed.AdaptiveOutput`, in NumPy."""
+
+    logits: np.ndarray  # (batch, classes) of the exit taken
+    exit_depth: np.ndarray  # (batch,)
+    tokens_kept: np.ndarray  # (batch, depths + 1)
+    all_logits: np.ndarray | None = None  # (batch, heads, classes) where traced
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxAnswer:
+    """One answer to a text."""
+
+    label: str
+    score: float  # probability of the label, or the predicted number of a regression
+    exit_depth: int
+    tokens: int  # tokens that came in
+    tokens_kept: int  # tokens that the last block run worked on
+
+
+class OnnxClassifier:
+    """An exported classifier; build it with :meth:`from_folder`. One call at a time.
+
+    Attributes:
+        manifest: What the export wrote; ``exit``, ``pruner`` and ``attention`` in it decide.
+    """
+
+    def __init__(self, manifest: Manifest, sessions: Sequence[Any], encoder: TextEncoder | None) -> None:
+        self.manifest = manifest
+        self._sessions = sessions
+        self._inputs = [[given.name for given in session.get_inputs()] for session in sessions]
+        self._encoder = encoder
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, threads: int = 1) -> OnnxClassifier:
+        """Load a folder that `export_onnx` wrote; nothing in it is executed but its graphs.
+
+        Args:
+            folder: The folder.
+            threads: Threads of a product.
+
+        Raises:
+            ImportError: If onnxruntime is not installed.
+            OSError: If a file is missing.
+            ValueError: If a file is not as it was exported, or the processor cannot run its products exactly.
+        """
+        folder = Path(folder_name("folder", folder))
+        threads = whole_number("threads", threads)
+        manifest = read_manifest(folder)
+        if manifest.bits == 8 and not VNNI & set(cpu_facts().split()):
+            raise ValueError(
+                f"{folder}: exported with 8-bit activations, which products on this processor saturate on (no VNNI); "
+                "export it with bits=7"
+            )
+        sessions = [_session(folder / segment.file, threads) for segment in manifest.segments]
+        encoder = TextEncoder(folder / TOKENIZER, manifest) if manifest.templates else None
+        return cls(manifest, sessions, encoder)
+
+    def changed(self, **parts: Mapping[str, Any]) -> OnnxClassifier:
+        """Return the same sessions with another ``exit``, ``pruner`` or ``attention``; a certificate then ends.
+
+        Args:
+            **parts: Each as ``{"name": ..., **arguments}`` with every argument that has a default filled in, as an
+                export writes them; a pruner may act only where a segment ends.
+        """
+        filled = {name: dict(spec) for name, spec in parts.items()}
+        manifest = dataclasses.replace(self.manifest, **filled, certificate=None)  # type: ignore[arg-type]
+        check_exit(manifest.exit)
+        check_pruner(manifest.pruner)
+        ends = {segment.end: segment.received for segment in manifest.segments}
+        depths = manifest.pruner.get("depths", ())
+        if any(depth not in ends for depth in depths):
+            raise ValueError(f"pruner.depths: expected depths at which a segment ends, {sorted(ends)}, got {depths}")
+        if manifest.pruner["name"] == "attention_received" and not all(ends[depth] for depth in depths):
+            raise ValueError("pruner.name: 'attention_received' needs an export with this pruner, got one without")
+        twin = copy.copy(self)
+        twin.manifest = manifest
+        return twin
+
+    def predict(self, texts: Sequence[str | tuple[str, str]], batch_size: int = 32) -> list[OnnxAnswer]:
+        """Classify texts, or pairs of texts; long ones are truncated as in training."""
+        whole_number("batch_size", batch_size)
+        if self._encoder is None:
+            raise ValueError("texts: expected an export with a tokenizer, got one without; use run() with token ids")
+        ids, types = self._encoder(texts)
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))  # batches of like length
+        places = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        found: dict[int, OnnxAnswer] = {}
+        for batch in places:
+            lengths = [len(ids[i]) for i in batch]
+            packed = [list(chain.from_iterable(values[i] for i in batch)) for values in (ids, types)]
+            output = self.run(packed[0], lengths, packed[1])
+            found |= dict(zip(batch, self._answers(output), strict=True))
+        return [found[i] for i in range(len(ids))]
+
+    def run(
+        self,
+        ids: Sequence[int] | np.ndarray,
+        lengths: Sequence[int] | np.ndarray,
+        types: Sequence[int] | np.ndarray | None = None,
+        trace: bool = False,
+    ) -> OnnxOutput:
+        """Classify token ids, the sequences end to end.
+
+        Args:
+            ids: (tokens,) of all sequences.
+            lengths: (batch,) tokens of each.
+            types: (tokens,) token types; default 0.
+            trace: Run every head and let no sequence exit early; ``all_logits`` is then given.
+
+        Raises:
+            ValueError: If an argument is misshapen or out of range.
+        """
+        state = Rows.start(*_read_batch(self.manifest, ids, lengths, types), self.manifest.protected_id)
+        return _Run(self, state, trace).output()
+
+    def _answers(self, output: OnnxOutput) -> list[OnnxAnswer]:
+        regression = output.logits.shape[1] == 1
+        best = output.logits.argmax(1)
+        scores = output.logits[:, 0] if regression else probabilities(output.logits).max(1)
+        last = np.take_along_axis(output.tokens_kept, output.exit_depth[:, None] - 1, 1)[:, 0]
+        columns = (best, scores, output.exit_depth, output.tokens_kept[:, 0], last)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [OnnxAnswer(self.manifest.labels[index], *others) for index, *others in rows]
+
+    def _segment(self, place: int, state: Rows, answer: bool) -> tuple[Rows, np.ndarray]:
+        """Run one segment on groups of sequences; return the rows after it, and the head's logits where asked."""
+        manifest, session, names = self.manifest, self._sessions[place], self._inputs[place]
+        outputs = []
+        for group in state.groups():
+            last = len(state.lengths) if group.stop is None else group.stop
+            tokens = slice(state.starts[group.start], state.starts[last - 1] + state.lengths[last - 1])
+            values = segment_inputs(state, group, manifest.attention, manifest.dim)
+            values |= {"rows": state.rows[tokens], "ids": state.ids[tokens], "types": state.types[tokens]}
+            values |= {"positions": state.positions[tokens] + manifest.position_offset, "answer": np.array(answer)}
+            outputs.append(session.run(None, {name: values[name] for name in names}))
+        joined = [concatenated(part) for part in zip(*outputs, strict=True)]
+        segment = manifest.segments[place]
+        received = joined[1] if segment.received else None
+        return dataclasses.replace(state, rows=joined[0], received=received), joined[-1]
+
+
+class _Run:
+    """One batch on its way through the segments."""
+
+    def __init__(self, model: OnnxClassifier, state: Rows, trace: bool) -> None:
+        self.model, self.manifest, self.trace = model, model.manifest, trace
+        batch = len(state.lengths)
+        self.last = self.manifest.segments[-1].end
+        self.tokens_kept = np.zeros((batch, self.last + 1), dtype=np.int64)
+        self.exit_depth = np.full(batch, self.last)
+        self.logits = np.zeros((batch, len(self.manifest.labels)), dtype=np.float32)
+        self.history = np.zeros((0, *self.logits.shape), dtype=np.float32)
+        self.state: Rows | None = state
+        self.first = state.example
+
+    def output(self) -> OnnxOutput:
+        for place, segment in enumerate(self.manifest.segments):
+            if self.state is not None:
+                self.advance(place, segment, self.state)
+        traced = None
+        if self.trace:
+            traced = np.empty((len(self.logits), *self.history.shape[::2]), dtype=np.float32)
+            traced[self.first] = self.history.transpose(1, 0, 2)
+        return OnnxOutput(self.logits, self.exit_depth, self.tokens_kept, traced)
+
+    def advance(self, place: int, segment: Segment, state: Rows) -> None:
+        manifest = self.manifest
+        if segment.start in manifest.pruner.get("depths", ()):
+            state = prune(state, manifest.pruner, segment.start)
+        self.tokens_kept[state.example, segment.start : segment.end] = state.lengths[:, None]
+        last = segment.end == self.last
+        answer = segment.head and (last or self.trace or manifest.exit["name"] != "never")
+        self.state, logits = self.model._segment(place, state, answer)
+        if not answer:
+            return
+        temperature = manifest.temperatures[manifest.head_depths.index(segment.end)]
+        logits = logits if temperature == 1 else logits / np.float32(temperature)
+        self.history = np.concatenate((self.history, logits[None]))
+        if last:
+            leave = np.ones(len(logits), dtype=bool)
+        elif self.trace:
+            return
+        else:
+            leave = leaves(manifest.exit, self.history)
+        leaving = state.example[leave]
+        self.logits[leaving] = logits[leave]
+        self.exit_depth[leaving] = segment.end
+        if leave.all():
+            self.state = None
+        elif leave.any():
+            self.state, self.history = self.state.keep_sequences(~leave), self.history[:, ~leave]
+
+
+def _read_batch(manifest: Manifest, ids: Any, lengths: Any, types: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ids, lengths = _integers("ids", ids), _integers("lengths", lengths)
+    types = np.zeros_like(ids) if types is None else _integers("types", types)
+    if not len(lengths) or lengths.min() < 1 or lengths.max() > manifest.max_length:
+        raise ValueError(
+            f"lengths: expected sequences of 1 to {manifest.max_length} tokens, got {lengths.tolist()[:9]}"
+        )
+    if lengths.sum() != len(ids) or len(types) != len(ids):
+        raise ValueError(f"ids: expected {lengths.sum()} ids and types, as lengths say, got {len(ids)}, {len(types)}")
+    limit = max(manifest.num_types, 1)
+    if ids.min() < 0 or ids.max() >= manifest.vocab_size or types.min() < 0 or types.max() >= limit:
+        raise ValueError(
+            f"ids: expected token ids in [0, {manifest.vocab_size}) and types in [0, {limit}), got ids from "
+            f"{ids.min()} to {ids.max()} and types from {types.min()} to {types.max()}; is it this model's tokenizer?"
+        )
+    return ids, lengths, types
+
+
+def _integers(name: str, values: Any) -> np.ndarray:
+    array = np.asarray(values)
+    if array.ndim != 1 or not (np.issubdtype(array.dtype, np.integer) or not array.size):
+        raise ValueError(f"{name}: expected a flat list of integers, got {array.dtype} of shape {array.shape}")
+    return array.astype(np.int64)
+
+
+def _session(path: Path, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError("onnxruntime is not installed: pip install 'eat-transformers[onnx]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Fusing the residual sum into the norm made whole models 15 % slower on a CPU (ONNX Runtime 1.31, AVX-512).
+    slow = ["SkipLayerNormFusion"]
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], disabled_optimizers=slow)
+    except Exception as error:  # the runtime raises classes of its own that derive from nothing narrower
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: onnxruntime {onnxruntime.__version__} cannot run it ({reason})") from error

@@ -1,0 +1,164 @@
+"""Build a segment's graph from a model's weights: embeddings, blocks, head; one function each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from eat.backbones.base import Backbone
+from eat.checks import one_of
+from eat.deployment.graph import MICROSOFT, Graph, per_channel
+from eat.models.classifier import AdaptiveForSequenceClassification
+
+ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gelu": ("Gelu", {}),
+    "gelu_new": ("Gelu", {"approximate": "tanh"}),
+    "gelu_pytorch_tanh": ("Gelu", {"approximate": "tanh"}),
+    "gelu_fast": ("Gelu", {"approximate": "tanh"}),
+    "relu": ("Relu", {}),
+    "tanh": ("Tanh", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "mish": ("Mish", {}),
+}
+"""Hugging Face's name of a nonlinearity -> operator and attributes."""
+
+
+def segment_model(
+    model: AdaptiveForSequenceClassification, start: int, end: int, *, received: bool, bits: int | None
+) -> Any:
+    """Return the graph of the blocks after ``start`` up to ``end``, with the head there if there is one.
+
+    Inputs are those of `eat.deployment.rows.segment_inputs`, and ``rows``, or what embeddings need before the first
+    block. Outputs: the rows, the attention received where asked, the logits.
+    """
+    graph, backbone = Graph(bits), model.backbone
+    one_of("backbone.activation", backbone.activation, ACTIVATIONS)
+    graph.given("grouped", "BOOL", [])
+    graph.given("shape", "INT64", [3])
+    graph.given("gather", "INT64", ["batch", "width"])
+    graph.given("scatter", "INT64", ["tokens"])
+    graph.given("mask", "FLOAT", ["masked", 1, "queries", "keys"])
+    rows = _embeddings(graph, model) if start == 0 else graph.given("rows", "FLOAT", ["tokens", backbone.dim])
+    scores = None
+    for index in range(start, end):
+        wanted = received and index == end - 1
+        rows, scores = _block(graph, model.encoder.blocks[index], backbone, f"block{index}", rows, received=wanted)
+    outputs = [graph.add("Identity", rows)] + ([scores] if scores else [])
+    if end in model.head_depths:
+        outputs.append(_head(graph, model, end, rows))
+    return graph.model(outputs)
+
+
+def _array(layer: Any, kind: str = "weight") -> np.ndarray:
+    return layer.get_parameter(kind).detach().float().cpu().contiguous().numpy()
+
+
+def _dense(graph: Graph, name: str, layer: Any, rows: str, *, exact: bool = False) -> str:
+    return graph.dense(rows, name, _array(layer), _array(layer, "bias"), exact=exact)
+
+
+def _norm(graph: Graph, name: str, layer: Any, rows: str) -> str:
+    return graph.norm(rows, name, _array(layer), _array(layer, "bias"), layer.eps)
+
+
+def _embeddings(graph: Graph, model: AdaptiveForSequenceClassification) -> str:
+    """Add word, position and type embeddings; the words' table in int8 where the products are."""
+    embeddings = model.encoder.embeddings
+    ids, positions = (graph.given(name, "INT64", ["tokens"]) for name in ("ids", "positions"))
+    words = _array(embeddings.words)
+    if graph.bits is None:
+        rows = graph.add("Gather", graph.constant(words, "words"), ids)
+    else:
+        quantised, scales = per_channel(words)
+        rows = graph.add("Gather", graph.constant(quantised, "words"), ids)
+        scale = graph.add("Gather", graph.constant(scales[:, None], "words.scales"), ids)
+        rows = graph.add("Mul", graph.add("Cast", rows, to=1), scale)
+    rows = graph.add(
+        "Add", rows, graph.add("Gather", graph.constant(_array(embeddings.positions), "places"), positions)
+    )
+    if embeddings.types is not None:
+        types = graph.given("types", "INT64", ["tokens"])
+        rows = graph.add("Add", rows, graph.add("Gather", graph.constant(_array(embeddings.types), "kinds"), types))
+    rows = _norm(graph, "embeddings.norm", embeddings.norm, rows)
+    if isinstance(embeddings.project, nn.Identity):
+        return rows
+    return _dense(graph, "embeddings.project", embeddings.project, rows, exact=True)
+
+
+def _block(
+    graph: Graph, block: Any, backbone: Backbone, name: str, rows: str, *, received: bool
+) -> tuple[str, str | None]:
+    """Add attention and feed-forward, each with residual and norm; return the rows, and what each received if asked."""
+    qkv = _dense(graph, f"{name}.qkv", block.qkv, rows)
+    mix = _explicit if received else _fused
+
+    def grouped() -> list[str]:
+        mixed = mix(graph, backbone, graph.add("Gather", qkv, "gather"), "mask")
+        return [graph.add("Gather", graph.add("Reshape", part, shape), "scatter") for part, shape in mixed]
+
+    def as_they_lie() -> list[str]:
+        mixed = mix(graph, backbone, graph.add("Reshape", qkv, "shape"), None)
+        return [graph.add("Reshape", part, shape) for part, shape in mixed]
+
+    mixed, *scores = graph.choose("grouped", name, grouped, as_they_lie, outputs=2 if received else 1)
+    mixed = _dense(graph, f"{name}.mixed", block.mixed, mixed)
+    rows = _norm(graph, f"{name}.mixed_norm", block.mixed_norm, graph.add("Add", rows, mixed))
+    operator, attributes = ACTIVATIONS[backbone.activation]
+    inner = graph.add(operator, _dense(graph, f"{name}.inner", block.inner, rows), **attributes)
+    outer = _dense(graph, f"{name}.outer", block.outer, inner)
+    return _norm(graph, f"{name}.outer_norm", block.outer_norm, graph.add("Add", rows, outer)), scores[
+        0
+    ] if scores else None
+
+
+def _fused(graph: Graph, backbone: Backbone, qkv: str, mask: str | None) -> list[tuple[str, str]]:
+    """Add ONNX Runtime's attention over a padded group; return what comes out and the shape of its rows."""
+    sizes = graph.constant(np.array([backbone.dim] * 3))
+    q, k, v = graph.split("Split", qkv, sizes, outputs=3, axis=-1)
+    given = [q, k, v, "", "", mask] if mask else [q, k, v]
+    mixed = graph.add("MultiHeadAttention", *given, domain=MICROSOFT, num_heads=backbone.num_heads)
+    return [(mixed, graph.constant(np.array([-1, backbone.dim])))]
+
+
+def _explicit(graph: Graph, backbone: Backbone, qkv: str, mask: str | None) -> list[tuple[str, str]]:
+    """Add attention by its parts, whose probabilities also say what each token received from live queries."""
+    head_dim = backbone.dim // backbone.num_heads
+    sizes = graph.constant(np.array([backbone.dim] * 3))
+    heads = graph.constant(np.array([0, 0, backbone.num_heads, head_dim]))
+    parts = [graph.add("Reshape", part, heads) for part in graph.split("Split", qkv, sizes, outputs=3, axis=-1)]
+    q, v = (graph.add("Transpose", part, perm=[0, 2, 1, 3]) for part in (parts[0], parts[2]))
+    k = graph.add("Transpose", parts[1], perm=[0, 2, 3, 1])
+    scores = graph.add("Mul", graph.add("MatMul", q, k), graph.constant(np.float32(head_dim**-0.5)))
+    weights = graph.add("Softmax", graph.add("Add", scores, mask) if mask else scores, axis=-1)
+    mixed = graph.add("Transpose", graph.add("MatMul", weights, v), perm=[0, 2, 1, 3])
+    per_query = graph.add("ReduceMean", weights, graph.constant(np.array([1])), keepdims=0)
+    graph.given("valid", "FLOAT", ["batch", "width", 1])
+    received = graph.add("ReduceSum", graph.add("Mul", per_query, "valid"), graph.constant(np.array([1])), keepdims=0)
+    return [(mixed, graph.constant(np.array([-1, backbone.dim]))), (received, graph.constant(np.array([-1])))]
+
+
+def _head(graph: Graph, model: AdaptiveForSequenceClassification, depth: int, rows: str) -> str:
+    """Add pooling, dense layer, activation and classifier, in float32; they run where ``answer`` is True."""
+    head, name = model.encoder.heads[str(depth)], f"head{depth}"
+    mean = model.config.head_pooling(depth) == "mean"
+    if mean:
+        graph.given("share", "FLOAT", ["batch", "width", 1])
+    else:
+        graph.given("starts", "INT64", ["batch"])
+    graph.given("answer", "BOOL", [])
+
+    def answered() -> list[str]:
+        if mean:
+            shares = graph.add("Mul", graph.add("Gather", rows, "gather"), "share")
+            pooled = graph.add("ReduceSum", shares, graph.constant(np.array([1])), keepdims=0)
+        else:
+            pooled = graph.add("Gather", rows, "starts")
+        operator, attributes = ACTIVATIONS[model.backbone.head_activation]
+        inner = graph.add(operator, _dense(graph, f"{name}.dense", head.dense, pooled, exact=True), **attributes)
+        return [_dense(graph, f"{name}.out", head.out, inner, exact=True)]
+
+    empty = np.zeros((0, model.config.num_outputs), dtype=np.float32)
+    (logits,) = graph.choose("answer", name, answered, lambda: [graph.constant(empty, f"{name}.none")])
+    return logits

@@ -1,0 +1,203 @@
+"""Exported segments answer as the model does: every backbone, attention, pruner and pooling, in any batch."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from eat.backbones.tiny import tiny_config
+from eat.data.tokenizer import train_tokenizer
+from eat.models.classifier import AdaptiveForSequenceClassification
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from eat.deployment import OnnxClassifier, export_onnx
+
+LENGTHS = np.array([5, 1, 30, 17, 2, 40, 9, 9])
+IDS = np.random.default_rng(0).integers(2, 128, LENGTHS.sum())
+WINDOW = {"name": "windowed", "window": 4, "global_tokens": ["cls", "sep"]}
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("bert", {"pruner": {"name": "l2_norm", "depths": [1, 2], "ratio": 0.3}, "head_pooling": "mean"}),
+    ("distilbert", {"pruner": {"name": "attention_received", "depths": [1, 3], "ratio": [0.3, 0.2]}}),
+    ("roberta", {"attention": {"name": "windowed", "window": 4}, "pruner": {"name": "random", "depths": [2]}}),
+    ("electra", {"attention": WINDOW, "pruner": {"name": "random", "depths": [1], "min_retention": 0.8, "seed": 3}}),
+    ("bert", {"attention": WINDOW, "head_pooling": "mean", "final_head_pooling": "cls"}),
+]
+
+
+def build(model_type: str = "bert", **options: Any) -> AdaptiveForSequenceClassification:
+    options = {"head_depths": [1, 2, 3], "exit": {"name": "confidence", "threshold": 0.6}, "num_labels": 3} | options
+    model = AdaptiveForSequenceClassification.from_backbone(tiny_config(model_type), sep_token_id=7, seed=0, **options)
+    with torch.no_grad():
+        for head in model.encoder.heads.values():
+            head.out.weight.mul_(100)
+    model.set_temperatures([1.0, 2.0, 1.5, 1.0])
+    return model
+
+
+def same(ours: Any, theirs: Any) -> None:
+    np.testing.assert_array_equal(ours.exit_depth, theirs.exit_depth)
+    np.testing.assert_array_equal(ours.tokens_kept, theirs.tokens_kept)
+    np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-4)
+    if theirs.all_logits is not None:
+        np.testing.assert_allclose(ours.all_logits, theirs.all_logits, atol=1e-4)
+
+
+@pytest.mark.parametrize(("model_type", "options"), CASES, ids=str)
+def test_segments_answer_as_the_model(model_type: str, options: dict[str, Any], tmp_path: Path) -> None:
+    model = build(model_type, **options)
+    served = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "served"))
+    for trace in (False, True):
+        with torch.inference_mode():
+            expected = model(torch.from_numpy(IDS), lengths=torch.from_numpy(LENGTHS), trace=trace)
+        same(served.run(IDS, LENGTHS, trace=trace), expected)
+    together, start = served.run(IDS, LENGTHS), 0
+    assert len(set(together.exit_depth.tolist())) > 1
+    for place, length in enumerate(LENGTHS.tolist()):
+        alone = served.run(IDS[start : start + length], [length])
+        start += length
+        assert alone.exit_depth[0] == together.exit_depth[place]
+        np.testing.assert_allclose(alone.logits[0], together.logits[place], atol=1e-4)
+
+
+def test_everything_can_be_switched_off(tmp_path: Path) -> None:
+    from eat.models.sharing import ALL_OFF_PARTS, all_off
+
+    model = build(pruner={"name": "l2_norm", "depths": [1, 2]}, attention=WINDOW)
+    served = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "served")).changed(**ALL_OFF_PARTS)
+    with torch.inference_mode():
+        same(served.run(IDS, LENGTHS), all_off(model)(torch.from_numpy(IDS), lengths=torch.from_numpy(LENGTHS)))
+    with pytest.raises(ValueError, match=r"exit.name: expected one of .* got 'confidenc'.*did you mean"):
+        served.changed(exit={"name": "confidenc"})
+    with pytest.raises(ValueError, match=r"pruner.depths: expected depths at which a segment ends"):
+        served.changed(pruner={"name": "l2_norm", "depths": [9]})
+
+
+@pytest.mark.parametrize("bits", [7, 8])
+def test_int8_is_near_and_small_and_a_row_does_not_depend_on_others(
+    tmp_path: Path, bits: int, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("eat.deployment.runner.cpu_facts", lambda: "avx512_vnni")
+    model = build(exit={"name": "never"})
+    exact = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "float32"))
+    served = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "int8", int8=True, bits=bits))
+    expected, rounded = exact.run(IDS, LENGTHS).logits, served.run(IDS, LENGTHS).logits
+    off = np.abs(rounded - expected).max() / np.abs(expected).max()
+    assert 1e-5 < off < 0.05
+    # Without padding in attention nothing is left that other sequences could change.
+    ids = np.random.default_rng(1).integers(2, 128, 6 * 9)
+    together = served.run(ids, [9] * 6).logits
+    alone = np.concatenate([served.run(ids[start : start + 9], [9]).logits for start in range(0, 54, 9)])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_an_8_bit_export_is_refused_where_products_saturate(tmp_path: Path, monkeypatch: Any) -> None:
+    export_onnx(build(), None, tmp_path / "served", int8=True, bits=8)
+    monkeypatch.setattr("eat.deployment.runner.cpu_facts", lambda: "avx2")
+    with pytest.raises(ValueError, match=r"exported with 8-bit activations.*export it with bits=7"):
+        OnnxClassifier.from_folder(tmp_path / "served")
+
+
+WITHOUT_TORCH = """
+import importlib.util, json, sys
+REFUSED = {"torch", "transformers", "jaxtyping", "onnx"}
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in REFUSED:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name in REFUSED else found(name, *more)
+from eat.deployment import OnnxClassifier
+answers = OnnxClassifier.from_folder(sys.argv[1]).predict([["a good film", "it is good"], ["bad", "a bad film " * 90]])
+print(json.dumps([[one.label, one.score, one.exit_depth, one.tokens, one.tokens_kept] for one in answers]))
+assert not REFUSED & set(sys.modules)
+"""
+
+
+def test_texts_are_served_without_torch(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a good film", "a bad film", "it is good"])
+    model = build(pruner={"name": "l2_norm", "depths": [1, 2]})
+    export_onnx(model, tokenizer, tmp_path / "served")
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(tmp_path / "served")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    pairs = [("a good film", "it is good"), ("bad", "a bad film " * 90)]
+    for got, pair in zip(json.loads(done.stdout), pairs, strict=True):
+        inputs = tokenizer(*pair, truncation="longest_first", max_length=128, return_tensors="pt")
+        with torch.inference_mode():
+            output = model(inputs["input_ids"], token_type_ids=inputs["token_type_ids"])
+        best = int(output.logits.argmax())
+        probability = float(output.logits.softmax(1).max())
+        kept = output.tokens_kept[0]
+        expected = [model.config.id2label[best], pytest.approx(probability, abs=1e-4), int(output.exit_depth)]
+        assert got == [*expected, int(kept[0]), int(kept[int(output.exit_depth) - 1])]
+
+
+def _no_segment(folder: Path) -> None:
+    next(folder.glob("segment_*")).unlink()
+
+
+def _tampered(folder: Path) -> None:
+    with next(folder.glob("segment_*")).open("ab") as file:
+        file.write(b"x")
+
+
+def _change(**values: Any) -> Any:
+    def change(folder: Path) -> None:
+        file = folder / "eat_onnx.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_no_segment, "is missing, though eat_onnx.json names it"),
+        (_tampered, "is not the file that was exported"),
+        (_change(format=2), "expected format 1 or older, got 2; install a newer eat"),
+        (_change(files={"../x": ""}), "expected the SHA-256 of segment_1_to_1.onnx"),
+        (_change(exit={"name": "os.system"}), "exit.name: expected one of"),
+        (_change(surprise=1), "expected the keys"),
+        (_change(segments=3), "expected what an export writes"),
+    ],
+)
+def test_a_damaged_folder_is_refused_in_one_line(tmp_path: Path, damage: Any, message: str) -> None:
+    folder = export_onnx(build(), None, tmp_path / "served")
+    damage(folder)
+    with pytest.raises((FileNotFoundError, ValueError), match=message) as caught:
+        OnnxClassifier.from_folder(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_input_is_named(tmp_path: Path) -> None:
+    served = OnnxClassifier.from_folder(export_onnx(build(), None, tmp_path / "served"))
+    for ids, lengths, message in (
+        ([5], [2], "ids: expected 2 ids and types"),
+        ([500], [1], r"ids: expected token ids in \[0, 128\)"),
+        ([], [], "lengths: expected sequences of 1 to 128 tokens"),
+        ([1.5], [1], "ids: expected a flat list of integers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            served.run(np.array(ids), np.array(lengths, dtype=np.int64))
+    with pytest.raises(ValueError, match="expected an export with a tokenizer"):
+        served.predict(["a text"])
+    with pytest.raises(ValueError, match="bits: expected 7 or 8, with int8 alone"):
+        export_onnx(build(), None, tmp_path / "other", bits=7)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_certificate_of_another_engine_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = build()
+    model.config.certificate = {"exit": model.config.exit, "model": "0" * 16}
+    served = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "served"))
+    assert served.manifest.certificate is None and "made with another engine" in caplog.text
+    assert dataclasses.asdict(served.manifest)["exit"]["threshold"] == 0.6
