@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,15 @@ from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
 from eat.models.graphs import SegmentGraphs
 from eat.models.inputs import Inputs, pack_inputs, read_lengths, refuse
+from eat.models.quantization import (
+    check_place,
+    check_source,
+    int8_engine,
+    pack_layers,
+    quantize_layers,
+    refuse_place,
+    why_not_int8,
+)
 from eat.models.stream import Prediction, SurvivorPools
 from eat.modules.block import Block
 from eat.modules.heads import Head
@@ -52,6 +62,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
     supports_gradient_checkpointing = True
     config: AdaptiveConfig
     _graphs: SegmentGraphs | None = None
+    _packed = False
 
     def __init__(self, config: AdaptiveConfig) -> None:
         super().__init__(config)
@@ -71,6 +82,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
         self._protect(attention)
         self._divide_logits()
         self.post_init()
+        if config.engine is not None:
+            quantize_layers(self.encoder, config.engine["activation_bits"])
 
     @classmethod
     def from_backbone(
@@ -156,6 +169,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         integrity.finish(model)
+        check_place(model)
         arrange_weights(model)
         model.check_certificate()
         return loaded
@@ -167,6 +181,52 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
         """Check the weights before they are loaded, at the one place where transformers knows their files."""
         integrity.check_saved(model, state_dict, checkpoint_files, load_config.ignore_mismatched_sizes)
         return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
+
+    def quantize(self, *, anyway: bool = False) -> AdaptiveForSequenceClassification:
+        """Return a copy for inference on a CPU with int8 weights, a quarter of the size; this model stays as it is.
+
+        Each output channel has a scale, and each row its own while it runs, so that an answer never depends on its
+        batch. Heads, norms and attention compute in float32. Answers differ a little: a certificate ends, temperatures
+        and thresholds should be chosen anew. It is saved and loaded like any model.
+
+        Args:
+            anyway: Quantise even where a measurement shows no gain on this machine; else that is said in one line, and
+                the copy stays in float32.
+
+        Raises:
+            ValueError: If the model is not float32 on a CPU, has adapters, or was made for inference before.
+        """
+        check_source(self, "quantize")
+        twin = copy.deepcopy(self).eval()
+        reason = None if anyway else why_not_int8()
+        if reason is not None:
+            log.warning("quantize: %s; the model stays in float32 (anyway=True quantises it all the same)", reason)
+            return twin
+        certificate.withdraw(twin, "its weights were quantised to int8")
+        twin.config.engine = int8_engine()
+        quantize_layers(twin.encoder, twin.config.engine["activation_bits"])
+        twin.requires_grad_(False)
+        return twin
+
+    def pack(self) -> AdaptiveForSequenceClassification:
+        """Return a copy for inference on a CPU with its float32 dense layers as oneDNN reads them fastest.
+
+        Answers stay the same within rounding, and it is saved as any float32 model. Its weights must not be changed: the
+        packed ones are a second copy, made at the first call.
+
+        Raises:
+            ValueError: If the model is not float32 on a CPU, has adapters, or was made for inference before.
+        """
+        check_source(self, "pack")
+        twin = copy.deepcopy(self).eval()
+        pack_layers(twin.encoder)
+        twin._packed = True
+        return twin.requires_grad_(False)
+
+    def _refuse_if_made_for_inference(self, what: str) -> None:
+        if self._packed or self.config.engine is not None:
+            made = "packed" if self._packed else "int8"
+            raise RuntimeError(f"{what}: this model is {made}, for inference only; use the float32 model instead")
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """Save as Hugging Face does, with the fingerprint that loading compares."""
@@ -261,12 +321,23 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Use another table of word embeddings; the vocabulary of the configuration follows its size."""
+        self._refuse_if_made_for_inference("set_input_embeddings")
         self.encoder.embeddings.words = value
         if value.num_embeddings != self.backbone.vocab_size:
             self._set_part("backbone", {**(self.config.backbone or {}), "vocab_size": value.num_embeddings})
             self.backbone = build_backbone(self.config.backbone or {})
         else:
             certificate.withdraw(self, "other word embeddings were set")
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> Any:
+        """Resize the table of words, as Hugging Face does."""
+        self._refuse_if_made_for_inference("resize_token_embeddings")
+        return super().resize_token_embeddings(*args, **kwargs)
+
+    def add_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """Add an adapter of peft's, as Hugging Face does."""
+        self._refuse_if_made_for_inference("add_adapter")
+        super().add_adapter(*args, **kwargs)
 
     def flops(
         self, tokens_kept: Int[Tensor, "batch columns"], exit_depth: Int[Tensor, " ..."]
@@ -292,7 +363,10 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
 
         Raises:
             ValueError: If Hugging Face's encoder cannot have this shape.
+            RuntimeError: If the weights are int8.
         """
+        if self.config.engine is not None:
+            self._refuse_if_made_for_inference("to_hugging_face")
         return to_hugging_face(self.backbone, self.encoder, self.config)
 
     @property
@@ -384,6 +458,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
         and compiled code uses torch's own instead of oneDNN's. MiniLM-L6 on AMD EPYC, one thread, CPU time of plain
         over compiled: 0.48x at batch 1 with 25 tokens, 0.54x at batch 32 with 764; without oneDNN 0.94x and 1.00x.
         """
+        self._refuse_if_made_for_inference("compile_blocks")
         for block in self.encoder.blocks:
             cast(Block, block).compiled = True
 
@@ -408,6 +483,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
     def train(self, mode: bool = True) -> AdaptiveForSequenceClassification:
         """Go into training mode, where a certificate ends, or into evaluation mode."""
         if mode:
+            self._refuse_if_made_for_inference("train")
             certificate.withdraw(self, "the model was put into training mode")
         super().train(mode)
         return self
@@ -415,6 +491,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
     def _apply(self, fn: Any, recurse: bool = True) -> AdaptiveForSequenceClassification:
         """Move or convert the tensors, as torch does for ``to`` and ``half``; another precision is another model."""
         before = self.dtype
+        if self.config.engine is not None:
+            refuse_place(fn(torch.empty(0)))
         super()._apply(fn, recurse)
         if self.dtype != before:
             certificate.withdraw(self, f"weights went from {before} to {self.dtype}")
