@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from eat.attention import Attention, build_attention
+from eat.attention.grouped import GroupedAttention
 from eat.backbones import build_backbone
 from eat.backbones.loading import load_backbone, to_hugging_face
 from eat.checks import number, plain, whole_number
@@ -71,7 +72,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
         if config.problem_type is None and config.num_outputs == 1:
             config.problem_type = "regression"  # as Hugging Face's at the first loss; a pipeline then gives the score
         self.backbone = build_backbone(config.backbone or {})
-        attention = build_attention(config.attention or {})
+        attention = self._built_attention(config.attention or {})
         self.encoder = AdaptiveEncoder(
             self.backbone.embeddings(),
             [self.backbone.block(attention) for _ in range(self.backbone.num_layers)],
@@ -205,6 +206,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
         certificate.withdraw(twin, "its weights were quantised to int8")
         twin.config.engine = int8_engine()
         quantize_layers(twin.encoder, twin.config.engine["activation_bits"])
+        twin.set_attention(**(twin.config.attention or {}))
         twin.requires_grad_(False)
         return twin
 
@@ -395,7 +397,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
     def set_attention(self, **spec: Any) -> None:
         """Choose another attention for the same weights."""
         self._set_part("attention", spec)
-        attention = build_attention(spec)
+        attention = self._built_attention(spec)
         for block in self.encoder.blocks:
             cast(Block, block).attention = attention
         self._protect(attention)
@@ -505,6 +507,12 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
     def _set_part(self, key: str, spec: dict[str, Any]) -> None:
         before = self.config.change(key, spec)
         certificate.follow(self, key, before, getattr(self.config, key))
+
+    def _built_attention(self, spec: Mapping[str, Any]) -> Attention:
+        attention = build_attention(spec)
+        if self.config.engine is not None and isinstance(attention, GroupedAttention):
+            attention.equal_lengths = True
+        return attention
 
     def _protect(self, attention: Attention) -> None:
         self._protected_id = self.backbone.sep_token_id if "sep" in attention.global_tokens else None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from eat.modules.block import Block
-from eat.modules.heads import Heads
+from eat.modules.heads import Head, mean_in_order, mean_pool
 from eat.modules.linear import Linear
 from eat.modules.quantized import CHUNK_CELLS, PackedLinear, QuantizedEmbedding, QuantizedLinear
 from eat.ops.int8 import INT8_GAIN, best_bits, gains, is_exact
@@ -31,13 +31,18 @@ def why_not_int8() -> str | None:
 
 
 def quantize_layers(encoder: nn.Module, bits: int) -> None:
-    """Replace an encoder's dense layers and its table of words by int8 ones; heads, norms and positions stay float32."""
+    """Replace an encoder's dense layers and its table of words by int8 ones; norms and positions stay float32.
+
+    What stays float32 is computed with the same rounding in every batch: quantisation would make more of a difference.
+    """
     embeddings: Any = encoder.embeddings
     embeddings.words = QuantizedEmbedding(embeddings.words)
     _replace(encoder, lambda layer: QuantizedLinear(layer, bits))
-    for block in encoder.modules():
-        if isinstance(block, Block):
-            block.inner_cells = CHUNK_CELLS
+    for module in encoder.modules():
+        if isinstance(module, Block):
+            module.inner_cells = CHUNK_CELLS
+        elif isinstance(module, Head) and module.pool is mean_pool:
+            module.pool = mean_in_order
     encoder.requires_grad_(False)
 
 
@@ -51,7 +56,7 @@ def _replace(module: nn.Module, make: Callable[[Linear], nn.Module]) -> None:
     for name, child in module.named_children():
         if type(child) is Linear:
             setattr(module, name, make(child))
-        elif not isinstance(child, Heads):  # so few of their rows that nothing is gained
+        else:
             _replace(child, make)
 
 

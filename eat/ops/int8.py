@@ -27,6 +27,8 @@ BITS = (7, 8)
 
 _ONEDNN = torch.ops.onednn
 _NEXT_TO_NOTHING = 1e-30  # keeps the step of a row of zeros above 0
+# Rows of another width end in single numbers, which torch may multiply and add with one rounding less or more.
+_LANES = 16
 _EXACT_IN_FLOAT32 = 1024  # products of bytes whose sum float32 holds exactly: 1024 * 127 * 127 < 2^24
 
 
@@ -73,6 +75,8 @@ class Int8Product:
             product = _integer_product(quantized, self._weight, middle).float() * self.scale
         else:
             product = _onednn_product(quantized, self._packed, self.scale, self._zeros, middle)
+        if product.shape[1] % _LANES:
+            return product.mul_(step).add_(bias)
         return torch.addcmul(bias, product, step)
 
 
