@@ -16,9 +16,7 @@ class FullAttention(GroupedAttention):
         """Group by length; a mask exists only where a group holds padding."""
         batch = len(state.host_lengths)
         alike, ones = [(0,)] * batch, [1] * batch
-        grouping = group_sequences(
-            state.host_lengths, alike, ones, device=state.rows.device, equal=self.equal_lengths
-        )
+        grouping = group_sequences(state.host_lengths, alike, ones, device=state.rows.device, equal=self.equal_lengths)
         dtype = state.rows.dtype
         return grouping, [DenseLayout(padding_mask(group.valid, dtype), group.valid) for group in grouping.groups]
 

@@ -213,8 +213,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, PreTrainedModel):
     def pack(self) -> AdaptiveForSequenceClassification:
         """Return a copy for inference on a CPU with its float32 dense layers as oneDNN reads them fastest.
 
-        Answers stay the same within rounding, and it is saved as any float32 model. Its weights must not be changed: the
-        packed ones are a second copy, made at the first call.
+        Answers stay the same within rounding, and it is saved as any float32 model. Its weights must not be changed:
+        the packed ones are a second copy, made at the first call.
 
         Raises:
             ValueError: If the model is not float32 on a CPU, has adapters, or was made for inference before.

@@ -18,6 +18,7 @@ from eat.ops.int8 import INT8_GAIN, best_bits, gains, is_exact
 
 log = logging.getLogger(__name__)
 
+
 def int8_engine() -> dict[str, Any]:
     """Return the ``engine`` of a configuration, as this processor computes it best."""
     return {"name": "int8", "activation_bits": best_bits()}

@@ -72,7 +72,12 @@ class Grouping:
 
 
 def group_sequences(
-    lengths: Sequence[int], kinds: Sequence[tuple[int, ...]], multiples: Sequence[int], *, device: torch.device, equal: bool = False
+    lengths: Sequence[int],
+    kinds: Sequence[tuple[int, ...]],
+    multiples: Sequence[int],
+    *,
+    device: torch.device,
+    equal: bool = False,
 ) -> Grouping:
     """Group sequences of like length, the longest first.
 
@@ -96,7 +101,11 @@ def group_sequences(
         if (
             members
             and kinds[members[-1][0]] == kinds[i]
-            and (lengths[members[-1][0]] == lengths[i] if equal else width == widths[-1] or padding + gap <= max(slack_rows, SLACK_SHARE * (live + lengths[i])))
+            and (
+                lengths[members[-1][0]] == lengths[i]
+                if equal
+                else width == widths[-1] or padding + gap <= max(slack_rows, SLACK_SHARE * (live + lengths[i]))
+            )
         ):
             members[-1].append(i)
             padding, live = padding + gap, live + lengths[i]

@@ -11,7 +11,7 @@ only where every sum is exact; else the same integers are multiplied in float32,
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -128,15 +128,19 @@ def _measure_gain() -> float:
     weights, bias = [torch.full((inner, width), 0.01) for _ in range(4)], torch.zeros(inner)
     plain = [arranged(weight) for weight in weights]
     int8 = [Int8Product(*quantized_weight(weight), bits) for weight in weights]
+
+    def in_float32(rows: Tensor) -> None:
+        for weight in plain:
+            linear(rows, weight, bias)
+
+    def in_int8(rows: Tensor) -> None:
+        for multiply in int8:
+            multiply(rows, bias)
+
     found = []
     for tokens in (25, 100):
         rows = torch.full((tokens, width), 0.5)
-        times = fastest(
-            {
-                "float32": lambda rows=rows: [linear(rows, weight, bias) for weight in plain],
-                "int8": lambda rows=rows: [multiply(rows, bias) for multiply in int8],
-            }
-        )
+        times = fastest({"float32": partial(in_float32, rows), "int8": partial(in_int8, rows)})
         found.append(times["float32"] / times["int8"])
     return min(found)
 

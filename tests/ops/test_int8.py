@@ -80,9 +80,9 @@ def test_operators_with_other_arguments_are_not_used(monkeypatch):
 
 @pytest.mark.parametrize(("bits", "middle"), [(7, 64), (8, 128)])
 def test_rows_are_bytes_around_a_middle(bits, middle):
-    rows, step = quantized_rows(torch.tensor([[1.0, -1.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0]]), bits)
+    rows, step = quantized_rows(torch.tensor([[1.0, -1.0, 0.52, 0.0], [0.0, 0.0, 0.0, 0.0]]), bits)
     top = middle - 1
-    assert rows.tolist() == [[middle + top, middle - top, middle + round(top / 2), middle], [middle] * 4]
+    assert rows.tolist() == [[middle + top, middle - top, middle + round(0.52 * top), middle], [middle] * 4]
     assert step[0].item() == pytest.approx(1 / top)
 
 
