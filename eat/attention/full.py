@@ -15,7 +15,8 @@ class FullAttention(GroupedAttention):
     def prepare(self, state: Packed) -> tuple[Grouping, list[Layout]]:
         """Group by length; a mask exists only where a group holds padding."""
         batch = len(state.host_lengths)
-        grouping = group_sequences(state.host_lengths, [(0,)] * batch, [1] * batch, device=state.rows.device)
+        alike, ones = [(0,)] * batch, [1] * batch
+        grouping = group_sequences(state.host_lengths, alike, ones, device=state.rows.device, equal=self.equal_lengths)
         dtype = state.rows.dtype
         return grouping, [DenseLayout(padding_mask(group.valid, dtype), group.valid) for group in grouping.groups]
 

@@ -23,6 +23,8 @@ class GroupedAttention:
     """
 
     global_tokens: tuple[str, ...] = ("cls",)
+    equal_lengths = False
+    """Whether only sequences of one length share a group: answers then have the same rounding in every batch."""
 
     def prepare(self, state: Packed) -> tuple[Grouping, list[Layout]]:
         """Return the groups of a batch and how each attends; called once until a row is pruned."""

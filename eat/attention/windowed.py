@@ -47,7 +47,9 @@ class WindowedAttention(GroupedAttention):
         modes = map(self._mode, state.host_lengths, state.extents)
         kinds = [(m, count if m == _BLOCKED else 0) for m, count in zip(modes, state.num_protected, strict=True)]
         multiples = [BLOCK if mode == _BLOCKED else 1 for mode, _ in kinds]
-        grouping = group_sequences(state.host_lengths, kinds, multiples, device=state.rows.device)
+        grouping = group_sequences(
+            state.host_lengths, kinds, multiples, device=state.rows.device, equal=self.equal_lengths
+        )
         positions, is_global = state.positions, state.protected
         if grouping.gather is not None:
             positions, is_global = positions[grouping.gather], is_global[grouping.gather]

@@ -75,5 +75,5 @@ def watch(
     watched.__dict__["pruner"] = pruner  # a pruner with weights is a submodule, which the copy shares
     with torch.inference_mode():
         answer = model(**inputs, return_dict=True)
-        state = model.pack(Inputs(inputs["input_ids"], None, inputs.get("token_type_ids"), None))
+        state = model.embedded(Inputs(inputs["input_ids"], None, inputs.get("token_type_ids"), None))
         return answer, watched(state, trace=True), pruner.seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from eat.attention import Attention, build_attention
+from eat.attention.grouped import GroupedAttention
 from eat.backbones import build_backbone
 from eat.backbones.loading import load_backbone, to_hugging_face
 from eat.checks import number, plain, whole_number
@@ -25,6 +27,14 @@ from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
 from eat.models.graphs import SegmentGraphs
 from eat.models.inputs import Inputs, pack_inputs, read_lengths, refuse
+from eat.models.quantization import (
+    check_source,
+    int8_engine,
+    pack_layers,
+    quantize_layers,
+    refuse_place,
+    why_not_int8,
+)
 from eat.models.saving import CheckedWeights
 from eat.models.stream import Prediction, SurvivorPools
 from eat.modules.block import Block
@@ -53,6 +63,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
     supports_gradient_checkpointing = True
     config: AdaptiveConfig
     _graphs: SegmentGraphs | None = None
+    _packed = False
 
     def __init__(self, config: AdaptiveConfig) -> None:
         super().__init__(config)
@@ -61,7 +72,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         if config.problem_type is None and config.num_outputs == 1:
             config.problem_type = "regression"  # as Hugging Face's at the first loss; a pipeline then gives the score
         self.backbone = build_backbone(config.backbone or {})
-        attention = build_attention(config.attention or {})
+        attention = self._built_attention(config.attention or {})
         self.encoder = AdaptiveEncoder(
             self.backbone.embeddings(),
             [self.backbone.block(attention) for _ in range(self.backbone.num_layers)],
@@ -72,6 +83,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         self._protect(attention)
         self._divide_logits()
         self.post_init()
+        if config.engine is not None:
+            quantize_layers(self.encoder, config.engine["activation_bits"])
 
     def forward(
         self,
@@ -123,7 +136,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         if self._graphs is not None and not trace and self._protected_id is None:
             output = self._graphs(self.backbone, self.encoder, inputs)
         if output is None:
-            output = cast(AdaptiveOutput, self.encoder(self.pack(inputs), trace=trace, head_depths=traced))
+            output = cast(AdaptiveOutput, self.encoder(self.embedded(inputs), trace=trace, head_depths=traced))
         changes: dict[str, Tensor] = {}  # assigned to the output later, a loss would come last
         if labels is not None:
             changes["loss"] = self._loss(output, labels, traced or self.head_depths)
@@ -134,7 +147,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
             return output
         return output.to_tuple()
 
-    def pack(self, inputs: Inputs) -> Packed:
+    def embedded(self, inputs: Inputs) -> Packed:
         """Check a batch and embed it: what the encoder's loop starts from."""
         return pack_inputs(self.backbone, self.encoder.embeddings, inputs, protected_id=self._protected_id)
 
@@ -217,6 +230,53 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
             log.info("from_backbone: these parts start from random weights and need training: %s", names)
         return model.eval()
 
+    def quantize(self, *, anyway: bool = False) -> AdaptiveForSequenceClassification:
+        """Return a copy for inference on a CPU with int8 weights, a quarter of the size; this model stays as it is.
+
+        Each output channel has a scale, and each row its own while it runs, so that an answer never depends on its
+        batch. Heads, norms and attention compute in float32. Answers differ a little: a certificate ends, temperatures
+        and thresholds should be chosen anew. It is saved and loaded like any model.
+
+        Args:
+            anyway: Quantise even where a measurement shows no gain on this machine; else that is said in one line, and
+                the copy stays in float32.
+
+        Raises:
+            ValueError: If the model is not float32 on a CPU, has adapters, or was made for inference before.
+        """
+        check_source(self, "quantize")
+        twin = copy.deepcopy(self).eval()
+        reason = None if anyway else why_not_int8()
+        if reason is not None:
+            log.warning("quantize: %s; the model stays in float32 (anyway=True quantises it all the same)", reason)
+            return twin
+        certificate.withdraw(twin, "its weights were quantised to int8")
+        twin.config.engine = int8_engine()
+        quantize_layers(twin.encoder, twin.config.engine["activation_bits"])
+        twin.set_attention(**(twin.config.attention or {}))
+        twin.requires_grad_(False)
+        return twin
+
+    def pack(self) -> AdaptiveForSequenceClassification:
+        """Return a copy for inference on a CPU with its float32 dense layers as oneDNN reads them fastest.
+
+        Answers stay the same within rounding, and it is saved as any float32 model. Its weights must not be changed:
+        the packed ones are a second copy, made at the first call.
+
+        Raises:
+            ValueError: If the model is not float32 on a CPU, has adapters, or was made for inference before.
+        """
+        check_source(self, "pack")
+        twin = copy.deepcopy(self).eval()
+        pack_layers(twin.encoder)
+        twin._packed = True
+        return twin.requires_grad_(False)
+
+    def _refuse_if_made_for_inference(self, what: str) -> None:
+        if self._packed or self.config.engine is not None:
+            made = "packed" if self._packed else "int8"
+            raise RuntimeError(f"{what}: this model is {made}, for inference only; use the float32 model instead")
+
     @property
     def num_layers(self) -> int:
         """Blocks of the encoder."""
@@ -233,12 +293,23 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Use another table of word embeddings; the vocabulary of the configuration follows its size."""
+        self._refuse_if_made_for_inference("set_input_embeddings")
         self.encoder.embeddings.words = value
         if value.num_embeddings != self.backbone.vocab_size:
             self._set_part("backbone", {**(self.config.backbone or {}), "vocab_size": value.num_embeddings})
             self.backbone = build_backbone(self.config.backbone or {})
         else:
             certificate.withdraw(self, "other word embeddings were set")
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> Any:
+        """Resize the table of words, as Hugging Face does."""
+        self._refuse_if_made_for_inference("resize_token_embeddings")
+        return super().resize_token_embeddings(*args, **kwargs)
+
+    def add_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """Add an adapter of peft's, as Hugging Face does."""
+        self._refuse_if_made_for_inference("add_adapter")
+        super().add_adapter(*args, **kwargs)
 
     def flops(
         self, tokens_kept: Int[Tensor, "batch columns"], exit_depth: Int[Tensor, " ..."]
@@ -264,7 +335,10 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
 
         Raises:
             ValueError: If Hugging Face's encoder cannot have this shape.
+            RuntimeError: If the weights are int8.
         """
+        if self.config.engine is not None:
+            self._refuse_if_made_for_inference("to_hugging_face")
         return to_hugging_face(self.backbone, self.encoder, self.config)
 
     @property
@@ -293,7 +367,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
     def set_attention(self, **spec: Any) -> None:
         """Choose another attention for the same weights."""
         self._set_part("attention", spec)
-        attention = build_attention(spec)
+        attention = self._built_attention(spec)
         for block in self.encoder.blocks:
             cast(Block, block).attention = attention
         self._protect(attention)
@@ -356,6 +430,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         and compiled code uses torch's own instead of oneDNN's. MiniLM-L6 on AMD EPYC, one thread, CPU time of plain
         over compiled: 0.48x at batch 1 with 25 tokens, 0.54x at batch 32 with 764; without oneDNN 0.94x and 1.00x.
         """
+        self._refuse_if_made_for_inference("compile_blocks")
         for block in self.encoder.blocks:
             cast(Block, block).compiled = True
 
@@ -380,6 +455,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
     def train(self, mode: bool = True) -> AdaptiveForSequenceClassification:
         """Go into training mode, where a certificate ends, or into evaluation mode."""
         if mode:
+            self._refuse_if_made_for_inference("train")
             certificate.withdraw(self, "the model was put into training mode")
         super().train(mode)
         return self
@@ -387,6 +463,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
     def _apply(self, fn: Any, recurse: bool = True) -> AdaptiveForSequenceClassification:
         """Move or convert the tensors, as torch does for ``to`` and ``half``; another precision is another model."""
         before = self.dtype
+        if self.config.engine is not None:
+            refuse_place(fn(torch.empty(0)))
         super()._apply(fn, recurse)
         if self.dtype != before:
             certificate.withdraw(self, f"weights went from {before} to {self.dtype}")
@@ -399,6 +477,12 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
     def _set_part(self, key: str, spec: dict[str, Any]) -> None:
         before = self.config.change(key, spec)
         certificate.follow(self, key, before, getattr(self.config, key))
+
+    def _built_attention(self, spec: Mapping[str, Any]) -> Attention:
+        attention = build_attention(spec)
+        if self.config.engine is not None and isinstance(attention, GroupedAttention):
+            attention.equal_lengths = True
+        return attention
 
     def _protect(self, attention: Attention) -> None:
         self._protected_id = self.backbone.sep_token_id if "sep" in attention.global_tokens else None

@@ -13,8 +13,10 @@ from eat.backbones import build_backbone
 from eat.checks import number, one_of, plain, shown, whole_number
 from eat.exits import build_exit, check_exit
 from eat.modules.heads import POOLINGS
+from eat.ops.int8 import BITS
 from eat.pruners import build_pruner
 
+_OPTIONAL = ("certificate", "fingerprint", "engine")  # left out of what is saved where there are none
 MAX_LABELS = 10_000_000  # extreme classification has 3 million; each has a name and a row in every head
 
 
@@ -35,6 +37,8 @@ class AdaptiveConfig(PreTrainedConfig):
         certificate: What ``evaluate.py stages=[certify]`` guarantees of ``exit``: the point (``exit``), the fingerprint
             (``model``) of the weights and configuration that it is about, the facts, and the ``digest`` of all that;
             None without one.
+        engine: ``{"name": "int8", "activation_bits": 8}`` where the weights are int8; None for float ones. Rows of 7
+            bits are for processors that add products of bytes with saturation.
         fingerprint: In ``config.json`` alone, what `eat.models.integrity` compares with the weights beside it;
             None once they are loaded.
     """
@@ -52,6 +56,7 @@ class AdaptiveConfig(PreTrainedConfig):
     heads: dict[str, Any] | None = None
     certificate: dict[str, Any] | None = None
     fingerprint: dict[str, Any] | None = None
+    engine: dict[str, Any] | None = None
 
     @property
     def initializer_range(self) -> float:
@@ -94,9 +99,9 @@ class AdaptiveConfig(PreTrainedConfig):
             self.label2id = {name: index for index, name in self.id2label.items()}
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """Return what is saved: without certificate and fingerprint where there are none."""
+        """Return what is saved: without certificate, fingerprint and engine where there are none."""
         saved = super().to_diff_dict()
-        return {k: v for k, v in saved.items() if k not in ("certificate", "fingerprint") or v is not None}
+        return {k: v for k, v in saved.items() if k not in _OPTIONAL or v is not None}
 
     @property
     def num_outputs(self) -> int:
@@ -134,6 +139,7 @@ class AdaptiveConfig(PreTrainedConfig):
         _check_temperatures(self.heads or {}, self.num_outputs)
         _check_certificate(self.certificate)
         _check_fingerprint(self.fingerprint)
+        check_engine(self.engine)
         if any(depth >= layers for depth in pruner.depths):
             raise ValueError(
                 f"pruner.depths: expected depths between 1 and {layers - 1} (after the last layer of {layers} "
@@ -235,4 +241,15 @@ def _check_fingerprint(fingerprint: Any) -> None:
     if fingerprint is not None and not (isinstance(fingerprint, Mapping) and {"weights", "shape"} <= set(fingerprint)):
         raise ValueError(
             f"config.fingerprint: expected a mapping with 'weights' and 'shape', or none, got {shown(fingerprint)}"
+        )
+
+
+def check_engine(engine: Any) -> None:
+    """Check what a configuration says of the numbers that a model computes with; None for those of its weights."""
+    fits = isinstance(engine, Mapping) and set(engine) == {"name", "activation_bits"} and engine["name"] == "int8"
+    bits = engine["activation_bits"] if fits else None
+    if engine is not None and (isinstance(bits, bool) or bits not in BITS):
+        raise ValueError(
+            f"config.engine: expected none, or name 'int8' and activation_bits {' or '.join(map(str, BITS))}, "
+            f"got {shown(engine)}; was it saved by a newer version?"
         )

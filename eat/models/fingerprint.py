@@ -20,6 +20,9 @@ OPERATING_POINT = frozenset({"exit", "certificate"})
 # About the files that a model was loaded from.
 _ABOUT_FILES = frozenset({"fingerprint"})
 
+# Keys that came after models were certified and traced: without a value they name nothing.
+_LATER = frozenset({"engine"})
+
 # Of the keys that every Hugging Face configuration has, those that an answer or its reading depends on.
 _INHERITED = ("id2label", "problem_type")
 
@@ -35,7 +38,8 @@ def config_facts(
         config = AdaptiveConfig.from_dict(dict(config))
     kinds = (kind for kind in type(config).__mro__ if issubclass(kind, AdaptiveConfig))
     own = {key for kind in kinds for key in inspect.get_annotations(kind)} - set(without) - _ABOUT_FILES
-    return {key: getattr(config, key) for key in (*own, *_INHERITED)}
+    facts = {key: getattr(config, key) for key in (*own, *_INHERITED)}
+    return {key: value for key, value in facts.items() if key not in _LATER or value is not None}
 
 
 def raw_facts(config: PreTrainedConfig | Mapping[str, Any]) -> dict[str, Any]:

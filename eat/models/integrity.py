@@ -162,9 +162,11 @@ def _tensors(state_dict: Mapping[str, Tensor] | None, files: Sequence[str]) -> I
 
 
 def _shape_digest(config: PreTrainedConfig) -> str:
-    """Name what no one can choose for trained weights: backbone and heads, but not the heads' temperatures."""
+    """Name what no one can choose for trained weights: backbone, heads without their temperatures, and engine."""
     facts = raw_facts(config)
-    return hashlib.sha256(encode({key: facts[key] for key in ("backbone", "heads")})).hexdigest()
+    return hashlib.sha256(
+        encode({key: facts[key] for key in ("backbone", "heads", "engine") if key in facts})
+    ).hexdigest()
 
 
 @cache

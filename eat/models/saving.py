@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from eat.models import certificate, integrity
+from eat.models.quantization import check_place
 from eat.modules.linear import arrange_weights
 
 
@@ -28,6 +29,7 @@ class CheckedWeights(PreTrainedModel):
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         integrity.finish(model)
+        check_place(model)
         arrange_weights(model)
         certificate.check(model)
         return loaded

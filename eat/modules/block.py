@@ -49,6 +49,7 @@ class Block(nn.Module):
         self.outer = Linear(intermediate_size, dim)
         self.outer_norm = nn.LayerNorm(dim, eps=norm_eps)
         self.dropout = dropout
+        self.inner_cells = INNER_CELLS
         self.compiled = False  # whether `project` and `finish` run compiled; the first call then takes seconds
 
     def forward(self, state: Packed, received: bool) -> Packed:
@@ -57,7 +58,7 @@ class Block(nn.Module):
         project, finish = compiled_dense() if self.compiled else (Block.project, Block.finish)
         # Not named, so that queries, keys and values are gone before the feed-forward needs memory.
         mixed, scores = self.attention(project(self, state.rows), state, dropout=attention_dropout, received=received)
-        rows, step = state.rows, INNER_CELLS // self.intermediate_size
+        rows, step = state.rows, max(1, self.inner_cells // self.intermediate_size)
         if torch.is_grad_enabled() or not rows.is_cpu or rows.shape[0] <= step:
             return state.with_rows(finish(self, rows, mixed), scores)
         finished = torch.empty_like(rows)

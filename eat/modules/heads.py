@@ -21,6 +21,11 @@ def mean_pool(state: Packed) -> Float[Tensor, "batch dim"]:
     """Return the mean of each sequence's live rows, the special tokens included."""
     if len(state.host_lengths) == 1:
         return state.rows.mean(0, keepdim=True)
+    return mean_in_order(state)
+
+
+def mean_in_order(state: Packed) -> Float[Tensor, "batch dim"]:
+    """Return the mean of each sequence's live rows, added in their order, so with the same rounding in every batch."""
     total = state.rows.new_zeros(len(state.host_lengths), state.rows.shape[1])
     total = total.index_add(0, state.sequence, state.rows)
     return total / state.lengths.unsqueeze(1).to(total.dtype)

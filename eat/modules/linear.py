@@ -14,6 +14,8 @@ ALIGNMENT = 64
 class Linear(nn.Linear):
     """torch's dense layer on packed rows, by the fastest product that the processor has; see `eat.ops.linear`."""
 
+    fuses_gelu = True  # whether it takes ``gelu``
+
     def forward(self, rows: Float[Tensor, "tokens inputs"], *, gelu: bool = False) -> Float[Tensor, "tokens outputs"]:
         """Return rows W^T + b, or the exact GELU of it."""
         return linear(rows, self.weight, self.bias, gelu=gelu)
@@ -32,7 +34,8 @@ def activated(
     The activation stands outside the layer, so that an adapter around the layer (LoRA) or a hook on it acts on the
     product, as it does in Hugging Face's models.
     """
-    if type(layer) is Linear and type(activation) is GELUActivation and not layer._forward_hooks:
+    fuses = getattr(type(layer), "fuses_gelu", False)  # of the type: adapters hand out what their layer has
+    if fuses and type(activation) is GELUActivation and not layer._forward_hooks:
         return layer(rows, gelu=True)
     return activation(layer(rows))
 

@@ -72,11 +72,17 @@ class Grouping:
 
 
 def group_sequences(
-    lengths: Sequence[int], kinds: Sequence[tuple[int, ...]], multiples: Sequence[int], *, device: torch.device
+    lengths: Sequence[int],
+    kinds: Sequence[tuple[int, ...]],
+    multiples: Sequence[int],
+    *,
+    device: torch.device,
+    equal: bool = False,
 ) -> Grouping:
     """Group sequences of like length, the longest first.
 
-    Only sequences of one kind share a group, whose width is a multiple of their number in ``multiples``.
+    Only sequences of one kind share a group, whose width is a multiple of their number in ``multiples``. With ``equal``
+    only those of one length do: no row is then computed otherwise than alone, not even in its rounding.
     """
     if len(lengths) == 1:
         return _alone(lengths[0], multiples[0], device)
@@ -95,7 +101,11 @@ def group_sequences(
         if (
             members
             and kinds[members[-1][0]] == kinds[i]
-            and (width == widths[-1] or padding + gap <= max(slack_rows, SLACK_SHARE * (live + lengths[i])))
+            and (
+                lengths[members[-1][0]] == lengths[i]
+                if equal
+                else width == widths[-1] or padding + gap <= max(slack_rows, SLACK_SHARE * (live + lengths[i]))
+            )
         ):
             members[-1].append(i)
             padding, live = padding + gap, live + lengths[i]

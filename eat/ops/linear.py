@@ -21,6 +21,8 @@ from eat.kernels import Measured, fastest
 
 # Private to torch (its compiler emits it), so looked for instead of relied upon.
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+_REORDER = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
+_PACKED_FOR = 32  # rows that the order is chosen for; one for a single row is slower with more
 
 _WIDTH, _WEIGHTS = 384, 8  # of the matrices that are measured, each read cold as a model's are
 _ROWS = (1, 2, 4, 16, 64, 256)
@@ -89,6 +91,23 @@ def padded(number: int) -> int:
 def arranged(weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
     """Return the same matrix with its columns contiguous in memory, as oneDNN reads it without rearranging it."""
     return weight.t().contiguous().t()
+
+
+def packed(weight: Float[Tensor, "outputs inputs"]) -> Tensor | None:
+    """Return a weight in oneDNN's own order, for `linear_packed`; None where there is none for it.
+
+    It is a copy: what becomes of the weight afterwards does not reach it.
+    """
+    if _ONEDNN is None or _REORDER is None or not weight.is_cpu or weight.dtype is not torch.float32:
+        return None
+    return _REORDER(weight.detach(), _PACKED_FOR)
+
+
+def linear_packed(
+    rows: Float[Tensor, "tokens inputs"], weight: Tensor, bias: Float[Tensor, " outputs"], *, gelu: bool = False
+) -> Float[Tensor, "tokens outputs"]:
+    """Return rows @ weight^T + bias, or the exact GELU of it, for a packed weight; without gradients."""
+    return _multiply(rows, weight, bias, "gelu" if gelu else "none")
 
 
 class _Product(torch.autograd.Function):

@@ -4,6 +4,7 @@ import torch
 
 from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source
 from eat.benchmark.engines.hugging_face import HuggingFace
+from eat.benchmark.engines.int8 import Int8
 from eat.benchmark.engines.onnx import OnnxRuntime
 from eat.benchmark.engines.packed import Packed
 from eat.benchmark.engines.segments import OnnxSegments
@@ -22,6 +23,7 @@ ENGINES: Family[Engine] = Family(
         PADDED: HuggingFace("Hugging Face, padded"),
         "huggingface_sdpa_grouped": HuggingFace("Hugging Face, by length", grouped=True),
         EAT: Packed("eat"),
+        "eat_int8": Int8("eat, int8, everything off", dtype="int8", exact=False),
         "onnxruntime_fp32": OnnxRuntime("ONNX Runtime, float32", dtype="float32", exported=True),
         "onnxruntime_int8": OnnxRuntime("ONNX Runtime, int8", dtype="int8", exact=False, exported=True),
         "eat_onnx": OnnxSegments("eat in ONNX Runtime, float32", dtype="float32", exported=True, adaptive=True),

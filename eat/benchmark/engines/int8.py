@@ -1,0 +1,35 @@
+"""Our encoder with int8 weights and everything off."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from eat.benchmark.engines.engine import Call, Engine, Saved, Source, save_pretrained
+from eat.benchmark.engines.packed import packed_call
+from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.quantization import why_not_int8
+from eat.models.sharing import all_off
+
+
+@dataclasses.dataclass(frozen=True)
+class Int8(Engine):
+    """Ours, quantised from the weights as trained; left out where int8 gains nothing on this machine."""
+
+    def why_not(self, device: torch.device) -> str | None:
+        """Say that this is no CPU, or that int8 is no faster here."""
+        return why_not_int8() if device.type == "cpu" else f"measured on a CPU only, and this is {device.type}"
+
+    def save(self, source: Source, folder: Path, name: str) -> Saved:
+        """Write the quantised model."""
+        return save_pretrained(_quantized(source), folder / name, name, source.trained.backbone.pad_token_id)
+
+    def call(self, source: Source | Saved) -> Call:
+        """Answer with the quantised model."""
+        if isinstance(source, Source):
+            return packed_call(_quantized(source))
+        return packed_call(AdaptiveForSequenceClassification.from_pretrained(source.path).eval())
+
+
+def _quantized(source: Source) -> AdaptiveForSequenceClassification:
+    return all_off(source.trained).float().quantize(anyway=True)
