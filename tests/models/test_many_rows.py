@@ -20,7 +20,8 @@ def test_parts_equal_the_whole(monkeypatch, pruner):
         monkeypatch.setattr(
             block.Block, "finish", lambda self, rows, mixed: seen.append(len(rows)) or finish(self, rows, mixed)
         )
-        monkeypatch.setattr(block, "INNER_CELLS", 7 * 24)  # 7 rows of the tiny feed-forward
+        for each in model.encoder.blocks:
+            each.inner_cells = 7 * 24  # 7 rows of the tiny feed-forward
         parts = model(**batch, trace=True)
     assert max(seen) == 7 and sum(seen[:8]) == 50
     torch.testing.assert_close(parts.all_logits, whole.all_logits, rtol=0, atol=1e-12)
@@ -28,7 +29,7 @@ def test_parts_equal_the_whole(monkeypatch, pruner):
 
 
 def test_training_takes_all_rows_at_once(monkeypatch):
-    monkeypatch.setattr(block, "INNER_CELLS", 7 * 24)
+    monkeypatch.setattr(block, "INNER_CELLS", 7 * 24)  # which a block takes over when it is made
     model = tiny_adaptive().train()
     model(**pack(*batch_of([20, 3])), labels=torch.tensor([0, 1])).loss.backward()
     assert all(parameter.grad is not None for parameter in model.encoder.blocks.parameters())

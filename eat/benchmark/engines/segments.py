@@ -12,7 +12,6 @@ from jaxtyping import Float
 
 from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source
 from eat.benchmark.engines.onnx import missing_packages
-from eat.deployment import OnnxClassifier, export_onnx
 
 REQUIRED = ("onnx", "onnxruntime")
 
@@ -27,6 +26,8 @@ class OnnxSegments(Engine):
 
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Export the model, unless that was done before."""
+        from eat.deployment import export_onnx  # here, so that a process that measures another engine holds none of it
+
         path = folder / name
         if not path.exists():
             export_onnx(source.trained, None, path, int8=self.dtype == "int8")
@@ -41,6 +42,8 @@ class OnnxSegments(Engine):
 
 def segments_call(folder: Path, parts: Mapping[str, Mapping[str, Any]]) -> Call:
     """Answer batches from an exported folder, with as many threads as torch has at the time."""
+    from eat.deployment import OnnxClassifier
+
     models: dict[int, OnnxClassifier] = {}
 
     def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
