@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 
 from eat.benchmark.contenders import ALL_OFF
 from eat.benchmark.engines import EAT, ENGINES
-from eat.benchmark.results import Benchmark, Comparison, Measurement
-from eat.benchmark.shortcuts import Shortcut
-from eat.traces.quality import predictions
+from eat.benchmark.results import Benchmark, Comparison, Measurement, OwnQuality
+from eat.benchmark.shortcuts import Shortcut, truncated_trace
+from eat.exits.points import FULL_DEPTH
+from eat.traces.quality import measure_point, predictions
 from eat.traces.replay import replay
 from eat.traces.run_traces import RunTraces
 
@@ -86,8 +87,8 @@ def compare_with_replay(
 ) -> Benchmark:
     """Set what was answered live beside what was replayed.
 
-    ``answers`` go; ``agreement``, ``shortcuts`` and, in each measurement of ours but the encoder with everything off,
-    ``flops_ratio`` over that one come.
+    ``answers`` go; ``agreement``, ``quality``, ``shortcuts`` and, in each measurement of ours but the encoder with
+    everything off, ``flops_ratio`` over that one come.
     """
     trace, all_off = traces.reported, traces.all_off[traces.main]
     dense = all_off.costs.dense
@@ -110,8 +111,20 @@ def compare_with_replay(
         measurements=tuple(measurements),
         agreement=agreement,
         shortcuts={shortcut.name: shortcut.facts(traces) for shortcut in shortcuts},
+        quality={name: _own_quality(logits, traces) for name, logits in benchmark.on_whole.items()},
         answers={},
+        on_whole={},
     )
+
+
+def _own_quality(logits: Float[np.ndarray, "examples classes"], traces: RunTraces) -> OwnQuality:
+    """Measure an engine's own answers to the main split."""
+    dense = traces.all_off[traces.main]
+    own = truncated_trace(dense, dense.num_layers)
+    own = dataclasses.replace(own, all_logits=logits[:, None].astype(own.all_logits.dtype))
+    point = measure_point(own, FULL_DEPTH, traces.reported.full_depth)
+    delta = point.delta
+    return OwnQuality(point.metrics, None if delta is None else (delta.points, delta.low, delta.high), point.ece)
 
 
 def count_equal(live: Float[np.ndarray, "examples classes"], replayed: Float[np.ndarray, "examples classes"]) -> int:

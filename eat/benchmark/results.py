@@ -99,6 +99,15 @@ class ShortcutFacts:
 
 
 @dataclasses.dataclass(frozen=True)
+class OwnQuality:
+    """How good the answers are of an engine that does not compute the model's own function, on the main split."""
+
+    metrics: Mapping[str, float]  # by name
+    delta: tuple[float, float, float] | None  # points to the model's full depth, with its interval
+    ece: float | None  # expected calibration error; None in regression
+
+
+@dataclasses.dataclass(frozen=True)
 class Benchmark:
     """All that a benchmark measured."""
 
@@ -110,7 +119,9 @@ class Benchmark:
     agreement: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # (equal to replayed, all)
     shortcuts: Mapping[str, ShortcutFacts] = dataclasses.field(default_factory=dict)  # by contender
     beside_all_off: Mapping[str, Comparison] = dataclasses.field(default_factory=dict)  # empty in older files
+    quality: Mapping[str, OwnQuality] = dataclasses.field(default_factory=dict)  # by contender; empty in older files
     answers: Mapping[str, list[list[float]]] = dataclasses.field(default_factory=dict, repr=False)  # logits
+    on_whole: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # logits on the whole main split
 
     def points(self) -> dict[str, OperatingPoint | None]:
         """Return the operating point of each contender; None for baselines."""
@@ -125,7 +136,10 @@ class Benchmark:
         }
         if self.beside_all_off:
             nested["beside_all_off"] = {name: dataclasses.asdict(one) for name, one in self.beside_all_off.items()}
-        left_out = ("answers",) if self.beside_all_off else ("answers", "beside_all_off")
+        if self.quality:
+            nested["quality"] = {name: dataclasses.asdict(one) for name, one in self.quality.items()}
+        empty = [name for name in ("beside_all_off", "quality") if not getattr(self, name)]
+        left_out = ["answers", "on_whole", *empty]
         return {key: value for key, value in (vars(self) | nested).items() if key not in left_out}
 
     @classmethod
@@ -148,6 +162,7 @@ class Benchmark:
             agreement=tuples(values["agreement"]),
             shortcuts={name: ShortcutFacts(**tuples(one)) for name, one in values.get("shortcuts", {}).items()},
             beside_all_off={name: Comparison(**one) for name, one in values.get("beside_all_off", {}).items()},
+            quality={name: OwnQuality(**tuples(one)) for name, one in values.get("quality", {}).items()},
         )
 
 

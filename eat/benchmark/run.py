@@ -19,7 +19,7 @@ from eat import kernels
 from eat.benchmark.agreement import compare_with_all_off, rounding_of, warn_of_others
 from eat.benchmark.clock import clock_of, num_threads
 from eat.benchmark.contenders import BASELINES, PADDED, Contender, build_contenders
-from eat.benchmark.engines import Encoded, Source, not_measured
+from eat.benchmark.engines import ENGINES, Encoded, Source, cannot_run, not_measured
 from eat.benchmark.memory import measure_peak
 from eat.benchmark.protocol import ENOUGH_BATCHES, Budget, batches_of, measure
 from eat.benchmark.results import Benchmark, Comparison, Measurement, PeakMemory
@@ -50,7 +50,8 @@ class BenchmarkSettings:
     thresholds: Sequence[float] | None = None  # of the exit; null for its paper's, else those that lose 0 to 2 points
     dtype: str = "float32"  # of the weights, ours and Hugging Face's alike; float16 on a GPU only
     shortcut_runs: Sequence[str] = ()  # folders of runs trained with ``backbone.num_layers``: the static shortcuts
-    onnx: bool = True  # whether engines that need an export take part, as ONNX Runtime does; it takes some seconds
+    onnx: bool = True  # whether engines that need an export take part, as ONNX Runtime, OpenVINO and CTranslate2 do; it
+    # takes some seconds, static int8 some more
     memory: bool = True  # whether each contender's peak memory is measured, in a process of its own
     seed: int = 0  # of the draw
 
@@ -88,11 +89,14 @@ def run_benchmark(
     *,
     shortcuts: Mapping[str, AdaptiveForSequenceClassification] = MappingProxyType({}),
     texts: Texts | None = None,
+    calibration: Sequence[Encoded] = (),
+    whole: Sequence[Encoded] = (),
 ) -> Benchmark:
     """Measure every contender; ``answers`` are to be checked against the replayed ones.
 
     The model is in float32, on the device to measure on; examples stand in random order. With their ``texts`` a second
-    line of speed-ups has tokenisation in both times.
+    line of speed-ups has tokenisation in both times. Static int8 is calibrated on training rows; engines that do not
+    compute the model's own function answer the ``whole`` split as well, since their quality is known from that alone.
 
     Raises:
         ValueError: If there are no examples, or the type of the weights does not suit the device.
@@ -102,9 +106,11 @@ def run_benchmark(
     device = next(model.parameters()).device
     if settings.dtype == "float16" and device.type == "cpu":
         raise ValueError("benchmark.dtype: float16 is for GPUs; use benchmark.dtype=float32 on a CPU")
-    source = Source(model, getattr(torch, settings.dtype), token_types="token_type_ids" in examples[0])
+    token_types = "token_type_ids" in examples[0]
+    source = Source(model, getattr(torch, settings.dtype), token_types=token_types, calibration=calibration)
     environment = describe_machine(source.model)  # first of all: the load is the others', not ours
     absent = not_measured(device, exported=settings.onnx)
+    absent |= cannot_run(source, absent)
     thread_counts = settings.threads or (torch.get_num_threads(),)
     with tempfile.TemporaryDirectory(prefix="eat-benchmark-") as folder:
         contenders = build_contenders(
@@ -123,6 +129,8 @@ def run_benchmark(
                     answers |= {name: rows for name, rows in logits.items() if len(rows) > len(answers.get(name, ()))}
                     for name, found in compare_with_all_off(logits, rounding).items():
                         compared[name] = max(compared.get(name, found), found, key=_doubt)
+        with num_threads(thread_counts[0]):
+            on_whole = answer_whole(contenders, whole, max(settings.batch_sizes))
         memory = measure_memory(contenders, examples, thread_counts[0], settings) if settings.memory else None
     warn_of_others(compared)
     return Benchmark(
@@ -133,7 +141,24 @@ def run_benchmark(
         absent,
         beside_all_off={c.name: compared[c.name] for c in contenders if c.name in compared},
         answers={c.name: answers[c.name].tolist() for c in contenders if c.name in answers},
+        on_whole=on_whole,
     )
+
+
+def answer_whole(
+    contenders: Sequence[Contender], whole: Sequence[Encoded], batch_size: int
+) -> dict[str, Float[np.ndarray, "examples classes"]]:
+    """Answer a whole split, untimed and in its order, with each engine that does not compute the model's own function.
+
+    Where activations share a scale an answer depends on its batch: batches are as large as the largest timed.
+    """
+    answers = {}
+    for contender in contenders if whole else ():
+        if not ENGINES[contender.engine].exact:
+            log.info("benchmark: %s answers all %d examples for its quality", contender.name, len(whole))
+            with torch.inference_mode():
+                answers[contender.name] = np.concatenate([contender.call(b) for b in batches_of(whole, batch_size)])
+    return answers
 
 
 def _announce(contenders: Sequence[Contender], examples: int, settings: BenchmarkSettings, thread_counts: int) -> None:
@@ -243,10 +268,10 @@ def describe_machine(model: AdaptiveForSequenceClassification) -> dict[str, Any]
 
 
 def describe_conditions(device: torch.device, clocks: str) -> dict[str, Any]:
-    """Return the host with its load, ONNX Runtime's version, and on a GPU its state, with its clocks under a key."""
+    """Return the host with its load, other engines' versions, and on a GPU its state, with its clocks under a key."""
     facts: dict[str, Any] = describe_host()
-    if find_spec("onnxruntime") is not None:
-        facts["onnxruntime"] = metadata.version("onnxruntime")
+    installed = [name for name in ("onnxruntime", "openvino", "nncf", "ctranslate2") if find_spec(name) is not None]
+    facts |= {name: metadata.version(name) for name in installed}
     if device.type == "cpu":
         facts["kernels"] = kernels.text()
     if device.type == "cuda":

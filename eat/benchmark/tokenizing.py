@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from eat.benchmark.engines import Call, Encoded
@@ -27,6 +28,13 @@ def encoded_examples(data: TextDataModule, split: str, index: Sequence[int]) -> 
     given = {name: ids for name, ids in columns.items() if ids is not None}
     places = [slice(tokens.offsets[i], tokens.offsets[i + 1]) for i in index]
     return [{name: ids[place].tolist() for name, ids in given.items()} for place in places]
+
+
+def training_rows(data: TextDataModule, count: int) -> list[Encoded]:
+    """Draw so many examples that were trained on, or all, by the data's own seed."""
+    total = len(data.splits["train"])
+    drawn = np.random.default_rng(data.seed).permutation(total)[:count]
+    return encoded_examples(data, "train", drawn.tolist())
 
 
 def texts_of(data: TextDataModule, split: str, index: Sequence[int]) -> Texts:

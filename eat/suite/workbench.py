@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from eat.benchmark.contenders import ALL_OFF, PADDED, Contender, build_contenders, ours
-from eat.benchmark.engines import ENGINES, Encoded, Source, not_measured
+from eat.benchmark.engines import ENGINES, Encoded, Source, cannot_run, not_measured
 from eat.benchmark.engines.packed import with_torchs_product
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off, variant
@@ -62,12 +62,13 @@ class Workbench:
     @cached_property
     def source(self) -> Source:
         """The model as engines are given it."""
-        return Source(self.model)
+        return Source(self.model, calibration=self.examples("sst2"))
 
     @cached_property
     def absent(self) -> dict[str, str]:
         """Why engines take no part, by name."""
-        return not_measured(self.settings.torch_device)
+        absent = not_measured(self.settings.torch_device)
+        return absent | cannot_run(self.source, absent)
 
     @property
     def padded(self) -> Contender:

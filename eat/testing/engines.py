@@ -64,8 +64,11 @@ def check_engine(engine: str | Engine, *, trials: int = 10, seed: int = 0) -> Ch
     batches = [draw_examples(model, number) for number in seeds(seed, trials)]
     with torch.inference_mode():
         expected, live = ([packed_call(one)(batch) for batch in batches] for one in (off, model))
+    source = Source(off, calibration=[example for batch in batches for example in batch])
+    unable = engine.cannot(source)
+    checked.expect(unable is None, "it can run a BERT encoder", None, unable)
     with tempfile.TemporaryDirectory(prefix="eat-check-") as folder:
-        saved = engine.save(Source(off), Path(folder), name)
+        saved = engine.save(source, Path(folder), name)
         as_json = json.loads(json.dumps(dataclasses.asdict(saved)))
         checked.same(Saved(**as_json), saved, "what is saved is JSON values")
         checked.same(saved.engine, name, "what is saved names the engine")

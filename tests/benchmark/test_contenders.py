@@ -166,7 +166,7 @@ def test_who_was_left_out_is_named(examples: list[dict[str, list[int]]], monkeyp
     assert run_benchmark(model, examples, [], BenchmarkSettings(**settings)).not_measured == dict.fromkeys(
         (ONNX_FP32, ONNX_INT8), "left out with benchmark.onnx=false"
     )
-    monkeypatch.setattr("eat.benchmark.engines.onnx.find_spec", lambda name: None)
+    monkeypatch.setattr("eat.benchmark.engines.engine.find_spec", lambda name: None)
     measured = run_benchmark(model, examples, [], BenchmarkSettings(**settings | {"onnx": True}))
     assert "not installed: onnx, onnxruntime, onnxscript" in measured.not_measured[ONNX_FP32]
 

@@ -101,7 +101,7 @@ def test_it_is_said_why_it_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> N
     why_not = ENGINES[ONNX_INT8].why_not
     assert why_not(torch.device("cpu")) is None
     assert why_not(torch.device("cuda")) == "measured on a CPU only, and this is cuda"
-    monkeypatch.setattr("eat.benchmark.engines.onnx.find_spec", lambda name: None if name == "onnxscript" else name)
+    monkeypatch.setattr("eat.benchmark.engines.engine.find_spec", lambda name: None if name == "onnxscript" else name)
     assert (
         ENGINES[ONNX_INT8].why_not(torch.device("cpu"))
         == "not installed: onnxscript (pip install 'eat-transformers[onnx]')"

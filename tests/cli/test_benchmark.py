@@ -9,7 +9,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
+from eat.benchmark.engines.ctranslate2 import CTranslate2
 from eat.benchmark.engines.onnx import OnnxRuntime
+from eat.benchmark.engines.openvino import OpenVino
 from eat.benchmark.memory import Peak, measure_peak
 from eat.cli import benchmark
 from eat.cli.compose import CONF
@@ -39,9 +41,10 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    """Leave out what has tests of its own and takes long: the export to ONNX, and a process for each peak."""
+    """Leave out what has tests of its own and takes long: exports, and a process for each peak."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OnnxRuntime, "why_not", lambda self, device: "left out of these tests")
+        for engine in (OnnxRuntime, OpenVino, CTranslate2):
+            patch.setattr(engine, "why_not", lambda self, device: "left out of these tests")
         patch.setattr(memory, "measure_peak", lambda *_, **__: Peak(300.0, 20.0, 200.0))
         yield
 

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from eat.benchmark.contenders import ALL_OFF, PADDED
+from eat.benchmark.engines.ctranslate2 import CTranslate2
 from eat.benchmark.engines.onnx import OnnxRuntime
+from eat.benchmark.engines.openvino import OpenVino
 from eat.suite.contest import Contest, budget_of, hold
 from eat.suite.settings import SuiteSettings
 from eat.suite.timed import ALL_EXIT, LONG, PRUNED, PRUNED_EXITS, STATIC, depth, pruning, serving
@@ -18,10 +20,11 @@ BUDGET = budget_of(seconds=0.05, rounds=2, warmup=2)
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    """Build a tiny shape, without ONNX Runtime: it has tests of its own and takes long to export to."""
+    """Build a tiny shape, without engines that export: they have tests of their own and take long."""
     settings = SuiteSettings(shapes=["tiny"], examples=64, lengths=[64], curve_lengths=[16], device="cpu")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OnnxRuntime, "why_not", lambda self, device: "left out of these tests")
+        for engine in (OnnxRuntime, OpenVino, CTranslate2):
+            patch.setattr(engine, "why_not", lambda self, device: "left out of these tests")
         yield Workbench("tiny", torch.float32, settings, tmp_path_factory.mktemp("bench"))
 
 

@@ -1,16 +1,32 @@
 """The engines that answer batches; those that need a package import it when they are asked to answer or to export."""
 
+from collections.abc import Collection
+
 import torch
 
+from eat.benchmark.engines.ctranslate2 import CTranslate2
 from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source
 from eat.benchmark.engines.hugging_face import HuggingFace
 from eat.benchmark.engines.int8 import Int8
 from eat.benchmark.engines.onnx import OnnxRuntime
+from eat.benchmark.engines.openvino import OpenVino
 from eat.benchmark.engines.packed import Packed
 from eat.benchmark.engines.segments import OnnxSegments
 from eat.registry import Family
 
-__all__ = ["EAT", "ENGINES", "PADDED", "Call", "Encoded", "Engine", "Saved", "Source", "call_saved", "not_measured"]
+__all__ = [
+    "EAT",
+    "ENGINES",
+    "PADDED",
+    "Call",
+    "Encoded",
+    "Engine",
+    "Saved",
+    "Source",
+    "call_saved",
+    "cannot_run",
+    "not_measured",
+]
 
 PADDED = "huggingface_sdpa_padded"
 """The baseline that everything is divided by."""
@@ -30,6 +46,10 @@ ENGINES: Family[Engine] = Family(
         "eat_onnx_int8": OnnxSegments(
             "eat in ONNX Runtime, int8", dtype="int8", exact=False, exported=True, adaptive=True
         ),
+        "openvino_fp32": OpenVino("OpenVINO, float32", dtype="float32", exported=True),
+        "openvino_int8": OpenVino("OpenVINO, static int8", dtype="int8", exact=False, exported=True),
+        "ctranslate2_fp32": CTranslate2("CTranslate2, float32", dtype="float32", exported=True),
+        "ctranslate2_int8": CTranslate2("CTranslate2, int8", dtype="int8", exact=False, exported=True),
     },
 )
 """By their names in results, in the order in which they take turns."""
@@ -39,6 +59,12 @@ def not_measured(device: torch.device, *, exported: bool = True) -> dict[str, st
     """Return why engines cannot be measured on a device, by name; ``exported=False`` is against those that export."""
     unwanted = "left out with benchmark.onnx=false"
     reasons = {name: unwanted if e.exported and not exported else e.why_not(device) for name, e in ENGINES.items()}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def cannot_run(source: Source, absent: Collection[str]) -> dict[str, str]:
+    """Return why engines cannot run a model, by name, but for those that are absent anyway."""
+    reasons = {name: engine.cannot(source) for name, engine in ENGINES.items() if name not in absent}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 

@@ -2,11 +2,15 @@
 
 import copy
 import dataclasses
+import logging
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +24,8 @@ Encoded = Mapping[str, Sequence[int]]
 
 Call = Callable[[Any], Any]
 """Answers one batch; whatever a user waits for happens inside: packing or padding, the model, logits on the host."""
+
+Opened = TypeVar("Opened")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,7 @@ class Source:
     trained: AdaptiveForSequenceClassification  # the model with the weights as they were trained; it is not changed
     dtype: torch.dtype | None = None  # type wanted of engines that have none of their own; None for the trained one
     token_types: bool = True  # whether examples have ``token_type_ids``
+    calibration: Sequence[Encoded] = ()  # training rows, for engines whose int8 ranges are measured beforehand
 
     @cached_property
     def model(self) -> AdaptiveForSequenceClassification:
@@ -77,6 +84,10 @@ class Engine(ABC):
         """Say why it cannot be measured on a device, or None where it can."""
         return None
 
+    def cannot(self, source: Source) -> str | None:
+        """Say why it cannot run a model, on whatever device, or None where it can."""
+        return None
+
     @abstractmethod
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Write what another process can load, or find it there, as the contender of this name in `ENGINES`."""
@@ -106,3 +117,41 @@ def save_pretrained(model: PreTrainedModel, folder: Path, engine: str, pad_token
 def on_host(logits: torch.Tensor) -> Float[np.ndarray, "batch classes"]:
     """Copy logits to the host, which also waits for the device."""
     return logits.float().cpu().numpy()
+
+
+def missing(packages: Sequence[str], extra: str, device: torch.device) -> str | None:
+    """Say which packages of an extra a CPU engine lacks, or that this is no CPU; None where nothing is in its way."""
+    absent = [name for name in packages if find_spec(name) is None]
+    if absent:
+        return f"not installed: {', '.join(absent)} (pip install 'eat-transformers[{extra}]')"
+    return None if device.type == "cpu" else f"measured on a CPU only, and this is {device.type}"
+
+
+def for_threads(build: Callable[[int], Opened]) -> Callable[[], Opened]:
+    """Return what gives an engine's session for as many threads as torch has at the time.
+
+    A session belongs to a number of threads: where that changes, the next call opens another one first.
+    """
+    sessions: dict[int, Opened] = {}
+
+    def current() -> Opened:
+        threads = torch.get_num_threads()
+        if threads not in sessions:
+            sessions.clear()
+            sessions[threads] = build(threads)
+        return sessions[threads]
+
+    return current
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide the advice of exporters and quantisers: on operators not used, on passes not needed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

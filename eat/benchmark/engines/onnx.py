@@ -5,11 +5,7 @@ length fixed. They are measured on padded batches, like the Hugging Face model t
 """
 
 import dataclasses
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +14,7 @@ import torch
 from jaxtyping import Float
 from transformers import PreTrainedModel
 
-from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source
+from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, for_threads, missing, quiet
 from eat.benchmark.engines.hugging_face import padded
 
 REQUIRED = ("onnx", "onnxruntime", "onnxscript")
@@ -35,7 +31,7 @@ class OnnxRuntime(Engine):
 
     def why_not(self, device: torch.device) -> str | None:
         """Say which packages are missing, or that this is no CPU."""
-        return missing_packages(REQUIRED, device)
+        return missing(REQUIRED, "onnx", device)
 
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Export the model, unless that was done before."""
@@ -68,7 +64,7 @@ def export_onnx(model: PreTrainedModel, folder: Path, *, token_types: bool) -> N
     inputs = {"input_ids": torch.full((2, 8), 5), "attention_mask": torch.ones(2, 8, dtype=torch.int64)}
     inputs |= {"token_type_ids": torch.zeros(2, 8, dtype=torch.int64)} if token_types else {}
     free = torch.export.Dim.DYNAMIC
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             model,
             kwargs=inputs,
@@ -88,20 +84,13 @@ def export_onnx(model: PreTrainedModel, folder: Path, *, token_types: bool) -> N
 
 
 def onnx_call(path: Path, pad_token_id: int) -> Call:
-    """Answer batches with ONNX Runtime on padded arrays, with as many threads as torch has at the time.
-
-    A session belongs to a number of threads: where that changes, the next call opens another one first.
-    """
-    sessions: dict[int, Any] = {}
+    """Answer batches with ONNX Runtime on padded arrays, with as many threads as torch has at the time."""
+    session = for_threads(lambda threads: _session(path, threads))
 
     def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
-        threads = torch.get_num_threads()
-        if threads not in sessions:
-            sessions.clear()
-            sessions[threads] = _session(path, threads)
         inputs = padded(batch, pad_token_id, torch.device("cpu"))
         inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))  # the graph asks for it always
-        logits: np.ndarray = sessions[threads].run(["logits"], {key: ids.numpy() for key, ids in inputs.items()})[0]
+        logits: np.ndarray = session().run(["logits"], {key: ids.numpy() for key, ids in inputs.items()})[0]
         return logits
 
     return call
@@ -119,16 +108,3 @@ def _session(path: Path, threads: int) -> Any:
     return onnxruntime.InferenceSession(
         path, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the exporter's and the quantiser's advice: on operators not used, on passes not needed."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

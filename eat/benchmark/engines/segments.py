@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source
-from eat.benchmark.engines.onnx import missing_packages
+from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, missing
 
 REQUIRED = ("onnx", "onnxruntime")
 
@@ -22,7 +21,7 @@ class OnnxSegments(Engine):
 
     def why_not(self, device: torch.device) -> str | None:
         """Say which packages are missing, or that this is no CPU."""
-        return missing_packages(REQUIRED, device)
+        return missing(REQUIRED, "onnx", device)
 
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Export the model, unless that was done before."""

@@ -185,9 +185,13 @@ def _contender_row(run: FinishedRun, findings: Findings, benchmark: Benchmark, m
     if facts is not None:
         row |= _shortcut_values(facts, row["metric"], compared=dense.delta_dense is None)
     other = another_model(benchmark, measured, last_head_reads(findings.traces))
-    if other is not None or not ENGINES[measured.engine].exact:  # what it answers is known on the timed examples only
+    if other is not None or not ENGINES[measured.engine].exact:
         row |= dict.fromkeys(("value", "delta_points", "delta_low", "delta_high", "ece"))
         row |= {"note": other}
+    own = benchmark.quality.get(measured.contender)
+    if own is not None:
+        delta = own.delta if dense.delta_dense is None else None
+        row |= {"value": own.metrics.get(row["metric"]), "ece": own.ece, **_interval("delta", delta, "delta_points")}
     return row
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from eat.benchmark.agreement import compare_with_replay
+from eat.benchmark.engines.openvino import CALIBRATION_ROWS
 from eat.benchmark.results import write_benchmark
 from eat.benchmark.run import BenchmarkSettings, draw_examples, run_benchmark
 from eat.benchmark.shortcuts import find_shortcuts
-from eat.benchmark.tokenizing import encoded_examples, texts_of
+from eat.benchmark.tokenizing import encoded_examples, texts_of, training_rows
 from eat.evaluation.context import Evaluation
 from eat.evaluation.findings import choose
 from eat.evaluation.stages.stage import Stage
@@ -32,6 +33,8 @@ class Benchmark(Stage):
             settings,
             shortcuts={shortcut.name: shortcut.model for shortcut in shortcuts},
             texts=texts_of(run.data, traces.main, index.tolist()),
+            calibration=training_rows(run.data, CALIBRATION_ROWS),
+            whole=encoded_examples(run.data, traces.main, range(len(traces.reported))),
         )
         run.benchmark = compare_with_replay(measured, traces, index, shortcuts)
         write_benchmark(run.folder, run.benchmark, run.traces.fingerprint)
