@@ -163,7 +163,8 @@ def test_where_int8_gains_nothing_the_model_stays_in_float32(monkeypatch, caplog
 
 @pytest.mark.parametrize("made", ["quantize", "pack"])
 def test_what_is_made_for_inference_is_not_trained_or_resized(made):
-    model = getattr(make_model(torch.float32), made)()
+    options = {"anyway": True} if made == "quantize" else {}
+    model = getattr(make_model(torch.float32), made)(**options)
     name = "int8" if made == "quantize" else "packed"
     for act in (model.train, model.compile_blocks):
         with pytest.raises(RuntimeError, match=f"{act.__name__}: this model is {name}, for inference only"):

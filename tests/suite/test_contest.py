@@ -8,6 +8,7 @@ from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.engines.ctranslate2 import CTranslate2
 from eat.benchmark.engines.onnx import OnnxRuntime
 from eat.benchmark.engines.openvino import OpenVino
+from eat.benchmark.engines.segments import OnnxSegments
 from eat.suite.contest import Contest, budget_of, hold
 from eat.suite.settings import SuiteSettings
 from eat.suite.timed import ALL_EXIT, LONG, PRUNED, PRUNED_EXITS, STATIC, depth, pruning, serving
@@ -23,7 +24,7 @@ def bench(tmp_path_factory):
     """Build a tiny shape, without engines that export: they have tests of their own and take long."""
     settings = SuiteSettings(shapes=["tiny"], examples=64, lengths=[64], curve_lengths=[16], device="cpu")
     with pytest.MonkeyPatch.context() as patch:
-        for engine in (OnnxRuntime, OpenVino, CTranslate2):
+        for engine in (OnnxRuntime, OnnxSegments, OpenVino, CTranslate2):
             patch.setattr(engine, "why_not", lambda self, device: "left out of these tests")
         yield Workbench("tiny", torch.float32, settings, tmp_path_factory.mktemp("bench"))
 

@@ -47,14 +47,6 @@ class OnnxRuntime(Engine):
         return onnx_call(Path(source.path), source.pad_token_id)
 
 
-def missing_packages(required: Sequence[str], device: torch.device) -> str | None:
-    """Say which packages are missing, or that this is no CPU; None where an engine can be measured."""
-    missing = [name for name in required if find_spec(name) is None]
-    if missing:
-        return f"not installed: {', '.join(missing)} (pip install 'eat-transformers[onnx]')"
-    return None if device.type == "cpu" else f"measured on a CPU only, and this is {device.type}"
-
-
 def export_onnx(model: PreTrainedModel, folder: Path, *, token_types: bool) -> None:
     """Export a classifier, any batch size and length: in float32, and with int8 weights and quantised products."""
     import onnx
