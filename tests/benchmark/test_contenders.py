@@ -12,7 +12,7 @@ import torch
 from transformers import DataCollatorWithPadding
 
 from eat.benchmark.contenders import ALL_OFF, PADDED, build_contenders
-from eat.benchmark.engines import Saved, Source
+from eat.benchmark.engines import ENGINES, Saved, Source
 from eat.benchmark.engines.hugging_face import padded
 from eat.benchmark.engines.packed import packed_call, with_torchs_product
 from eat.benchmark.memory import Peak
@@ -24,7 +24,8 @@ from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.sharing import all_off, sharing_copy
 from tests.made.models import make_model
 
-GROUPED, ONNX_FP32, ONNX_INT8 = "huggingface_sdpa_grouped", "onnxruntime_fp32", "onnxruntime_int8"
+GROUPED, ONNX_FP32 = "huggingface_sdpa_grouped", "onnxruntime_fp32"
+EXPORTED = [name for name, engine in ENGINES.items() if engine.exported]
 RESULTS = Path(__file__).parents[2] / "results"
 QUICK: dict[str, Any] = {"warmup": 0, "threads": (1,), "onnx": False, "memory": False}
 EXITS = [FULL_DEPTH, OperatingPoint.of({"name": "confidence", "threshold": 0.7})]
@@ -118,9 +119,7 @@ def test_memory_is_measured_where_most_is_needed(
         return Peak(3.0, 2.0, 1.0)
 
     monkeypatch.setattr("eat.benchmark.run.measure_peak", peak)
-    contenders = build_contenders(
-        Source(make_model(torch.float32)), EXITS, folder=tmp_path, absent=(ONNX_FP32, ONNX_INT8)
-    )
+    contenders = build_contenders(Source(make_model(torch.float32)), EXITS, folder=tmp_path, absent=EXPORTED)
     inputs = [{"input_ids": [1] * n} for n in (2, 2, 9, 1, 6, 6, 3, 3)]
     settings = BenchmarkSettings(batch_sizes=(1, 2))
     found = measure_memory(contenders, inputs, 1, settings)
@@ -164,7 +163,7 @@ def test_the_second_line_adds_the_same_tokenising_to_both(examples: list[dict[st
 def test_who_was_left_out_is_named(examples: list[dict[str, list[int]]], monkeypatch: pytest.MonkeyPatch) -> None:
     model, settings = make_model(torch.float32), {**QUICK, "rounds": 1, "batch_sizes": (4,)}
     assert run_benchmark(model, examples, [], BenchmarkSettings(**settings)).not_measured == dict.fromkeys(
-        (ONNX_FP32, ONNX_INT8), "left out with benchmark.onnx=false"
+        EXPORTED, "left out with benchmark.onnx=false"
     )
     monkeypatch.setattr("eat.benchmark.engines.engine.find_spec", lambda name: None)
     measured = run_benchmark(model, examples, [], BenchmarkSettings(**settings | {"onnx": True}))

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from eat.benchmark.contenders import ALL_OFF, PADDED, build_contenders
-from eat.benchmark.engines import Saved, Source, call_saved
+from eat.benchmark.engines import ENGINES, Saved, Source, call_saved
 from eat.benchmark.engines.packed import packed_call
 from eat.benchmark.memory import Peak, answer_and_measure, measure_peak
 from eat.exits.points import OperatingPoint
 from tests.made.models import make_model
 
 EXIT = {"name": "confidence", "threshold": 0.7}
-ONNX = ("onnxruntime_fp32", "onnxruntime_int8")
+EXPORTED = [name for name, engine in ENGINES.items() if engine.exported]
 BATCHES = [[{"input_ids": [1, 2, 3, 4, 5, 6]}, {"input_ids": [7, 8]}]]
 
 
@@ -25,7 +25,7 @@ BATCHES = [[{"input_ids": [1, 2, 3, 4, 5, 6]}, {"input_ids": [7, 8]}]]
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Saved]:
     folder = tmp_path_factory.mktemp("saved")
     source = Source(make_model(torch.float32))
-    contenders = build_contenders(source, [OperatingPoint.of(EXIT)], folder=folder, absent=ONNX)
+    contenders = build_contenders(source, [OperatingPoint.of(EXIT)], folder=folder, absent=EXPORTED)
     assert all(contender.saved is not None for contender in contenders)
     return {contender.name: contender.saved for contender in contenders if contender.saved}
 
@@ -80,5 +80,6 @@ def test_a_process_that_measures_holds_no_more_than_its_engine_needs() -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     unneeded = {"datasets", "hydra", "lightning", "matplotlib", "omegaconf", "onnx", "onnxruntime", "torchmetrics"}
+    unneeded |= {"ctranslate2", "nncf", "openvino"}
     unneeded |= {"eat.data", "eat.evaluation", "eat.runs", "eat.traces", "eat.training"}
     assert unneeded.isdisjoint(done.stdout.split())
