@@ -108,7 +108,10 @@ def test_the_environment_variable_comes_first(made_up, monkeypatch, typed, value
     ("typed", "message"),
     [
         ("onednn", r"EAT_KERNELS: expected 'default' or name=number .* got 'onednn' \(did you mean 'onednn_from'\?\)"),
-        ("slak_rows=3", r"names out of \['onednn_from', 'slack_rows'\], got 'slak_rows=3' \(did you mean 'slack_rows'"),
+        (
+            "slak_rows=3",
+            r"names out of \['int8_gain', 'onednn_from', 'slack_rows'\], got 'slak_rows=3' \(did you mean 'slack_rows'",
+        ),
         ("slack_rows=-1", "EAT_KERNELS: slack_rows: expected a number of 0 or more, or inf, got '-1'"),
         ("slack_rows=a", "EAT_KERNELS: slack_rows: expected a number of 0 or more, or inf, got 'a'"),
     ],
@@ -124,7 +127,7 @@ def test_a_measurement_leaves_the_callers_state_alone():
     with torch.autocast("cpu", torch.bfloat16):
         values = kernels.measure_anew()
     assert torch.equal(torch.get_rng_state(), generator)
-    assert values.keys() == {"onednn_from", "slack_rows"}
+    assert values.keys() == {"int8_gain", "onednn_from", "slack_rows"}
     assert values["onednn_from"] >= 0 and 1 <= values["slack_rows"] <= 64
 
 
@@ -148,10 +151,10 @@ def test_onednn_is_taken_where_it_wins_at_all_larger_sizes(monkeypatch, onednn, 
 
 def test_a_run_is_continued_with_the_kernels_that_it_noted(tmp_path, caplog):
     path = tmp_path / "environment.json"
-    kernels.use({"slack_rows": 5, "onednn_from": INF})
+    kernels.use({"slack_rows": 5, "onednn_from": INF, "int8_gain": 2})
     write_environment(path, seed=0, data="x", device="cpu")
     noted = json.loads(path.read_text())
-    assert noted["kernels"] == {"slack_rows": 5, "onednn_from": "inf"}
+    assert noted["kernels"] == {"slack_rows": 5, "onednn_from": "inf", "int8_gain": 2}
     kernels.use({"slack_rows": 6, "onednn_from": 0})
     continue_with_kernels(path)
     assert (SLACK_ROWS.value(), linear.ONEDNN_FROM.value()) == (5, INF)

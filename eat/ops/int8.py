@@ -147,7 +147,7 @@ def _measure_gain() -> float:
 
 INT8_GAIN = Measured(
     "int8_gain",
-    default=2.0,
+    default=1.0,
     measure=_measure_gain,
     meaning="how many times faster a dense layer is in int8 than in float32; 1.1 or more, and models are quantised",
 )

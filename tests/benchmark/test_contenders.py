@@ -75,7 +75,7 @@ def test_contenders_leave_the_model_alone_and_share_its_weights() -> None:
 
 def test_operating_points_are_the_models(examples: list[dict[str, list[int]]]) -> None:
     model = make_model(torch.float32)
-    contender = build_contenders(Source(model), EXITS)[-1]
+    contender = build_contenders(Source(model), EXITS, absent=["eat_int8"])[-1]
     model.set_exit(**EXITS[-1].spec)
     with torch.inference_mode():
         np.testing.assert_array_equal(contender.call(examples), packed_call(model)(examples))
@@ -125,7 +125,7 @@ def test_memory_is_measured_where_most_is_needed(
     settings = BenchmarkSettings(batch_sizes=(1, 2))
     found = measure_memory(contenders, inputs, 1, settings)
     heaviest = [[9, 1], [6, 6]]  # most when padded, most tokens
-    assert asked == dict.fromkeys((PADDED, ALL_OFF, "never"), heaviest)
+    assert asked == dict.fromkeys((PADDED, ALL_OFF, "never", "eat_int8"), heaviest)
     assert (found.batch_size, found.examples, list(found.peaks)) == (2, 4, list(asked))
 
 
@@ -163,9 +163,9 @@ def test_the_second_line_adds_the_same_tokenising_to_both(examples: list[dict[st
 
 def test_who_was_left_out_is_named(examples: list[dict[str, list[int]]], monkeypatch: pytest.MonkeyPatch) -> None:
     model, settings = make_model(torch.float32), {**QUICK, "rounds": 1, "batch_sizes": (4,)}
-    assert run_benchmark(model, examples, [], BenchmarkSettings(**settings)).not_measured == dict.fromkeys(
-        (ONNX_FP32, ONNX_INT8), "left out with benchmark.onnx=false"
-    )
+    unwanted = dict.fromkeys((ONNX_FP32, ONNX_INT8), "left out with benchmark.onnx=false")
+    no_gain = {"eat_int8": "int8 is no faster than float32 on this processor (int8_gain=1)"}
+    assert run_benchmark(model, examples, [], BenchmarkSettings(**settings)).not_measured == unwanted | no_gain
     monkeypatch.setattr("eat.benchmark.engines.onnx.find_spec", lambda name: None)
     measured = run_benchmark(model, examples, [], BenchmarkSettings(**settings | {"onnx": True}))
     assert "not installed: onnx, onnxruntime, onnxscript" in measured.not_measured[ONNX_FP32]
