@@ -148,7 +148,7 @@ def test_onednn_is_taken_where_it_wins_at_all_larger_sizes(monkeypatch, onednn, 
 
 def test_a_run_is_continued_with_the_kernels_that_it_noted(tmp_path, caplog):
     path = tmp_path / "environment.json"
-    kernels.use({"slack_rows": 5, "onednn_from": INF})
+    kernels.use({"slack_rows": 5, "onednn_from": INF, "int8_gain": 2})
     write_environment(path, seed=0, data="x", device="cpu")
     noted = json.loads(path.read_text())
     assert noted["kernels"].items() >= {"slack_rows": 5, "onednn_from": "inf"}.items()

@@ -8,12 +8,12 @@ import torch
 from safetensors import safe_open
 
 from eat.backbones.tiny import tiny_config
-from eat.kernels import Measured
 from eat.models import quantization
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.fingerprint import model_fingerprint
 from eat.models.sharing import all_off
 from eat.modules.embeddings import Embeddings
+from eat.ops.int8 import INT8_GAIN
 from tests.made.models import make_batches, make_model
 
 PRUNED = {"pruner": {"name": "l2_norm", "depths": [1, 2], "ratio": 0.3}}
@@ -29,7 +29,7 @@ def int8_model(**options):
     return make_model(torch.float32, **options).quantize(anyway=True)
 
 
-def examples(number=64):
+def examples(number=32):
     (batch,) = make_batches(number, number)
     return batch["input_ids"], batch["lengths"]
 
@@ -42,7 +42,7 @@ def answers(model, ids, lengths):
 @pytest.mark.parametrize("options", OPTIONS)
 def test_an_answer_never_depends_on_its_batch(options):
     model = int8_model(**options)
-    ids, lengths = examples()
+    ids, lengths = examples(64)
     together = answers(model, ids, lengths)
     alone = [answers(model, one, [len(one)]) for one in ids.split(lengths.tolist())]
     assert torch.equal(torch.cat([one.all_logits for one in alone]), together.all_logits)
@@ -151,20 +151,21 @@ def test_a_certificate_ends(caplog):
     assert twin.config.exit == {"name": "never"} and model.config.certificate is not None
 
 
-def test_where_int8_gains_nothing_the_model_stays_in_float32(monkeypatch, caplog):
-    monkeypatch.setenv("EAT_KERNELS", "int8_gain=1")
-    Measured.known["int8_gain"].forget()
+@pytest.mark.parametrize(("gain", "engine"), [("1.05", None), ("1.2", "int8")])
+def test_a_model_stays_in_float32_where_int8_gains_nothing(monkeypatch, caplog, gain, engine):
+    monkeypatch.setenv("EAT_KERNELS", f"int8_gain={gain}")
+    INT8_GAIN.forget()
     try:
         twin = make_model(torch.float32).quantize()
-        assert twin.config.engine is None and "int8 is no faster than float32" in caplog.text
     finally:
-        Measured.known["int8_gain"].forget()
+        INT8_GAIN.forget()
+    assert (twin.config.engine or {"name": None})["name"] == engine
+    assert ("int8 is no faster than float32 on this processor" in caplog.text) == (engine is None)
 
 
 @pytest.mark.parametrize("made", ["quantize", "pack"])
 def test_what_is_made_for_inference_is_not_trained_or_resized(made):
-    options = {"anyway": True} if made == "quantize" else {}
-    model = getattr(make_model(torch.float32), made)(**options)
+    model = int8_model() if made == "quantize" else make_model(torch.float32).pack()
     name = "int8" if made == "quantize" else "packed"
     for act in (model.train, model.compile_blocks):
         with pytest.raises(RuntimeError, match=f"{act.__name__}: this model is {name}, for inference only"):
