@@ -76,16 +76,16 @@ class Graph:
             )
         quantised, scales = per_channel(weight)
         limit = 2 ** (self.bits - 1) - 1
-        one, zero = self.constant(np.float32(1)), self.constant(np.uint8(limit + 1))
+        one, step, zero = (
+            self.constant(value) for value in (np.float32(1), np.float32(1 / limit), np.uint8(limit + 1))
+        )
         largest = self.add("ReduceMax", self.add("Abs", rows), self.constant(np.array([-1])), keepdims=1)
         largest = self.add("Max", largest, self.constant(np.float32(1e-12)))
-        scale = self.add("Mul", largest, self.constant(np.float32(1 / limit)))
-        # With scale 1 this operator rounds, adds the zero point and converts, in one pass.
-        whole = self.add("QuantizeLinear", self.add("Div", rows, scale), one, zero)
-        channels = self.constant(scales, f"{name}.scales")
+        whole = self.add("QuantizeLinear", self.add("Div", rows, largest), step, zero)
+        channels = self.constant(scales / np.float32(limit), f"{name}.scales")
         values = self.constant(quantised.T, f"{name}.weight")
         product = self.add("MatMulIntegerToFloat", whole, values, one, channels, zero, domain=MICROSOFT)
-        return self.add("Add", self.add("Mul", product, scale), self.constant(bias, f"{name}.bias"))
+        return self.add("Add", self.add("Mul", product, largest), self.constant(bias, f"{name}.bias"))
 
     def norm(self, rows: str, name: str, weight: np.ndarray, bias: np.ndarray, epsilon: float) -> str:
         """Add a LayerNorm."""

@@ -125,7 +125,7 @@ def test_memory_is_measured_where_most_is_needed(
     settings = BenchmarkSettings(batch_sizes=(1, 2))
     found = measure_memory(contenders, inputs, 1, settings)
     heaviest = [[9, 1], [6, 6]]  # most when padded, most tokens
-    assert asked == dict.fromkeys((PADDED, ALL_OFF, "never", "eat_int8"), heaviest)
+    assert asked == dict.fromkeys((PADDED, ALL_OFF, "never"), heaviest)
     assert (found.batch_size, found.examples, list(found.peaks)) == (2, 4, list(asked))
 
 
