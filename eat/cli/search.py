@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from eat.checks import folder_name
+from eat.checks import folder_name, one_line
 from eat.cli.command import command, say
 from eat.cli.compose import keep_quiet, plain
 from eat.cli.experiment import experiment_text
@@ -159,7 +159,7 @@ def _check_ends(search: Search) -> None:
             try:
                 check_training(plain(search.config({key: value})))
             except (ValueError, HydraException, OmegaConfBaseException) as error:
-                reason = " ".join(str(error).split())
+                reason = one_line(error)
                 raise ValueError(f"search.space.{key}: {value} is none of a training ({reason})") from error
 
 

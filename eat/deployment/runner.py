@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from eat.checks import folder_name, whole_number
+from eat.checks import folder_name, one_line, whole_number
 from eat.deployment.encoding import TextEncoder
 from eat.deployment.exits import check_exit, leaves, probabilities
 from eat.deployment.manifest import TOKENIZER, Manifest, Segment, read_manifest
@@ -261,5 +261,5 @@ def _session(path: Path, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], disabled_optimizers=slow)
     except Exception as error:  # the runtime raises classes of its own that derive from nothing narrower
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise ValueError(f"{path}: onnxruntime {onnxruntime.__version__} cannot run it ({reason})") from error
