@@ -28,10 +28,11 @@ PLACES = (
     ("train", "task=file"),
     ("retrofit", "retrofit=there"),
     ("benchmark",),
+    ("export", "run=there", "output=there"),
     ("search",),
 )
 """Where an option may belong: a command, and what it may need to be there."""
-NOT_OURS = {"key", "modules_to_save"}  # any key; of peft
+NOT_OURS = {"key", "modules_to_save", "anyway"}  # any key; of peft; an argument in Python
 settings.register()
 
 
