@@ -11,7 +11,10 @@ from eat.runs.folder import choose_run
 from eat.runs.naming import override_key
 
 PREFIX = "experiment:"
-SHARED = ("task", "budget", "holdout", "seed", "data", "backbone", "head_pooling", "optimizer", "scheduler", "paths")
+SHARED = (
+    *("task", "budget", "holdout", "seed", "data", "backbone", "head_pooling"),
+    *("optimizer", "scheduler", "trainer", "paths"),
+)
 """What student and teacher have in common of what is typed; the rest, and the number of layers, is the student's."""
 
 

@@ -18,7 +18,7 @@ from eat.exits.points import OperatingPoint
 from eat.files import read_object
 from eat.runs.finished import FinishedRun
 from eat.runs.naming import fingerprint
-from eat.runs.saved import read_config
+from eat.runs.saved import names_places, read_config
 from eat.traces.quality import Point, measure_point
 from eat.traces.run_traces import RunTraces, need_current
 
@@ -86,7 +86,8 @@ class LoggedRun:
             ValueError: Naming the file that does not, and what to do.
         """
         named = _NAMED.search(self.run.name)
-        if named and fingerprint(self.run.config) != named[1]:
+        # A file's or folder's name is kept absolute and was typed otherwise: such a fingerprint cannot be repeated.
+        if named and not names_places(self.run.config) and fingerprint(self.run.config) != named[1]:
             raise ValueError(
                 f"config.yaml has the fingerprint {fingerprint(self.run.config)}, its folder {named[1]}: it is of "
                 "another version of eat, or was edited; train it anew"

@@ -60,6 +60,14 @@ def run_name(config: Mapping[str, Any]) -> str:
     return "-".join(parts)
 
 
+def seedless_fingerprint(config: Mapping[str, Any]) -> str:
+    """Name a training but for its seed, and for which run of a teacher taught it: that one has a seed as well."""
+    objective = dict(config.get("objective") or {})
+    if objective.get("teacher"):
+        objective["teacher"] = True
+    return fingerprint({**config, "objective": objective, "seed": None})
+
+
 def holdout_name(config: Mapping[str, Any]) -> str:
     """Name what a run held out of training by its numbers: a choice of ``conf/holdout``, or the two numbers."""
     keys = ("threshold_examples", "certification_examples")

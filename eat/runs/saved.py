@@ -28,6 +28,16 @@ OF_DATA = ("task", "data", "backbone", "backbone.max_length", "seed")
 """What the data of a training follow from."""
 
 
+def names_places(config: Mapping[str, Any]) -> bool:
+    """Return whether a configuration names a file or a folder."""
+    for place in PLACES:
+        section, _, key = place.rpartition(".")
+        values = config.get(section) if section else config
+        if isinstance(values, Mapping) and values.get(key):
+            return True
+    return False
+
+
 def text_of(config: Mapping[str, Any]) -> str:
     """Return a configuration as ``config.yaml`` holds it, without what concerns one session on one machine."""
     kept = {key: value for key, value in config.items() if key not in SESSION}

@@ -7,8 +7,15 @@ from eat.cli.teacher import find_teacher_run
 from eat.runs.folder import choose_run
 from tests.cli.test_conf import CONF, composed, plain
 
-TYPED = ["experiment=ablation/distilled", "task=cola", "seed=3", "backbone.num_layers=2", "pruner.ratio=0.5"]
-SHARED = ["task=cola", "seed=3"]
+TYPED = [
+    "experiment=ablation/distilled",
+    "task=cola",
+    "seed=3",
+    "trainer=cpu",
+    "backbone.num_layers=2",
+    "pruner.ratio=0.5",
+]
+SHARED = ["task=cola", "seed=3", "trainer=cpu"]
 
 
 def find(teacher, typed):

@@ -6,7 +6,7 @@ from transformers import pipeline
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.runs.finished import FinishedRun
 from eat.runs.folder import RunFolder
-from eat.runs.naming import fingerprint, holdout_name, run_name, training_overrides
+from eat.runs.naming import fingerprint, holdout_name, run_name, seedless_fingerprint, training_overrides
 from eat.training.backbones import TinyBackbone
 
 CONFIG = {"seed": 0, "exit": {"name": "confidence"}, "data": {"root": "a", "batch_size": 32}, "logger": {}}
@@ -140,3 +140,12 @@ def test_only_finished_runs_are_offered(tmp_path):
 )
 def test_what_is_held_out_is_named_by_its_numbers(config, name):
     assert holdout_name(config) == name
+
+
+def test_seeds_of_one_training_have_one_name_whoever_taught_them():
+    one = {"objective": {"name": "joint", "teacher": "runs/a-seed0"}, "seed": 0}
+    other = {"objective": {"name": "joint", "teacher": "runs/a-seed1"}, "seed": 1}
+    assert seedless_fingerprint(one) == seedless_fingerprint(other)
+    assert seedless_fingerprint(one) != seedless_fingerprint(
+        {"objective": {"name": "joint", "teacher": None}, "seed": 0}
+    )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eat.evaluation.between_runs.sound import Reported
-from eat.runs.naming import NOT_TRAINING, fingerprint
+from eat.runs.naming import NOT_TRAINING, seedless_fingerprint
 
 Group = Sequence[Reported]
 """Reports of one configuration at one operating point and split, of one seed each."""
@@ -44,7 +44,7 @@ def missing_seeds(groups: Sequence[Group], names: Sequence[str]) -> list[str]:
 def group_names(groups: Sequence[Group], varying: Sequence[str]) -> list[str]:
     """Name each group by the columns in which configurations differ, and where those are alike by their settings."""
     first = [group[0] for group in groups]
-    configs = {fingerprint({**report.run.config, "seed": None}): report for report in first}
+    configs = {seedless_fingerprint(report.run.config): report for report in first}
     rows = {key: report.row for key, report in configs.items()}
     columns = [c for c in varying if c != "seed" and len({str(row[c]) for row in rows.values()}) > 1]
     parts = {key: [f"{column} {row[column]}" for column in columns] for key, row in rows.items()}
@@ -55,7 +55,7 @@ def group_names(groups: Sequence[Group], varying: Sequence[str]) -> list[str]:
         for key, values in settings.items():
             parts[key] += [f"{place} {values.get(place)}" for place in differing]
     names = {key: ", ".join(part) or str(rows[key]["task"]) for key, part in parts.items()}
-    return [names[fingerprint({**report.run.config, "seed": None})] for report in first]
+    return [names[seedless_fingerprint(report.run.config)] for report in first]
 
 
 def _settings(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
