@@ -14,7 +14,7 @@ from eat.modules.linear import Linear
 from eat.ops.int8 import Int8Product, quantized_weight
 from eat.ops.linear import linear_packed, packed
 
-CHUNK_CELLS = 150_000
+CHUNK_CELLS = 200_000
 """Most numbers inside the feed-forward at a time in int8: what is read and written several times stays in the cache."""
 
 T = TypeVar("T")

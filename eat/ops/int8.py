@@ -140,7 +140,7 @@ def _measure_gain() -> float:
     found = []
     for tokens in (25, 100):
         rows = torch.full((tokens, width), 0.5)
-        times = fastest({"float32": partial(in_float32, rows), "int8": partial(in_int8, rows)})
+        times = fastest({"float32": partial(in_float32, rows), "int8": partial(in_int8, rows)}, rounds=40)
         found.append(times["float32"] / times["int8"])
     return min(found)
 

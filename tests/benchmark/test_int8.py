@@ -5,9 +5,10 @@ import re
 import pytest
 import torch
 
-from eat.benchmark.engines import ENGINES
+from eat.benchmark.engines import ENGINES, Source
 from eat.ops.int8 import INT8_GAIN
 from eat.testing import check_engine
+from tests.made.models import make_model
 
 ENGINE = "eat_int8"
 
@@ -23,6 +24,12 @@ def test_contract(monkeypatch):
     monkeypatch.setenv("EAT_KERNELS", "int8_gain=2")
     checked = check_engine(ENGINE, trials=4)
     assert not checked.left_out and any("labels are the model's" in fact for fact in checked.facts)
+
+
+def test_a_model_in_another_type_stays_in_it():
+    model = make_model(torch.bfloat16)
+    ENGINES[ENGINE].call(Source(model))
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Our encoder with int8 weights and everything off."""
 
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -32,4 +33,5 @@ class Int8(Engine):
 
 
 def _quantized(source: Source) -> AdaptiveForSequenceClassification:
-    return all_off(source.trained).float().quantize(anyway=True)
+    # A copy with its own tensors: those of `all_off` are the trained model's, which stays in its type.
+    return copy.deepcopy(all_off(source.trained)).float().quantize(anyway=True)
