@@ -28,7 +28,7 @@ ACTIVATIONS = ("gelu", "gelu_new", "relu")
 FOLDERS = {"float32": "ctranslate2", "int8": "ctranslate2_int8"}
 HEAD = ("head.json", "head.safetensors")
 SPINS = "20000"
-"""Turns that a thread waits busily for work, well below a millisecond: enough within a call. By default it is some
+"""Turns that a thread waits busily for work, about a millisecond: enough within a call. By default it is several
 milliseconds, which would be taken from the next contender."""
 
 
