@@ -64,12 +64,13 @@ def _train_as_one(
     except Exception as error:
         line = explain(error, "train", ()) if is_users(error) else f"{type(error).__name__}: {error}"
         failures.put((line, "" if is_users(error) else traceback.format_exc()))
-        raise SystemExit(1) from None
+        sys.stdout.flush()
+        os._exit(1)  # where others are gone, connections to them can keep a process from ending
 
 
 def _explained(ended: ProcessExitedException, count: int, failure: tuple[str, str] | None) -> BaseException:
-    """Return what to raise: the first failure that was told, which the others' follow from, or the signal."""
-    if failure is not None:
+    """Return what to raise: how the first process ended; what others tell after a kill is that they lost it."""
+    if failure is not None and not ended.signal_name:
         line, trace = failure
         print(trace, end="", file=sys.stderr, flush=True)
         return RuntimeError(line)

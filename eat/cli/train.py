@@ -106,10 +106,10 @@ def train(config: DictConfig, run: RunFolder) -> None:
         default_root_dir=run.path,
     )
     with first_process_first(trainer):
-        module, data, tokenizer = _prepare(config, run, trainer)
+        module, source, tokenizer = _prepare(config, run, trainer)
     last = run.checkpoints / LAST
     start = trainer.strategy.broadcast(last if last.is_file() else None)  # other nodes may see it later
-    with data as batches:
+    with source as batches:
         try:
             for logger in trainer.loggers:
                 logger.log_hyperparams(plain(config))

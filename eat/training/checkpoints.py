@@ -18,7 +18,7 @@ from torch import Tensor
 
 from eat.checks import number, whole_number
 from eat.files import replacing
-from eat.training.distributed import in_any_process
+from eat.training.distributed import in_any_process, is_stopping
 from eat.training.loggers import MetricsCsv, RunWandb
 from eat.training.module import ANEW, AdaptiveModule, check_weights
 
@@ -103,9 +103,9 @@ class RunCheckpoints(Checkpoint):
         since = trainer.global_step - self._saved_step
         passed = trainer.global_step // self.every_n_steps > self._saved_step // self.every_n_steps
         late = time.monotonic() - self._saved_at >= 60 * self.every_minutes
-        urgent = late or trainer.received_sigterm
         if trainer.world_size > 1:  # whose clocks differ, and all take part in writing
-            urgent = in_any_process(urgent, trainer)
+            late = in_any_process(late, trainer)
+        urgent = late or is_stopping(trainer)
         due = passed or (since > 0 and (urgent or self._saved_step == 0))
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         validates = trainer.val_check_batch is not None and (batch_idx + 1) % trainer.val_check_batch == 0

@@ -84,8 +84,14 @@ def leave_processes(trainer: Trainer) -> None:
         dist.destroy_process_group()
 
 
+def is_stopping(trainer: Trainer) -> bool:
+    """Return whether a training ends after this step, since it was asked to; the same in all processes."""
+    together = [callback for callback in trainer.callbacks if isinstance(callback, StopTogether)]  # type: ignore[attr-defined]
+    return together[0].stopping if together else trainer.received_sigterm
+
+
 class StopTogether(Callback):
-    """Stops all processes before the same step when one of them is asked to end (SIGTERM).
+    """Stops all processes after the same step when one of them is asked to end (SIGTERM); what is due is written first.
 
     In place of Lightning's own handler of the signal, which exchanges a message there and then: whatever the others are
     exchanging at that moment, they receive the wrong one.
@@ -93,14 +99,21 @@ class StopTogether(Callback):
 
     def __init__(self) -> None:
         self._asked = False
+        self.stopping = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signal over; after a training Lightning gives back what it found."""
         signal.signal(signal.SIGTERM, self._note)
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Agree whether to stop; Lightning calls what writes checkpoints after this."""
+        self.stopping = in_any_process(self._asked, trainer)
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Stop if any process was asked to."""
-        if in_any_process(self._asked, trainer):
+        if self.stopping:
             raise SIGTERMException
 
     def _note(self, number: int, frame: FrameType | None) -> None:
