@@ -1,6 +1,6 @@
 """Trainings that two processes share, and what came of them; run as a program it is one of the two.
 
-The data's batches are those of eat's sampler, and the last one of an epoch has a single example: one process has none.
+The batches are those of eat's sampler. None parts evenly, and of one an epoch, of a single example, a process has none.
 """
 
 import csv
@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 from eat.data.sampler import EpochBatchSampler, batches_in_order
 from eat.training.objectives.depth_weighted import DepthWeightedObjective
 from tests.training.made import make_objective
-from tests.training.small import BATCH, SmallData, fit, make_module
+from tests.training.small import SmallData, fit, make_module
 
-EXAMPLES = 21
+EXAMPLES, BATCH = 21, 5
 
 
 class FixedTeacher:
@@ -156,7 +156,7 @@ def main(folder):
     for name, error, callback, objective in (
         ("killed", KilledError, At(4, die), None),
         ("no_number", FloatingPointError, At(-1, die), Broken()),
-        ("stopped", SIGTERMException, At(5, terminate_second), None),
+        ("stopped", SIGTERMException, At(3, terminate_second), None),
     ):
         try:
             train(folder / name, callback, objective=objective, **together)
