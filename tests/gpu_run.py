@@ -46,7 +46,7 @@ class Step:
 def plan(task: str) -> list[Step]:
     """List the steps in their order: what is short and tells whether the rest can be trusted comes first."""
     python = (sys.executable, "-m")
-    train = (*python, "eat", "train", "-m", f"task={task}", "budget=paper", "trainer=gpu")
+    train = (*python, "eat", "train", "-m", f"task={task}", "budget=paper", "trainer=gpu", "optimizer.lr=1e-4")
     train = (*train, "holdout=none", "evaluation.stages=[quality,sweep]")
     return [
         Step("tests", (*python, "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider")),
