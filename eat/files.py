@@ -10,6 +10,13 @@ from typing import Any
 
 from eat.checks import one_line
 
+CACHE_VARIABLE = "EAT_CACHE_DIR"
+
+
+def cache_folder() -> Path:
+    """Return where prepared data and measurements are kept: ``EAT_CACHE_DIR``, else a folder in the user's cache."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "eat")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -19,11 +19,10 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from eat.checks import closest, number, shown
-from eat.files import read_object
+from eat.files import cache_folder, read_object, write_text
 from eat.machine import cpu_facts, cpu_name
 
 VARIABLE = "EAT_KERNELS"
-CACHE_VARIABLE = "EAT_CACHE_DIR"
 DEFAULT = "default"
 """`EAT_KERNELS=default` measures nothing: results then depend on no machine's noise."""
 
@@ -132,8 +131,7 @@ def cache_file(threads: int) -> Path:
     """Return where this machine's numbers are kept: one file for each processor, torch and number of threads."""
     machine = json.dumps([cpu_name(), cpu_facts(), torch.__version__, threads])
     name = hashlib.sha256(machine.encode()).hexdigest()[:16]
-    folder = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "eat"
-    return Path(folder) / "kernels" / f"{name}.json"
+    return cache_folder() / "kernels" / f"{name}.json"
 
 
 def _typed() -> dict[str, float] | None:
@@ -185,10 +183,7 @@ def _keep(threads: int, name: str, value: float) -> float:
             kept = _read_cache(threads)
             if name in kept:
                 return kept[name]
-            text = json.dumps({each: _plain(number) for each, number in {**kept, name: value}.items()})
-            partial = path.with_suffix(f".{os.getpid()}")
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
+            write_text(path, json.dumps({each: _plain(number) for each, number in {**kept, name: value}.items()}))
     except OSError:  # a folder that cannot be written: measured again in the next process
         pass
     return value

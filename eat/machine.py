@@ -37,12 +37,7 @@ def describe_host() -> dict[str, Any]:
 
 def cpu_name() -> str:
     """Return the processor's name as the system gives it, or the architecture where it gives none."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 INSTRUCTIONS = (
@@ -60,12 +55,14 @@ def instructions() -> str:
 
 def cpu_facts() -> str:
     """Return what the processor can do, as the system lists it; empty where it does not."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith(("flags", "Features")):
-                return line.partition(":")[2].strip()
-    return ""
+    return _cpuinfo("flags", "Features")
+
+
+def _cpuinfo(*keys: str) -> str:
+    """Return what Linux says of the first processor under one of the keys; empty where it says nothing."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(keys)), "")
 
 
 def memory_gib() -> float | None:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from eat.cli.command import command
 from eat.cli.compose import plain
 from eat.cli.jobs import earlier_report
-from eat.cli.options import check_keys
+from eat.cli.options import check_keys, need
 from eat.evaluation import Report, evaluate_run
 from eat.runs.finished import runs_beside
 
@@ -17,8 +17,7 @@ DATA = ("root", "cache_dir", "train", "validation", "test")
 @command("evaluate")
 def main(config: DictConfig) -> Report:
     """Evaluate, and return what a multirun combines."""
-    if "run" not in config or OmegaConf.is_missing(config, "run"):
-        raise ValueError(f"run: expected the folder of a finished run, got none; {runs_beside(Path('runs/x'))}")
+    need(config, "run", "the folder of a finished run", f"; {runs_beside(Path('runs/x'))}")
     if (report := earlier_report()) is not None:
         return report
     options = plain(config)

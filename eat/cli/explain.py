@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from eat.cli.command import command
 from eat.cli.compose import keep_quiet, plain
+from eat.cli.options import need
 from eat.evaluation.command import quoted
 from eat.explanation import Explanation
 from eat.runs.explained import explain_run
@@ -31,10 +32,8 @@ def as_text(argument: str) -> str:
 def explained(config: DictConfig) -> Explanation:
     """Explain, print it, and say where the page lies."""
     keep_quiet()
-    for key, expected in (("run", "the folder of a finished run"), ("text", "a text")):
-        if OmegaConf.is_missing(config, key):
-            known = f"; {runs_beside(Path('runs/x'))}" if key == "run" else ", as text='not as bad as it sounds'"
-            raise ValueError(f"{key}: expected {expected}, got none{known}")
+    need(config, "run", "the folder of a finished run", f"; {runs_beside(Path('runs/x'))}")
+    need(config, "text", "a text", ", as text='not as bad as it sounds'")
     options = plain(config)
     explanation = explain_run(options.pop("run"), options.pop("text"), **options)
     print(explanation)

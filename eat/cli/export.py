@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from eat.checks import folder_name, one_of
 from eat.cli.command import command
 from eat.cli.compose import keep_quiet, plain
-from eat.cli.options import check_keys
+from eat.cli.options import check_keys, need
 from eat.deployment.export import FORMATS, export_onnx
 from eat.runs.finished import FinishedRun, runs_beside
 
@@ -17,8 +17,7 @@ def main(config: DictConfig) -> Path:
     """Write the folder and say how to serve it."""
     keep_quiet()
     for key in ("run", "output"):
-        if key not in config or OmegaConf.is_missing(config, key):
-            raise ValueError(f"{key}: expected a folder, got none; {runs_beside(Path('runs/x'))}")
+        need(config, key, "a folder", f"; {runs_beside(Path('runs/x'))}")
     options = plain(config)
     check_keys("", options, ["run", "output", "format", "bits"])
     kind = one_of("format", options["format"], FORMATS)

@@ -3,11 +3,11 @@
 import logging
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from eat.cli.command import command
 from eat.cli.compose import keep_quiet, plain
-from eat.cli.options import check_keys
+from eat.cli.options import check_keys, need
 from eat.results.figures.below import draw_below
 from eat.runs.finished import runs_beside
 
@@ -18,8 +18,7 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> list[str]:
     """Draw them, and say what was left out."""
     keep_quiet()
-    if "results" not in config or OmegaConf.is_missing(config, "results"):
-        raise ValueError(f"results: expected a folder of finished runs, got none; {runs_beside(Path('results/x'))}")
+    need(config, "results", "a folder of finished runs", f"; {runs_beside(Path('results/x'))}")
     options = plain(config)
     check_keys("", options, ("results", "folder", "curves"))
     notes = draw_below(**options)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from eat.attention import build_attention
@@ -112,6 +113,12 @@ def _build_parts(values: Mapping[str, Any]) -> None:
             f"data.batch_size: expected an example for each of {processes} devices, which share each batch out, got "
             f"{values['data']['batch_size']}; raise it, or lower trainer.devices"
         )
+
+
+def need(config: DictConfig, key: str, expected: str, advice: str) -> None:
+    """Refuse a command without a value that it cannot do without; ``advice`` ends the message."""
+    if key not in config or OmegaConf.is_missing(config, key):
+        raise ValueError(f"{key}: expected {expected}, got none{advice}")
 
 
 def check_keys(prefix: str, values: Any, known: Collection[str]) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from time import monotonic
@@ -22,11 +22,11 @@ from eat.cli.compose import keep_quiet, plain
 from eat.cli.experiment import experiment_text
 from eat.cli.messages import is_users
 from eat.cli.options import check_keys, check_training
-from eat.cli.teacher import PREFIX, find_teacher_run
+from eat.cli.teacher import find_teacher_run, named_teacher
 from eat.cli.train import compose_retrofit, trained
 from eat.exits.points import OperatingPoint
 from eat.runs.finished import FinishedRun
-from eat.runs.naming import fingerprint, override_key
+from eat.runs.naming import fingerprint, leaves, override_key
 from eat.search.report import About, console, write_search
 from eat.search.settings import SearchSettings
 from eat.search.space import Space, read_space, typed
@@ -64,7 +64,7 @@ class Search:
     @property
     def start(self) -> dict[str, Any] | None:
         """Values of the training as it stands; None where the space does not hold them."""
-        known = dict(_leaves(self.base)) | dict(self.choices)
+        known = dict(leaves(self.base)) | dict(self.choices)
         values = {key: known[key] for key in self.space}
         return values if all(self.space[key].holds(value) for key, value in values.items()) else None
 
@@ -116,14 +116,13 @@ def read_search(config: DictConfig) -> Search:
     ]
     _refuse(own)
     chosen = {group: option for group, option in HydraConfig.get().runtime.choices.items() if _is_group(group)}
-    known = [*(key for key, _ in _leaves(whole)), *chosen]
+    known = [*(key for key, _ in leaves(whole)), *chosen]
     space = read_space(options["space"], known, counts_flops=settings.counts_flops)
     fixed = [
         override for override in own if override_key(override) not in space or override_key(override) not in chosen
     ]
     base = compose("train", fixed) if config.retrofit is None else compose_retrofit(fixed)
-    teacher = base.objective.get("teacher")
-    if isinstance(teacher, str) and teacher.startswith(PREFIX):  # one for all trials, whatever varies
+    if teacher := named_teacher(base):  # one for all trials, whatever varies
         base.objective.teacher = find_teacher_run(teacher, fixed)
         fixed = [*(o for o in fixed if override_key(o) != "objective.teacher"), _teacher(base)]
     search = Search(settings, space, fixed, plain(base), chosen)
@@ -201,11 +200,3 @@ def _about(search: Search) -> About:
 
 def _is_group(group: str) -> bool:
     return not group.startswith("hydra/") and "@" not in group and group != "search"
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from hydra import compose
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 
 from eat.checks import shown
 from eat.cli.compose import plain
@@ -16,6 +17,12 @@ SHARED = (
     *("optimizer", "scheduler", "trainer", "paths"),
 )
 """What student and teacher have in common of what is typed; the rest, and the number of layers, is the student's."""
+
+
+def named_teacher(config: DictConfig) -> str | None:
+    """Return ``objective.teacher`` where it names an experiment, ``experiment:<name>``, and no folder."""
+    teacher = config.objective.get("teacher")
+    return teacher if isinstance(teacher, str) and teacher.startswith(PREFIX) else None
 
 
 def find_teacher_run(teacher: str, typed: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from eat.cli.compose import keep_quiet, plain
 from eat.cli.jobs import earlier_report, in_sweep
 from eat.cli.options import check_training
 from eat.cli.processes import train_in_processes
-from eat.cli.teacher import PREFIX, find_teacher_run
+from eat.cli.teacher import find_teacher_run, named_teacher
 from eat.evaluation import Report, evaluate_run
 from eat.exits.points import OperatingPoint
 from eat.runs.data import FRESH, check_data, check_same, describe_data
@@ -196,8 +196,7 @@ def _completed(config: DictConfig) -> DictConfig:
         return OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
     if config.get("retrofit") is not None:
         return compose_retrofit(HydraConfig.get().overrides.task)
-    teacher = config.objective.get("teacher")
-    if isinstance(teacher, str) and teacher.startswith(PREFIX):
+    if teacher := named_teacher(config):
         config.objective.teacher = find_teacher_run(teacher, HydraConfig.get().overrides.task)
     return config
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from eat.ops.truncation import kept_lengths
+
 # A text is cut before it is encoded where so many characters per token hold enough tokens. The cut can spoil the word
 # that it falls into; the margin is more tokens than a word has: WordPiece gives up on words beyond 100 characters.
 CHARACTERS_PER_TOKEN = 16
@@ -83,21 +85,6 @@ def encode(
         [text[:length] for text, length in zip(texts, kept_lengths([*map(len, texts)], room), strict=True)]
         for texts in zip(*encoded, strict=True)
     ]
-
-
-def kept_lengths(lengths: Sequence[int], room: int) -> list[int]:
-    """Truncate ``longest_first``: return how many tokens stay of one text, or of each of two.
-
-    >>> kept_lengths([3, 9], room=7)
-    [3, 4]
-    """
-    if sum(lengths) <= room:
-        return list(lengths)
-    if len(lengths) == 1:
-        return [room]
-    first, second = lengths
-    shorter = min(first, second, room // 2)
-    return [room - shorter, shorter] if first > second else [shorter, room - shorter]
 
 
 def _start(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,10 @@ from eat.data.collate import PackingCollator
 from eat.data.sampler import EpochBatchSampler, batches_in_order
 from eat.data.splits import carve, summarise_splits
 from eat.data.tokenized import TokenizedSplit, tokenize
+from eat.files import cache_folder
 from eat.tasks import Task, describe_rows
 
 _log = logging.getLogger(__name__)
-
-CACHE_VARIABLE = "EAT_CACHE_DIR"
 
 Loader = DataLoader[dict[str, Tensor]]
 
@@ -117,7 +115,7 @@ class TextDataModule(LightningDataModule):
         self.certification_examples = certification_examples
         self.group_by_length = group_by_length
         self.root = root
-        self.cache_dir = Path(cache_dir or os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "eat")
+        self.cache_dir = Path(cache_dir or cache_folder())
         self.num_workers = num_workers
         self.splits: dict[str, Dataset] = {}
         self.tokenized: dict[str, TokenizedSplit] = {}

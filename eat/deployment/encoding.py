@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eat.checks import several, shown
 from eat.deployment.manifest import Manifest
+from eat.ops.truncation import kept_lengths
 
 
 class TextEncoder:
@@ -47,17 +48,6 @@ class TextEncoder:
             all_ids.append(ids)
             all_types.append(types)
         return all_ids, all_types
-
-
-def kept_lengths(lengths: Sequence[int], room: int) -> list[int]:
-    """Truncate ``longest_first``, as `eat.data.encoding.kept_lengths`."""
-    if sum(lengths) <= room:
-        return list(lengths)
-    if len(lengths) == 1:
-        return [room]
-    first, second = lengths
-    shorter = min(first, second, room // 2)
-    return [room - shorter, shorter] if first > second else [shorter, room - shorter]
 
 
 def _columns(place: int, text: object) -> tuple[str, ...]:

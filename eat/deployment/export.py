@@ -18,10 +18,9 @@ from eat.deployment import manifest as manifests
 from eat.deployment.exits import check_exit
 from eat.deployment.manifest import FORMAT, Manifest, Segment, Template
 from eat.deployment.pruning import check_pruner
-from eat.deployment.runner import VNNI
+from eat.deployment.runner import has_vnni
 from eat.exits.points import OperatingPoint
 from eat.files import replacing_folder
-from eat.machine import cpu_facts
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.fingerprint import model_fingerprint
 
@@ -95,7 +94,7 @@ def _bits(int8: bool, bits: int | None) -> int | None:
         raise ValueError(f"bits: expected 7 or 8, with int8 alone, got {bits!r}")
     if not int8 or bits is not None:
         return bits
-    return 8 if VNNI & set(cpu_facts().split()) else 7
+    return 8 if has_vnni() else 7
 
 
 def _describe(

@@ -24,6 +24,8 @@ from eat.machine import cpu_facts
 
 VNNI = frozenset({"avx512_vnni", "avx_vnni", "asimddp", "i8mm"})
 """Flags of processors whose 8-bit products do not saturate."""
+# Fusing the residual sum into the norm made whole models 15 % slower on a CPU (ONNX Runtime 1.31, AVX-512).
+SLOW_FUSIONS = ["SkipLayerNormFusion"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ class OnnxAnswer:
 
 
 class OnnxClassifier:
-    """An exported classifier; build it with :meth:`from_folder`. One call at a time.
+    """An exported classifier; build it with `from_folder`. One call at a time.
 
     Attributes:
         manifest: What the export wrote; ``exit``, ``pruner`` and ``attention`` in it decide.
@@ -76,12 +78,12 @@ class OnnxClassifier:
         folder = Path(folder_name("folder", folder))
         threads = whole_number("threads", threads)
         manifest = read_manifest(folder)
-        if manifest.bits == 8 and not VNNI & set(cpu_facts().split()):
+        if manifest.bits == 8 and not has_vnni():
             raise ValueError(
                 f"{folder}: exported with 8-bit activations, which products on this processor saturate on (no VNNI); "
                 "export it with bits=7"
             )
-        sessions = [_session(folder / segment.file, threads) for segment in manifest.segments]
+        sessions = [open_session(folder / segment.file, threads) for segment in manifest.segments]
         encoder = TextEncoder(folder / TOKENIZER, manifest) if manifest.templates else None
         return cls(manifest, sessions, encoder)
 
@@ -246,7 +248,18 @@ def _integers(name: str, values: Any) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _session(path: Path, threads: int) -> Any:
+def has_vnni() -> bool:
+    """Return whether this processor's 8-bit products do not saturate."""
+    return not VNNI.isdisjoint(cpu_facts().split())
+
+
+def open_session(path: Path, threads: int) -> Any:
+    """Open a graph with ONNX Runtime on the CPU.
+
+    Raises:
+        ImportError: If onnxruntime is not installed.
+        ValueError: If it cannot run the graph.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -254,12 +267,14 @@ def _session(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
+    # Its threads wait busily for work; between two runs they would take the processor from others.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Fusing the residual sum into the norm made whole models 15 % slower on a CPU (ONNX Runtime 1.31, AVX-512).
-    slow = ["SkipLayerNormFusion"]
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], disabled_optimizers=slow)
+        return onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
+        )
     except Exception as error:  # the runtime raises classes of its own that derive from nothing narrower
         reason = one_line(error)[:200]
         raise ValueError(f"{path}: onnxruntime {onnxruntime.__version__} cannot run it ({reason})") from error

@@ -3,7 +3,7 @@
 On CPU torch multiplies float32 matrices with MKL, which leaves AVX-512 unused on processors that are not Intel's and
 rearranges the weight at every call. oneDNN, which torch carries as well, does neither, but its call costs more. With
 the MiniLM shape it is twice as fast on AMD EPYC with AVX-512, and a fifth slower on AMD without: hence it is measured
-from which size it wins, see :mod:`eat.kernels`. ``torch.backends.mkldnn.set_flags(False)`` gives torch's own product
+from which size it wins, see `eat.kernels`. ``torch.backends.mkldnn.set_flags(False)`` gives torch's own product
 everywhere.
 """
 

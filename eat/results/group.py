@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from eat.results.collect import LoggedRun, Problem
-from eat.runs.naming import NOT_TRAINING
+from eat.runs.naming import NOT_TRAINING, leaves
 
 IGNORED = ("seed", "retrofit", "_target_", "_partial_")  # keys that do not tell experiments apart
 RUNS = ("teacher", "classifier")  # keys whose value names another run, of the same seed
@@ -115,16 +115,13 @@ def digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings(config), sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if key in IGNORED or value is None:
+def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for place, value in leaves(config):
+        parts = place.split(".")
+        if value is None or not set(parts).isdisjoint(IGNORED):
             continue
-        if key in RUNS and isinstance(value, str):
-            yield f"{prefix}{key}", _SEEDED.sub("", Path(value).name)
-        elif isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+        names_run = parts[-1] in RUNS and isinstance(value, str)
+        yield place, _SEEDED.sub("", Path(value).name) if names_run else value
 
 
 def _only(runs: Sequence[LoggedRun], problems: list[Problem]) -> LoggedRun | None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from eat.checks import folder_name
 from eat.files import replacing_folder, write_text
 from eat.runs.lock import locked
-from eat.runs.naming import SESSION, override_key, run_name, training_overrides, typed_places
+from eat.runs.naming import BEFORE_HOLDOUTS, SESSION, override_key, run_name, training_overrides, typed_places
 from eat.runs.saved import check_links, need, read_config, text_of
 from eat.runs.targets import check_targets
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 NEWER = {
     "experiment": None,
     "retrofit": None,
-    "holdout": {"name": "standard", "threshold_examples": 500, "certification_examples": 1500},
+    "holdout": BEFORE_HOLDOUTS,
 }
 """Keys that an older run's configuration may lack, as they were meant then."""
 

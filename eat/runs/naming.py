@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 # What is about this session on this machine, and no part of what a run is.
@@ -11,6 +11,8 @@ SESSION = ("paths", "resume", "fresh", "evaluation")
 # Devices share batches out and take the steps of one: what is trained does not follow from them.
 DEVICES = ("trainer.devices", "trainer.num_nodes", "trainer.strategy")
 
+BEFORE_HOLDOUTS = {"name": "standard", "threshold_examples": 500, "certification_examples": 1500}
+"""What the configuration of a run from before there was a choice of ``holdout`` means."""
 NO_HOLDOUT = "none"
 """Nothing is held out: thresholds are chosen on the reported split, as in the paper."""
 
@@ -76,8 +78,8 @@ def holdout_name(config: Mapping[str, Any]) -> str:
         return str(named.get("name"))
     if not any(sizes):
         return NO_HOLDOUT
-    if sizes == [500, 1500]:  # of runs from before there were names
-        return "standard"
+    if sizes == [BEFORE_HOLDOUTS[key] for key in keys]:
+        return str(BEFORE_HOLDOUTS["name"])
     return " + ".join(f"{size:,}" for size in sizes)
 
 
@@ -95,6 +97,20 @@ def typed_places(overrides: Sequence[str]) -> list[str]:
 def override_key(override: str) -> str:
     """Return the dotted key, or the group, that an override is about."""
     return override.lstrip("+~").partition("=")[0].partition("@")[0].replace("/", ".")
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of a configuration that is no mapping, by its dotted key."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def training_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a training follows from, but for its seed: dotted key -> value."""
+    return dict(leaves(_without(config, (*NOT_TRAINING, "seed"))))
 
 
 def _without(config: Mapping[str, Any], paths: Sequence[str], prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eat.data.encoding import encode, kept_lengths, template_of
+from eat.data.encoding import encode, template_of
+from eat.ops.truncation import kept_lengths
 from tests.data.tokenizers import KINDS
 
 ODD_TEXTS = {

@@ -31,7 +31,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from eat.cli import evaluate, train
-from eat.data.module import CACHE_VARIABLE
+from eat.files import CACHE_VARIABLE
 from eat.models.classifier import AdaptiveForSequenceClassification
 from tests.reliability import forked
 from tests.reliability.campaign import RESULTS, Case, Tally, summarise, without_folders, write_summary

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from eat.benchmark.engines.engine import Call, Engine, Saved, Source, save_pretrained
+from eat.benchmark.engines.engine import Call, Engine, Saved, Source, missing, save_pretrained
 from eat.benchmark.engines.packed import packed_call
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.quantization import why_not_int8
@@ -19,7 +19,7 @@ class Int8(Engine):
 
     def why_not(self, device: torch.device) -> str | None:
         """Say that this is no CPU, or that int8 is no faster here."""
-        return why_not_int8() if device.type == "cpu" else f"measured on a CPU only, and this is {device.type}"
+        return missing((), "", device) or why_not_int8()
 
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Write the quantised model."""

@@ -7,7 +7,6 @@ length fixed. They are measured on padded batches, like the Hugging Face model t
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +18,6 @@ from eat.benchmark.engines.hugging_face import padded
 
 REQUIRED = ("onnx", "onnxruntime", "onnxscript")
 OPSET = 23  # the first with an operator for attention, which is faster than its parts
-# Fusing the residual sum into the norm made whole models 15 % slower on a CPU (ONNX Runtime 1.31, AVX-512).
-SLOW_FUSIONS = ["SkipLayerNormFusion"]
 INT8_OPERATORS = ["MatMul", "Gemm", "Gather"]  # with attention among them the runtime refuses the graph
 FILES = {"float32": "dense.onnx", "int8": "dense_int8.onnx"}
 
@@ -77,7 +74,9 @@ def export_onnx(model: PreTrainedModel, folder: Path, *, token_types: bool) -> N
 
 def onnx_call(path: Path, pad_token_id: int) -> Call:
     """Answer batches with ONNX Runtime on padded arrays, with as many threads as torch has at the time."""
-    session = for_threads(lambda threads: _session(path, threads))
+    from eat.deployment.runner import open_session  # here, so that a process that measures another engine holds none
+
+    session = for_threads(lambda threads: open_session(path, threads))
 
     def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
         inputs = padded(batch, pad_token_id, torch.device("cpu"))
@@ -86,17 +85,3 @@ def onnx_call(path: Path, pad_token_id: int) -> Call:
         return logits
 
     return call
-
-
-def _session(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # Its threads wait busily for work; between two runs they would take the processor from the next contender.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(
-        path, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
-    )

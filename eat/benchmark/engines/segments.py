@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, missing
+from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, for_threads, missing
 
 REQUIRED = ("onnx", "onnxruntime")
 
@@ -43,17 +43,13 @@ def segments_call(folder: Path, parts: Mapping[str, Mapping[str, Any]]) -> Call:
     """Answer batches from an exported folder, with as many threads as torch has at the time."""
     from eat.deployment import OnnxClassifier
 
-    models: dict[int, OnnxClassifier] = {}
+    model = for_threads(lambda threads: OnnxClassifier.from_folder(folder, threads).changed(**parts))
 
     def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
-        threads = torch.get_num_threads()
-        if threads not in models:
-            models.clear()
-            models[threads] = OnnxClassifier.from_folder(folder, threads).changed(**parts)
         ids, types = (
             list(chain.from_iterable(example[key] for example in batch)) if key in batch[0] else None
             for key in ("input_ids", "token_type_ids")
         )
-        return models[threads].run(ids or [], [len(example["input_ids"]) for example in batch], types).logits
+        return model().run(ids or [], [len(example["input_ids"]) for example in batch], types).logits
 
     return call

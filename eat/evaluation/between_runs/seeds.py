@@ -1,11 +1,11 @@
 """Runs that differ in their seed alone as one row: mean, sample deviation, and how many there are."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from eat.evaluation.between_runs.sound import Reported
-from eat.runs.naming import NOT_TRAINING, seedless_fingerprint
+from eat.runs.naming import seedless_fingerprint, training_settings
 
 Group = Sequence[Reported]
 """Reports of one configuration at one operating point and split, of one seed each."""
@@ -49,23 +49,13 @@ def group_names(groups: Sequence[Group], varying: Sequence[str]) -> list[str]:
     columns = [c for c in varying if c != "seed" and len({str(row[c]) for row in rows.values()}) > 1]
     parts = {key: [f"{column} {row[column]}" for column in columns] for key, row in rows.items()}
     if len(set(map(str, parts.values()))) < len(parts):
-        settings = {key: dict(_settings(report.run.config)) for key, report in configs.items()}
+        settings = {key: training_settings(report.run.config) for key, report in configs.items()}
         known = dict.fromkeys(place for values in settings.values() for place in values)
         differing = [p for p in known if len({str(values.get(p)) for values in settings.values()}) > 1]
         for key, values in settings.items():
             parts[key] += [f"{place} {values.get(place)}" for place in differing]
     names = {key: ", ".join(part) or str(rows[key]["task"]) for key, part in parts.items()}
     return [names[seedless_fingerprint(report.run.config)] for report in first]
-
-
-def _settings(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """List the settings of a training by their places, less what trains nothing and the seed."""
-    found: list[tuple[str, Any]] = []
-    for key, value in config.items():
-        place = f"{prefix}{key}"
-        if place != "seed" and place not in NOT_TRAINING:
-            found += _settings(value, f"{place}.") if isinstance(value, Mapping) else [(place, value)]
-    return found
 
 
 def _mean_and_deviation(group: Group, column: str, size: int | None, digits: int) -> str:

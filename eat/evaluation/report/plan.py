@@ -70,7 +70,8 @@ def plan_table(plan: Plan, *, markdown: bool = False) -> str:
         [f"speed-up over {name}", *(_speedup(plan, speed.speedup[key]) for speed in (predicted, measured))]
         for key, name in BASELINES.items()
     ]
-    chosen_on, measured_on = (*plan.quality.values(),)[0], (*plan.quality.values(),)[-1]  # one split of holdout=none
+    qualities = list(plan.quality.values())
+    chosen_on, measured_on = qualities[0], qualities[-1]  # the same one with holdout=none
     rows.append([f"{plan.metric}: {', '.join(plan.quality)}", _value(chosen_on), _value(measured_on)])
     points = [points_text(quality.points_to_full_depth) for quality in (chosen_on, measured_on)]
     rows.append(["points to full depth", *points])

@@ -7,7 +7,7 @@ import numpy as np
 
 from eat.results.figures.evidence import Evidence
 from eat.results.figures.suite import Suite, suite_key
-from eat.runs.naming import fingerprint
+from eat.runs.naming import seedless_fingerprint
 
 
 def suites(runs: Sequence[Evidence]) -> Iterator[Suite]:
@@ -58,10 +58,7 @@ def _labelled(runs: Sequence[Evidence]) -> dict[str, list[Evidence]]:
 
 def _identity(run: Evidence) -> str:
     """Name the experiment: configuration and exit, but not the seed, nor which run of a teacher taught."""
-    objective = dict(run.config.get("objective") or {})
-    if objective.get("teacher"):
-        objective["teacher"] = True  # a run of the same seed
-    return fingerprint({**run.config, "objective": objective, "seed": None, "operating_point": run.point.label})
+    return seedless_fingerprint({**run.config, "operating_point": run.point.label})
 
 
 def _parts(run: Evidence) -> list[str]:
