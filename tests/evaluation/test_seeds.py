@@ -12,19 +12,20 @@ VARYING = ("pruner", "seed")
 class Run:
     """What is read of a run here."""
 
-    def __init__(self, seed, pruner, lr):
+    def __init__(self, seed, pruner, lr, teacher):
         self.config = {"seed": seed, "pruner": {"name": pruner}, "optimizer": {"lr": lr}}
+        self.config |= {"objective": {"teacher": teacher}} if teacher else {}
 
 
 @pytest.fixture
 def report(tmp_path, monkeypatch):
     monkeypatch.setattr(Reported, "__post_init__", lambda _: None, raising=False)
 
-    def make(seed, value, pruner="none", ms=None, lr=1e-3, tau=None):
+    def make(seed, value, pruner="none", ms=None, lr=1e-3, tau=None, teacher=None):
         row = make_row(task="sst2", split="validation", exit="never", pruner=pruner, seed=seed, value=value)
         row |= {"threshold": tau}
         own = {1: row | {"batch_size": 1, "latency_ms_p50": ms}}
-        return Reported.__new__(Reported), Run(seed, pruner, lr), own, tmp_path
+        return Reported.__new__(Reported), Run(seed, pruner, lr, teacher), own, tmp_path
 
     def build(*args, **kwargs):
         made, run, own, folder = make(*args, **kwargs)
@@ -53,6 +54,11 @@ def test_configurations_and_operating_points_stay_apart(report):
 def test_configurations_that_no_column_tells_apart_are_named_by_their_settings(report):
     groups = group_seeds([report(0, 0.8), report(1, 0.9), report(0, 0.7, lr=1e-2)])
     assert group_names(groups, VARYING) == ["optimizer.lr 0.001", "optimizer.lr 0.01"]
+
+
+def test_runs_that_differ_in_which_seed_of_the_teacher_taught_them_are_one_row(report):
+    reports = [report(seed, 0.8, teacher=f"runs/dense-seed{seed}") for seed in (0, 1)]
+    assert [len(group) for group in group_seeds([*reports, report(2, 0.9)])] == [2, 1]
 
 
 def test_missing_seeds_are_named(report):

@@ -12,7 +12,7 @@ from eat.evaluation.report.table import Row, read_rows
 from eat.exits.points import OperatingPoint
 from eat.files import read_object
 from eat.runs.finished import FinishedRun
-from eat.runs.naming import fingerprint
+from eat.runs.naming import fingerprint, seedless_fingerprint
 from eat.traces.run_traces import read_traces
 
 FILES = ("frontier.csv", OPERATING_POINT, "summary.md")
@@ -42,8 +42,8 @@ class Reported:
 
     def configuration(self, *, seed: bool) -> tuple[str, ...]:
         """Name what was trained, with or without its seed, and the point that is reported."""
-        config = self.run.config if seed else {**self.run.config, "seed": None}
-        return (fingerprint(config), self.temperatures if seed else str(self.temperatures != "None"), *self.point)
+        named = fingerprint if seed else seedless_fingerprint
+        return (named(self.run.config), self.temperatures if seed else str(self.temperatures != "None"), *self.point)
 
     @property
     def result(self) -> tuple[str, ...]:
