@@ -1,7 +1,9 @@
 """What holds for every test: no network, no writing outside temporary folders, the same examples on every run."""
 
+import contextlib
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
@@ -36,6 +38,12 @@ from eat.traces.trace import Trace
 from tests.made.clock import ticking_clock
 from tests.made.models import TASK, make_batches, make_model
 from tests.made.traces import trace_of
+
+with contextlib.suppress(ImportError):  # TensorBoard and OpenVINO bring it
+    from absl import logging as absl_logging
+
+    # Its handler takes the stderr that pytest captures at the import, and closes it when Hydra sets logging up anew.
+    absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=25, print_blob=True)
 settings.register_profile("explore", deadline=None, max_examples=500, print_blob=True)
