@@ -11,7 +11,9 @@ SESSION = ("paths", "resume", "fresh", "evaluation")
 # Devices share batches out and take the steps of one: what is trained does not follow from them.
 DEVICES = ("trainer.devices", "trainer.num_nodes", "trainer.strategy")
 
-BEFORE_HOLDOUTS = {"name": "standard", "threshold_examples": 500, "certification_examples": 1500}
+STANDARD = "standard"
+"""The choice of ``holdout`` that is made where none is."""
+BEFORE_HOLDOUTS = {"name": STANDARD, "threshold_examples": 500, "certification_examples": 1500}
 """What the configuration of a run from before there was a choice of ``holdout`` means."""
 NO_HOLDOUT = "none"
 """Nothing is held out: thresholds are chosen on the reported split, as in the paper."""
@@ -55,7 +57,7 @@ def run_name(config: Mapping[str, Any]) -> str:
         *(["distill"] if objective.get("teacher") else []),
         *([config["head_pooling"]] if config["head_pooling"] != config["backbone"]["head_pooling"] else []),
         config["budget"]["name"],
-        *([f"holdout_{config['holdout']['name']}"] if config["holdout"]["name"] != "standard" else []),
+        *([f"holdout_{config['holdout']['name']}"] if config["holdout"]["name"] != STANDARD else []),
         f"seed{config['seed']}",
         fingerprint(config),
     ]

@@ -75,7 +75,8 @@ class _Writer:
         return choices[int(self.generator.random() * len(choices))]
 
     def shuffle(self, items: Sequence[Choice]) -> list[Choice]:
-        return sorted(items, key=lambda _: self.generator.random())
+        keys = [self.generator.random() for _ in items]
+        return [items[index] for index in sorted(range(len(items)), key=keys.__getitem__)]
 
     def happens(self, rate: float) -> bool:
         return self.generator.random() < rate

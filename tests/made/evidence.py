@@ -1,6 +1,7 @@
 """What figures read of a run, of tiny random models on made-up texts."""
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eat.backbones.tiny import tiny_config
@@ -8,6 +9,8 @@ from eat.evaluation.report.table import Row, make_row
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.results.figures.evidence import Evidence
+from eat.results.figures.suite import Suite
+from eat.results.group import Block
 from eat.traces.record import record_trace
 from eat.traces.run_traces import RunTraces
 from eat.traces.trace import Trace
@@ -35,6 +38,12 @@ def make_evidence(kind: str = "adaptive", *, seed: int = 0, experiment: str | No
     }
     given = {"name": f"tiny-{kind}-smoke-seed{seed}-0123abcd", "point": OperatingPoint.of(POINT)} | more
     return Evidence(config=config | given.pop("config", {}), traces=RunTraces.of(name, traces), **given)
+
+
+def make_suite(experiments: Mapping[str, Sequence[Evidence]], **block: str) -> Suite:
+    """Make a suite of such runs."""
+    named = {"task": "made_up", "split": "validation", "data": "complete", "rows": "100 rows"}
+    return Suite(Block(**named | {"budget": "smoke", "holdout": "small", "backbone": "tiny"} | block), experiments)
 
 
 @functools.cache

@@ -8,11 +8,12 @@ from typing import Any
 
 from eat.checks import is_number_text
 from eat.evaluation.calibration import read_temperatures
-from eat.evaluation.report.table import Row, read_rows
+from eat.evaluation.report.table import Row
 from eat.exits.points import OperatingPoint
+from eat.results.collect import LoggedRun
 from eat.runs.finished import FinishedRun
 from eat.tables import read_csv
-from eat.traces.run_traces import RunTraces, read_traces
+from eat.traces.run_traces import RunTraces
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,33 +23,27 @@ class Evidence:
     name: str  # of its folder
     config: Mapping[str, Any]  # what it was trained with
     traces: RunTraces  # what its model answers
-    point: OperatingPoint  # the operating point that it was configured with
+    point: OperatingPoint  # of its report: as it was configured, or certified
     rows: Sequence[Row] = ()  # its frontier.csv
     metrics: Sequence[Mapping[str, float]] = ()  # its metrics.csv: by column what was logged at a step
     temperatures: Sequence[float] | None = None  # of its heads: those of its report's calibration, else the model's own
 
     @classmethod
-    def of(cls, run: FinishedRun) -> Evidence:
-        """Read a run.
+    def of(cls, logged: LoggedRun) -> Evidence:
+        """Read what figures need besides.
 
         Raises:
-            FileNotFoundError: If it has no traces; the message says how to make them.
             ValueError: If a file is damaged; the message names it.
         """
-        if not any((run.folder / "trace").glob("*.parquet")):
-            raise FileNotFoundError(
-                f"{run.name}: no traces; make them with `python evaluate.py run={run.folder} stages=[quality]`"
-            )
-        frontier = run.folder / "report" / "frontier.csv"
-        traces = read_traces(run)
+        run = logged.run
         return cls(
             name=run.name,
             config=run.config,
-            traces=traces,
-            point=run.exit,
-            rows=read_rows(frontier) if frontier.is_file() else (),
+            traces=logged.traces,
+            point=logged.own,
+            rows=logged.frontier,
             metrics=_read_metrics(run),
-            temperatures=read_temperatures(run.folder / "report", traces.reported),
+            temperatures=read_temperatures(run.folder / "report", logged.traces.reported),
         )
 
     @property

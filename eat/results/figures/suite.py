@@ -1,4 +1,4 @@
-"""What figures compare: runs of one task, budget and protocol; those that differ in their seed alone are together."""
+"""What figures compare: the runs of a block, sorted into experiments as tables sort them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from eat.evaluation.report.figures import metric_name
 from eat.exits.points import OperatingPoint
 from eat.results.figures.evidence import Evidence
-from eat.runs.naming import NO_HOLDOUT, holdout_name
+from eat.results.group import Block, Experiment
+from eat.runs.naming import NO_HOLDOUT
 from eat.traces.sweeps import distinct, sweep
 from eat.traces.trace import Trace
 
@@ -29,6 +30,7 @@ class NothingToDrawError(ValueError):
 class Suite:
     """Experiments that may stand in one figure; dense and static ones come first."""
 
+    block: Block
     experiments: Experiments
 
     @property
@@ -52,25 +54,18 @@ class Suite:
         return metric_name(self.first.task.metrics[0])
 
     @property
-    def name(self) -> str:
-        """Name of the folder that its figures lie in."""
-        *names, holdout = suite_key(self.runs[0])
-        return "-".join([*map(str, filter(None, names)), *([f"holdout_{holdout}"] if holdout else [])])
-
-    @property
     def subject(self) -> str:
         """What the figures are about, as they say it: the split, how much of the data, budget and protocol."""
-        task, backbone, budget, holdout = suite_key(self.runs[0])
-        trace = self.first
-        data = "" if trace.metadata.get("data") in (None, "", "complete") else f", {trace.metadata['data']}"
+        block, trace = self.block, self.first
+        data = "" if block.data == "complete" else f", {block.data}"
         seeds = sorted({len(runs) for runs in self.experiments.values()})
         parts = [
-            f"{task} {trace.split} ({len(trace):,} examples{data})",
-            f"{backbone}, budget {budget}",
+            f"{block.task} {block.split} ({len(trace):,} examples{data})",
+            f"{block.backbone}, budget {block.budget}",
             f"{seeds[0]} seed{'s' if seeds[0] > 1 else ''}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds",
         ]
-        if holdout == NO_HOLDOUT:
-            parts.append(f"holdout=none: thresholds chosen on {trace.split}")
+        if block.holdout == NO_HOLDOUT:
+            parts.append(f"holdout=none: thresholds chosen on {block.split}")
         return "; ".join(parts)
 
     def kind(self, run: Evidence) -> str:
@@ -94,11 +89,38 @@ class Suite:
         return float(flops.sum()) / self.dense_flops
 
 
-def suite_key(run: Evidence) -> tuple[str | None, ...]:
-    """Return what runs have in common that may be compared: task, backbone, budget, protocol."""
-    parts = [run.config.get(key) or {} for key in ("task", "backbone", "budget")]
-    names = [part.get("name") if isinstance(part, Mapping) else str(part) for part in parts]
-    return (*names, holdout_name(run.config) if run.config.get("holdout") else None)
+def read_suite(block: Block, experiments: Sequence[Experiment]) -> tuple[Suite | None, list[str]]:
+    """Read a block's runs: dense ones first, then static ones by depth, then the others by name.
+
+    Returns:
+        The suite, None where nothing of it can be drawn, and a note for each run that is left out.
+    """
+    read, notes = {}, []
+    labels: np.ndarray | None = None
+    for experiment in experiments:
+        runs = []
+        for logged in experiment.runs:
+            answered = logged.traces.reported.labels
+            labels = answered if labels is None else labels
+            try:
+                if not np.array_equal(answered, labels):
+                    raise ValueError(f"{logged.run.name} answers other examples of {block.split!r} than the others do")
+                runs.append(Evidence.of(logged))
+            except ValueError as error:
+                notes.append(f"left out: {error}")
+        if runs:
+            read[experiment.name] = runs
+    if not read:
+        return None, notes
+    suite = Suite(block, read)
+    kinds = ("dense", "static", "adaptive")
+
+    def place(label: str) -> tuple[int, int, str]:
+        run = read[label][0]
+        kind = kinds.index(suite.kind(run))
+        return kind, run.num_layers if kind == 1 else 0, label
+
+    return Suite(block, {label: read[label] for label in sorted(read, key=place)}), notes
 
 
 def usual(names: Sequence[str]) -> str:

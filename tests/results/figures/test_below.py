@@ -7,8 +7,9 @@ from hydra import compose, initialize_config_dir
 
 from eat.cli import figures
 from eat.cli.compose import CONF
-from eat.results.figures.below import draw_below, run_folders
-from tests.made.runs import least_config, write_traced_run
+from eat.results.figures.below import draw_below
+from tests.made.runs import least_config
+from tests.results.made import write_logged
 
 
 def made_folder(tmp_path, *names):
@@ -16,11 +17,6 @@ def made_folder(tmp_path, *names):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "config.yaml").write_text(least_config())
     return tmp_path
-
-
-def test_runs_are_found_however_deep_and_what_is_set_aside_is_not(tmp_path):
-    folder = made_folder(tmp_path, "b", "a/deep", ".hidden/c", "a/d.old-1")
-    assert [run.relative_to(folder).as_posix() for run in run_folders(folder)] == ["a/deep", "b"]
 
 
 @pytest.mark.parametrize(
@@ -46,14 +42,18 @@ def test_what_is_wrong_is_one_line(tmp_path, monkeypatch, options, message):
 def test_the_command_draws_what_is_there_and_says_what_is_not(tmp_path, monkeypatch, caplog):
     drawn = []
     monkeypatch.setattr("eat.results.figures.draw_suite", lambda suite, folder, curves: drawn.append(folder) or [])
-    write_traced_run(tmp_path / "runs" / "traced")
-    made_folder(tmp_path / "runs", "unfinished")
-    overrides = [f"results={tmp_path / 'runs'}", f"folder={tmp_path / 'out'}"]
+    runs = tmp_path / "runs"
+    write_logged(runs / "deep" / "traced")
+    write_logged(runs / "old", seed=1)
+    (runs / "old" / "superseded.json").write_text('{"by": "another"}')
+    made_folder(runs, "unfinished", ".hidden/c")
+    overrides = [f"results={runs}", f"folder={tmp_path / 'out'}"]
     with initialize_config_dir(CONF, version_base="1.3"), caplog.at_level(logging.INFO):
-        (note,) = figures.main.__wrapped__(compose("figures", overrides))
-    assert note.startswith(f"left out: results: {tmp_path / 'runs' / 'unfinished'} has neither model/ nor trace/")
-    assert drawn == [tmp_path / "out" / "file-tiny-smoke"]
-    assert note in caplog.text
+        old, unfinished = figures.main.__wrapped__(compose("figures", overrides))
+    assert old == "left out: old: superseded by another"
+    assert unfinished.startswith("left out: unfinished: ") and "trace/" in unfinished
+    assert drawn == [tmp_path / "out" / "made_up-tiny-smoke-holdout_small"]
+    assert old in caplog.text
 
 
 def test_without_runs_the_command_says_what_to_type():

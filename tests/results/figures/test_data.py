@@ -15,9 +15,8 @@ from eat.results.figures.lengths import length_bins
 from eat.results.figures.reliability import pooled_reliability
 from eat.results.figures.retention import retention_by_length
 from eat.results.figures.schedule import by_depth, distinct_schedules, over_training, scheduled_retention
-from eat.results.figures.suite import Suite
 from eat.traces.quality import difference, head_calibration, measure_point
-from tests.made.evidence import make_evidence, timed_row
+from tests.made.evidence import make_evidence, make_suite, timed_row
 
 SEEDS = (0, 1)
 
@@ -25,7 +24,7 @@ SEEDS = (0, 1)
 @pytest.fixture
 def suite():
     kinds = ("dense", "static", "adaptive")
-    return Suite({kind: [make_evidence(kind, seed=seed) for seed in SEEDS] for kind in kinds})
+    return make_suite({kind: [make_evidence(kind, seed=seed) for seed in SEEDS] for kind in kinds})
 
 
 def test_counted_points_are_means_over_seeds_with_their_deviation(suite):
@@ -47,7 +46,7 @@ def test_a_model_with_one_head_is_one_point(suite):
 def test_everything_off_stands_in_where_no_run_is_dense(suite):
     assert counted_all_off(suite) is None
     runs = suite.experiments["adaptive"]
-    found = counted_all_off(Suite({"adaptive": runs}))
+    found = counted_all_off(make_suite({"adaptive": runs}))
     right = [(r.traces.all_off["validation"].full_depth.argmax(1) == r.traces.reported.labels).mean() for r in runs]
     assert (found.point.cost, found.point.value) == (1, pytest.approx(np.mean(right)))
     assert found.name == "eat, everything off, weights of adaptive"
@@ -74,9 +73,9 @@ def test_baselines_are_those_beside_the_dense_run_and_static_models():
     beside = [timed_row("dense", "huggingface_sdpa_padded", 20.0, 0.8)]
     beside += [timed_row("static", "eat", 3.0, 0.7, num_layers=2), timed_row("truncated", "eat", 3.0, 0.5)]
     runs = {"dense": [make_evidence("dense", rows=dense)], "adaptive": [make_evidence(rows=beside)]}
-    found = [(b.name, b.num_layers, b.point.cost, b.point.value) for b in timed_baselines(Suite(runs))]
+    found = [(b.name, b.num_layers, b.point.cost, b.point.value) for b in timed_baselines(make_suite(runs))]
     assert found == [("Hugging Face, padded", None, 10.0, 0.9), ("static 2 layers", 2, 3.0, 0.7)]
-    alone = timed_baselines(Suite({"adaptive": runs["adaptive"]}))
+    alone = timed_baselines(make_suite({"adaptive": runs["adaptive"]}))
     assert alone[0].name == "Hugging Face, padded, weights of adaptive"
 
 
@@ -102,7 +101,7 @@ def test_bars_pair_each_seed_with_the_dense_run_of_that_seed(suite):
 
 
 def test_an_experiment_without_a_seed_of_the_dense_one_is_left_out(suite):
-    other = Suite({"dense": suite.experiments["dense"], "adaptive": [make_evidence(seed=2)]})
+    other = make_suite({"dense": suite.experiments["dense"], "adaptive": [make_evidence(seed=2)]})
     bars, notes = ablation_bars(other)
     assert [bar.name for bar in bars] == ["dense"]
     assert notes == ["ablation: adaptive is left out, it has no seed in common with dense"]
@@ -143,9 +142,9 @@ def test_retention_by_depth_is_what_blocks_read():
 
 def test_runs_that_prune_alike_are_one_schedule(suite):
     more = dict(suite.experiments) | {"b": suite.experiments["adaptive"], "c": suite.experiments["adaptive"]}
-    assert list(distinct_schedules(Suite(more))) == ["adaptive and 2 more: ratio 0.3 after 1, 2"]
+    assert list(distinct_schedules(make_suite(more))) == ["adaptive and 2 more: ratio 0.3 after 1, 2"]
     annealed = make_evidence(config={"schedule": {"warmup_epochs": 1}})
-    assert len(distinct_schedules(Suite(more | {"b": [annealed]}))) == 2
+    assert len(distinct_schedules(make_suite(more | {"b": [annealed]}))) == 2
 
 
 def test_bins_hold_every_example_once_and_one_length_is_in_one_bin():
