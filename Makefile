@@ -9,7 +9,8 @@ FIRST ?= 0
 BUDGET ?= laptop
 HOLDOUT ?= standard
 LR ?= 1e-4 # for MiniLM; BERT-base wants 2e-5
-ABLATION = task=$(TASK) budget=$(BUDGET) holdout=$(HOLDOUT) optimizer.lr=$(LR) evaluation.stages=[quality,sweep]
+MORE ?= # overrides for all of an ablation's runs: MORE=trainer.precision=bf16-mixed
+ABLATION = task=$(TASK) budget=$(BUDGET) holdout=$(HOLDOUT) optimizer.lr=$(LR) evaluation.stages=[quality,sweep] $(MORE)
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
