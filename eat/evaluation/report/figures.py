@@ -87,7 +87,7 @@ def draw_exits(findings: Findings, path: Path) -> None:
         left.set_title("where examples leave")
         left.grid(visible=False)
         left.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
-        for point, colour in ((FULL_DEPTH, GREY), (findings.own, BLUE)):
+        for point, colour in {FULL_DEPTH: GREY, findings.own: BLUE}.items():
             name = "full depth" if point == FULL_DEPTH else point.label
             retention = replay(trace, point).retention
             right.plot(*_mean_by_length(trace.lengths, retention), "o-", color=colour, markersize=3, label=name)
@@ -157,7 +157,8 @@ def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]
     axes.plot([*map(column, ours)], [row["value"] for row in ours], "-", color=BLUE, linewidth=1.2)
     points = [row for row in ours if row["exit"] != FULL_DEPTH.name]
     line = [*map(column, points)], [row["value"] for row in points]
-    axes.plot(*line, "o", color=BLUE, markersize=4.5, label="eat, leaving at the threshold shown")
+    name = "eat, leaving at the threshold shown" if points else None
+    axes.plot(*line, "o", color=BLUE, markersize=4.5, label=name)
     looks = {"eat, full depth": ("^", GREEN), "eat, everything off": ("D", ORANGE), "ONNX Runtime, float32": ("v", RED)}
     for row in rows:
         if row not in points:
