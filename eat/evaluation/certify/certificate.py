@@ -30,6 +30,11 @@ from eat.traces.trace import Trace
 
 HELD_OUT: tuple[Role, ...] = ("threshold", "certification")
 INTERVAL = 0.95
+IN_EXPECTATION = (
+    "in expectation over draws of the certification split and new texts, not with a confidence for this draw: the risk "
+    "of the chosen point may pass the bound in nearly half of all draws"
+)
+"""What Conformal Risk Control guarantees; the other methods' bound holds with the stated confidence over draws."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,6 +142,7 @@ class Certification:
             "certificate": self.certificate and self.certificate.to_json(),
             "reported": self.reported and self._on_reported(self.reported),
             "refusal": refusal,
+            **({"guarantee": IN_EXPECTATION} if self.settings.in_expectation else {}),
         }
 
     def _on_reported(self, point: Point) -> dict[str, Any]:

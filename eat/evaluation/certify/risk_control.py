@@ -53,7 +53,11 @@ class HoeffdingBentkusTest(BinomialTest):
 
 @dataclasses.dataclass(frozen=True)
 class ExpectationBound:
-    """Conformal Risk Control (Angelopoulos et al. 2022, arXiv:2208.02814, eq. 4) for losses in [0, 1]."""
+    """Conformal Risk Control (Angelopoulos et al. 2022, arXiv:2208.02814, eq. 4) for losses in [0, 1].
+
+    Its guarantee is an expectation over draws of the certification split, and none for one draw: in nearly half of them
+    the risk of the chosen point passes the bound.
+    """
 
     max_risk: float  # the bound on the expected loss of a new example, over calibration sets too
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from eat.evaluation.certify.certificate import Certificate, Certification, ReportedLoss
+from eat.evaluation.certify.certificate import IN_EXPECTATION, Certificate, Certification, ReportedLoss
 from eat.evaluation.certify.kept import CURRENT, Attempt
 from eat.evaluation.certify.losses import RISKS
 from eat.evaluation.certify.settings import CertifySettings
@@ -16,7 +16,8 @@ from eat.traces.splits import SIGNIFICANT, SplitComparison
 METHOD_NAMES = {
     "pareto_testing": "Pareto Testing (fixed-sequence testing along the front of the threshold split)",
     "learn_then_test": "Learn then Test (fixed-sequence testing of one criterion's thresholds)",
-    "conformal_risk_control": "Conformal Risk Control (loss made monotone along one criterion's thresholds)",
+    "conformal_risk_control": "Conformal Risk Control (loss made monotone along one criterion's thresholds; its "
+    "guarantee is an expectation)",
 }
 SHOWN = 12
 MANY = (
@@ -106,7 +107,7 @@ def statement(certificate: Certificate) -> str:
     """Say exactly what is guaranteed."""
     says = f"at most {100 * certificate.bound:g} % {RISKS[certificate.loss].says}"
     if certificate.confidence is None:
-        sure = "In expectation over calibration sets and texts (not with high probability for this one), "
+        sure = f"This is a guarantee {IN_EXPECTATION}. On average over draws, "
     else:
         sure = f"With probability {100 * certificate.confidence:g} % over the draw of the calibration set, "
     return (
