@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from eat.evaluation.certify.groups import groups_of
 from eat.evaluation.certify.losses import RISKS, Risk
 from eat.evaluation.certify.risk_control import cost_chain, pareto_chain
 from eat.evaluation.certify.settings import CertifySettings
@@ -26,14 +27,14 @@ class TestedPoint:
 
     run: str  # the run whose traces it is replayed on
     exit: OperatingPoint  # the point itself
-    risk: float  # mean loss on the threshold split
+    risk: float  # mean loss on the threshold split; of groups the largest
     ties: float  # a second mean loss there, which decides between equal risks
     flops: float  # mean executed work per example there
     lost: float | None = None  # sum of the losses on the certification split
     mean: float | None = None  # their mean
     passes: bool | None = None  # whether the risk is controlled
     p_value: float | None = None  # of the hypothesis that it is not; None where the guarantee is one in expectation
-    upper_bound: float | None = None  # of the risk of this point taken alone; None likewise
+    upper_bound: float | None = None  # of the risk of this point taken alone; None likewise; of groups the largest
 
     def to_json(self) -> dict[str, Any]:
         """Return what `certificate.json` holds of it."""
@@ -78,6 +79,7 @@ def _points(runs: Runs, settings: CertifySettings, thresholds: Mapping[str, Sequ
         for point, replayed in candidate_points(trace, (name,), thresholds.get(name), settings.veto_margin)
     ]
     reference = held_out[first]
+    groups = groups_of(reference, settings.by, reference)
     depths = list(reference.head_depths)
     if not any(run != first or (replayed.exit_depth < depths[-1]).any() for run, _, replayed in tried):
         raise ValueError(
@@ -88,7 +90,7 @@ def _points(runs: Runs, settings: CertifySettings, thresholds: Mapping[str, Sequ
     points = []
     for run, point, replayed in tried:
         answers = replayed.logits, reference.full_depth, reference.labels
-        risk, ties = (float(loss(*answers).mean()) for loss in (settings.risk.loss, second.loss))
+        risk, ties = groups.worst_mean(settings.risk.loss(*answers)), float(second.loss(*answers).mean())
         points.append(TestedPoint(run, point, risk, ties, float(replayed.flops(held_out[run].costs).mean())))
     full, *others = points
     return [full, *(point for point in others if point.flops < full.flops)]

@@ -225,6 +225,18 @@ def test_a_variant_falls_back_to_the_pruning_of_its_reference(run: Path) -> None
     assert "fallback" not in certify(run)["certificate"]
 
 
+def test_a_certificate_by_group_is_carried_by_the_model(run: Path) -> None:
+    certificate = certify(run, by="length")["certificate"]
+    model = AdaptiveForSequenceClassification.from_pretrained(run / "model")
+    assert model.config.certificate == with_digest(certificate)
+    assert certificate["by"] == "length" and sum(certificate["groups"].values()) == 10
+    assert "in each of the groups by length" in (run / "model" / "README.md").read_text()
+    shutil.rmtree(run / "model")
+    evaluate_run(run, stages=["quality"])
+    summary = (run / "report" / "summary.md").read_text()
+    assert "certified: accuracy_gap at most 60 % in each group by length, 80 % confidence." in summary
+
+
 def test_a_retrofit_of_foreign_weights_says_what_its_certificate_rests_on(run: Path, tmp_path: Path) -> None:
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(f"{text}\nretrofit: some/classifier\n")
@@ -247,6 +259,10 @@ def test_a_retrofit_of_foreign_weights_says_what_its_certificate_rests_on(run: P
         ({"certify": {"max_dorp": 0.1}}, r"certify.max_dorp: expected one of .* \(did you mean 'max_drop'\?\)"),
         ({"stages": ["certify"], "certify": {"max_drop": 2}}, r"certify.max_drop: expected a number in \(0, 1\)"),
         ({"stages": ["certify"], "certify": {"max_drop": 0.01}}, r"has 10 examples; .* takes at least 299"),
+        (
+            {"stages": ["certify"], "certify": BUDGET | {"by": "web"}},
+            r"certify.by: expected one of \['label', 'length'\]",
+        ),
         ({"stages": ["certify"], "certify": BUDGET, "thresholds": [1.5]}, r"thresholds: expected a number in"),
     ],
 )
