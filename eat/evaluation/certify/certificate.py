@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from eat.evaluation.certify.against import check_reference
 from eat.evaluation.certify.groups import GroupResult, Groups, groups_of, lost_and_gained, pass_in_all, results_of
 from eat.evaluation.certify.p_values import examples_needed
 from eat.evaluation.certify.risk_control import certified_prefix, monotone
@@ -24,7 +25,7 @@ from eat.exits.points import OperatingPoint
 from eat.traces.profile import Profile, measure
 from eat.traces.quality import Point, measure_point
 from eat.traces.replay import replay
-from eat.traces.run_traces import Role
+from eat.traces.run_traces import Role, RunTraces
 from eat.traces.splits import SplitComparison, compare_splits, split_fingerprint
 from eat.traces.statistics import Interval
 from eat.traces.trace import Trace
@@ -171,10 +172,12 @@ def make_certificate(
     runs: Runs,
     settings: CertifySettings,
     thresholds: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    dense: RunTraces | None = None,
 ) -> Certification:
     """Find the cheapest operating point whose loss is certified.
 
-    ``thresholds`` are criterion -> those to try instead of the default ones.
+    ``thresholds`` are criterion -> those to try instead of the default ones. Losses are measured against the full depth
+    of ``dense``, where it is given, else of the first run.
 
     Raises:
         ValueError: If a split or a group is missing, too small or of one class, the runs answer other examples, the
@@ -182,24 +185,33 @@ def make_certificate(
     """
     check_splits(runs, settings)
     first = next(iter(runs))
-    settings = dataclasses.replace(settings, criteria=list(settings.criteria) or list(EXITS), runs=list(runs))
-    chain = points_in_order(runs, settings, thresholds)
+    if dense is not None:
+        check_reference(dense, runs[first])
+    settings = dataclasses.replace(
+        settings,
+        criteria=list(settings.criteria) or list(EXITS),
+        runs=list(runs),
+        reference=None if dense is None else dense.name,
+    )
+    chain = points_in_order(runs, settings, thresholds, dense)
     splits = {run: traces.need("certification", "certify") for run, traces in runs.items()}
-    reference, reported = splits[first], runs[first].reported
-    groups = groups_of(reference, settings.by, runs[first].need("threshold", "certify"))
+    own, reported = splits[first], runs[first].reported
+    against = runs[first] if dense is None else dense
+    reference, full = against.splits["certification"], against.splits[reported.split]
+    groups = groups_of(own, settings.by, runs[first].need("threshold", "certify"))
     losses = np.stack([losses_of(splits[point.run], reference, point.exit, settings.risk) for point in chain])
     losses = monotone(losses) if settings.in_expectation else losses
     count = int(certified_prefix(pass_in_all(losses, groups, settings.test)))
     results = results_of(losses[: count + 1], groups, settings.test)
-    tested = [_tested(point, result, len(reference)) for point, result in zip(chain, results, strict=False)]
+    tested = [_tested(point, result, len(own)) for point, result in zip(chain, results, strict=False)]
     result = Certification(
         settings=settings,
-        split=split_fingerprint(reference),
-        comparison=compare_splits(reference, reported),
+        split=split_fingerprint(own),
+        comparison=compare_splits(own, reported),
         sequence=len(chain),
         tested=tested,
     )
-    if count <= 1:  # the first is full depth itself
+    if count <= (1 if dense is None else 0):  # the first is full depth itself, which differs from a dense run's
         failed = results[count] if count < len(results) else ()
         return dataclasses.replace(
             result, refusal=_refusal(tested, failed, settings), groups=failed if settings.by else ()
@@ -208,9 +220,9 @@ def make_certificate(
     trace = runs[certified.run].splits[reported.split]
     return dataclasses.replace(
         result,
-        certificate=_certificate(splits, certified, settings, groups),
-        reported=measure_point(trace, certified.exit, reported.full_depth),
-        reported_loss=ReportedLoss.of(losses_of(trace, reported, certified.exit, settings.risk), settings),
+        certificate=_certificate(splits, certified, settings, against, groups),
+        reported=measure_point(trace, certified.exit, full.full_depth),
+        reported_loss=ReportedLoss.of(losses_of(trace, full, certified.exit, settings.risk), settings),
         groups=results[count - 1] if settings.by else (),
     )
 
@@ -259,10 +271,9 @@ def _tested(point: TestedPoint, groups: Sequence[GroupResult], examples: int) ->
 
 
 def _certificate(
-    splits: Mapping[str, Trace], chosen: TestedPoint, settings: CertifySettings, groups: Groups
+    splits: Mapping[str, Trace], chosen: TestedPoint, settings: CertifySettings, against: RunTraces, groups: Groups
 ) -> Certificate:
-    first = next(iter(splits))
-    trace, reference = splits[chosen.run], splits[first]
+    trace, reference = splits[chosen.run], against.splits["certification"]
     replayed = replay(trace, chosen.exit)
     flops = replayed.flops(trace.costs)
     depths, counts = np.unique(replayed.exit_depth, return_counts=True)
@@ -275,8 +286,8 @@ def _certificate(
         method=settings.method,
         examples=len(trace),
         observed=chosen.mean or 0.0,
-        split=split_fingerprint(reference),
-        reference=f"full depth of {first}",
+        split=split_fingerprint(next(iter(splits.values()))),
+        reference=f"full depth of {against.name}",
         num_layers=trace.num_layers,
         average_depth=float(replayed.exit_depth.mean()),
         exit_shares={str(d): float(c) / len(trace) for d, c in zip(depths, counts, strict=True)},

@@ -18,7 +18,7 @@ from eat.traces.sweeps import candidate_points
 from eat.traces.trace import Trace
 
 Runs = Mapping[str, RunTraces]
-"""Traces by run; losses are measured against the full depth of the first run."""
+"""Traces by run; losses are measured against the full depth of the first run, where there is no other reference."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,10 @@ class TestedPoint:
 
 
 def points_in_order(
-    runs: Runs, settings: CertifySettings, thresholds: Mapping[str, Sequence[float]]
+    runs: Runs,
+    settings: CertifySettings,
+    thresholds: Mapping[str, Sequence[float]],
+    reference: RunTraces | None = None,
 ) -> list[TestedPoint]:
     """List full depth, then what costs less, cautious points first.
 
@@ -52,7 +55,7 @@ def points_in_order(
     Raises:
         ValueError: If no sequence can leave early.
     """
-    full, *points = _points(runs, settings, thresholds)
+    full, *points = _points(runs, settings, thresholds, reference)
     risk, ties, flops = (np.array([getattr(p, field) for p in points]) for field in ("risk", "ties", "flops"))
     if settings.method == "pareto_testing":
         order = pareto_chain(risk, ties, flops)
@@ -67,7 +70,12 @@ def losses_of(trace: Trace, reference: Trace, point: OperatingPoint, risk: Risk)
     return risk.loss(replay(trace, point).logits, reference.full_depth, trace.labels)
 
 
-def _points(runs: Runs, settings: CertifySettings, thresholds: Mapping[str, Sequence[float]]) -> list[TestedPoint]:
+def _points(
+    runs: Runs,
+    settings: CertifySettings,
+    thresholds: Mapping[str, Sequence[float]],
+    against: RunTraces | None,
+) -> list[TestedPoint]:
     """List full depth of the first run, then all that costs less and differs from others of the same criterion."""
     first, *_ = runs
     held_out = {run: traces.need("threshold", "certify") for run, traces in runs.items()}
@@ -78,9 +86,9 @@ def _points(runs: Runs, settings: CertifySettings, thresholds: Mapping[str, Sequ
         for name in (FULL_DEPTH.name, *names)
         for point, replayed in candidate_points(trace, (name,), thresholds.get(name), settings.veto_margin)
     ]
-    reference = held_out[first]
-    groups = groups_of(reference, settings.by, reference)
-    depths = list(reference.head_depths)
+    reference = held_out[first] if against is None else against.need("threshold", "certify.reference")
+    groups = groups_of(held_out[first], settings.by, held_out[first])
+    depths = list(held_out[first].head_depths)
     if not any(run != first or (replayed.exit_depth < depths[-1]).any() for run, _, replayed in tried):
         raise ValueError(
             f"certify.criteria: with heads at depths {depths} none of {names or [FULL_DEPTH.name]} lets a sequence "

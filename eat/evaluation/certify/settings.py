@@ -33,6 +33,7 @@ class CertifySettings:
         runs: Folders of further runs, such as the same weights with other pruning, that answer the same splits.
         by: Bound the risk of each group by itself: label, length (thirds of the threshold split), or a column of the
             traces. None: only that of all texts.
+        reference: Folder of a dense run on the same data, at whose full depth losses are measured. None: the run's own.
     """
 
     max_drop: int | float = dataclasses.field(  # the bound on the mean loss, in (0, 1): 0.01 is one point of accuracy
@@ -45,6 +46,7 @@ class CertifySettings:
     veto_margin: int | float | None = None
     runs: Sequence[str] = ()
     by: str | None = None
+    reference: str | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -60,11 +62,13 @@ class CertifySettings:
             folder_name("certify.runs", run)
         if self.by is not None and (not isinstance(self.by, str) or not self.by):
             raise ValueError(f"certify.by: expected label, length or a column of the traces, got {shown(self.by)}")
+        if self.reference is not None:
+            folder_name("certify.reference", self.reference)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `certificate.json` holds; what came later is left out where it is not asked for."""
         values = dataclasses.asdict(self)
-        return {key: value for key, value in values.items() if value is not None or key != "by"}
+        return {key: value for key, value in values.items() if value is not None or key not in ("by", "reference")}
 
     @property
     def risk(self) -> Risk:

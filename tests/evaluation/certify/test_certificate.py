@@ -232,6 +232,7 @@ def test_a_split_is_named_by_its_examples(run: dict[str, Trace]) -> None:
             {"by": ""},
             r"certify.by: expected label, length or a column of the traces, got ''",
         ),
+        ({"reference": "a\nb"}, r"certify.reference: expected a folder, got"),
         (
             {"criteria": ["confident"]},
             r"certify.criteria: expected one of \['agreement', .* 'confident' .*'confidence'",

@@ -136,7 +136,7 @@ def test_the_report_has_a_table_of_groups_and_names_them(run: dict[str, Trace]) 
 
 def test_without_groups_nothing_new_is_written(run: dict[str, Trace]) -> None:
     values = make_certificate(as_runs(a=run), CertifySettings(max_drop=0.04, **CONFIDENCE), THRESHOLDS).to_json()
-    assert "groups" not in values and "by" not in values["settings"]
+    assert "groups" not in values and not {"by", "reference"} & values["settings"].keys()
     assert not {"by", "groups"} & values["certificate"].keys() and "guarantee" not in values
 
 
