@@ -214,11 +214,13 @@ def _groups(result: Certification) -> str:
         for group in result.groups
     ]
     point = "The certified point" if result.certificate else "The first point that failed"
-    return (
-        f"{point}:\n\n{render(headers, lines, markdown=True)}\n\nA point passes where every group does. The level is "
-        "not split between groups: that one of them exceeds the bound is given up only where each passes at the full "
-        "level (intersection-union test). Upper bound: of this group taken alone."
+    how = (
+        "Each group's bound holds in expectation."
+        if result.settings.in_expectation
+        else "The level is not split between groups: that one of them exceeds the bound is given up only where each "
+        "passes at the full level (intersection-union test). Upper bound: of this group taken alone."
     )
+    return f"{point}:\n\n{render(headers, lines, markdown=True)}\n\nA point passes where every group does. {how}"
 
 
 def _tested(result: Certification) -> str:
