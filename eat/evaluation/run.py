@@ -110,8 +110,12 @@ def evaluate_run(
         fresh=fresh,
         compile=compile,
     )
-    others = built["certify"].runs if "certify" in built else ()  # read, and one of them may get the certificate
-    with locked_together([finished.folder, *(FinishedRun(other, "certify.runs").folder for other in others)]):
+    others = []
+    if "certify" in built:  # these are read, and one of them may get the certificate
+        others = [FinishedRun(other, "certify.runs") for other in built["certify"].runs]
+        reference = built["certify"].reference
+        others += [] if reference is None else [FinishedRun(reference, "certify.reference")]
+    with locked_together([finished.folder, *(other.folder for other in others)]):
         FinishedRun(finished.folder)  # whoever held it before may have set it aside
         if any(STAGES[stage].needs_weights for stage in chosen):
             evaluation.data  # noqa: B018  # other data than the training's are refused before anything is written

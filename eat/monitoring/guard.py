@@ -22,7 +22,7 @@ from eat.monitoring.batches import Batch, as_output, merge, remembered, rows_ali
 from eat.monitoring.lanes import Lanes, certificate_of
 from eat.monitoring.prometheus import exposition
 from eat.monitoring.sources import DEFAULT, Source, SourcePoint, check_names, read_source
-from eat.monitoring.state import check_keys
+from eat.monitoring.state import check_keys, check_same
 from eat.monitoring.watch import FALLBACK, SUSPICIOUS, Watch
 from eat.packed import AdaptiveOutput
 from eat.traces.profile import measure
@@ -90,7 +90,7 @@ class DriftGuard:
         points |= {name: read_source(name, given, certificate["model"]) for name, given in (sources or {}).items()}
         self.false_alarm = false_alarm
         self._fingerprint = certificate["model"]
-        self._lanes = Lanes(model, points, float(min_retention))
+        self._lanes = Lanes(model, points, float(min_retention), owner="DriftGuard")
         share = false_alarm / sum(point.profile is not None for point in points.values())
         layers = model.num_layers
         self._watches = {
@@ -226,11 +226,7 @@ class DriftGuard:
             ValueError: If the state is about another model, other operating points or another rate, or a part of it is
                 missing or misshapen; the guard then stays as it was.
         """
-        for key, value in self._identity().items():
-            if state.get(key) != value:
-                raise ValueError(
-                    f"state[{shown(key)}]: expected this guard's {shown(value)}, got {shown(state.get(key))}"
-                )
+        check_same(state, self._identity(), "guard")
         check_keys("state['watches']", state.get("watches"), self._watches)
         with self._lock:
             watches = copy.deepcopy(self._watches)

@@ -20,12 +20,19 @@ class Lanes:
         full: Of each source, at full depth: what its certified losses are measured against. It prunes as the served
             model does, but where the certificate was granted to a variant of its reference: then as the reference.
         careful: At full depth, pruning less: it keeps at least ``min_retention`` of the tokens.
+
+    ``owner`` is what errors call the one that serves them.
     """
 
     def __init__(
-        self, model: AdaptiveForSequenceClassification, points: Mapping[str, SourcePoint], min_retention: float
+        self,
+        model: AdaptiveForSequenceClassification,
+        points: Mapping[str, SourcePoint],
+        min_retention: float,
+        *,
+        owner: str,
     ) -> None:
-        self._model, self._certificate = model, model.config.certificate
+        self._model, self._certificate, self._owner = model, model.config.certificate, owner
         self.by_source = {
             name: model if point.exit == model.config.exit else _at(model, point.exit) for name, point in points.items()
         }
@@ -39,19 +46,22 @@ class Lanes:
     def check(self) -> None:
         """Check that the served model has the certificate, and its weights the place, that these were made with."""
         if self._model.config.certificate is not self._certificate:
-            raise RuntimeError(
-                "DriftGuard: the model is no longer certified as when the guard was made; make a new one"
-            )
+            raise RuntimeError(f"{self._owner}: the model is no longer certified as when this was made; make a new one")
         if self._model.encoder.embeddings.words.weight is not self.careful.encoder.embeddings.words.weight:
-            raise RuntimeError("DriftGuard: the model's weights were moved since the guard was made; make a new one")
+            raise RuntimeError(f"{self._owner}: the model's weights were moved since this was made; make a new one")
+
+
+def check_classifier(model: AdaptiveForSequenceClassification) -> None:
+    """Check that a model is a classifier in evaluation mode."""
+    if model.training:
+        raise RuntimeError("model: expected the model in evaluation mode; call model.eval() first")
+    if model.config.num_outputs < 2:
+        raise ValueError("model: expected a classifier, got a regression model, which no certificate is about")
 
 
 def certificate_of(model: AdaptiveForSequenceClassification) -> dict[str, Any]:
     """Return the certificate of a classifier in evaluation mode; one that does not hold, or none, is an error."""
-    if model.training:
-        raise RuntimeError("DriftGuard: expected the model in evaluation mode; call model.eval() first")
-    if model.config.num_outputs < 2:
-        raise ValueError("model: expected a classifier, got a regression model, which no certificate is about")
+    check_classifier(model)
     model.check_certificate()
     if model.config.certificate is None:
         raise ValueError(

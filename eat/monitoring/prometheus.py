@@ -1,4 +1,4 @@
-"""Export a drift guard's counts in Prometheus' text format 0.0.4 (by ``prometheus_client``, an extra)."""
+"""Export what monitors count in Prometheus' text format 0.0.4 (by ``prometheus_client``, an extra)."""
 
 from __future__ import annotations
 
@@ -31,26 +31,65 @@ _HISTOGRAMS = {
 _BUCKETS = {"confidence": range(3, BINS - 1, 4), "retention": range(3, BINS, 4), "length": range(0, BINS - 1, 4)}
 
 
+_RISK_COUNTERS = {
+    "answers": ("eat_risk_answers", "Answers of which a share is audited"),
+    "audits": ("eat_risk_audits", "Answers compared with full depth since the last start"),
+    "losses": ("eat_risk_losses", "Of these, those that differ"),
+    "alarms": ("eat_risk_alarms", "Times that the test of the bound fired"),
+}
+_RISK_GAUGES = {
+    "bound": ("eat_risk_bound", "Share of answers that may differ"),
+    "e_value": ("eat_risk_e_value", "Evidence against the bound"),
+    "threshold": ("eat_risk_threshold", "Evidence at which the test fires"),
+    "fired": ("eat_risk_fired", "1 from when the test fired until it is reset"),
+    "interval": ("eat_risk_interval", "Ends of the interval for the share that differs, valid at all times", "end"),
+}
+
+
 def exposition(watches: Mapping[str, Watch]) -> str:
     """Write counters, gauges and histograms of each source."""
-    try:
-        from prometheus_client import core, generate_latest
-    except ImportError:
-        raise ImportError(
-            "DriftGuard.prometheus: prometheus_client is not installed: pip install 'eat-transformers[monitoring]'"
-        ) from None
-    kinds = (
-        (core.CounterMetricFamily, _COUNTERS),
-        (core.GaugeMetricFamily, _GAUGES),
-        (core.HistogramMetricFamily, _HISTOGRAMS),
-    )
-    families: dict[str, Any] = {
-        key: kind(name, text, labels=("source", *labels))
-        for kind, table in kinds
-        for key, (name, text, *labels) in table.items()
-    }
+    families = _families(_COUNTERS, _GAUGES, _HISTOGRAMS, labels=("source",))
     for source, watch in watches.items():
         _add(families, source, watch)
+    return _text(families)
+
+
+def risk_exposition(report: Mapping[str, Any]) -> str:
+    """Write counters and gauges of what a risk monitor reports."""
+    families = _families(_RISK_COUNTERS, _RISK_GAUGES, {})
+    for key, family in families.items():
+        if key == "interval":
+            for end, value in zip(("low", "high"), report[key], strict=True):
+                family.add_metric((end,), value)
+        else:
+            family.add_metric((), report[key])
+    return _text(families)
+
+
+def _families(
+    counters: Mapping[str, Any], gauges: Mapping[str, Any], histograms: Mapping[str, Any], labels: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    try:
+        from prometheus_client import core
+    except ImportError:
+        raise ImportError(
+            "prometheus: prometheus_client is not installed: pip install 'eat-transformers[monitoring]'"
+        ) from None
+    kinds = (
+        (core.CounterMetricFamily, counters),
+        (core.GaugeMetricFamily, gauges),
+        (core.HistogramMetricFamily, histograms),
+    )
+    return {
+        key: kind(name, text, labels=(*labels, *more))
+        for kind, table in kinds
+        for key, (name, text, *more) in table.items()
+    }
+
+
+def _text(families: Mapping[str, Any]) -> str:
+    from prometheus_client import generate_latest
+
     collector: Any = SimpleNamespace(collect=families.values)
     return generate_latest(collector).decode()
 

@@ -24,3 +24,10 @@ def read_counts(where: str, values: Any, shape: tuple[int | None, ...], dtype: t
     if not alike or not (np.isfinite(array) & (array >= 0)).all():
         raise ValueError(f"{where}: expected finite numbers of 0 or more in the shape {shape}, got shape {array.shape}")
     return array
+
+
+def check_same(state: Mapping[str, Any], identity: Mapping[str, Any], what: str) -> None:
+    """Check that a state is that of a ``what`` ("guard") with this identity: model, bounds, rates."""
+    for key, value in identity.items():
+        if state.get(key) != value:
+            raise ValueError(f"state[{shown(key)}]: expected this {what}'s {shown(value)}, got {shown(state.get(key))}")

@@ -319,5 +319,5 @@ def test_bad_calls(model, batch):
 def test_a_model_that_changed_needs_a_new_guard(model, batch):
     guard = DriftGuard(model)
     model.set_exit(name="confidence", threshold=0.99)
-    with pytest.raises(RuntimeError, match=r"no longer certified as when the guard was made"):
+    with pytest.raises(RuntimeError, match=r"no longer certified as when this was made"):
         guard(*padded(batch))

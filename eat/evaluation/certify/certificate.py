@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from eat.evaluation.certify.against import check_reference
+from eat.evaluation.certify.groups import GroupResult, Groups, groups_of, lost_and_gained, pass_in_all, results_of
 from eat.evaluation.certify.p_values import examples_needed
-from eat.evaluation.certify.risk_control import BinomialTest, certified_prefix, monotone
+from eat.evaluation.certify.risk_control import certified_prefix, monotone
 from eat.evaluation.certify.sequence import Runs, TestedPoint, losses_of, points_in_order
 from eat.evaluation.certify.settings import CertifySettings
 from eat.exits import EXITS
@@ -23,13 +25,18 @@ from eat.exits.points import OperatingPoint
 from eat.traces.profile import Profile, measure
 from eat.traces.quality import Point, measure_point
 from eat.traces.replay import replay
-from eat.traces.run_traces import Role
+from eat.traces.run_traces import Role, RunTraces
 from eat.traces.splits import SplitComparison, compare_splits, split_fingerprint
 from eat.traces.statistics import Interval
 from eat.traces.trace import Trace
 
 HELD_OUT: tuple[Role, ...] = ("threshold", "certification")
 INTERVAL = 0.95
+IN_EXPECTATION = (
+    "in expectation over draws of the certification split and new texts, not with a confidence for this draw: the risk "
+    "of the chosen point may pass the bound in nearly half of all draws"
+)
+"""What Conformal Risk Control guarantees; the other methods' bound holds with the stated confidence over draws."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,11 +63,13 @@ class Certificate:
     caveat: str | None = None  # what it rests on besides, where weights were trained elsewhere
     fallback: Mapping[str, Any] | None = None  # pruner of the reference, where that is another run (``pruner``)
     model: str | None = None  # fingerprint of the model that carries it; None before it is stored
+    by: str | None = None  # what the groups are by, each of which the bound is for; None where it is for all texts
+    groups: Mapping[str, int] | None = None  # the groups' names -> examples; None likewise
 
     def to_json(self) -> dict[str, Any]:
         """Return what files hold of it."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        absent = [name for name in ("fallback", "model") if values[name] is None]
+        absent = [name for name in ("fallback", "model", "by", "groups") if values[name] is None]
         return {key: value for key, value in values.items() if key not in absent} | {"exit": self.exit.spec}
 
     @classmethod
@@ -77,6 +86,7 @@ class Refusal:
     reason: str  # in words
     failed: TestedPoint | None = None  # the first point that failed; None where there was nothing to test
     examples_needed: int | None = None  # examples that would certify what it lost; None where none would
+    group: GroupResult | None = None  # where it failed worst, whose examples those are; None likewise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,13 +100,12 @@ class ReportedLoss:
     @classmethod
     def of(cls, losses: Float[np.ndarray, " examples"], settings: CertifySettings) -> "ReportedLoss":
         """Measure it."""
-        sums = np.array(
-            [losses.sum(), (1 - losses).sum()]
-        )  # what was lost, and what was not: tested the other way round
-        test = settings.binomial_test(1 - settings.max_drop, 0.5 + INTERVAL / 2)
-        high, above = test.upper_bound(sums, len(losses))
-        _, p_value = test.p_value(sums, len(losses))
-        return cls(float(losses.mean()), (1 - float(above), float(high)), float(p_value))
+        top = 0 if settings.risk.is_signed else 1  # losses are tested the other way round as well, as top - losses
+        lost, gained = (part.sum(axis=1) for part in lost_and_gained(np.stack([losses, top - losses])))
+        test = settings.mean_test(top - settings.max_drop, 0.5 + INTERVAL / 2)
+        high, above = test.upper_bound(lost, len(losses), gained)
+        _, p_value = test.p_value(lost, len(losses), gained)
+        return cls(float(losses.mean()), (top - float(above), float(high)), float(p_value))
 
     def to_json(self) -> dict[str, Any]:
         """Return what `certificate.json` holds of it."""
@@ -116,6 +125,7 @@ class Certification:
     reported: Point | None = None  # the certified point on the reported split, which neither chose nor certified it
     reported_loss: ReportedLoss | None = None  # its mean loss there
     refusal: Refusal | None = None  # why there is none
+    groups: Sequence[GroupResult] = ()  # with `by`: of the certified point, or of the first that failed
 
     def to_json(self) -> dict[str, Any]:
         """Return what `certificate.json` holds."""
@@ -127,9 +137,11 @@ class Certification:
             if failed is not None:
                 needed = self.refusal.examples_needed
                 refusal |= {"mean": failed.mean, "examples": facts.examples, "examples_needed": needed}
+            if self.groups and self.refusal.group is not None:
+                refusal["group"] = self.refusal.group.to_json()
             refusal["reason"] = self.refusal.reason
         return {
-            "settings": dataclasses.asdict(self.settings),
+            "settings": self.settings.to_json(),
             "split": {"name": facts.name, "examples": facts.examples, "fingerprint": self.split},
             "comparison": self.comparison.to_json(),
             "sequence": self.sequence,
@@ -137,6 +149,8 @@ class Certification:
             "certificate": self.certificate and self.certificate.to_json(),
             "reported": self.reported and self._on_reported(self.reported),
             "refusal": refusal,
+            **({"groups": [group.to_json() for group in self.groups]} if self.groups else {}),
+            **({"guarantee": IN_EXPECTATION} if self.settings.in_expectation else {}),
         }
 
     def _on_reported(self, point: Point) -> dict[str, Any]:
@@ -155,42 +169,61 @@ class Certification:
 
 
 def make_certificate(
-    runs: Runs, settings: CertifySettings, thresholds: Mapping[str, Sequence[float]] = MappingProxyType({})
+    runs: Runs,
+    settings: CertifySettings,
+    thresholds: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    dense: RunTraces | None = None,
 ) -> Certification:
     """Find the cheapest operating point whose loss is certified.
 
-    ``thresholds`` are criterion -> those to try instead of the default ones.
+    ``thresholds`` are criterion -> those to try instead of the default ones. Losses are measured against the full depth
+    of ``dense``, where it is given, else of the first run.
 
     Raises:
-        ValueError: If a split is missing, too small or of one class, the runs answer other examples, the model predicts
-            a score, or no sequence can leave early.
+        ValueError: If a split or a group is missing, too small or of one class, the runs answer other examples, the
+            model predicts a score, or no sequence can leave early.
     """
     check_splits(runs, settings)
     first = next(iter(runs))
-    settings = dataclasses.replace(settings, criteria=list(settings.criteria) or list(EXITS), runs=list(runs))
-    chain = points_in_order(runs, settings, thresholds)
+    if dense is not None:
+        check_reference(dense, runs[first])
+    settings = dataclasses.replace(
+        settings,
+        criteria=list(settings.criteria) or list(EXITS),
+        runs=list(runs),
+        reference=None if dense is None else dense.name,
+    )
+    chain = points_in_order(runs, settings, thresholds, dense)
     splits = {run: traces.need("certification", "certify") for run, traces in runs.items()}
-    reference, reported = splits[first], runs[first].reported
+    own, reported = splits[first], runs[first].reported
+    against = runs[first] if dense is None else dense
+    reference, full = against.splits["certification"], against.splits[reported.split]
+    groups = groups_of(own, settings.by, runs[first].need("threshold", "certify"))
     losses = np.stack([losses_of(splits[point.run], reference, point.exit, settings.risk) for point in chain])
-    totals = (monotone(losses) if settings.in_expectation else losses).sum(axis=1)
-    count = int(certified_prefix(settings.test.passes(totals, len(reference))))
-    tested = _tested(chain[: count + 1], totals[: count + 1], len(reference), settings)
+    losses = monotone(losses) if settings.in_expectation else losses
+    count = int(certified_prefix(pass_in_all(losses, groups, settings.test)))
+    results = results_of(losses[: count + 1], groups, settings.test)
+    tested = [_tested(point, result, len(own)) for point, result in zip(chain, results, strict=False)]
     result = Certification(
         settings=settings,
-        split=split_fingerprint(reference),
-        comparison=compare_splits(reference, reported),
+        split=split_fingerprint(own),
+        comparison=compare_splits(own, reported),
         sequence=len(chain),
         tested=tested,
     )
-    if count <= 1:  # the first is full depth itself
-        return dataclasses.replace(result, refusal=_refusal(tested, settings))
+    if count <= (1 if dense is None else 0):  # the first is full depth itself, which differs from a dense run's
+        failed = results[count] if count < len(results) else ()
+        return dataclasses.replace(
+            result, refusal=_refusal(tested, failed, settings), groups=failed if settings.by else ()
+        )
     certified = tested[count - 1]
     trace = runs[certified.run].splits[reported.split]
     return dataclasses.replace(
         result,
-        certificate=_certificate(splits, certified, settings),
-        reported=measure_point(trace, certified.exit, reported.full_depth),
-        reported_loss=ReportedLoss.of(losses_of(trace, reported, certified.exit, settings.risk), settings),
+        certificate=_certificate(splits, certified, settings, against, groups),
+        reported=measure_point(trace, certified.exit, full.full_depth),
+        reported_loss=ReportedLoss.of(losses_of(trace, full, certified.exit, settings.risk), settings),
+        groups=results[count - 1] if settings.by else (),
     )
 
 
@@ -210,32 +243,37 @@ def check_splits(runs: Runs, settings: CertifySettings) -> None:
             "for other classes cannot rest on it: give labels of each, or use certify.loss=inconsistency"
         )
     least = settings.least_examples
+    sense = f"{settings.max_drop:g} " + (
+        "in expectation" if settings.in_expectation else f"at {100 * settings.confidence:g} % confidence"
+    )
     if least is None or len(calibration) < least:
-        sense = "in expectation" if settings.in_expectation else f"at {100 * settings.confidence:g} % confidence"
         raise ValueError(
-            f"certify: the certification split has {len(calibration)} examples; certifying {settings.max_drop:g} "
-            f"{sense} takes at least {least or 'millions'}, even if no loss is seen; raise "
-            "certify.max_drop, or train with a larger data.certification_examples"
+            f"certify: the certification split has {len(calibration)} examples; certifying {sense} takes at least "
+            f"{least or 'millions'}, even if no loss is seen; raise certify.max_drop, or train with a larger "
+            "data.certification_examples"
         )
+    if settings.by is not None:
+        groups = groups_of(calibration, settings.by, runs[first].need("threshold", "certify"))
+        groups.check(settings.by, least, sense)
 
 
-def _tested(
-    chain: Sequence[TestedPoint], totals: Float[np.ndarray, " points"], examples: int, settings: CertifySettings
-) -> list[TestedPoint]:
-    """Add what each point lost on the certification split, and how its test came out."""
-    test = settings.test
-    columns = {"lost": totals, "mean": totals / examples, "passes": test.passes(totals, examples)}
-    if isinstance(test, BinomialTest):
-        columns |= {"p_value": test.p_value(totals, examples), "upper_bound": test.upper_bound(totals, examples)}
-    return [
-        dataclasses.replace(point, **{name: values[i].item() for name, values in columns.items()})
-        for i, point in enumerate(chain)
-    ]
+def _tested(point: TestedPoint, groups: Sequence[GroupResult], examples: int) -> TestedPoint:
+    """Add what a point lost on the certification split, and how its test came out: in the worst of the groups."""
+    lost = sum(group.lost - group.gained for group in groups)
+    return dataclasses.replace(
+        point,
+        lost=lost,
+        mean=lost / examples,
+        passes=all(group.passes for group in groups),
+        p_value=max((group.p_value for group in groups if group.p_value is not None), default=None),
+        upper_bound=max((group.upper_bound for group in groups if group.upper_bound is not None), default=None),
+    )
 
 
-def _certificate(splits: Mapping[str, Trace], chosen: TestedPoint, settings: CertifySettings) -> Certificate:
-    first = next(iter(splits))
-    trace, reference = splits[chosen.run], splits[first]
+def _certificate(
+    splits: Mapping[str, Trace], chosen: TestedPoint, settings: CertifySettings, against: RunTraces, groups: Groups
+) -> Certificate:
+    trace, reference = splits[chosen.run], against.splits["certification"]
     replayed = replay(trace, chosen.exit)
     flops = replayed.flops(trace.costs)
     depths, counts = np.unique(replayed.exit_depth, return_counts=True)
@@ -248,8 +286,8 @@ def _certificate(splits: Mapping[str, Trace], chosen: TestedPoint, settings: Cer
         method=settings.method,
         examples=len(trace),
         observed=chosen.mean or 0.0,
-        split=split_fingerprint(reference),
-        reference=f"full depth of {first}",
+        split=split_fingerprint(next(iter(splits.values()))),
+        reference=f"full depth of {against.name}",
         num_layers=trace.num_layers,
         average_depth=float(replayed.exit_depth.mean()),
         exit_shares={str(d): float(c) / len(trace) for d, c in zip(depths, counts, strict=True)},
@@ -257,15 +295,19 @@ def _certificate(splits: Mapping[str, Trace], chosen: TestedPoint, settings: Cer
         gflops=float(flops.mean()) / 1e9,
         flops_ratio=float(flops.sum() / reference.costs.dense.sum()),
         profile=Profile.of(measure(replayed.logits, replayed.exit_depth, replayed.tokens_kept)).to_dict(),
+        by=settings.by,
+        groups=dict(zip(groups.names, groups.sizes, strict=True)) if settings.by else None,
     )
 
 
-def _refusal(tested: Sequence[TestedPoint], settings: CertifySettings) -> Refusal:
-    """Name the point that failed first, and how many examples would certify what it lost."""
+def _refusal(tested: Sequence[TestedPoint], groups: Sequence[GroupResult], settings: CertifySettings) -> Refusal:
+    """Name the point that failed first, and how many examples would certify what it lost in its worst group."""
     failed = next((point for point in tested if not point.passes), None)
-    if failed is None or failed.mean is None:
+    if failed is None:
         return Refusal("no exit is cheaper than full depth on the threshold split")
-    if failed.mean >= settings.max_drop:
-        return Refusal("the most cautious exits lose too much", failed)
-    needed = examples_needed(settings.test.passes, failed.mean)
-    return Refusal("the split is too small for what the most cautious exits lose", failed, needed)
+    worst = max((group for group in groups if not group.passes), key=lambda group: (group.p_value or 0, group.mean))
+    if worst.mean >= settings.max_drop:
+        return Refusal("the most cautious exits lose too much", failed, group=worst)
+    test, gains = settings.test, worst.gained / worst.examples
+    needed = examples_needed(lambda lost, n: test.passes(lost, n, np.floor(gains * n)), worst.lost / worst.examples)
+    return Refusal("the split is too small for what the most cautious exits lose", failed, needed, worst)

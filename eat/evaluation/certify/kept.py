@@ -14,6 +14,7 @@ from eat.evaluation.certify.sequence import losses_of
 from eat.evaluation.certify.settings import CertifySettings
 from eat.files import read_object
 from eat.runs.finished import FinishedRun
+from eat.traces.replay import replay
 from eat.traces.run_traces import RunTraces
 from eat.traces.splits import split_fingerprint
 
@@ -113,6 +114,9 @@ def _observed_on(traces: RunTraces, attempt: Attempt) -> bool:
         return False
     if not {int(depth) for depth in certificate.exit_shares} <= set(trace.head_depths):
         return False
+    if attempt.settings.reference is not None:  # whose traces are not these: depths say whether it is this model
+        depth = float(replay(trace, certificate.exit).exit_depth.mean())
+        return abs(depth - certificate.average_depth) < ROUNDING
     loss = float(losses_of(trace, trace, certificate.exit, attempt.settings.risk).mean())
     difference = loss - certificate.observed
     # Conformal Risk Control makes losses monotone first, which only raises them.

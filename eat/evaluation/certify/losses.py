@@ -1,9 +1,9 @@
-"""What an early exit may cost an example, beside the answer that full depth gives: losses in [0, 1].
+"""What an early exit may cost an example, beside the answer that full depth gives: losses in [0, 1], one signed.
 
-Each is one-sided, what got worse, not the signed difference: answers that an exit improves are not set off against
-those that it spoils. A bound on the mean loss is a bound on the drop as well, because the drop is the loss minus what
-improved (full depth's accuracy - the exits' accuracy = mean `accuracy_gap` - share that only the exits have right).
-Each takes the logits of the exits, those of full depth, and the true classes.
+All but `accuracy_drop` are one-sided, what got worse: answers that an exit improves are not set off against those that
+it spoils. A bound on the mean loss is a bound on the drop as well, because the drop is the loss minus what improved
+(full depth's accuracy - the exits' accuracy = mean `accuracy_gap` - share that only the exits have right). Each takes
+the logits of the exits, those of full depth (of the model itself, or of the reference), and the true classes.
 """
 
 import dataclasses
@@ -21,6 +21,11 @@ Losses = Float[np.ndarray, " n"]
 def accuracy_gap(logits: Logits, full: Logits, labels: Labels) -> Losses:
     """Return 1 where full depth is right and the exit is wrong."""
     return ((full.argmax(axis=1) == labels) & (logits.argmax(axis=1) != labels)).astype(np.float64)
+
+
+def accuracy_drop(logits: Logits, full: Logits, labels: Labels) -> Losses:
+    """Return 1 where only full depth is right, -1 where only the exit is, else 0: its mean is the drop in accuracy."""
+    return accuracy_gap(logits, full, labels) - accuracy_gap(full, logits, labels)
 
 
 def inconsistency(logits: Logits, full: Logits, labels: Labels) -> Losses:
@@ -42,10 +47,11 @@ def brier_gap(logits: Logits, full: Logits, labels: Labels) -> Losses:
 class Risk:
     """A loss that can be certified."""
 
-    loss: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # exits, full depth, labels -> loss in [0, 1]
+    loss: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # exits, full depth, labels -> loss at most 1
     says: str  # what a bound on its mean says, after "at most 1 %"
     is_binary: bool  # whether it is 0 or 1, so that exact binomial tests apply
     needs_labels: bool  # whether it reads the labels
+    is_signed: bool = False  # whether it is -1, 0 or 1: what is gained is set off
 
 
 RISKS = {
@@ -54,6 +60,14 @@ RISKS = {
         "of texts are answered right at full depth and wrong here, so accuracy is lower by no more than that",
         is_binary=True,
         needs_labels=True,
+    ),
+    "accuracy_drop": Risk(
+        accuracy_drop,
+        "is what accuracy is lower by: texts answered right at full depth and wrong here, less those that are right "
+        "only here",
+        is_binary=False,
+        needs_labels=True,
+        is_signed=True,
     ),
     "inconsistency": Risk(
         inconsistency,

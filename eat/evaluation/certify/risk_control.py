@@ -14,6 +14,8 @@ from eat.evaluation.certify.p_values import (
     ROUNDING,
     Sizes,
     Totals,
+    betting_p_value,
+    betting_upper_bound,
     binomial_p_value,
     binomial_upper_bound,
     hoeffding_bentkus_p_value,
@@ -31,15 +33,15 @@ class BinomialTest:
     _p_value = staticmethod(binomial_p_value)
     _upper_bound = staticmethod(binomial_upper_bound)
 
-    def p_value(self, total: Totals, examples: Sizes) -> Float[np.ndarray, "..."]:
-        """Return the p-values of sums of losses."""
+    def p_value(self, total: Totals, examples: Sizes, gained: Totals | int = 0) -> Float[np.ndarray, "..."]:
+        """Return the p-values of sums of losses; of signed ones ``gained`` is what was gained, counted apart."""
         return self._p_value(total, examples, self.max_risk)
 
-    def passes(self, total: Totals, examples: Sizes) -> Bool[np.ndarray, "..."]:
+    def passes(self, total: Totals, examples: Sizes, gained: Totals | int = 0) -> Bool[np.ndarray, "..."]:
         """Return True where the risk is certified to be at most the bound, each sum taken alone."""
-        return self.p_value(total, examples) <= 1 - self.confidence
+        return self.p_value(total, examples, gained) <= 1 - self.confidence
 
-    def upper_bound(self, total: Totals, examples: int) -> Float[np.ndarray, "..."]:
+    def upper_bound(self, total: Totals, examples: int, gained: Totals | int = 0) -> Float[np.ndarray, "..."]:
         """Return the smallest bounds that would pass."""
         return self._upper_bound(total, examples, self.confidence)
 
@@ -51,15 +53,31 @@ class HoeffdingBentkusTest(BinomialTest):
     _upper_bound = staticmethod(hoeffding_bentkus_upper_bound)
 
 
+class SignedTest(BinomialTest):
+    """The same for differences of -1, 0 and 1: what was gained is set off against what was lost."""
+
+    def p_value(self, total: Totals, examples: Sizes, gained: Totals | int = 0) -> Float[np.ndarray, "..."]:
+        """Return the p-values."""
+        return betting_p_value(total, examples, self.max_risk, gained)
+
+    def upper_bound(self, total: Totals, examples: int, gained: Totals | int = 0) -> Float[np.ndarray, "..."]:
+        """Return the smallest bounds that would pass."""
+        return betting_upper_bound(total, examples, self.confidence, gained)
+
+
 @dataclasses.dataclass(frozen=True)
 class ExpectationBound:
-    """Conformal Risk Control (Angelopoulos et al. 2022, arXiv:2208.02814, eq. 4) for losses in [0, 1]."""
+    """Conformal Risk Control (Angelopoulos et al. 2022, arXiv:2208.02814, eq. 4) for losses of at most 1.
+
+    Its guarantee is an expectation over draws of the certification split, and none for one draw: in nearly half of them
+    the risk of the chosen point passes the bound.
+    """
 
     max_risk: float  # the bound on the expected loss of a new example, over calibration sets too
 
-    def passes(self, total: Totals, examples: Sizes) -> Bool[np.ndarray, "..."]:
+    def passes(self, total: Totals, examples: Sizes, gained: Totals | int = 0) -> Bool[np.ndarray, "..."]:
         """Return True where n / (n + 1) mean + 1 / (n + 1) <= bound; the losses must not fall along the sequence."""
-        return np.asarray((total + 1) / (np.asarray(examples) + 1) <= self.max_risk + ROUNDING)
+        return np.asarray((total - gained + 1) / (np.asarray(examples) + 1) <= self.max_risk + ROUNDING)
 
 
 RiskTest = BinomialTest | ExpectationBound

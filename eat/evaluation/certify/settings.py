@@ -2,11 +2,18 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
-from eat.checks import folder_name, number, one_of, several
+from eat.checks import folder_name, number, one_of, several, shown
 from eat.evaluation.certify.losses import RISKS, Risk
 from eat.evaluation.certify.p_values import examples_needed
-from eat.evaluation.certify.risk_control import BinomialTest, ExpectationBound, HoeffdingBentkusTest, RiskTest
+from eat.evaluation.certify.risk_control import (
+    BinomialTest,
+    ExpectationBound,
+    HoeffdingBentkusTest,
+    RiskTest,
+    SignedTest,
+)
 from eat.exits import EXITS
 
 METHODS = ("pareto_testing", "learn_then_test", "conformal_risk_control")
@@ -24,6 +31,9 @@ class CertifySettings:
         veto_margin: Where the best class leads by less than this, all heads must agree; see
             `eat.exits.ThresholdExit`. None: no veto.
         runs: Folders of further runs, such as the same weights with other pruning, that answer the same splits.
+        by: Bound the risk of each group by itself: label, length (thirds of the threshold split), or a column of the
+            traces. None: only that of all texts.
+        reference: Folder of a dense run on the same data, at whose full depth losses are measured. None: the run's own.
     """
 
     max_drop: int | float = dataclasses.field(  # the bound on the mean loss, in (0, 1): 0.01 is one point of accuracy
@@ -35,6 +45,8 @@ class CertifySettings:
     criteria: Sequence[str] = ()  # names of the exits that may be chosen; empty for all
     veto_margin: int | float | None = None
     runs: Sequence[str] = ()
+    by: str | None = None
+    reference: str | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -48,6 +60,15 @@ class CertifySettings:
             EXITS.checked("certify.criteria", name)
         for run in several("certify.runs", self.runs, "[runs/sst2/a]"):
             folder_name("certify.runs", run)
+        if self.by is not None and (not isinstance(self.by, str) or not self.by):
+            raise ValueError(f"certify.by: expected label, length or a column of the traces, got {shown(self.by)}")
+        if self.reference is not None:
+            folder_name("certify.reference", self.reference)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `certificate.json` holds; what came later is left out where it is not asked for."""
+        values = dataclasses.asdict(self)
+        return {key: value for key, value in values.items() if value is not None or key not in ("by", "reference")}
 
     @property
     def risk(self) -> Risk:
@@ -64,11 +85,12 @@ class CertifySettings:
         """The test that the method makes of each operating point."""
         if self.in_expectation:
             return ExpectationBound(self.max_drop)
-        return self.binomial_test(self.max_drop, self.confidence)
+        return self.mean_test(self.max_drop, self.confidence)
 
-    def binomial_test(self, max_risk: float, confidence: float) -> BinomialTest:
+    def mean_test(self, max_risk: float, confidence: float) -> BinomialTest:
         """Return the test of a mean of losses of this kind."""
-        return (BinomialTest if self.risk.is_binary else HoeffdingBentkusTest)(max_risk, confidence)
+        kind = SignedTest if self.risk.is_signed else BinomialTest if self.risk.is_binary else HoeffdingBentkusTest
+        return kind(max_risk, confidence)
 
     @property
     def least_examples(self) -> int | None:

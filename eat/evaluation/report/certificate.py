@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from eat.evaluation.certify.certificate import Certificate, Certification, ReportedLoss
+from eat.evaluation.certify.certificate import IN_EXPECTATION, Certificate, Certification, ReportedLoss
 from eat.evaluation.certify.kept import CURRENT, Attempt
 from eat.evaluation.certify.losses import RISKS
 from eat.evaluation.certify.settings import CertifySettings
@@ -16,7 +16,8 @@ from eat.traces.splits import SIGNIFICANT, SplitComparison
 METHOD_NAMES = {
     "pareto_testing": "Pareto Testing (fixed-sequence testing along the front of the threshold split)",
     "learn_then_test": "Learn then Test (fixed-sequence testing of one criterion's thresholds)",
-    "conformal_risk_control": "Conformal Risk Control (loss made monotone along one criterion's thresholds)",
+    "conformal_risk_control": "Conformal Risk Control (loss made monotone along one criterion's thresholds; its "
+    "guarantee is an expectation)",
 }
 SHOWN = 12
 MANY = (
@@ -70,7 +71,7 @@ def attempts_section(made: Sequence[Attempt], folder: Path) -> Section:
 
 def certificate_note(certificate: Certificate) -> str:
     """Say in a clause what is certified."""
-    return _claim(certificate.loss, certificate.bound, certificate.confidence)
+    return _claim(certificate.loss, certificate.bound, certificate.confidence, certificate.by)
 
 
 def outcome(result: Certification) -> str:
@@ -87,7 +88,9 @@ def certificate_markdown(result: Certification) -> str:
     parts = [f"# Certificate: {budget_text(result.settings)}", outcome(result) + "."]
     if result.certificate and result.reported:
         parts += [statement(result.certificate), _observed(result, result.certificate, result.reported)]
-    parts += ["## The certification split", _comparison(result.comparison), "## Tested", _tested(result)]
+    parts += ["## The certification split", _comparison(result.comparison)]
+    parts += [f"## By {result.settings.by}", _groups(result)] if result.groups else []
+    parts += ["## Tested", _tested(result)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -105,8 +108,10 @@ def card_section(certificate: Certificate, comparison: SplitComparison) -> str:
 def statement(certificate: Certificate) -> str:
     """Say exactly what is guaranteed."""
     says = f"at most {100 * certificate.bound:g} % {RISKS[certificate.loss].says}"
+    if certificate.groups:
+        says = f"in each of the groups by {certificate.by} ({', '.join(certificate.groups)}), {says}"
     if certificate.confidence is None:
-        sure = "In expectation over calibration sets and texts (not with high probability for this one), "
+        sure = f"This is a guarantee {IN_EXPECTATION}. On average over draws, "
     else:
         sure = f"With probability {100 * certificate.confidence:g} % over the draw of the calibration set, "
     return (
@@ -126,8 +131,10 @@ def _refused(result: Certification) -> str:
     refusal = result.refusal
     if refusal is None or refusal.failed is None:
         return refusal.reason if refusal else ""
-    failed, examples = refusal.failed, result.comparison.splits[0].examples
-    text = f"{refusal.reason}. {failed.exit.label} costs {100 * (failed.mean or 0):.3f} % of {examples:,} examples"
+    failed, examples, mean, where = refusal.failed, result.comparison.splits[0].examples, refusal.failed.mean or 0, ""
+    if refusal.group is not None and result.groups:
+        examples, mean, where = refusal.group.examples, refusal.group.mean, f" of group {refusal.group.name}"
+    text = f"{refusal.reason}. {failed.exit.label} costs {100 * mean:.3f} % of {examples:,} examples{where}"
     if refusal.examples_needed:
         text += f"; certifying that takes {refusal.examples_needed:,}"
     return text
@@ -135,12 +142,13 @@ def _refused(result: Certification) -> str:
 
 def budget_text(settings: CertifySettings) -> str:
     """Say what was asked for."""
-    return _claim(settings.loss, settings.max_drop, None if settings.in_expectation else settings.confidence)
+    confidence = None if settings.in_expectation else settings.confidence
+    return _claim(settings.loss, settings.max_drop, confidence, settings.by)
 
 
-def _claim(loss: str, bound: float, confidence: float | None) -> str:
+def _claim(loss: str, bound: float, confidence: float | None, by: str | None) -> str:
     how = "in expectation" if confidence is None else f"{100 * confidence:g} % confidence"
-    return f"{loss} at most {100 * bound:g} %, {how}"
+    return f"{loss} at most {100 * bound:g} %{f' in each group by {by}' if by else ''}, {how}"
 
 
 def _observed(result: Certification, certificate: Certificate, reported: Point) -> str:
@@ -190,6 +198,29 @@ def _comparison(comparison: SplitComparison) -> str:
         else "No difference seen."
     )
     return f"{render(headers, lines, markdown=True)}\n\nTwo-sample tests: {values}. {verdict}"
+
+
+def _groups(result: Certification) -> str:
+    """Lay out what the certified point, or the first that failed, lost in each group."""
+    headers = ["group", "examples", "lost", "gained", "mean", "p-value", "upper bound", "passes"]
+    lines = [
+        [
+            group.name,
+            f"{group.examples:,}",
+            *(f"{value:.4g}" for value in (group.lost, group.gained)),
+            *(number(value, 4) for value in (group.mean, group.p_value, group.upper_bound)),
+            "yes" if group.passes else "no",
+        ]
+        for group in result.groups
+    ]
+    point = "The certified point" if result.certificate else "The first point that failed"
+    how = (
+        "Each group's bound holds in expectation."
+        if result.settings.in_expectation
+        else "The level is not split between groups: that one of them exceeds the bound is given up only where each "
+        "passes at the full level (intersection-union test). Upper bound: of this group taken alone."
+    )
+    return f"{point}:\n\n{render(headers, lines, markdown=True)}\n\nA point passes where every group does. {how}"
 
 
 def _tested(result: Certification) -> str:

@@ -29,7 +29,9 @@ class Certify(Stage):
         if len({own.name, *others}) != 1 + len(settings.runs):
             raise ValueError(f"certify.runs: expected further runs with names of their own, got {list(settings.runs)}")
         traces = {own.name: run.traces, **{name: need_current(it, "certify.runs") for name, it in others.items()}}
-        result = make_certificate(traces, settings, {run.swept.name: run.thresholds} if run.thresholds else {})
+        dense = None if settings.reference is None else FinishedRun(settings.reference, "certify.reference")
+        against = None if dense is None else need_current(dense, "certify.reference")
+        result = make_certificate(traces, settings, {run.swept.name: run.thresholds} if run.thresholds else {}, against)
         try:
             standing = run.certificate
         except ValueError:  # it was edited, and is granted anew
@@ -40,7 +42,7 @@ class Certify(Stage):
             chosen = others.get(certificate.run, own)
             certificate, stored = dataclasses.replace(certificate, caveat=caveat(chosen)), chosen.has_weights
             if stored:
-                certificate = dataclasses.replace(certificate, fallback=fallback(own, chosen))
+                certificate = dataclasses.replace(certificate, fallback=fallback(dense or own, chosen))
                 certificate = store_certificate(chosen, certificate, card_section(certificate, result.comparison))
             if chosen is own:
                 run.certificate = certificate

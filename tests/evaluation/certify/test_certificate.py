@@ -10,6 +10,7 @@ from scipy import stats
 from eat.evaluation.certify import certificate as certify
 from eat.evaluation.certify.certificate import ReportedLoss, make_certificate
 from eat.evaluation.certify.losses import RISKS, accuracy_gap
+from eat.evaluation.certify.p_values import betting_p_value
 from eat.evaluation.certify.settings import METHODS, CertifySettings
 from eat.evaluation.report.certificate import certificate_markdown
 from eat.exits import EXITS
@@ -53,10 +54,12 @@ def test_a_point_is_certified_and_cheaper(method: str, loss: str, run: dict[str,
     trace = run["certification"]
     replayed = replay(trace, OperatingPoint.of(certificate["exit"]))
     losses = RISKS[loss].loss(replayed.logits, trace.all_logits[:, -1], trace.labels)
-    assert 0 < losses.mean() <= certificate["observed"] < 0.03
+    assert losses.any() and losses.mean() <= certificate["observed"] < 0.03
     if method != "conformal_risk_control":  # whose loss was made monotone
         assert certificate["observed"] == pytest.approx(losses.mean())
-        assert stats.binom.cdf(np.ceil(losses.sum() - 1e-9), 1500, 0.03) <= 0.05
+        lost, gained = np.array((losses == 1).sum()), np.array((losses == -1).sum())
+        exact = stats.binom.cdf(np.ceil(losses.sum() - 1e-9), 1500, 0.03)
+        assert (betting_p_value(lost, 1500, 0.03, gained) if loss == "accuracy_drop" else exact) <= 0.05
     assert certificate["average_depth"] == replayed.exit_depth.mean() < 3
     assert 0 < certificate["flops_ratio"] < 1
     assert sum(certificate["exit_shares"].values()) == pytest.approx(1)
@@ -222,9 +225,14 @@ def test_a_split_is_named_by_its_examples(run: dict[str, Trace]) -> None:
         ({"max_drop": float("nan")}, r"certify.max_drop: .* got nan"),
         ({"confidence": 95}, r"certify.confidence: .* got 95"),
         ({"confidence": 1.0}, r"certify.confidence: .* got 1.0"),
-        ({"loss": "accuracy"}, r"certify.loss: expected one of \['accuracy_gap', .* got 'accuracy'"),
+        ({"loss": "accuracy"}, r"certify.loss: expected one of \['accuracy_drop', .* got 'accuracy'"),
         ({"method": "ltt"}, r"certify.method: expected one of \['conformal_risk_control', .* got 'ltt'"),
         ({"veto_margin": 1.5}, r"certify.veto_margin: expected a number in \[0, 1\], got 1.5"),
+        (
+            {"by": ""},
+            r"certify.by: expected label, length or a column of the traces, got ''",
+        ),
+        ({"reference": "a\nb"}, r"certify.reference: expected a folder, got"),
         (
             {"criteria": ["confident"]},
             r"certify.criteria: expected one of \['agreement', .* 'confident' .*'confidence'",
@@ -341,6 +349,15 @@ def test_a_reported_loss_between_0_and_1_has_a_wider_interval() -> None:
     assert (
         ReportedLoss.of(np.repeat([0.5, 0.0], [20, 980]), CertifySettings(max_drop=0.02, loss="brier_gap")).p_value == 1
     )
+
+
+def test_a_reported_drop_is_weighed_on_both_sides() -> None:
+    losses = np.repeat([1.0, -1.0, 0.0], [60, 20, 920])
+    found = ReportedLoss.of(losses, CertifySettings(max_drop=0.01, loss="accuracy_drop"))
+    low, high = found.interval
+    assert found.mean == 0.04 and 0 < low < 0.04 < high and high - 0.04 == pytest.approx(0.04 - low, rel=0.3)
+    assert found.p_value < 0.05
+    assert ReportedLoss.of(-losses, CertifySettings(max_drop=0.01, loss="accuracy_drop")).p_value == 1
 
 
 def test_a_loss_above_the_bound_is_weighed(run: dict[str, Trace]) -> None:

@@ -225,6 +225,38 @@ def test_a_variant_falls_back_to_the_pruning_of_its_reference(run: Path) -> None
     assert "fallback" not in certify(run)["certificate"]
 
 
+def test_a_certificate_by_group_is_carried_by_the_model(run: Path) -> None:
+    certificate = certify(run, by="length")["certificate"]
+    model = AdaptiveForSequenceClassification.from_pretrained(run / "model")
+    assert model.config.certificate == with_digest(certificate)
+    assert certificate["by"] == "length" and sum(certificate["groups"].values()) == 10
+    assert "in each of the groups by length" in (run / "model" / "README.md").read_text()
+    shutil.rmtree(run / "model")
+    evaluate_run(run, stages=["quality"])
+    summary = (run / "report" / "summary.md").read_text()
+    assert "certified: accuracy_gap at most 60 % in each group by length, 80 % confidence." in summary
+
+
+def test_a_certificate_against_a_dense_run_names_it(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dense = write_run(tmp_path / "dense", pruner={"name": "none"}, exit={"name": "never"})
+    with pytest.raises(ValueError, match=r"certify.reference: the traces of .*dense are missing .*run=.*dense"):
+        certify(run, reference=str(dense))
+    evaluate_run(dense, stages=["quality"])
+    before = files(dense / "model")
+    held: list[Path] = []
+    monkeypatch.setattr("eat.evaluation.run.locked_together", lambda all_of: nullcontext(held.extend(all_of)))
+    result = certify(run, reference=str(dense), loss="accuracy_drop", max_drop=0.9)
+    assert held == [run, dense] and files(dense / "model") == before
+    assert result["settings"]["reference"] == "dense"
+    certificate = json.loads((run / "model" / "config.json").read_text())["certificate"]
+    assert certificate["reference"] == "full depth of dense" and certificate["loss"] == "accuracy_drop"
+    assert certificate["fallback"] == {"pruner": {"name": "none"}}, "the same weights, without pruning"
+    exit = certificate["exit"]
+    shutil.rmtree(run / "model")
+    evaluate_run(run, stages=["quality"])
+    assert reported(run / "report")["exit"] == exit, "the depths of its traces are those that it says"
+
+
 def test_a_retrofit_of_foreign_weights_says_what_its_certificate_rests_on(run: Path, tmp_path: Path) -> None:
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(f"{text}\nretrofit: some/classifier\n")
@@ -247,12 +279,17 @@ def test_a_retrofit_of_foreign_weights_says_what_its_certificate_rests_on(run: P
         ({"certify": {"max_dorp": 0.1}}, r"certify.max_dorp: expected one of .* \(did you mean 'max_drop'\?\)"),
         ({"stages": ["certify"], "certify": {"max_drop": 2}}, r"certify.max_drop: expected a number in \(0, 1\)"),
         ({"stages": ["certify"], "certify": {"max_drop": 0.01}}, r"has 10 examples; .* takes at least 299"),
+        (
+            {"stages": ["certify"], "certify": BUDGET | {"by": "web"}},
+            r"certify.by: expected one of \['label', 'length'\]",
+        ),
+        ({"stages": ["certify"], "certify": BUDGET | {"reference": "none"}}, r"certify.reference: no folder none"),
         ({"stages": ["certify"], "certify": BUDGET, "thresholds": [1.5]}, r"thresholds: expected a number in"),
     ],
 )
 def test_bad_options_are_named(run: Path, options: dict[str, Any], message: str) -> None:
     before = files(run / "model")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         evaluate_run(run, **options)
     assert files(run / "model") == before
 

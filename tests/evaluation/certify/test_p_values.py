@@ -7,6 +7,8 @@ import pytest
 from scipy import stats
 
 from eat.evaluation.certify.p_values import (
+    betting_p_value,
+    betting_upper_bound,
     binomial_p_value,
     binomial_upper_bound,
     examples_needed,
@@ -59,6 +61,43 @@ def test_p_values_are_valid() -> None:
     for p_values in (binomial_p_value(k, n, risk), hoeffding_bentkus_p_value(k.astype(float), n, risk)):
         for u in (0.01, 0.05, 0.1, 0.3):
             assert probability[p_values <= u].sum() <= u + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "a"), [(0, 0, 0.01), (7, 3, 0.05), (3, 9, 0.01), (4, 2, -0.2), (60, 0, 0.3)]
+)
+def test_betting_p_value_is_its_formula(lost: int, gained: int, a: float) -> None:
+    differences = [1] * lost + [-1] * gained + [0] * (100 - lost - gained)
+    capital = [math.prod(1 + s * (a - x) / (1 - a) for x in differences) for s in np.linspace(0.05, 0.95, 10)]
+    found = betting_p_value(np.array(lost), 100, a, np.array(gained))
+    assert float(found) == pytest.approx(min(1.0, 1 / float(np.mean(capital))))
+
+
+@pytest.mark.parametrize(("worse", "better"), [(0.05, 0.0), (0.1, 0.05), (0.3, 0.25), (0.05, 0.2)])
+def test_betting_p_values_are_valid(worse: float, better: float) -> None:
+    """Over all outcomes of 60 differences whose mean is just the bound, summed exactly."""
+    n = 60
+    lost, gained = np.meshgrid(np.arange(n + 1), np.arange(n + 1))
+    inside = lost + gained <= n
+    lost, gained = lost[inside], gained[inside]
+    outcomes = np.stack([lost, gained, n - lost - gained], axis=1)
+    probability = stats.multinomial.pmf(outcomes, n, [worse, better, 1 - worse - better])
+    p_values = betting_p_value(lost, n, worse - better, gained)
+    for u in (0.01, 0.05, 0.1, 0.3):
+        assert probability[p_values <= u].sum() <= u + 1e-12
+
+
+def test_gains_that_set_off_losses_certify_what_losses_alone_do_not() -> None:
+    lost, gained = np.array(10), np.array(10)
+    assert betting_p_value(lost, 1500, 0.01, gained) < 0.05 < binomial_p_value(lost, 1500, 0.01)
+    assert betting_p_value(lost, 1500, 0.01, 0) > binomial_p_value(lost, 1500, 0.01), "without gains it knows less"
+
+
+def test_a_betting_upper_bound_is_where_the_p_value_reaches_its_level() -> None:
+    lost, gained = np.array([0.0, 10.0, 3.0]), np.array([0.0, 10.0, 40.0])
+    bounds = betting_upper_bound(lost, 1500, 0.95, gained)
+    np.testing.assert_allclose(betting_p_value(lost, 1500, bounds, gained), 0.05, rtol=1e-6)
+    assert (bounds > (lost - gained) / 1500).all() and bounds[2] < 0 < bounds[1] < 0.01
 
 
 @pytest.mark.parametrize("total", [0, 3, 17, 100])

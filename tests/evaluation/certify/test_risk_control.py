@@ -94,6 +94,16 @@ def test_conformal_risk_control_bounds_the_mean(bound: float) -> None:
     assert saved(known.costs, chosen) >= 0.9 * saved(known.costs, np.array([best]))
 
 
+def test_conformal_risk_control_bounds_the_mean_alone() -> None:
+    """In nearly half of the draws the risk that was chosen passes the bound; of a bound with confidence, in few."""
+    known, bound, sums = Known(), 0.05, totals(draw(500, seed=3), Known().losses)
+    risks = np.concatenate(([0.0], known.risks))
+    tests = ExpectationBound(bound), BinomialTest(bound, CONFIDENCE)
+    in_expectation, confident = (risks[certified_prefix(test.passes(sums, 500))] for test in tests)
+    assert in_expectation.mean() <= bound and 0.4 < (in_expectation > bound).mean() < 0.55
+    assert (confident > bound).sum() <= MOST_FAILURES
+
+
 def test_pareto_testing_over_two_criteria() -> None:
     """The front and its order come from one draw, the test from another; the better criterion is found."""
     bound, sharp, noisy = 0.02, Known(), Known(noise=0.3)
