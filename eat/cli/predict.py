@@ -2,7 +2,6 @@
 
 import functools
 import os
-import signal
 import sys
 
 from omegaconf import DictConfig
@@ -37,7 +36,7 @@ def main(config: DictConfig) -> Summary:
         summary = predict_file(model, input, output, settings, make_guard=guard)
     except BrokenPipeError:  # who read stdout has enough, as `head` does; Python would complain once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        sys.exit(141)  # as shells have it for SIGPIPE
     print(summary, file=sys.stderr)
     if settings.unreadable == "refuse" and summary.tally.unreadable:
         raise ValueError(

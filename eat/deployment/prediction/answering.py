@@ -94,6 +94,7 @@ class Answering:
         Raises:
             ValueError: If a text is longer than the model takes and must not be cut.
         """
+        fired = self._fired()
         answers: list[Answer | None] = [None] * len(rows)
         waiting: dict[str, list[int]] = {}
         for place, row in enumerate(rows):
@@ -109,6 +110,8 @@ class Answering:
                 answers[place] = answer
             if self.cache.size and answer is not None:
                 self.cache.keep(key, answer)
+        if self._fired() != fired:
+            self.cache.clear()  # of answers at the operating point that is given up
         readable = sum(row.texts is not None for row in rows)
         return answers, readable - len(waiting)
 
@@ -125,6 +128,9 @@ class Answering:
             self.cache[key] = Answer(*values)
         if self.guard is not None:
             self.guard.load_state_dict(state["guard"])
+
+    def _fired(self) -> bool:
+        return self.guard is not None and bool(self.guard.fired)
 
     def _answer(self, rows: Sequence[Row]) -> list[Answer | None]:
         encoded = self.engine.encoder([row.texts or () for row in rows])
@@ -155,7 +161,6 @@ class Answering:
         output = self._run(self.engine, encoded)
         for end in range(OBSERVED_AT_ONCE, len(encoded) + OBSERVED_AT_ONCE, OBSERVED_AT_ONCE):
             if self.guard.observe(_tensors(_some(output, slice(end - OBSERVED_AT_ONCE, end)))):
-                self.cache.clear()
                 later = [self._run(self.fallback, encoded[end:])] if end < len(encoded) else []
                 return _joined([_some(output, slice(end)), *later])
         return output

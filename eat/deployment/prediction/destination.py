@@ -43,6 +43,8 @@ class File:
 
     def finish(self) -> None:
         """Put the parts together, and remove them."""
+        if self.journal.done and not self.path.exists():
+            raise ValueError(f"output: {self.path} was finished, and is gone; fresh=true starts anew")
         if not self.journal.done:
             with replacing(self.path) as partial:
                 self.layout.join(self.journal.paths(), partial)

@@ -50,12 +50,11 @@ class Summary:
             lines[0] += f", mean exit depth {depth:.2f}, mean retention {retention:.3f}"
         if tally.cut:
             lines.append(f"texts that are longer than the model takes, and were cut: {tally.cut:,}")
-        if tally.cached:
+        if tally.cached and answered:
             lines.append(f"{tally.cached / answered:.1%} of the answers were remembered")
         if self.drifted is not None:
-            lines.append(
-                "drift guard: ALARM, later rows are at full depth" if self.drifted else "drift guard: no alarm"
-            )
+            alarm = "ALARM, rows behind it are answered at full depth" if self.drifted else "no alarm"
+            lines.append(f"drift guard: {alarm}")
         if tally.unreadable:
             lines.append(f"rows that cannot be read, and have no answer: {tally.unreadable:,}")
             lines += [f"  {message}" for message in self.unreadable]
@@ -133,17 +132,17 @@ def _predict(
     """Answer window by window, behind those that are written already; say what is wrong with the first odd rows."""
     progress = Progress(source.share_read, settings.progress)
     total, messages, number = Tally(), list[str](), 0
+    if place.state:
+        answering.load_state(place.state)
     for number, window in enumerate(windows(source.rows, settings.window), start=1):
-        digest, done = _digest(window), number <= len(place.parts)
+        digest = _digest(window)
         messages += [f"row {total.rows + i}: {row.why}" for i, row in enumerate(window, 1) if row.why is not None]
         del messages[MESSAGES:]
-        if done:
+        if number <= len(place.parts):
             tally = _written(place.parts[number - 1], digest, window[0], settings)
         else:
             if number == len(place.parts) + 1:
                 progress.begin(total.rows)
-                if place.state:
-                    answering.load_state(place.state)
             answers, cached = answering.window(window)
             tally = Tally.of(answers, cached)
             rows = [(*row.kept, *_values(answer, own)) for row, answer in zip(window, answers, strict=True)]
@@ -162,13 +161,12 @@ def _written(part: Part, digest: str, first: Row, settings: PredictSettings) -> 
         raise ValueError(
             f"input: the rows from {first.place} on are not those that were answered before; fresh=true starts anew"
         )
-    tally = part.tally
-    if tally.cut and not settings.truncate:
+    if part.tally.cut and not settings.truncate:
         raise ValueError(
-            f"truncate: {tally.cut} texts from {first.place} on were cut when the output was begun; fresh=true starts "
-            "anew"
+            f"truncate: {part.tally.cut} texts from {first.place} on were cut when the output was begun; fresh=true "
+            "starts anew"
         )
-    return tally
+    return part.tally
 
 
 def windows(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
