@@ -54,7 +54,7 @@ class Progress:
 def _duration(seconds: float) -> str:
     """Write a duration.
 
-    >>> _duration(3725)
+    >>> _duration(3725.0)
     '1:02:05'
     """
     whole = round(seconds)
