@@ -183,6 +183,23 @@ def test_memory_is_bounded_on_an_endless_stream(run: Path, tmp_path: Path, monke
     assert max(rows for _, rows in held) <= before + 21
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text\ngood\n" + "x" * (2 << 20), "line 3: longer than 1 MiB"),
+        ('text\ngood\n"' + "x\n" * (1 << 20), "line 3: broken row: field larger than field limit"),
+    ],
+)
+def test_a_row_without_an_end_is_refused_before_it_fills_the_memory(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, message: str
+) -> None:
+    monkeypatch.setattr(reading, "LONGEST", 1 << 20)
+    (tmp_path / "in.csv").write_text(content)
+    with one_line(message):
+        predict_file(run, tmp_path / "in.csv", tmp_path / "out.csv", PredictSettings(**QUIET))
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_a_window_of_long_texts_has_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     from eat.deployment.prediction import run as module
 

@@ -28,7 +28,7 @@ class PredictSettings:
     text: str = "text"  # column of the text; lines of plain text are a column of this name
     text_pair: str | None = None  # column of the second text, for models of pairs
     keep: Sequence[str] = ()  # columns carried over, such as [id]; one named like ours is called input_<name>
-    engine: str | None = None  # torch, int8 (by model.quantize()), onnx or onnx_int8; null: what the folder is
+    engine: str | None = None  # one of torch, int8 (by model.quantize()), onnx, onnx_int8; null: as the folder is
     exit: Mapping[str, Any] | None = None  # another operating point; None is the model's own, certified if it has one
     guard: bool = False  # watch a certified model for drift; behind an alarm rows are answered at full depth
     false_alarm: float = 0.01  # probability that the guard ever fires although nothing has changed
@@ -40,8 +40,8 @@ class PredictSettings:
     window: int = 4096  # rows read ahead, batched by length and written as one part
     device: str = "auto"  # of torch: auto takes the first GPU where there is one
     threads: int | None = None  # threads of a product; null: one for each processor
-    input_format: str | None = None  # csv, tsv, jsonl, parquet or text; null: by the name, text for -
-    output_format: str | None = None  # csv, jsonl or parquet; null: by the name, jsonl for -
+    input_format: str | None = None  # one of csv, tsv, jsonl, parquet, text; null: by the name, text for -
+    output_format: str | None = None  # one of csv, jsonl, parquet; null: by the name, jsonl for -
     delimiter: str | None = None  # of CSV: a character, or comma, semicolon, tab, pipe; null: told by the header
     quotes: bool = True  # false: double quotes in CSV and TSV are ordinary characters
     progress: bool = True  # say on stderr how far it is
