@@ -2,9 +2,11 @@
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,7 +56,7 @@ def test_an_export_is_recognised_and_answers_as_it_does_elsewhere(
     with one_line(r"engine: expected onnx.*, as .*served was exported, got torch"):
         predict_file(served, source, tmp_path / "no.jsonl", PredictSettings(**QUIET, engine="torch"))
     with monkeypatch.context() as patch, one_line(r"onnxruntime is not installed: pip install"):
-        patch.setitem(__import__("sys").modules, "onnxruntime", None)
+        patch.setitem(sys.modules, "onnxruntime", None)
         predict_file(served, source, tmp_path / "no.jsonl", PredictSettings(**QUIET))
     next(served.glob("segment_*")).unlink()
     with one_line(r"is missing, though eat_onnx.json names it"):
@@ -98,8 +100,6 @@ def certified(run: Path, tmp_path: Path) -> Path:
         with torch.inference_mode():
             output = model(torch.tensor([ids]))
         values.append(measure(output.logits.numpy(), output.exit_depth.numpy(), output.tokens_kept.numpy()))
-    import numpy as np
-
     profile = Profile.of(np.concatenate(values, axis=1)).to_dict()
     exit = dict(model.config.exit or {})
     model.config.certificate = {"exit": exit, "model": model_fingerprint(model), "profile": profile}
