@@ -20,7 +20,9 @@ from eat.evaluation import check_options
 ROOT = Path(__file__).parents[1]
 PAGES = sorted({ROOT / "README.md", *(ROOT / "docs").rglob("*.md")} - {ROOT / "docs" / "extend.md"})
 """The page about parts in other packages has a test of its own, in which there is such a package."""
-COMMAND = re.compile(r"(?:python (?=train\.py|evaluate\.py)|eat )(train|evaluate|search|benchmark)(?:\.py)? (.*)")
+COMMAND = re.compile(
+    r"(?:python (?=train\.py|evaluate\.py)|eat )(train|evaluate|search|benchmark|predict)(?:\.py)? (.*)"
+)
 OPTION = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)=\S*|([a-z_]+(?:\.[a-z_]+)+)")
 PLACES = (
     ("train",),
@@ -29,6 +31,7 @@ PLACES = (
     ("retrofit", "retrofit=there"),
     ("benchmark",),
     ("export", "run=there", "output=there"),
+    ("predict", "model=there", "input=there", "output=there"),
     ("search",),
 )
 """Where an option may belong: a command, and what it may need to be there."""

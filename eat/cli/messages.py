@@ -24,8 +24,8 @@ from eat.checks import closest, one_line, shown
 from eat.cli.compose import CONF
 from eat.cli.settings import options
 
-_SAID = (ValueError, RuntimeError, FloatingPointError)
-"""What our own code, or Hydra's, raises to say that a value, a file or a state is not as it must be."""
+_SAID = (ValueError, RuntimeError, FloatingPointError, ImportError)
+"""What our own code, or Hydra's, raises to say that a value, a file, a state or a package is not as it must be."""
 _CHOOSING = ("hydra._internal.defaults_list", "hydra.core.default_element")
 """Where Hydra reads what was chosen for each group; it expects words there, and stumbles over anything else."""
 _OF_CONFIGURATIONS = (HydraException, MissingMandatoryValue, InterpolationResolutionError, GrammarParseError)

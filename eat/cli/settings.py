@@ -17,6 +17,7 @@ from eat.attention import ATTENTIONS
 from eat.benchmark.run import BenchmarkSettings
 from eat.cli.compose import CONF
 from eat.deployment.export import ExportSettings
+from eat.deployment.prediction.settings import PredictSettings
 from eat.evaluation import evaluate_run
 from eat.evaluation.stages import STAGES
 from eat.exits import EXITS
@@ -42,6 +43,7 @@ CHOSEN: Mapping[str, Family[Any]] = {
     "task": TASKS,
 }
 """Groups of ``conf`` whose options are parts by name."""
+_EXITS = {f"exit={name} exit.": part for name, part in PARTS["exit"].items()}
 EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "train": {"evaluation.benchmark.": BenchmarkSettings},
     "evaluate": {
@@ -55,6 +57,7 @@ EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "tables": {"": TableSettings},
     "figures": {"": draw_below},
     "export": {"": ExportSettings},
+    "predict": {"": PredictSettings, **_EXITS},
 }
 """What ``--help`` explains of each command: what a key begins with -> what it is an argument of."""
 
@@ -98,6 +101,7 @@ def register() -> None:
     store.store(name="benchmark_settings", node=defaults(SuiteSettings))
     store.store(name="tables_settings", node=defaults(TableSettings))
     store.store(name="export_settings", node=defaults(ExportSettings))
+    store.store(name="predict_settings", node=defaults(PredictSettings) | {"exit": parts["exit"]})
     for command, sections in EXPLAINED.items():
         lines = [line for prefix, part in sections.items() for line in explain(prefix, part)]
         usage = f"usage: eat {command} [key=value ...]"

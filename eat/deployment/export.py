@@ -125,7 +125,7 @@ def _describe(
         "labels": [str(name) for _, name in sorted((config.id2label or {}).items())],
         "fingerprint": model_fingerprint(model),
         "certificate": certificate,
-        "templates": _templates(tokenizer),
+        "templates": templates_of(tokenizer),
     }
 
 
@@ -160,7 +160,8 @@ def _segments(model: AdaptiveForSequenceClassification) -> list[Segment]:
     ]
 
 
-def _templates(tokenizer: PreTrainedTokenizerBase | None) -> Sequence[Template]:
+def templates_of(tokenizer: PreTrainedTokenizerBase | None) -> Sequence[Template]:
+    """Return where special tokens stand around one text, and around a pair; nothing without a tokenizer."""
     if tokenizer is None:
         return []
     found = [template_of(tokenizer, num_texts) for num_texts in (1, 2)]

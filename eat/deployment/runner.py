@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from eat.checks import folder_name, one_line, whole_number
-from eat.deployment.encoding import TextEncoder
+from eat.deployment.encoding import Encoded, TextEncoder
 from eat.deployment.exits import check_exit, leaves, probabilities
 from eat.deployment.manifest import TOKENIZER, Manifest, Segment, read_manifest
 from eat.deployment.pruning import check_pruner, prune
@@ -84,7 +84,7 @@ class OnnxClassifier:
                 "export it with bits=7"
             )
         sessions = [open_session(folder / segment.file, threads) for segment in manifest.segments]
-        encoder = TextEncoder(folder / TOKENIZER, manifest) if manifest.templates else None
+        encoder = TextEncoder.from_file(folder / TOKENIZER, manifest) if manifest.templates else None
         return cls(manifest, sessions, encoder)
 
     def changed(self, **parts: Mapping[str, Any]) -> OnnxClassifier:
@@ -111,18 +111,30 @@ class OnnxClassifier:
     def predict(self, texts: Sequence[str | tuple[str, str]], batch_size: int = 32) -> list[OnnxAnswer]:
         """Classify texts, or pairs of texts; long ones are truncated as in training."""
         whole_number("batch_size", batch_size)
+        encoded = self.encoder(texts)
+        order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i].ids))  # batches of like length
+        found: dict[int, OnnxAnswer] = {}
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            output = self.run_encoded([encoded[i] for i in batch])
+            found |= dict(zip(batch, answers_of(output, self.manifest.labels), strict=True))
+        return [found[i] for i in range(len(encoded))]
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """What turns texts into token ids.
+
+        Raises:
+            ValueError: If the export has no tokenizer.
+        """
         if self._encoder is None:
             raise ValueError("texts: expected an export with a tokenizer, got one without; use run() with token ids")
-        ids, types = self._encoder(texts)
-        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))  # batches of like length
-        places = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        found: dict[int, OnnxAnswer] = {}
-        for batch in places:
-            lengths = [len(ids[i]) for i in batch]
-            packed = [list(chain.from_iterable(values[i] for i in batch)) for values in (ids, types)]
-            output = self.run(packed[0], lengths, packed[1])
-            found |= dict(zip(batch, self._answers(output), strict=True))
-        return [found[i] for i in range(len(ids))]
+        return self._encoder
+
+    def run_encoded(self, batch: Sequence[Encoded]) -> OnnxOutput:
+        """Classify what the encoder returned."""
+        ids, types = (list(chain.from_iterable(values)) for values in zip(*(one[:2] for one in batch), strict=True))
+        return self.run(ids, [len(one.ids) for one in batch], types)
 
     def run(
         self,
@@ -145,15 +157,6 @@ class OnnxClassifier:
         state = Rows.start(*_read_batch(self.manifest, ids, lengths, types), self.manifest.protected_id)
         return _Run(self, state, trace).output()
 
-    def _answers(self, output: OnnxOutput) -> list[OnnxAnswer]:
-        regression = output.logits.shape[1] == 1
-        best = output.logits.argmax(1)
-        scores = output.logits[:, 0] if regression else probabilities(output.logits).max(1)
-        last = np.take_along_axis(output.tokens_kept, output.exit_depth[:, None] - 1, 1)[:, 0]
-        columns = (best, scores, output.exit_depth, output.tokens_kept[:, 0], last)
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        return [OnnxAnswer(self.manifest.labels[index], *others) for index, *others in rows]
-
     def _segment(self, place: int, state: Rows, answer: bool) -> tuple[Rows, np.ndarray]:
         """Run one segment on groups of sequences; return the rows after it, and the head's logits where asked."""
         manifest, session, names = self.manifest, self._sessions[place], self._inputs[place]
@@ -169,6 +172,17 @@ class OnnxClassifier:
         segment = manifest.segments[place]
         received = joined[1] if segment.received else None
         return dataclasses.replace(state, rows=joined[0], received=received), joined[-1]
+
+
+def answers_of(output: OnnxOutput, labels: Sequence[str]) -> list[OnnxAnswer]:
+    """Read the answers off a batch's output; ``labels`` has one name where the answer is a number."""
+    regression = output.logits.shape[1] == 1
+    best = output.logits.argmax(1)
+    scores = output.logits[:, 0] if regression else probabilities(output.logits).max(1)
+    last = np.take_along_axis(output.tokens_kept, output.exit_depth[:, None] - 1, 1)[:, 0]
+    columns = (best, scores, output.exit_depth, output.tokens_kept[:, 0], last)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [OnnxAnswer(labels[index], *others) for index, *others in rows]
 
 
 class _Run:

@@ -24,16 +24,21 @@ def read_texts(table: Table, column: str, option: str) -> list[str]:
         ValueError: If a row has none (null or NaN), or something that is neither text nor number.
     """
     values = table.columns[column]
-    nulls = [row for row, value in enumerate(values) if not isinstance(value, str) and is_missing(value)]
+    nulls = [row for row, value in enumerate(values) if is_no_text(value)]
     if nulls:
         raise ValueError(
             f"{option}: {table.path}: {len(nulls)} of {len(values)} rows have no text in column {shown(column)} "
             f"(null), the first in {table.place(nulls[0])}; empty text is allowed"
         )
     for row, value in enumerate(values):
-        if why := _why_no_text(value, column):
+        if why := why_no_text(value, column):
             raise ValueError(f"{option}: {table.path}, {table.place(row)}: {why}")
     return [str(value) for value in values]
+
+
+def is_no_text(value: Any) -> bool:
+    """Tell null and NaN; text that says so is text."""
+    return not isinstance(value, str) and is_missing(value)
 
 
 def warn_of_odd_texts(texts: list[str], table: Table, column: str, option: str) -> None:
@@ -54,7 +59,8 @@ def group_values(table: Table, column: str) -> list[str | None]:
     ]
 
 
-def _why_no_text(value: Any, column: str) -> str | None:
+def why_no_text(value: Any, column: str) -> str | None:
+    """Say why a value, not null, is neither text nor number, or None where it is one."""
     if not isinstance(value, str | bool | int | float | Decimal):
         return f"expected text in column {shown(column)}, got {type(value).__name__} {shown(value)}"
     try:

@@ -19,7 +19,7 @@ _OTHERS: Mapping[str, Callable[[Path, Mapping[str, str]], Table]] = {
     ".jsonl": read_json_lines,
     ".parquet": read_parquet,
 }
-_INSTEAD = {
+INSTEAD = {
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar"), "unpack it first"),
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as 'CSV UTF-8'"),
     **dict.fromkeys((".txt", ".tab", ".dat", ".psv"), "rename it .csv or .tsv if its first line names the columns"),
@@ -54,7 +54,7 @@ def read_table(path: str | Path, wanted: Mapping[str, str], *, option: str, dial
         raise FileNotFoundError(f"{option}: no file {shown(str(path))} (looked for {path.absolute()})")
     suffix = path.suffix.lower()
     if suffix not in (*DELIMITED, *_OTHERS):
-        instead = f"; {_INSTEAD[suffix]}" if suffix in _INSTEAD else ""
+        instead = f"; {INSTEAD[suffix]}" if suffix in INSTEAD else ""
         raise ValueError(
             f"{option}: expected a file ending in {', '.join((*DELIMITED, *_OTHERS))}, got {shown(path.name)}{instead}"
         )
@@ -74,21 +74,23 @@ def read_table(path: str | Path, wanted: Mapping[str, str], *, option: str, dial
     return table
 
 
-def check_dialect(delimiter: Any, quotes: Any, files: Iterable[str | Path]) -> Dialect:
+def check_dialect(delimiter: Any, quotes: Any, files: Iterable[str | Path], options: str = "data.") -> Dialect:
     """Return how CSV and TSV files are written, from the options ``data.delimiter`` and ``data.quotes``.
+
+    ``options`` is what their names begin with.
 
     Raises:
         ValueError: If an option is none of the possible ones, or is given though no file has a delimiter.
     """
-    true_or_false("data.quotes", quotes)
+    true_or_false(f"{options}quotes", quotes)
     character = None if delimiter is None else DELIMITERS.get(str(delimiter), str(delimiter))
     if character is not None and (len(character) != 1 or character in '"\r\n'):
         raise ValueError(
-            f"data.delimiter: expected a character (no double quote, no line break), one of {list(DELIMITERS)} or "
+            f"{options}delimiter: expected a character (no double quote, no line break), one of {list(DELIMITERS)} or "
             f"null, got {shown(delimiter)}"
         )
-    given = {"data.delimiter": character is not None, "data.quotes": not quotes}
+    given = {f"{options}delimiter": character is not None, f"{options}quotes": not quotes}
     if any(given.values()) and not any(Path(file).suffix.lower() in DELIMITED for file in files):
         option = next(option for option, is_given in given.items() if is_given)
         raise ValueError(f"{option}: expected only with a file ending in {' or '.join(DELIMITED)}, none is given")
-    return Dialect(character, quotes)
+    return Dialect(character, quotes, options)

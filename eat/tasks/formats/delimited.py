@@ -2,20 +2,22 @@
 
 import csv
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from eat.checks import shown
 from eat.tasks.formats.table import Table, require_columns
-from eat.tasks.formats.text_lines import text_lines
+from eat.tasks.formats.text_lines import BrokenRowError, TextLines
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 """Those that a header is tried with, by the names that a shell needs no quotes for."""
 
 _BROKEN = {"unexpected end of data": ": a double quote opens here and never closes"}
+_MAX_HEADER = 1000  # lines that a header may have: names in quotes may hold line breaks
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Dialect:
 
     delimiter: str | None = None  # one character; None: told by the header
     quotes: bool = True  # False reads double quotes as ordinary characters, as GLUE's TSV files need it
+    options: str = "data."  # what the options that say so begin with, for messages
 
 
 def read_delimited(path: Path, wanted: Mapping[str, str], dialect: Dialect, usual: str) -> Table:
@@ -32,71 +35,110 @@ def read_delimited(path: Path, wanted: Mapping[str, str], dialect: Dialect, usua
     Raises:
         ValueError: If a column or a field is missing, or a row is broken; the message says in which line.
     """
-    with _long_fields():
-        found = dialect.delimiter or _detect(path, wanted, dialect, usual)
-        rows = _Rows(path, Dialect(found, dialect.quotes))
-        header = next(rows, [])
-        if header:
-            require_columns(header, wanted, path, _hint(header, wanted, found, dialect, usual))
-        places = {name: header.index(name) for name in wanted if header}
+    with path.open("rb") as file, long_fields():
+        rows = DelimitedRows(TextLines(file, path), wanted, dialect, usual)
         columns: dict[str, list[Any]] = {name: [] for name in wanted}
         lines = []
-        for fields in rows:
-            if len(fields) != len(header):
-                raise ValueError(
-                    f"{path}, line {rows.line}: expected {len(header)} fields as in the header, got {len(fields)}; a "
-                    f"field that holds {shown(found)} or a line break must stand in double quotes"
-                )
+        for row in rows:
             lines.append(rows.line)
-            for name, place in places.items():
-                columns[name].append(fields[place])
+            for name, value in row.items():
+                columns[name].append(value)
     return Table(path, columns, lines)
 
 
-class _Rows(Iterator[list[str]]):
-    """Rows of fields without the blank lines; ``line`` is where the last one began."""
+class DelimitedRows(Iterator[dict[str, str]]):
+    """Rows of a file with a delimiter, without the blank lines, each as the columns that are wanted.
 
-    def __init__(self, path: Path, dialect: Dialect) -> None:
-        self.path, self.dialect, self.line = path, dialect, 0
-        self._rows = csv.reader(
-            (text for _, text in text_lines(path)),
-            delimiter=str(dialect.delimiter),
-            quoting=csv.QUOTE_MINIMAL if dialect.quotes else csv.QUOTE_NONE,
-            strict=True,
-        )
+    Where there is but one column, an empty field in quotes, as other tools write it, and a line of spaces are rows.
 
-    def __next__(self) -> list[str]:
+    Attributes:
+        line: Where the last row began.
+
+    Raises:
+        BrokenRowError: From ``next``, if a row is broken; those behind it can be read.
+        ValueError: If a column is missing; from ``next``, if a quote never closes, so that nobody knows where rows end.
+    """
+
+    def __init__(self, lines: TextLines, wanted: Mapping[str, str], dialect: Dialect, usual: str) -> None:
+        found = dialect.delimiter or _detect(lines, wanted, dialect, usual)
+        self.line = 0
+        self._lines, self._dialect = lines, Dialect(found, dialect.quotes, dialect.options)
+        self._rows = _reader(lines, self._dialect)
+        self._width: int | None = None  # until the header is read
+        try:
+            header = self._next_fields()
+        except StopIteration:
+            header = []
+        if header:
+            require_columns(header, wanted, lines.path, _hint(header, wanted, found, dialect, usual))
+        self._places = {name: header.index(name) for name in wanted if header}
+        self._width = len(header)
+
+    def __next__(self) -> dict[str, str]:
+        fields = self._next_fields()
+        if len(fields) != self._width:
+            raise BrokenRowError(
+                f"{self._lines.path}, line {self.line}: expected {self._width} fields as in the header, got "
+                f"{len(fields)}; a field that holds {shown(self._dialect.delimiter)} or a line break must stand in "
+                "double quotes"
+            )
+        return {name: fields[place] for name, place in self._places.items()}
+
+    def _next_fields(self) -> list[str]:
         fields: list[str] = []
-        while not fields or (len(fields) == 1 and not fields[0].strip()):  # two columns or more are always wanted
-            self.line = self._rows.line_num + 1
+        while not fields or (self._width != 1 and len(fields) == 1 and not fields[0].strip()):
+            self.line = self._lines.number + 1
             try:
                 fields = next(self._rows)
             except csv.Error as error:
-                hint = " (data.quotes=false reads quotes as ordinary characters)" if self.dialect.quotes else ""
-                why = f"{error}{_BROKEN.get(str(error), '')}{hint}"
-                raise ValueError(f"{self.path}, line {self.line}: broken row: {why}") from error
+                raise self._broken(error) from error
         return fields
 
+    def _broken(self, error: csv.Error) -> ValueError:
+        quotes = self._dialect.quotes
+        hint = f" ({self._dialect.options}quotes=false reads quotes as ordinary characters)" if quotes else ""
+        endless = str(error) in _BROKEN or str(error).startswith("field larger")
+        why = f"{error}{_BROKEN.get(str(error), '')}{hint}"
+        return (ValueError if endless else BrokenRowError)(f"{self._lines.path}, line {self.line}: broken row: {why}")
 
-def _detect(path: Path, wanted: Mapping[str, str], dialect: Dialect, usual: str) -> str:
+
+def _reader(lines: Iterable[str], dialect: Dialect) -> Iterator[list[str]]:
+    return csv.reader(
+        lines,
+        delimiter=str(dialect.delimiter),
+        quoting=csv.QUOTE_MINIMAL if dialect.quotes else csv.QUOTE_NONE,
+        strict=True,
+    )
+
+
+def _detect(lines: TextLines, wanted: Mapping[str, str], dialect: Dialect, usual: str) -> str:
     """Return the delimiter that finds all columns in the header, the suffix's first; else that which finds most."""
+    first = _first_lines(lines, dialect.quotes)
     headers = {}
     for delimiter in sorted(DELIMITERS.values(), key=lambda each: each != usual):
-        headers[delimiter] = _header(path, Dialect(delimiter, dialect.quotes))
+        headers[delimiter] = _header(first, Dialect(delimiter, dialect.quotes))
         if set(wanted) <= set(headers[delimiter]):
             return delimiter
     return max(headers, key=lambda delimiter: len(headers[delimiter]))
 
 
-def _header(path: Path, dialect: Dialect) -> list[str]:
+def _first_lines(lines: TextLines, quotes: bool) -> list[str]:
+    """Return the lines that hold the header, and let them come once more."""
+    first: list[str] = []
+    for line in islice(lines, _MAX_HEADER):
+        first.append(line)
+        if line.strip() and not (quotes and sum(each.count('"') for each in first) % 2):
+            break
+    lines.put_back(first)
+    return first
+
+
+def _header(first: Sequence[str], dialect: Dialect) -> list[str]:
     """Return the header as it reads with a delimiter; none where that breaks it."""
-    rows = _Rows(path, dialect)
     try:
-        return next(rows, [])
-    except ValueError as error:
-        if isinstance(error.__cause__, csv.Error):
-            return []
-        raise
+        return next((fields for fields in _reader(first, dialect) if any(map(str.strip, fields))), [])
+    except csv.Error:
+        return []
 
 
 def _hint(header: Sequence[str], wanted: Mapping[str, str], found: str, dialect: Dialect, usual: str) -> str:
@@ -105,17 +147,18 @@ def _hint(header: Sequence[str], wanted: Mapping[str, str], found: str, dialect:
         return "; is it JSON? Then name it .jsonl, with one object a line"
     others = [name for name, delimiter in DELIMITERS.items() if delimiter in header[0]]
     if dialect.delimiter and len(header) == 1 and others:
-        return f"; the header has no {shown(found)}: is the file separated otherwise? Say data.delimiter={others[0]}"
+        option = f"{dialect.options}delimiter={others[0]}"
+        return f"; the header has no {shown(found)}: is the file separated otherwise? Say {option}"
     if not set(wanted) & set(header):
-        delimiter = ", and data.delimiter what separates them" if len(header) == 1 else ""
+        delimiter = f", and {dialect.options}delimiter what separates them" if len(header) == 1 else ""
         return f"; the first line must name the columns{delimiter}"
     return f"; the file is separated by {shown(found)}" if found != usual else ""
 
 
 @contextmanager
-def _long_fields() -> Iterator[None]:
-    """Let fields have any length: by default those over 128 KiB are refused."""
-    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+def long_fields(longest: int = 2**31 - 1) -> Iterator[None]:
+    """Let fields have so many characters: by default those over 128 KiB are refused."""
+    before = csv.field_size_limit(min(sys.maxsize, longest))
     try:
         yield
     finally:

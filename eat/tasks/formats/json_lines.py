@@ -1,13 +1,13 @@
 """JSON lines: one object a line."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from eat.checks import shown
 from eat.tasks.formats.table import Table, require_columns
-from eat.tasks.formats.text_lines import text_lines
+from eat.tasks.formats.text_lines import BrokenRowError, text_lines
 
 
 class _Repeating(dict[str, Any]):
@@ -27,11 +27,7 @@ def read_json_lines(path: Path, wanted: Mapping[str, str]) -> Table:
     for line, text in text_lines(path):
         if not text.strip():
             continue
-        row = _parse(text, f"{path}, line {line}")
-        if isinstance(row, _Repeating) and row.repeated & set(wanted):
-            raise ValueError(
-                f"{path}, line {line}: the key {shown(min(row.repeated & set(wanted)))} stands there twice"
-            )
+        row = parse_object(text, wanted, f"{path}, line {line}")
         available.update(dict.fromkeys(row))
         rows.append({name: row.get(name) for name in wanted})
         lines.append(line)
@@ -40,14 +36,21 @@ def read_json_lines(path: Path, wanted: Mapping[str, str]) -> Table:
     return Table(path, {name: [row[name] for row in rows] for name in wanted}, lines)
 
 
-def _parse(text: str, where: str) -> dict[str, Any]:
+def parse_object(text: str, wanted: Collection[str], where: str) -> dict[str, Any]:
+    """Read the object of a line, which ``where`` names.
+
+    Raises:
+        BrokenRowError: If it is none, or has a wanted key twice.
+    """
     try:
         row = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         whole = " (every line must be an object of its own)" if text.strip() in ("[", "{") else ""
-        raise ValueError(f"{where}: broken JSON: {error}{whole}") from error
+        raise BrokenRowError(f"{where}: broken JSON: {error}{whole}") from error
     if not isinstance(row, dict):
-        raise ValueError(f"{where}: expected a JSON object, got {type(row).__name__}; every line must be one")
+        raise BrokenRowError(f"{where}: expected a JSON object, got {type(row).__name__}; every line must be one")
+    if isinstance(row, _Repeating) and row.repeated & set(wanted):
+        raise BrokenRowError(f"{where}: the key {shown(min(row.repeated & set(wanted)))} stands there twice")
     return row
 
 

@@ -1,7 +1,8 @@
 """Parquet, with the class names that are stored beside the values."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from eat.checks import one_line, shown
 from eat.tasks.formats.table import Table, require_columns
 
 _HUGGING_FACE = b"huggingface"
-_GROUPS = "data.group_by"  # which compares values and may be of any type
+_OF_ANY_TYPE = ("data.group_by", "keep")  # options that compare values, or pass them on
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
 
 
@@ -24,20 +25,9 @@ def read_parquet(path: Path, wanted: Mapping[str, str]) -> Table:
     Raises:
         ValueError: If the file is broken, or a column is missing or of a type that holds neither text nor label.
     """
-    try:
-        file = pq.ParquetFile(path)
-        available = file.schema_arrow.names
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
-    with file:
-        require_columns(available, wanted, path)
-        for name, option in wanted.items():
-            _check_type(file.schema_arrow.field(name).type, f"{option}: {path}: column {shown(name)}", option)
-        try:
-            table = file.read(columns=list(wanted))
-            columns = {name: table.column(name).to_pylist() for name in wanted}
-        except _UNREADABLE as error:
-            raise _unreadable(path, error) from error
+    with open_parquet(path, wanted) as file, unreadable(path):
+        table = file.read(columns=list(wanted))
+        columns = {name: table.column(name).to_pylist() for name in wanted}
     stored = {}
     for name in wanted:
         dictionary = _dictionary(table.column(name))
@@ -50,13 +40,32 @@ def read_parquet(path: Path, wanted: Mapping[str, str]) -> Table:
     return Table(path, columns, range(1, table.num_rows + 1), stored)
 
 
-def _unreadable(path: Path, error: BaseException) -> ValueError:
-    return ValueError(f"{path}: not readable as Parquet ({one_line(error)})")
+def open_parquet(path: Path, wanted: Mapping[str, str]) -> pq.ParquetFile:
+    """Open a file that has the columns, of types that hold texts or labels where the option wants those.
+
+    Raises:
+        ValueError: If it is broken, or a column is missing or of another type.
+    """
+    with unreadable(path):
+        file = pq.ParquetFile(path)
+        available = file.schema_arrow.names
+    require_columns(available, wanted, path)
+    for name, option in wanted.items():
+        if option not in _OF_ANY_TYPE:
+            _check_type(file.schema_arrow.field(name).type, f"{option}: {path}: column {shown(name)}")
+    return file
 
 
-def _check_type(kind: pa.DataType, where: str, option: str) -> None:
-    if option == _GROUPS:
-        return
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Say of whatever a broken file makes the library raise that it is not readable."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise ValueError(f"{path}: not readable as Parquet ({one_line(error)})") from error
+
+
+def _check_type(kind: pa.DataType, where: str) -> None:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     is_text = pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)
     is_number = pa.types.is_integer(value) or pa.types.is_floating(value) or pa.types.is_decimal(value)

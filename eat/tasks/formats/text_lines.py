@@ -1,8 +1,10 @@
 """Lines of a text file, decoded so that every error knows its line."""
 
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 _SIGNATURES = {
     b"\x1f\x8b": "a gzip archive",
@@ -16,31 +18,75 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _LONE_RETURN = re.compile(r"(?<=\r)(?!\n)")  # the end of a line where nothing follows: old Macintosh files
 
 
+class BrokenRowError(ValueError):
+    """A row cannot be read, though those behind it can: whoever raises it may be asked for the next."""
+
+
+class TextLines(Iterator[str]):
+    """Lines of an open file, each with its end: LF, CR LF or CR.
+
+    Args:
+        file: What is read, from where it stands.
+        path: What messages call it.
+        longest: Bytes that a line may have at most, so that memory is bounded; None for any number.
+
+    Attributes:
+        number: Of the line that came last, from 1.
+        position: Bytes read so far.
+
+    Raises:
+        BrokenRowError: From ``next``, if a line is not UTF-8.
+        ValueError: From ``next``, if the file is no text, or a line is longer than ``longest``.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path, longest: int | None = None) -> None:
+        self.path, self.number, self.position = path, 0, 0
+        self._file, self._longest = file, longest
+        self._waiting: deque[str] = deque()
+
+    def __next__(self) -> str:
+        while not self._waiting:
+            self._read()
+        self.number += 1
+        return self._waiting.popleft()
+
+    def put_back(self, lines: Sequence[str]) -> None:
+        """Let the lines that came last come once more."""
+        self._waiting.extendleft(reversed(lines))
+        self.number -= len(lines)
+
+    def _read(self) -> None:
+        raw = self._file.readline() if self._longest is None else self._file.readline(self._longest + 1)
+        if not raw:
+            raise StopIteration
+        if self._longest is not None and len(raw) > self._longest:
+            raise ValueError(f"{self.path}, line {self.number + 1}: longer than {self._longest >> 20} MiB")
+        start, self.position = self.position, self.position + len(raw)
+        if start == 0:
+            _check_start(raw, self.path)
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            self.number += 1
+            raise BrokenRowError(
+                f"{self.path}, line {self.number}: not UTF-8: byte 0x{raw[error.start]:02x} at position "
+                f"{start + error.start} of the file; save the file as UTF-8, from Windows or Latin-1 with "
+                f"{_iconv('WINDOWS-1252', self.path)}"
+            ) from error
+        text = text.removeprefix("\ufeff") if start == 0 else text
+        self._waiting.extend(filter(None, _LONE_RETURN.split(text) if "\r" in text else [text]))
+
+
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, line with its end); lines end in LF, CR LF or CR.
+    """Yield (line number, line with its end).
 
     Raises:
         ValueError: If the file is no text, or not UTF-8.
     """
-    number, position = 0, 0
     with path.open("rb") as file:
-        for raw in file:
-            if position == 0:
-                _check_start(raw, path)
-            try:
-                text = raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}, line {number + 1}: not UTF-8: byte 0x{raw[error.start]:02x} at position "
-                    f"{position + error.start} of the file; save the file as UTF-8, from Windows or Latin-1 with "
-                    f"{_iconv('WINDOWS-1252', path)}"
-                ) from error
-            text = text.removeprefix("\ufeff") if position == 0 else text
-            position += len(raw)
-            for line in _LONE_RETURN.split(text) if "\r" in text else [text]:
-                if line:
-                    number += 1
-                    yield number, line
+        lines = TextLines(file, path)
+        for line in lines:
+            yield lines.number, line
 
 
 def _check_start(raw: bytes, path: Path) -> None:

@@ -1,0 +1,85 @@
+"""What a prediction can be told."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eat.checks import number, one_of, several, shown, true_or_false, whole_number
+from eat.deployment.prediction.places import INPUTS
+from eat.deployment.prediction.writing import FORMATS
+from eat.machine import device_name
+
+ENGINES = ("torch", "int8", "onnx", "onnx_int8")
+UNREADABLE = ("keep", "refuse")
+_ABOUT_A_SESSION = {"device", "threads", "truncate", "unreadable", "fresh", "progress", "input_format", "output_format"}
+"""A name or a kind of file that was told otherwise shows in what is read, and a cut text in what was counted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictSettings:
+    """What ``eat predict`` can be told beside model, input and output.
+
+    Raises:
+        ValueError: Naming the setting that is of another type or out of range.
+    """
+
+    text: str = "text"  # column of the text; lines of plain text are a column of this name
+    text_pair: str | None = None  # column of the second text, for models of pairs
+    keep: Sequence[str] = ()  # columns carried over, such as [id]; one named like ours is called input_<name>
+    engine: str | None = None  # one of torch, int8 (by model.quantize()), onnx, onnx_int8; null: as the folder is
+    exit: Mapping[str, Any] | None = None  # another operating point; None is the model's own, certified if it has one
+    guard: bool = False  # watch a certified model for drift; behind an alarm rows are answered at full depth
+    false_alarm: float = 0.01  # probability that the guard ever fires although nothing has changed
+    cache: int = 0  # answers remembered by exact text, the least recently used forgotten first
+    truncate: bool = True  # cut texts that are longer than the model takes, and count them; false refuses them
+    unreadable: str = "keep"  # rows that cannot be read have no answer; refuse ends with exit code 1 if there are any
+    fresh: bool = False  # start anew, and replace an output that is there
+    batch_size: int = 32  # texts in a call
+    window: int = 4096  # rows read ahead, batched by length and written as one part
+    device: str = "auto"  # of torch: auto takes the first GPU where there is one
+    threads: int | None = None  # threads of a product; null: one for each processor
+    input_format: str | None = None  # one of csv, tsv, jsonl, parquet, text; null: by the name, text for -
+    output_format: str | None = None  # one of csv, jsonl, parquet; null: by the name, jsonl for -
+    delimiter: str | None = None  # of CSV: a character, or comma, semicolon, tab, pipe; null: told by the header
+    quotes: bool = True  # false: double quotes in CSV and TSV are ordinary characters
+    progress: bool = True  # say on stderr how far it is
+
+    def __post_init__(self) -> None:
+        for name in ("text", "text_pair"):
+            _check_column(name, getattr(self, name), optional=name == "text_pair")
+        if self.text == self.text_pair:
+            raise ValueError(f"text_pair: expected another column than text's, got {shown(self.text_pair)}")
+        for column in (keep := several("keep", self.keep, "[id]")):
+            _check_column("keep", column)
+        if len({*keep}) < len(keep):
+            raise ValueError(f"keep: expected different columns, got {shown(keep)}")
+        for name, known in (("engine", ENGINES), ("input_format", INPUTS.values()), ("output_format", FORMATS)):
+            if getattr(self, name) is not None:
+                one_of(name, getattr(self, name), known)
+        one_of("unreadable", self.unreadable, UNREADABLE)
+        for name in ("guard", "truncate", "fresh", "quotes", "progress"):
+            true_or_false(name, getattr(self, name))
+        number("false_alarm", self.false_alarm, above=0, below=1)
+        whole_number("cache", self.cache, at_least=0)
+        for name in ("batch_size", "window", *(() if self.threads is None else ("threads",))):
+            whole_number(name, getattr(self, name))
+        device_name("device", self.device)
+        if self.guard and self.engine not in (None, "torch"):
+            raise ValueError(f"guard: expected engine=torch, which a certificate is watched with, got {self.engine}")
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the settings that answers follow from: a prediction that was begun goes on with the same ones."""
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if name not in _ABOUT_A_SESSION}
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The column of the text, or both of a pair."""
+        return (self.text,) if self.text_pair is None else (self.text, self.text_pair)
+
+
+def _check_column(name: str, column: Any, optional: bool = False) -> None:
+    if not (column is None and optional) and (not isinstance(column, str) or not column):
+        raise ValueError(f"{name}: expected the name of a column, got {shown(column)}")
