@@ -35,6 +35,17 @@ NOT_TRAINING = (
 )
 
 
+ADDED: Mapping[str, Any] = {
+    "best.metric": None,
+}
+"""Options that older runs' configurations lack, as they were meant then: with these values a run keeps its name."""
+
+
+def is_as_before(place: str, value: Any) -> bool:
+    """Return True for an option that stands at what was meant before there was one."""
+    return place in ADDED and bool(value == ADDED[place])
+
+
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return 8 hex digits that name a training: the same for the same resolved configuration, less ``NOT_TRAINING``."""
     kept = _without(config, (*NOT_TRAINING, "retrofit"))  # whose value is counted as `backbone.classifier`
@@ -117,8 +128,11 @@ def _without(config: Mapping[str, Any], paths: Sequence[str], prefix: str = "") 
     kept: dict[str, Any] = {}
     for key, value in config.items():
         path = f"{prefix}{key}"
-        if not _is_below(path, paths):
-            kept[str(key)] = _without(value, paths, f"{path}.") if isinstance(value, Mapping) else value
+        if _is_below(path, paths) or is_as_before(path, value):
+            continue
+        kept[str(key)] = _without(value, paths, f"{path}.") if isinstance(value, Mapping) else value
+        if value and not kept[str(key)] and any(place.startswith(f"{path}.") for place in ADDED):
+            del kept[str(key)]  # a section of which all is as it was before there was one
     return kept
 
 

@@ -120,7 +120,7 @@ def model_of(folder):
 def test_a_run_folder_holds_everything(trained, asked, place):
     assert trained.name.startswith("tiny-windowed32-l2_norm-paper-seed0-")
     assert {path.name for path in trained.iterdir()} == {
-        *("config.yaml", "environment.json", "metrics.csv", "checkpoints", "model")
+        *("config.yaml", "environment.json", "metrics.csv", "training.json", "checkpoints", "model")
     }
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["trainer"]["max_epochs"] == 1

@@ -14,6 +14,7 @@ from eat.evaluation.report.heads import heads_section
 from eat.evaluation.report.section import Section
 from eat.evaluation.report.splits import difficulty_section, splits_section
 from eat.evaluation.report.table import Row
+from eat.evaluation.report.training import training_section
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ SECTIONS: tuple[Callable[[Evaluation], Section | None], ...] = (
     heads_section,
     difficulty_section,
     benchmark_section,
+    training_section,
 )
 """What every report shows after quality and cost, in this order."""
 

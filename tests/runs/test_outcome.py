@@ -1,0 +1,36 @@
+"""How a training ended, written and read back; what is damaged is named."""
+
+import json
+
+import pytest
+
+from eat.evaluation.report.training import training_markdown
+from eat.runs.outcome import FILE, Outcome, read_outcome
+
+OUTCOME = Outcome(steps=1200, epochs=3, metric="macro_f1", best_step=800, best_value=0.91, stopped_early=None)
+
+
+def test_it_is_read_as_it_was_written(tmp_path):
+    assert read_outcome(tmp_path) is None
+    OUTCOME.write(tmp_path)
+    assert read_outcome(tmp_path) == OUTCOME
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("steps", -1), ("epochs", "3"), ("metric", None), ("best_step", 1.5), ("best_value", "x"), ("stopped_early", 3)],
+)
+def test_what_is_damaged_is_named(tmp_path, key, value):
+    OUTCOME.write(tmp_path)
+    facts = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps(facts | {key: value}))
+    with pytest.raises(ValueError, match=f"training.json: {key}: expected .*delete it, and the report leaves it out"):
+        read_outcome(tmp_path)
+
+
+def test_the_report_says_which_weights_and_why_it_stopped():
+    text = training_markdown(OUTCOME)
+    assert text.startswith("1,200 steps in 3 epochs: it ran its whole length. The weights of step 800 are kept")
+    assert "macro_f1 on the threshold split, 0.9100" in text
+    last = Outcome(steps=9, epochs=1, metric="loss", best_step=None, best_value=None, stopped_early="stopped early: x")
+    assert training_markdown(last).startswith("9 steps in 1 epochs: stopped early: x. The last weights are kept")
