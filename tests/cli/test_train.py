@@ -377,7 +377,7 @@ def test_a_finished_run_teaches_another(run_train, trained):
 def test_a_finished_run_is_retrofitted_and_evaluated_like_any_other(run_train, dense):
     (folder,) = run_train(f"retrofit={dense}", "exit.threshold=0.6", kind="retrofit", evaluate=True)
     assert {path.name for path in folder.iterdir()} == {
-        *("config.yaml", "environment.json", "metrics.csv", "checkpoints", "model", "trace", "report")
+        *("config.yaml", "environment.json", "metrics.csv", "training.json", "checkpoints", "model", "trace", "report")
     }
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     header, *_ = (folder / "metrics.csv").read_text().splitlines()

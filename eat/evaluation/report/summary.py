@@ -9,6 +9,7 @@ from pathlib import Path
 from eat.evaluation.context import Evaluation
 from eat.evaluation.report.about import about_section, environment_section
 from eat.evaluation.report.benchmark import benchmark_section
+from eat.evaluation.report.classes import classes_section
 from eat.evaluation.report.differences import choices_section, differences_section
 from eat.evaluation.report.heads import heads_section
 from eat.evaluation.report.section import Section
@@ -25,6 +26,7 @@ SECTIONS: tuple[Callable[[Evaluation], Section | None], ...] = (
     choices_section,
     splits_section,
     heads_section,
+    classes_section,
     difficulty_section,
     benchmark_section,
     training_section,
