@@ -162,7 +162,11 @@ def _prepare(
             seed=config.seed,
         ),
         build_objective(
-            plain(config.objective), tokenizer=tokenizer, label_names=task.label_names, max_length=backbone.max_length
+            plain(config.objective),
+            tokenizer=tokenizer,
+            label_names=task.label_names,
+            max_length=backbone.max_length,
+            label_counts=data.label_counts(),
         ),
         optimizer=build("optimizer", plain(config.optimizer)),
         scheduler=build("scheduler", plain(config.scheduler)),

@@ -37,6 +37,8 @@ NOT_TRAINING = (
 
 ADDED: Mapping[str, Any] = {
     "best.metric": None,
+    "objective.class_weights": None,
+    "objective.focal_gamma": 0.0,
 }
 """Options that older runs' configurations lack, as they were meant then: with these values a run keeps its name."""
 
@@ -64,6 +66,8 @@ def run_name(config: Mapping[str, Any]) -> str:
         *([objective["name"]] if objective["name"] != "joint" else []),
         *(["self_distill"] if objective.get("self_weight") else []),
         *(["distill"] if objective.get("teacher") else []),
+        *(["weighted"] if objective.get("class_weights") else []),
+        *(["focal"] if objective.get("focal_gamma") else []),
         *([config["head_pooling"]] if config["head_pooling"] != config["backbone"]["head_pooling"] else []),
         config["budget"]["name"],
         *([f"holdout_{config['holdout']['name']}"] if config["holdout"]["name"] != "standard" else []),

@@ -22,6 +22,7 @@ class Outcome:
     best_step: int | None  # whose weights are kept; None for the last ones, where no validation told which are best
     best_value: float | None  # the metric there
     stopped_early: str | None  # why it ended before its configured length; None where it did not
+    class_weights: Mapping[str, float] | None = None  # what an example of each class counted; None for 1 each
 
     def write(self, folder: Path) -> None:
         """Write it into a run's folder, whole or not at all."""
@@ -46,9 +47,18 @@ def read_outcome(folder: Path) -> Outcome | None:
             best_step=None if facts.get("best_step") is None else whole_number("best_step", facts["best_step"]),
             best_value=None if facts.get("best_value") is None else number("best_value", facts["best_value"]),
             stopped_early=None if facts.get("stopped_early") is None else _text("stopped_early", facts),
+            class_weights=_weights(facts.get("class_weights")),
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}; delete it, and the report leaves it out") from error
+
+
+def _weights(value: Any) -> dict[str, float] | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"class_weights: expected weights by class, got {shown(value)}")
+    return {name: number("class_weights", weight, at_least=0) for name, weight in value.items()}
 
 
 def _text(key: str, facts: Mapping[str, Any]) -> str:

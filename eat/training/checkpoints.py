@@ -194,7 +194,14 @@ def load_best(trainer: Trainer) -> Outcome:
         best_step=best_step,
         best_value=best_value,
         stopped_early=stopped_early,
+        class_weights=_weights_by_name(module),
     )
+
+
+def _weights_by_name(module: AdaptiveModule) -> dict[str, float] | None:
+    weights = getattr(module.objective, "class_weights", None)  # which a part of another package need not have
+    names = (module.model.config.id2label or {}).values()
+    return None if weights is None else dict(zip(names, weights, strict=True))
 
 
 class AnnealedEarlyStopping(EarlyStopping):

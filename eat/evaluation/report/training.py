@@ -2,6 +2,7 @@
 
 from eat.evaluation.context import Evaluation
 from eat.evaluation.report.section import Section
+from eat.evaluation.report.table import in_cell, number, render
 from eat.runs.outcome import Outcome, read_outcome
 
 
@@ -21,4 +22,8 @@ def training_markdown(outcome: Outcome) -> str:
             f"The weights of step {outcome.best_step:,} are kept, of the best {outcome.metric} on the threshold split, "
             f"{outcome.best_value:.4f}."
         )
-    return f"{outcome.steps:,} steps in {outcome.epochs} epochs: {ended}. {kept}"
+    text = f"{outcome.steps:,} steps in {outcome.epochs} epochs: {ended}. {kept}"
+    if outcome.class_weights is None:
+        return text
+    lines = [[in_cell(name), number(weight, 4)] for name, weight in outcome.class_weights.items()]
+    return f"{text}\n\n{render(['class', 'weight of its examples'], lines, markdown=True)}"
