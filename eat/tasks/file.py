@@ -142,6 +142,7 @@ class FileTask:
             if in_train:
                 warn_of_odd_texts(columns[field][0], table, column, self._columns[column])
         columns[self.label_field] = labels, score
+        columns["line"] = list(table.lines), Value("int64")
         for column, field in self._groups.items() if in_train else ():
             columns.setdefault(field, (group_values(table, column), text))
         features = Features({field: kind for field, (_, kind) in columns.items()})
@@ -178,7 +179,7 @@ class FileTask:
                 "validation; name a file with data.validation="
             )
         staying = sorted(set(range(len(train))) - set(held_out))
-        own = [*self.text_fields, self.label_field]
+        own = [*self.text_fields, self.label_field, "line"]
         return {"train": train.select(staying), "validation": train.select(held_out).select_columns(own)}
 
 

@@ -42,7 +42,7 @@ def test_reads_every_format(suffix: str, tmp_path: Path) -> None:
     assert task.label_names == ("eggs", "ham", "spam")
     assert (task.num_labels, task.text_fields, task.metrics) == (3, ("text",), ("accuracy", "macro_f1"))
     splits = task.load()
-    assert splits["train"].column_names == ["text", "label"]
+    assert splits["train"].column_names == ["text", "label", "line"]
     assert splits["train"]["text"][:] == [row["body"] for row in ROWS]
     assert splits["validation"]["label"][:] == [1, 2, 0, 1, 2]
 
@@ -54,7 +54,8 @@ def test_a_second_text_and_a_test_file(tmp_path: Path) -> None:
     splits = task.load()
     assert list(splits) == ["train", "test"]  # the test file is what is reported: nothing is carved
     assert task.text_fields == ("text", "text_pair")
-    assert splits["test"].to_dict() == {"text": ["a0", "a1"], "text_pair": ["b0", "b1"], "label": [0, 1]}
+    columns = {"text": ["a0", "a1"], "text_pair": ["b0", "b1"], "label": [0, 1], "line": [1, 2]}
+    assert splits["test"].to_dict() == columns
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_a_premise_never_stands_on_both_sides_of_a_split(suffix, group_by, tmp_p
     task = FileTask(path, **pairs, group_by=group_by)
     held = sides(task)
     assert not shared(held) and all(held)
-    assert task.load()["validation"].column_names == ["text", "text_pair", "label"]
+    assert task.load()["validation"].column_names == ["text", "text_pair", "label", "line"]
     assert not warned(caplog)
     sides(FileTask(path, **pairs, group_by=[]))
     assert not warned(caplog), "no rule but equal texts is a rule"
@@ -156,7 +157,7 @@ def test_rows_are_grouped_by_any_column_of_the_file_and_equal_texts_stay_togethe
     authors = [None if i % 10 == 0 else f"Author {i % 30 + i // 150}" for i in range(300)]
     path = inferences(tmp_path / "x.jsonl", author=authors)
     task = FileTask(path, text="hypothesis", group_by="author")
-    assert task.text_fields == ("text",) and task.load()["validation"].column_names == ["text", "label"]
+    assert task.text_fields == ("text",) and task.load()["validation"].column_names == ["text", "label", "line"]
     of_text = {f"so {i}": author for i, author in enumerate(authors)}
     held = [{of_text[text] for text in side} - {None} for side in sides(task)]
     assert not shared(held) and all(held)
@@ -325,7 +326,8 @@ def test_other_columns_need_no_names_of_their_own(suffix: str, content: str, col
     else:
         header, *rows = (line.split(",") for line in content.splitlines())
         pq.write_table(pa.table([pa.array(values) for values in zip(*rows, strict=True)], names=header), path)
-    assert FileTask(path, validation=path, **columns).load()["train"].to_dict() == {"text": ["a", "b"], "label": [1, 0]}
+    train = FileTask(path, validation=path, **columns).load()["train"]
+    assert train.select_columns(["text", "label"]).to_dict() == {"text": ["a", "b"], "label": [1, 0]}
 
 
 def test_numbers_are_texts_in_every_format_and_a_column_of_them_is_warned_of(tmp_path: Path, caplog) -> None:
