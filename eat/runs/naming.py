@@ -39,6 +39,17 @@ ADDED: Mapping[str, Any] = {
     "best.metric": None,
     "objective.class_weights": None,
     "objective.focal_gamma": 0.0,
+    **{
+        f"{section}.{key}": value
+        for key, value in {
+            "validation_share": None,
+            "separator": " ",
+            "label_names": None,
+            "unlabelled": "refuse",
+            "max_rows": None,
+        }.items()
+        for section in ("data", "task")
+    },
 }
 """Options that older runs' configurations lack, as they were meant then: with these values a run keeps its name."""
 

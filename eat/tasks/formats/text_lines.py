@@ -1,8 +1,14 @@
 """Lines of a text file, decoded so that every error knows its line."""
 
+import gzip
 import re
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
+
+ZIPPED = ".gz"
 
 _SIGNATURES = {
     b"\x1f\x8b": "a gzip archive",
@@ -17,13 +23,13 @@ _LONE_RETURN = re.compile(r"(?<=\r)(?!\n)")  # the end of a line where nothing f
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, line with its end); lines end in LF, CR LF or CR.
+    """Yield (line number, line with its end); lines end in LF, CR LF or CR. Files that end in .gz are unpacked.
 
     Raises:
-        ValueError: If the file is no text, or not UTF-8.
+        ValueError: If the file is no text, not UTF-8, or a damaged archive.
     """
     number, position = 0, 0
-    with path.open("rb") as file:
+    with _opened(path) as file:
         for raw in file:
             if position == 0:
                 _check_start(raw, path)
@@ -43,6 +49,20 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                     yield number, line
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to read its bytes, unpacked where it is an archive."""
+    if path.suffix.lower() != ZIPPED:
+        with path.open("rb") as file:
+            yield file
+        return
+    try:
+        with gzip.open(path, "rb") as unpacked:
+            yield cast(BinaryIO, unpacked)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is no whole gzip archive ({error})") from error
+
+
 def _check_start(raw: bytes, path: Path) -> None:
     """Refuse what is known by its first bytes not to be UTF-8 text."""
     for signature, kind in _SIGNATURES.items():
@@ -56,4 +76,6 @@ def _check_start(raw: bytes, path: Path) -> None:
 
 
 def _iconv(encoding: str, path: Path) -> str:
+    if path.suffix.lower() == ZIPPED:
+        return f"`gunzip -c {path.name} | iconv -f {encoding} -t UTF-8 | gzip > utf8{''.join(path.suffixes[-2:])}`"
     return f"`iconv -f {encoding} -t UTF-8 {path.name} > utf8{path.suffix}`"
