@@ -137,6 +137,19 @@ def test_a_run_folder_holds_everything(trained, asked, place):
     assert not list(place.glob("outputs")), "Hydra leaves nothing"
 
 
+def test_a_run_notes_by_what_its_weights_were_chosen_and_what_its_classes_weighed(run_train):
+    rare = ["objective.class_weights={bad: 3}", "objective.focal_gamma=2.0", "best.metric=macro_f1"]
+    (folder,) = run_train(*rare)
+    assert folder.name.startswith("tiny-windowed32-l2_norm-weighted-focal-paper-seed0-")
+    outcome = json.loads((folder / "training.json").read_text())
+    assert (outcome["metric"], outcome["stopped_early"]) == ("macro_f1", None)
+    assert outcome["class_weights"] == {"bad": 3.0, "good": 1.0}
+    with pytest.raises(ValueError, match=r"best.metric: expected one of \['accuracy', 'f1', .* got 'pearson'"):
+        run_train("best.metric=pearson")
+    with pytest.raises(ValueError, match=r"objective.class_weights: expected some of the classes \['bad', 'good'\]"):
+        run_train("objective.class_weights={god: 3}")
+
+
 def test_an_evaluation_finds_what_the_training_validated(trained, tmp_path):
     copy = shutil.copytree(trained, tmp_path / "copy")
     with (trained / "metrics.csv").open(newline="") as handle:
