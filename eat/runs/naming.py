@@ -45,7 +45,7 @@ ADDED: Mapping[str, Any] = {
             "validation_share": None,
             "separator": " ",
             "label_names": None,
-            "unlabelled": "refuse",
+            "unlabelled": "refuse",  # which trains as before, or not at all
             "max_rows": None,
         }.items()
         for section in ("data", "task")

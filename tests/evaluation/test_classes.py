@@ -10,6 +10,7 @@ from eat.evaluation import evaluate_run
 from eat.evaluation.report.classes import classes_markdown, draw_confusion
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.runs.finished import FinishedRun
+from eat.traces.classes import confusion_matrix
 from eat.traces.quality import predictions
 from eat.traces.replay import replay
 from eat.traces.run_traces import read_traces
@@ -47,6 +48,13 @@ def test_a_regression_has_no_classes(tmp_path, monkeypatch):
     evaluate_run(run, stages=["quality"])
     assert "## Classes" not in (run / "report" / "summary.md").read_text()
     assert not (run / "report" / "classes.csv").exists()
+
+
+def test_means_are_over_classes_that_are_there_as_in_macro_f1():
+    labels, predicted = np.array([0, 0, 1, 1, 3]), np.array([0, 1, 1, 1, 0])
+    matrix = confusion_matrix(labels, predicted, 4)
+    (line,) = (line for line in classes_markdown("x", list("abcd"), {"x": matrix}).splitlines() if "mean" in line)
+    assert line.split("|")[-2].strip() == f"{f1_score(labels, predicted, average='macro', zero_division=0):.4f}"
 
 
 @pytest.mark.parametrize("num_classes", [3, 40])

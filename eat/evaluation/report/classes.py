@@ -88,10 +88,8 @@ def classes_markdown(split: str, names: Sequence[str], matrices: Mapping[str, Ma
         lines.append(cells)
     averages = ["mean over classes", f"{int(next(iter(matrices.values())).sum()):,}"]
     for found in by_point:
-        averages += [
-            number(np.mean(values), 4)
-            for values in zip(*((one.precision, one.recall, one.f1) for one in found), strict=True)
-        ]
+        there = [(one.precision, one.recall, one.f1) for one in found if one.support or one.predicted]
+        averages += [number(mean, 4) for mean in np.mean(there, axis=0)]
     text = render(headers, [*lines, averages], markdown=True)
     if len(names) > SHOWN:
         text += f"\n\nThe {SHOWN} of {len(names)} classes with the lowest F1; classes.csv has all."
