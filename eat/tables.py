@@ -38,13 +38,17 @@ class Table:
         Raises:
             ValueError: If a row holds something that is no column.
         """
+        write_text(path, self.as_csv(rows))
+
+    def as_csv(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        """Return the text that `write` writes; raises as it does."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)
         for row in rows:
             self._check(row)
             writer.writerow([_cell(row.get(column)) for column in self.columns])
-        write_text(path, text.getvalue())
+        return text.getvalue()
 
     def read(self, path: Path) -> list[Row]:
         """Read rows back; empty cells and columns that an older file lacks are None.

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from eat.cli import evaluate, train
+from eat.cli import evaluate, settings, train
 from eat.tasks import build_task
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +30,9 @@ SMALL = [
 
 def longer(name: str, shown: str, copies: int = 60) -> str:
     """Return the file with its rows repeated, some of their words numbered, so that no two texts are equal."""
+    if name.endswith(".json"):
+        rows = [json.dumps(row) for row in json.loads(shown)]
+        return f"[{','.join(longer('x.jsonl', chr(10).join(rows), copies).split(chr(10))[:-1])}]"
     head, rows = ("", shown) if name.endswith(".jsonl") else shown.split("\n", 1)
     words = r"\b(funny|plot|wonder|hours|sleeps|rests|runs|gripping|failed|fine|said|w1|w2)\b"
     return "\n".join(
@@ -63,6 +66,11 @@ def test_every_option_is_in_a_command_and_in_the_table():
     assert options == table and options <= typed
 
 
+def test_help_says_what_every_option_means():
+    said = " ".join(settings.commented("task=file data.", "task/file.yaml", "data"))
+    assert [name for name in OPTIONS if not re.search(rf"task=file data\.{name} \([^)]+\): [A-Z]", said)] == []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_train(command, place, monkeypatch):
     before = set(place.glob("runs/file/*"))
@@ -72,7 +80,10 @@ def test_the_commands_train(command, place, monkeypatch):
     saved = yaml.safe_load((run / "config.yaml").read_text())["task"]
     task = build_task(saved)
     texts = task.load()["train"]["text"][:]
-    assert task.num_labels == (1 if saved["kind"] == "regression" else 2)
+    named = saved["label_names"] or ["two", "classes"]
+    assert task.num_labels == (1 if saved["kind"] == "regression" else len(named))
+    assert set(named) <= set(task.label_names) or saved["label_names"] is None
+    assert all((": " in text) == (saved["separator"] == ": ") for text in texts)
     assert any(text.startswith('"') for text in texts) == (not saved["quotes"])
     assert any(";" in text for text in texts) == (saved["delimiter"] is not None)
 

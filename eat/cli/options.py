@@ -18,14 +18,16 @@ from eat.exits import build_exit
 from eat.pruners import build_pruner
 from eat.runs.saved import SECTIONS
 from eat.tasks import build_task
+from eat.training.best import check_best_metric
 from eat.training.objectives import check_objective
 from eat.training.trainer import check_length
 
 KEYS = {
     "": (
-        *(*SECTIONS, "evaluation", "seed", "head_depths", "head_pooling", "budget", "holdout", "experiment"),
+        *(*SECTIONS, "best", "evaluation", "seed", "head_depths", "head_pooling", "budget", "holdout", "experiment"),
         *("paths", "retrofit", "resume", "fresh"),
     ),
+    "best.": ("metric",),
     "budget.": ("name", "train_examples", "epochs", "max_steps"),
     "holdout.": ("name", "threshold_examples", "certification_examples"),
     "paths.": ("runs",),
@@ -56,6 +58,7 @@ def check_training(values: Mapping[str, Any]) -> None:
     _check_head_depths(values["head_depths"])
     one_of("head_pooling", values["head_pooling"], ("cls", "mean"))
     true_or_false("fresh", values["fresh"])
+    check_best_metric(values["best"]["metric"])
     build_attention(values["attention"])
     build_pruner(values["pruner"])
     build_exit(values["exit"])

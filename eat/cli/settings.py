@@ -61,6 +61,8 @@ EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
 }
 """What ``--help`` explains of each command: what a key begins with -> what it is an argument of."""
 
+COMMENTED = {"train": (("task=file data.", "task/file.yaml", "data"),)}
+"""Choices whose settings ``--help`` explains by the comments in their YAML: a key's beginning, file and section."""
 MAX_LENGTH = 256
 """Longest input in tokens of a task that has no YAML of its own."""
 PLAIN = {"None": "null", "True": "true", "False": "false"}
@@ -104,6 +106,7 @@ def register() -> None:
     store.store(name="predict_settings", node=defaults(PredictSettings) | {"exit": parts["exit"]})
     for command, sections in EXPLAINED.items():
         lines = [line for prefix, part in sections.items() for line in explain(prefix, part)]
+        lines = [*(line for chosen in COMMENTED.get(command, ()) for line in commented(*chosen)), *lines]
         usage = f"usage: eat {command} [key=value ...]"
         template = _TEMPLATE.format(usage=usage, choices="\n".join(choices(command)), settings="\n".join(lines))
         empty = {"app_name": f"eat {command}", "header": "", "footer": ""}
@@ -163,12 +166,25 @@ def explain(prefix: str, part: Callable[..., Any]) -> list[str]:
         for entry in re.split(r"\n {4}(?=\w)", f"\n{section[1]}") if section else ():
             name, _, meaning = entry.partition(": ")
             meanings.setdefault(name.strip(), " ".join(meaning.split()))
-    lines = []
+    lines: list[str] = []
     for name, default in defaults(part).items():
         if name not in {*OF_STAGES, *PARTS, "settings", "run"}:  # which are explained on their own
             key = prefix + re.sub("^data_", "data.", name)
             meaning = re.sub(r"\b(?:None|True|False)\b", lambda word: PLAIN[word[0]], meanings.get(name, ""))
             shown = default if isinstance(default, str) else json.dumps(default)
-            text = f"{key} ({shown}): {meaning.replace('`', '')}"
-            lines += textwrap.wrap(text.replace("$", "$$"), 116, subsequent_indent="    ")
+            lines += _wrapped(f"{key} ({shown}): {meaning.replace('`', '')}")
     return lines
+
+
+def commented(prefix: str, file: str, section: str) -> list[str]:
+    """Return lines that say what the keys of a section of a YAML in ``conf`` mean, by the comments beside them."""
+    text = (Path(CONF) / file).read_text(encoding="utf-8").partition(f"\n{section}:")[2]
+    lines: list[str] = []
+    for name, default, comment in re.findall(r"^  (\w+): (.*?) +# (.*)$", text, re.M):
+        shown = "required" if default == "???" else default
+        lines += _wrapped(f"{prefix}{name} ({shown}): {comment[0].upper()}{comment[1:]}.")
+    return lines
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text.replace("$", "$$"), 116, subsequent_indent="    ")

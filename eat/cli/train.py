@@ -33,6 +33,7 @@ from eat.runs.folder import RunFolder, begin, choose_run, continued_config
 from eat.tasks import Task, build_task
 from eat.tasks.metrics import build_metrics
 from eat.training.backbones import TrainingBackbone
+from eat.training.best import LOSS, best_metric
 from eat.training.checkpoints import LAST, load_best
 from eat.training.distributed import cluster, first_process_first, leave_processes, process_number
 from eat.training.module import AdaptiveModule
@@ -124,7 +125,7 @@ def train(config: DictConfig, run: RunFolder) -> None:
             raise SystemExit(1) from None
         leave_processes(trainer)
         if trainer.is_global_zero:
-            load_best(trainer)
+            load_best(trainer).write(run.path)
             module.model.set_pruning_scale(1.0)
             run.save_model(module.model, tokenizer)
 
@@ -134,6 +135,7 @@ def _prepare(
 ) -> tuple[AdaptiveModule, AbstractContextManager[LightningDataModule], PreTrainedTokenizerBase]:
     """Make what is trained, its batches and tokenizer; give the trainer its loggers, and note what the run is."""
     task = build_task(plain(config.task))
+    best = best_metric(task, config.best.metric)
     backbone: TrainingBackbone = build("backbone", plain(config.backbone))
     first = trainer.is_global_zero
     # Nothing rests on a tokenizer of a start without a checkpoint, and its texts may have changed since.
@@ -160,13 +162,17 @@ def _prepare(
             seed=config.seed,
         ),
         build_objective(
-            plain(config.objective), tokenizer=tokenizer, label_names=task.label_names, max_length=backbone.max_length
+            plain(config.objective),
+            tokenizer=tokenizer,
+            label_names=task.label_names,
+            max_length=backbone.max_length,
+            label_counts=data.label_counts(),
         ),
         optimizer=build("optimizer", plain(config.optimizer)),
         scheduler=build("scheduler", plain(config.scheduler)),
         schedule=build("schedule", plain(config.schedule)),
-        metrics=build_metrics(task),
-        primary=task.metrics[0],
+        metrics=build_metrics(task, *([] if best == LOSS else [best])),
+        best=best,
         seed=config.seed,
     )
     trainer.limit_val_batches = 1.0 if "threshold" in data.splits else 0

@@ -212,6 +212,13 @@ class TextDataModule(LightningDataModule):
                         digest.update(f"{value}\x1f".encode())
         return digest.hexdigest()
 
+    def label_counts(self) -> list[int]:
+        """Count the training examples of each class, in label order; none of a regression."""
+        if self.task.kind == "regression":
+            return []
+        counts = np.bincount(self.splits["train"][self.task.label_field][:], minlength=self.task.num_labels)
+        return list(map(int, counts))
+
     def summary(self) -> dict[str, dict[str, Any]]:
         """Describe each split: rows, mean words and tokens, and whether it is the complete official one."""
         facts: dict[str, dict[str, Any]] = {name: dict(row) for name, row in summarise_splits(self.splits).items()}

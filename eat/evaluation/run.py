@@ -1,5 +1,6 @@
 """Evaluate a finished run: `train.py` ends with this, and `evaluate.py` does nothing else."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from eat.machine import device_name
 from eat.runs.finished import FinishedRun
 from eat.runs.lock import locked_together
 from eat.runs.variants import with_pruner
+from eat.traces.predictions import write_predictions
+
+log = logging.getLogger(__name__)
 
 
 def evaluate_run(
@@ -41,6 +45,7 @@ def evaluate_run(
     device: str = "auto",
     fresh: bool = False,
     compile: bool = False,
+    predictions: bool = False,
     **settings: Mapping[str, Any] | None,
 ) -> Report:
     """Measure what a run is worth and what it costs; write its report and log one table.
@@ -69,6 +74,8 @@ def evaluate_run(
         device: A torch device, or "auto" for the first GPU where there is one.
         fresh: Make the traces anew.
         compile: Measure our encoder with compiled blocks; they are compiled in the warm-up.
+        predictions: Write what is predicted at the report's operating point for each example of every split that is not
+            trained on, as ``predictions/<split>.parquet`` in the report.
         settings: The stages' settings, by stage and name, such as ``benchmark={"rounds": 3}``; None for the default.
 
     Raises:
@@ -82,6 +89,7 @@ def evaluate_run(
         device=device,
         fresh=fresh,
         compile=compile,
+        predictions=predictions,
         **settings,
     )
     if stages is not None and not stages:
@@ -121,7 +129,13 @@ def evaluate_run(
             evaluation.data  # noqa: B018  # other data than the training's are refused before anything is written
         evaluation.check()
         evaluation.command = repeating_command(
-            {"run": finished.folder, "baseline_run": baseline_run, "stages": stages and kept, "thresholds": thresholds},
+            {
+                "run": finished.folder,
+                "baseline_run": baseline_run,
+                "stages": stages and kept,
+                "thresholds": thresholds,
+                "predictions": predictions or None,
+            },
             asked.overrides if asked is not None and evaluation.folder != evaluation.report else (),
             {stage: built[stage] for stage in kept},
         )
@@ -131,7 +145,17 @@ def evaluate_run(
             if section is not None:
                 section.write(evaluation.folder)
                 sections[stage] = section
-        return write_report(evaluation, sections)
+        report = write_report(evaluation, sections)
+        if predictions:
+            _write_predictions(evaluation)
+        return report
+
+
+def _write_predictions(evaluation: Evaluation) -> None:
+    folder = evaluation.folder / "predictions"
+    for split, trace in evaluation.traces.splits.items():
+        write_predictions(trace, evaluation.own, folder / f"{split}.parquet")
+    log.info("predictions: %s", folder)
 
 
 def check_options(
@@ -142,6 +166,7 @@ def check_options(
     device: str = "auto",
     fresh: bool = False,
     compile: bool = False,
+    predictions: bool = False,
     **settings: Mapping[str, Any] | None,
 ) -> tuple[Values, FinishedRun | None]:
     """Check options of `evaluate_run` before there is a run to evaluate: a training does, before its first step.
@@ -161,7 +186,7 @@ def check_options(
     for value in () if thresholds is None else several("thresholds", thresholds, "[0.8,0.9]"):
         number("thresholds", value, at_least=0, at_most=1)
     check_used([*chosen, ALWAYS] if chosen else [*STAGES], given, thresholds)  # without a stage nothing is evaluated
-    for name, flag in (("fresh", fresh), ("compile", compile)):
+    for name, flag in (("fresh", fresh), ("compile", compile), ("predictions", predictions)):
         true_or_false(name, flag)
     device_name("device", device)
     return given, None if baseline_run is None else FinishedRun(baseline_run, "baseline_run")

@@ -20,6 +20,8 @@ def joint_loss(
     labels: Tensor,
     weights: Sequence[float],
     label_smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+    focal_gamma: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Return the weighted sum of the heads' mean losses, EAT's eq. 1: sum_l lambda_l CE(P_l, y).
 
@@ -30,16 +32,21 @@ def joint_loss(
         labels: (batch,) or (batch, 1), the class of each example, in [0, classes), or its target.
         weights: lambda of each head; the sum is not normalised, as in the paper.
         label_smoothing: Part of each target that is spread over all classes, in [0, 1); a regression has none.
+        class_weights: What an example of each class counts; None for 1 each. The mean is over the examples, whatever
+            their weights, so that a loss does not depend on what else is in the batch. A regression has none.
+        focal_gamma: gamma of the focal loss, -w_y (1 - p_y)^gamma log p_y (Lin et al. 2017, arXiv:1708.02002, eq. 5):
+            above 0, examples whose class is sure count less. A regression has none.
 
     Raises:
-        ValueError: If the labels have another shape or kind, or one is out of range.
+        ValueError: If the labels have another shape or kind, or one is out of range, or there is not one class weight
+            per class.
     """
     if all_logits.shape[2] == 1:
         answers = at_least_float32(all_logits).squeeze(-1)
         targets = read_targets(labels, len(answers)).to(answers.dtype)
         losses = (answers - targets.unsqueeze(1)).square().mean(dim=0)
     else:
-        losses = _cross_entropies(all_logits, labels, label_smoothing).mean(dim=0)
+        losses = _cross_entropies(all_logits, labels, label_smoothing, class_weights, focal_gamma).mean(dim=0)
     return losses @ losses.new_tensor(weights)
 
 
@@ -83,13 +90,18 @@ def routing_weights(all_logits: Float[Tensor, "batch heads classes"]) -> Float[T
 
 
 def routed_cross_entropy(
-    all_logits: Float[Tensor, "batch heads classes"], labels: Tensor, label_smoothing: float = 0.0
+    all_logits: Float[Tensor, "batch heads classes"],
+    labels: Tensor,
+    label_smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+    focal_gamma: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Return the mean over the examples of sum_l r_l CE(P_l, y), in nats; r from ``routing_weights``.
 
-    ``labels`` and ``label_smoothing`` are those of `joint_loss`.
+    ``labels`` and the options of cross-entropy are those of `joint_loss`.
     """
-    return (_cross_entropies(all_logits, labels, label_smoothing) * routing_weights(all_logits)).sum(1).mean()
+    losses = _cross_entropies(all_logits, labels, label_smoothing, class_weights, focal_gamma)
+    return (losses * routing_weights(all_logits)).sum(1).mean()
 
 
 def distillation(
@@ -130,14 +142,23 @@ def self_distillation(all_logits: Float[Tensor, "batch heads classes"], temperat
 
 
 def _cross_entropies(
-    all_logits: Float[Tensor, "batch heads classes"], labels: Tensor, label_smoothing: float
+    all_logits: Float[Tensor, "batch heads classes"],
+    labels: Tensor,
+    label_smoothing: float,
+    class_weights: Sequence[float] | None,
+    focal_gamma: float,
 ) -> Float[Tensor, "batch heads"]:
     batch, heads, classes = all_logits.shape
     labels = read_classes(labels, batch, classes)
-    losses = F.cross_entropy(
-        at_least_float32(all_logits).reshape(batch * heads, classes),
-        labels.repeat_interleave(heads),
-        reduction="none",
-        label_smoothing=label_smoothing,
-    )
+    logits, repeated = at_least_float32(all_logits).reshape(batch * heads, classes), labels.repeat_interleave(heads)
+    losses = F.cross_entropy(logits, repeated, reduction="none", label_smoothing=label_smoothing)
+    if focal_gamma > 0:
+        log_right = F.log_softmax(logits, dim=-1).gather(1, repeated.unsqueeze(1)).squeeze(1)
+        # Where the answer is as good as sure, the slope of a power below 1 has no bound, and the loss is 0 anyway.
+        wrong = (-torch.expm1(log_right)).clamp_min(torch.finfo(logits.dtype).eps)
+        losses = losses * wrong**focal_gamma
+    if class_weights is not None:
+        if len(class_weights) != classes:
+            raise ValueError(f"class_weights: expected one for each of {classes} classes, got {len(class_weights)}")
+        losses = losses * losses.new_tensor(class_weights)[repeated]
     return losses.view(batch, heads)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from eat.results.collect import LoggedRun, Problem
-from eat.runs.naming import NOT_TRAINING, leaves
+from eat.runs.naming import NOT_TRAINING, is_as_before, leaves
 
 IGNORED = ("seed", "retrofit", "_target_", "_partial_")  # keys that do not tell experiments apart
 RUNS = ("teacher", "classifier")  # keys whose value names another run, of the same seed
@@ -118,7 +118,7 @@ def digest(config: Mapping[str, Any]) -> str:
 def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for place, value in leaves(config):
         parts = place.split(".")
-        if value is None or not set(parts).isdisjoint(IGNORED):
+        if value is None or is_as_before(place, value) or not set(parts).isdisjoint(IGNORED):
             continue
         names_run = parts[-1] in RUNS and isinstance(value, str)
         yield place, _SEEDED.sub("", Path(value).name) if names_run else value

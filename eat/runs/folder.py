@@ -23,6 +23,7 @@ NEWER = {
     "experiment": None,
     "retrofit": None,
     "holdout": BEFORE_HOLDOUTS,
+    "best": {"metric": None},
 }
 """Keys that an older run's configuration may lack, as they were meant then."""
 

@@ -37,6 +37,30 @@ NOT_TRAINING = (
 )
 
 
+ADDED: Mapping[str, Any] = {
+    "best.metric": None,
+    "objective.class_weights": None,
+    "objective.focal_gamma": 0.0,
+    **{
+        f"{section}.{key}": value
+        for key, value in {
+            "validation_share": None,
+            "separator": " ",
+            "label_names": None,
+            "unlabelled": "refuse",  # which trains as before, or not at all
+            "max_rows": None,
+        }.items()
+        for section in ("data", "task")
+    },
+}
+"""Options that older runs' configurations lack, as they were meant then: with these values a run keeps its name."""
+
+
+def is_as_before(place: str, value: Any) -> bool:
+    """Return True for an option that stands at what was meant before there was one."""
+    return place in ADDED and bool(value == ADDED[place])
+
+
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return 8 hex digits that name a training: the same for the same resolved configuration, less ``NOT_TRAINING``."""
     kept = _without(config, (*NOT_TRAINING, "retrofit"))  # whose value is counted as `backbone.classifier`
@@ -55,6 +79,8 @@ def run_name(config: Mapping[str, Any]) -> str:
         *([objective["name"]] if objective["name"] != "joint" else []),
         *(["self_distill"] if objective.get("self_weight") else []),
         *(["distill"] if objective.get("teacher") else []),
+        *(["weighted"] if objective.get("class_weights") else []),
+        *(["focal"] if objective.get("focal_gamma") else []),
         *([config["head_pooling"]] if config["head_pooling"] != config["backbone"]["head_pooling"] else []),
         config["budget"]["name"],
         *([f"holdout_{config['holdout']['name']}"] if config["holdout"]["name"] != STANDARD else []),
@@ -119,8 +145,11 @@ def _without(config: Mapping[str, Any], paths: Sequence[str], prefix: str = "") 
     kept: dict[str, Any] = {}
     for key, value in config.items():
         path = f"{prefix}{key}"
-        if not _is_below(path, paths):
-            kept[str(key)] = _without(value, paths, f"{path}.") if isinstance(value, Mapping) else value
+        if _is_below(path, paths) or is_as_before(path, value):
+            continue
+        kept[str(key)] = _without(value, paths, f"{path}.") if isinstance(value, Mapping) else value
+        if value and not kept[str(key)] and any(place.startswith(f"{path}.") for place in ADDED):
+            del kept[str(key)]  # a section of which all is as it was before there was one
     return kept
 
 

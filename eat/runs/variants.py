@@ -15,9 +15,10 @@ from eat.files import replacing, write_text
 from eat.models.config import AdaptiveConfig
 from eat.runs.finished import FinishedRun
 from eat.runs.lock import locked
+from eat.runs.outcome import FILE as OUTCOME
 
 WEIGHTS = "model.safetensors"
-MADE_WITH = ("environment.json", "metrics.csv")
+MADE_WITH = ("environment.json", "metrics.csv", OUTCOME)
 """What a variant shares with the run whose weights it has: how they were trained."""
 
 

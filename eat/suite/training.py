@@ -126,7 +126,7 @@ def _our_epoch(model: AdaptiveForSequenceClassification, split: TokenizedSplit, 
         scheduler=partial(linear_warmup_decay, warmup_ratio=0.0),
         schedule=PruningSchedule(0.0, 0.0),
         metrics=MetricCollection({"accuracy": MulticlassAccuracy(2, average="micro")}),
-        primary="accuracy",
+        best="accuracy",
         seed=how.seed,
     )
     stopwatch = _OfLightning(how.device)

@@ -1,14 +1,26 @@
-"""File task, a user's own text: a CSV, TSV, JSONL or Parquet file with a text column and a label column."""
+"""File task, a user's own text: a CSV, TSV, JSON or Parquet file with a text column and a label column."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from datasets import Dataset, Features, Value
 
-from eat.checks import shown
+from eat.checks import number, one_of, shown, whole_number
 from eat.tasks.formats import Table, check_dialect, read_table
-from eat.tasks.labels import class_names, known_names, number_classes, refuse_two_spellings, scores
+from eat.tasks.labels import (
+    UNLABELLED,
+    check_label_names,
+    class_names,
+    given_names,
+    known_names,
+    number_classes,
+    refuse_two_spellings,
+    scores,
+    with_labels,
+)
 from eat.tasks.leakage import SAME_TEXT, SharedColumns
 from eat.tasks.texts import group_values, read_texts, warn_of_odd_texts
 from eat.tasks.units import draw_units
@@ -16,30 +28,43 @@ from eat.tasks.units import draw_units
 VALIDATION_SHARE = 0.1
 MANY_CLASSES = 50  # more than this, and a new one in every other row: no class label
 
+_log = logging.getLogger(__name__)
+
 
 class FileTask:
     """Classification of, or regression on, a user's own rows.
 
-    Class names are those that the training file stores with the label column (Parquet), else its distinct labels, by
-    number where all are numbers, else by character; 1, 1.0 and "1" are one label, and so are True and true. Reported
-    are the validation and test files; where neither is named, a tenth of the training rows, each class in its
-    proportion, equal texts and ``group_by``'s rows together. Files are read once, when first needed.
+    Class names are ``label_names``, else those that the training file stores with the label column (Parquet), else its
+    distinct labels, by number where all are numbers, else by character; 1, 1.0 and "1" are one label, and so are True
+    and true. Reported are the validation and test files; where neither is named, a share of the training rows, each
+    class in its proportion, equal texts and ``group_by``'s rows together. Files are read once, when first needed.
 
     Args:
-        train: Training file (.csv, .tsv, .jsonl or .parquet).
+        train: Training file: .csv, .tsv, .jsonl, .json (an array of objects), each also with .gz, or .parquet.
         validation: File that is reported on, or None.
         test: Another file that is reported on, or None.
-        text: Column of the text; may be empty text, not null; numbers are read as text.
-        text_pair: Column of the second text, or None.
+        validation_share: Share of the training rows that is held out and reported where neither is named, in (0, 1);
+            None for a tenth.
+        text: Column of the text, or a list of columns whose texts are joined; may be empty text, not null; numbers are
+            read as text.
+        text_pair: Column of the second text, likewise, or None.
+        separator: What stands between the texts of a list of columns.
         label: Column of the label.
+        label_names: Names of the classes in label order, where the file has their numbers, from 0; or, where it has
+            the names, their order. None: the labels are names.
         kind: ``"classification"``, or ``"regression"`` for finite scores.
+        unlabelled: What becomes of rows without a label, which are those with an empty one, and of classes those with
+            -1 where 0 and 1 are classes: ``"refuse"``, which a command says; ``"drop"``; or ``"keep"``, which takes -1
+            for a class and refuses the empty, as runs do whose configuration does not say.
+        max_rows: Read so many rows of each file at most, drawn at random; None for all.
         quotes: False reads double quotes in CSV and TSV as ordinary characters.
         delimiter: What separates the columns of CSV and TSV: a character, or ``"comma"``, ``"semicolon"``, ``"tab"``,
             ``"pipe"``; None: one of these, told by the header.
         group_by: Column of the training file, or columns: rows that share a value of one of them never stand on both
             sides of a split; rows without a value (empty, null or NaN) share none. An empty list keeps only equal texts
             together and says that this is meant; so does None, but with a warning where texts repeat across pairs.
-        split_seed: Names the draw of the validation rows; not the training seed: all seeds report on the same rows.
+        split_seed: Names the draw of the validation rows and of ``max_rows``; not the training seed: all seeds report
+            on the same rows.
     """
 
     name = "file"
@@ -52,10 +77,15 @@ class FileTask:
         *,
         validation: str | Path | None = None,
         test: str | Path | None = None,
-        text: str = "text",
-        text_pair: str | None = None,
+        validation_share: float | None = None,
+        text: str | Sequence[str] = "text",
+        text_pair: str | Sequence[str] | None = None,
+        separator: str = " ",
         label: str = "label",
+        label_names: Sequence[str | int] | None = None,
         kind: str = "classification",
+        unlabelled: str = "keep",
+        max_rows: int | None = None,
         quotes: bool = True,
         delimiter: str | None = None,
         group_by: str | Sequence[str] | None = None,
@@ -63,17 +93,28 @@ class FileTask:
     ) -> None:
         if kind not in ("classification", "regression"):
             raise ValueError(f"data.kind: expected 'classification' or 'regression', got {shown(kind)}")
-        wanted = {"data.text": text, "data.label": label}
-        if text_pair is not None:
-            wanted["data.text_pair"] = text_pair
-        _check_strings("the name of a column", wanted)
-        self._columns = {column: option for option, column in wanted.items()}
-        if len(self._columns) < len(wanted):
-            raise ValueError(f"data.text, data.text_pair, data.label: expected different columns, got {shown(wanted)}")
+        pair = {} if text_pair is None else {"data.text_pair": text_pair}
+        self._texts = {option: _columns_of(option, value) for option, value in ({"data.text": text} | pair).items()}
+        _check_strings("the name of a column", {"data.label": label})
+        wanted = [(column, option) for option, columns in self._texts.items() for column in columns]
+        self._columns = dict([*wanted, (label, "data.label")])
+        if len(self._columns) <= len(wanted):
+            given = {option: columns[0] if len(columns) == 1 else columns for option, columns in self._texts.items()}
+            raise ValueError(
+                f"data.text, data.text_pair, data.label: expected different columns, got "
+                f"{shown(given | {'data.label': label})}"
+            )
+        if not isinstance(separator, str):
+            raise ValueError(f"data.separator: expected text that stands between joined texts, got {shown(separator)}")
+        self._separator = separator
         named = {"train": train, "validation": validation, "test": test}
         self._files = {"train": train} | {split: file for split, file in named.items() if file is not None}
         _check_strings("a file", {f"data.{split}": file for split, file in self._files.items()})
-        self.source_columns = (text,) if text_pair is None else (text, text_pair)
+        self._validation_share = self._checked_share(validation_share)
+        self._max_rows = None if max_rows is None else whole_number("data.max_rows", max_rows)
+        self._unlabelled = one_of("data.unlabelled", unlabelled, UNLABELLED)
+        self._given_names = check_label_names(label_names, kind)
+        self.source_columns = tuple(columns[0] for columns in self._texts.values())
         self.text_fields = ("text", "text_pair")[: len(self.source_columns)]
         self._groups = self._group_columns(group_by, label)
         self.group_by = None if group_by is None else SharedColumns(tuple(self._groups.values()))
@@ -108,6 +149,14 @@ class FileTask:
             self._splits = self._read()
         return dict(self._splits)
 
+    def _checked_share(self, share: float | None) -> float:
+        if share is not None and len(self._files) > 1:
+            raise ValueError(
+                f"data.validation_share: expected null where data.{list(self._files)[1]} names what is reported on, "
+                f"got {shown(share)}"
+            )
+        return VALIDATION_SHARE if share is None else number("data.validation_share", share, above=0, below=1)
+
     def _group_columns(self, group_by: object, label: str) -> dict[str, str]:
         """Return the file's columns that ``group_by`` names -> the columns of what is loaded."""
         names = [group_by] if isinstance(group_by, str) else [] if group_by is None else group_by
@@ -115,14 +164,17 @@ class FileTask:
             raise ValueError(
                 f"data.group_by: expected a column, not data.label's, or a list of them, got {shown(group_by)}"
             )
-        fields = dict(zip(self.source_columns, self.text_fields, strict=True))
+        whole = [columns[0] if len(columns) == 1 else None for columns in self._texts.values()]  # texts of one column
+        fields = dict(zip(whole, self.text_fields, strict=True))
         return {name: fields.get(name, f"group_by/{name}") for name in names}
 
     def _read(self) -> dict[str, Dataset]:
         in_train = {**dict.fromkeys(self._groups, "data.group_by"), **self._columns}
         tables = {
-            split: read_table(
-                file, in_train if split == "train" else self._columns, option=f"data.{split}", dialect=self._dialect
+            split: self._used_rows(
+                read_table(
+                    file, in_train if split == "train" else self._columns, option=f"data.{split}", dialect=self._dialect
+                )
             )
             for split, file in self._files.items()
         }
@@ -134,14 +186,27 @@ class FileTask:
         splits = {split: self._rows(table, labels[split], split == "train") for split, table in tables.items()}
         return splits if len(splits) > 1 else self._carve_validation(splits["train"])
 
+    def _used_rows(self, table: Table) -> Table:
+        """Leave out rows without a label, and all but a draw of ``max_rows``, in the order of the file."""
+        table = with_labels(
+            table, self._label_column, self._unlabelled, is_class=self.kind == "classification", named=self._given_names
+        )
+        if self._max_rows is None or self._max_rows >= len(table.lines):
+            return table
+        drawn = np.random.Generator(np.random.PCG64([self._split_seed, 2])).permutation(len(table.lines))
+        _log.info("%s: %d of %d rows are read (data.max_rows)", table.path, self._max_rows, len(table.lines))
+        return table.taken(np.sort(drawn[: self._max_rows]).tolist())
+
     def _rows(self, table: Table, labels: list[int] | list[float], in_train: bool) -> Dataset:
         text, score = Value("string"), Value("float32" if self.kind == "regression" else "int64")
         columns: dict[str, tuple[list[Any], Value]] = {}
-        for field, column in zip(self.text_fields, self.source_columns, strict=True):
-            columns[field] = read_texts(table, column, self._columns[column]), text
-            if in_train:
-                warn_of_odd_texts(columns[field][0], table, column, self._columns[column])
+        for field, (option, sources) in zip(self.text_fields, self._texts.items(), strict=True):
+            parts = [read_texts(table, column, option) for column in sources]
+            columns[field] = [self._separator.join(texts) for texts in zip(*parts, strict=True)], text
+            for column, texts in zip(sources, parts, strict=True) if in_train else ():
+                warn_of_odd_texts(texts, table, column, option)
         columns[self.label_field] = labels, score
+        columns["line"] = list(table.lines), Value("int64")
         for column, field in self._groups.items() if in_train else ():
             columns.setdefault(field, (group_values(table, column), text))
         features = Features({field: kind for field, (_, kind) in columns.items()})
@@ -152,7 +217,11 @@ class FileTask:
         names = {split: class_names(table, column) for split, table in tables.items()}
         refuse_two_spellings(tables, names)
         train = tables["train"]
-        known = known_names(train, column, names["train"])
+        if self._given_names:
+            known = self._given_names
+            names = given_names(tables, names, known, column)
+        else:
+            known = known_names(train, column, names["train"])
         labels = {split: number_classes(names[split], known, table, column) for split, table in tables.items()}
         path, num_rows = train.path, len(names["train"])
         if len(set(labels["train"])) < 2:
@@ -160,7 +229,8 @@ class FileTask:
                 f"data.label: {path}: expected at least two classes in column {shown(column)}, all {num_rows} rows "
                 f"have {shown(names['train'][0])}"
             )
-        if column not in train.stored_names and len(known) > max(MANY_CLASSES, num_rows / 2):
+        told = self._given_names or column in train.stored_names
+        if not told and len(known) > max(MANY_CLASSES, num_rows / 2):
             raise ValueError(
                 f"data.label: {path}: {len(known)} different labels in {num_rows} rows of column {shown(column)}: is "
                 "it the label? For scores say data.kind=regression"
@@ -170,7 +240,9 @@ class FileTask:
 
     def _carve_validation(self, train: Dataset) -> dict[str, Dataset]:
         units = (self.group_by or SAME_TEXT).units(train)
-        drawn = draw_units(units, max(1, round(VALIDATION_SHARE * len(train))), salt=f"{self._split_seed}/validation")
+        drawn = draw_units(
+            units, max(1, round(self._validation_share * len(train))), salt=f"{self._split_seed}/validation"
+        )
         held_out = sorted(row for unit in drawn for row in unit.rows)
         if not held_out:
             raise ValueError(
@@ -178,8 +250,18 @@ class FileTask:
                 "validation; name a file with data.validation="
             )
         staying = sorted(set(range(len(train))) - set(held_out))
-        own = [*self.text_fields, self.label_field]
+        own = [*self.text_fields, self.label_field, "line"]
         return {"train": train.select(staying), "validation": train.select(held_out).select_columns(own)}
+
+
+def _columns_of(option: str, value: Any) -> tuple[str, ...]:
+    """Return the columns that a text is made of: one, or a list."""
+    columns = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    if not columns:
+        raise ValueError(f"{option}: expected a column, or a list of columns, got []")
+    for column in columns:
+        _check_strings("the name of a column", {option: column})
+    return columns
 
 
 def _check_strings(what: str, given: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from eat.checks import closest, shown
+from eat.checks import closest, several, shown
 from eat.tasks.formats import Table
 from eat.tasks.formats.table import listed
 
@@ -19,6 +19,85 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,4})?", re.ASCII | re.IG
 _TRUTH = {"true": Decimal(1), "false": Decimal(0)}
 
 _log = logging.getLogger(__name__)
+
+
+UNLABELLED = ("refuse", "drop", "keep")
+"""What ``data.unlabelled`` can be."""
+NO_LABEL = "-1"
+"""As data sets number a row that was not labelled, or on which its labellers did not agree (SNLI)."""
+
+
+def with_labels(table: Table, column: str, unlabelled: str, *, is_class: bool, named: Sequence[str] = ()) -> Table:
+    """Return the rows of a table that have a label, ``unlabelled`` being one of `UNLABELLED`.
+
+    Without one are rows that hold nothing there; of classes also those with -1 where 0 and 1 are labels too, or the
+    names of numbered classes are given: -1 beside 1 alone is a class of two.
+
+    Raises:
+        ValueError: If there are such rows and they are refused, or all are.
+    """
+    values = table.columns[column]
+    missing = [row for row, value in enumerate(values) if is_missing(value)]
+    written = [canonical_name(str(value)) for value in values] if is_class and unlabelled != "keep" else []
+    marks_missing = NO_LABEL not in named and (bool(named) or {"0", "1"} <= set(written))
+    marked = [row for row, name in enumerate(written) if name == NO_LABEL] if marks_missing else []
+    if unlabelled == "drop" and (missing or marked):
+        left_out = {*missing, *marked}
+        _log.info("%s: %d of %d rows have no label and are left out", table.path, len(left_out), len(values))
+        if len(left_out) == len(values):
+            raise ValueError(f"data.label: {table.path}: none of {len(values)} rows has a label in {shown(column)}")
+        return table.taken([row for row in range(len(values)) if row not in left_out])
+    if marked:
+        raise ValueError(
+            f"data.label: {table.path}: {len(marked)} of {len(values)} rows have {NO_LABEL} in column {shown(column)}, "
+            f"by which data sets mark what has no label, the first in {table.place(marked[0])}; "
+            f"data.unlabelled=drop leaves them out, data.unlabelled=keep takes it for a class"
+        )
+    return table
+
+
+def check_label_names(names: Any, kind: str) -> tuple[str, ...]:
+    """Return the option ``data.label_names`` as names, none where it is None.
+
+    Raises:
+        ValueError: If it is no list of two or more different names, or there are no classes to name.
+    """
+    if names is None:
+        return ()
+    if kind == "regression":
+        raise ValueError(f"data.label_names: expected null with data.kind=regression, got {shown(names)}")
+    given = several("data.label_names", names, "[negative,positive]")
+    for name in given:
+        if isinstance(name, bool) or not isinstance(name, str | int) or is_missing(name):
+            raise ValueError(f"data.label_names: expected names, such as [negative,positive], got {shown(name)}")
+    found = tuple(canonical_name(str(name)) for name in given)
+    if len(set(found)) < max(2, len(found)):
+        raise ValueError(f"data.label_names: expected two or more different names, got {shown(names)}")
+    return found
+
+
+def given_names(
+    tables: Mapping[str, Table], names: Mapping[str, Sequence[str]], known: Sequence[str], column: str
+) -> dict[str, list[str]]:
+    """Return each row's class by the names that ``data.label_names`` gives to numbers from 0.
+
+    A training file all of whose labels are among these names is taken as it is: then they say the order alone.
+
+    Raises:
+        ValueError: If a label is neither, with the place where it stands.
+    """
+    if set(names["train"]) <= set(known):
+        return {split: list(own) for split, own in names.items()}
+    numbers = {str(number): name for number, name in enumerate(known)}
+    for split, table in tables.items():
+        unknown = [row for row, name in enumerate(names[split]) if name not in numbers]
+        if unknown:
+            raise ValueError(
+                f"data.label_names: {table.path}: {len(unknown)} rows have a label in column {shown(column)} that is "
+                f"no number from 0 to {len(known) - 1} for {listed(known)}, the first in {table.place(unknown[0])}: "
+                f"{shown(names[split][unknown[0]])}"
+            )
+    return {split: [numbers[name] for name in own] for split, own in names.items()}
 
 
 def class_names(table: Table, column: str) -> list[str]:
@@ -159,6 +238,6 @@ def _present(table: Table, column: str) -> list[Any]:
     if missing:
         raise ValueError(
             f"data.label: {table.path}: {len(missing)} of {len(values)} rows have no label in column {shown(column)} "
-            f"(empty, null or NaN), the first in {table.place(missing[0])}"
+            f"(empty, null or NaN), the first in {table.place(missing[0])}; data.unlabelled=drop leaves them out"
         )
     return values

@@ -34,11 +34,20 @@ class TaskMetric:
 
     running: Callable[[TaskFacts], Metric]  # builds the torchmetrics form for a task, updated with logits and labels
     value: Callable[[np.ndarray, np.ndarray, TaskFacts], float]  # of predicted classes or scores, labels and the task
+    suits: Callable[[TaskFacts], bool]  # whether it is defined for a task
 
 
-def build_metrics(task: TaskFacts) -> MetricCollection:
-    """Build the task's running metrics, by name, in torchmetrics's own order; ``update(logits, labels)``."""
-    metrics = {name: METRICS[name].running(task) for name in task.metrics}
+def suitable_metrics(task: TaskFacts) -> list[str]:
+    """Name the metrics that are defined for a task, its own first."""
+    return list(dict.fromkeys([*task.metrics, *(name for name, metric in METRICS.items() if metric.suits(task))]))
+
+
+def build_metrics(task: TaskFacts, *more: str) -> MetricCollection:
+    """Build the task's running metrics and further ones, by name, in torchmetrics's own order.
+
+    They are updated with logits and labels.
+    """
+    metrics = {name: METRICS[name].running(task) for name in dict.fromkeys([*task.metrics, *more])}
     # Groups of metrics with equal states would be formed from wrappers, which have none.
     return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
 
@@ -129,13 +138,35 @@ def _running_in_scope_accuracy(task: TaskFacts) -> Metric:
     return MulticlassAccuracy(task.num_labels, average="micro", ignore_index=task.label_names.index(OUT_OF_SCOPE))
 
 
+def _has_classes(task: TaskFacts) -> bool:
+    return task.kind == "classification"
+
+
+def _has_two_classes(task: TaskFacts) -> bool:
+    return _has_classes(task) and task.num_labels == 2
+
+
+def _has_scores(task: TaskFacts) -> bool:
+    return task.kind == "regression"
+
+
+def _has_scope(task: TaskFacts) -> bool:
+    return OUT_OF_SCOPE in task.label_names
+
+
 METRICS: Mapping[str, TaskMetric] = {
-    "accuracy": TaskMetric(lambda task: MulticlassAccuracy(task.num_labels, average="micro"), _value(accuracy)),
-    "f1": TaskMetric(_running_f1, _value(f1)),
-    "macro_f1": TaskMetric(lambda task: MulticlassF1Score(task.num_labels, average="macro"), _value(macro_f1)),
-    "matthews": TaskMetric(lambda task: MulticlassMatthewsCorrCoef(task.num_labels), _value(matthews)),
-    "pearson": TaskMetric(lambda task: LambdaInputTransformer(PearsonCorrCoef(), _score), _value(pearson)),
-    "spearman": TaskMetric(lambda task: LambdaInputTransformer(SpearmanCorrCoef(), _score), _value(spearman)),
-    "in_scope_accuracy": TaskMetric(_running_in_scope_accuracy, partial(_accuracy_where, in_scope=True)),
-    "oos_recall": TaskMetric(_running_oos_recall, partial(_accuracy_where, in_scope=False)),
+    "accuracy": TaskMetric(
+        lambda task: MulticlassAccuracy(task.num_labels, average="micro"), _value(accuracy), _has_classes
+    ),
+    "f1": TaskMetric(_running_f1, _value(f1), _has_two_classes),
+    "macro_f1": TaskMetric(
+        lambda task: MulticlassF1Score(task.num_labels, average="macro"), _value(macro_f1), _has_classes
+    ),
+    "matthews": TaskMetric(lambda task: MulticlassMatthewsCorrCoef(task.num_labels), _value(matthews), _has_classes),
+    "pearson": TaskMetric(lambda task: LambdaInputTransformer(PearsonCorrCoef(), _score), _value(pearson), _has_scores),
+    "spearman": TaskMetric(
+        lambda task: LambdaInputTransformer(SpearmanCorrCoef(), _score), _value(spearman), _has_scores
+    ),
+    "in_scope_accuracy": TaskMetric(_running_in_scope_accuracy, partial(_accuracy_where, in_scope=True), _has_scope),
+    "oos_recall": TaskMetric(_running_oos_recall, partial(_accuracy_where, in_scope=False), _has_scope),
 }

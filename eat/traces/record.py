@@ -13,6 +13,7 @@ from eat.models.sharing import all_off, sharing_copy
 from eat.runs.finished import FinishedRun
 from eat.tasks import TaskFacts, describe_rows
 from eat.traces.difficulty import cue_depths, cue_positions, logged_pruning
+from eat.traces.predictions import LINE
 from eat.traces.run_traces import ALL_OFF_SUFFIX, trace_path
 from eat.traces.storage import write_trace
 from eat.traces.trace import RecordedTask, Trace
@@ -103,10 +104,8 @@ def _record(
     model: AdaptiveForSequenceClassification, data: TextDataModule, split: str, metadata: Mapping[str, Any]
 ) -> Trace:
     rows = data.splits[split]
-    columns = {}
+    columns = {name: np.asarray(rows[name][:]) for name in ("difficulty", LINE) if name in rows.column_names}
     cues = cue_positions(data, split)
-    if "difficulty" in rows.column_names:
-        columns["difficulty"] = np.asarray(rows["difficulty"][:])
     dropped: list[tuple[int, int, int]] = []
     with logged_pruning(model) as pruning:
 

@@ -3,6 +3,7 @@
 import logging
 import math
 import pickle
+import sys
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from eat.checks import number, whole_number
 from eat.files import replacing
+from eat.runs.outcome import Outcome
 from eat.training.distributed import in_any_process, is_stopping
 from eat.training.loggers import MetricsCsv, RunWandb
 from eat.training.module import ANEW, AdaptiveModule, check_weights
@@ -61,9 +63,9 @@ class RunCheckpoints(Checkpoint):
     The last state is written after the first step, then every so many optimiser steps or minutes, at each epoch's end,
     and on SIGTERM.
 
-    The best is the highest primary metric of validation, the earlier of equal ones, counted only once the final pruning
-    ratio holds. The last state is never written between a step and the validation that belongs to it: a training
-    resumed from there would skip that validation.
+    The best has the best value of the module's selecting metric in validation, the earlier of equal ones, counted only
+    once the final pruning ratio holds. The last state is never written between a step and the validation that belongs
+    to it: a training resumed from there would skip that validation.
 
     Both go to ``checkpoints/`` in the trainer's ``default_root_dir``, the run folder.
     """
@@ -121,7 +123,8 @@ class RunCheckpoints(Checkpoint):
         score = float(trainer.callback_metrics[pl_module.monitored])
         if math.isnan(score):  # a correlation with constant predictions
             return
-        if self.best_score is None or score > self.best_score:
+        sign = -1 if pl_module.lower_is_better else 1
+        if self.best_score is None or sign * score > sign * self.best_score:
             self.best_score, self.best_step = score, trainer.global_step
             trainer.save_checkpoint(Path(trainer.default_root_dir) / FOLDER / BEST, weights_only=True)
 
@@ -165,42 +168,85 @@ def _values(weights: Any) -> Collection[Any]:
     return weights.values() if isinstance(weights, Mapping) else [weights]
 
 
-def load_best(trainer: Trainer) -> None:
-    """Give the trained module the weights of its best validation; those it has are the best where none was counted."""
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, RunCheckpoints) and callback.best_step is not None:
+def load_best(trainer: Trainer) -> Outcome:
+    """Give the trained module the weights of its best validation, and say how the training ended.
+
+    The weights that it has are the best where no validation was counted.
+    """
+    module = trainer.lightning_module
+    assert isinstance(module, AdaptiveModule)
+    best_step, best_value, stopped_early = None, None, None
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by one of its connectors
+        if isinstance(callback, AnnealedEarlyStopping):
+            stopped_early = callback.why_stopped
+        elif isinstance(callback, RunCheckpoints) and callback.best_step is not None:
+            best_step, best_value = callback.best_step, callback.best_score
             path = Path(trainer.default_root_dir) / FOLDER / BEST
             with _readable(path):
                 best = torch.load(path, map_location="cpu", weights_only=True)
-            module = trainer.lightning_module
             check_weights(module, _need(best, {"state_dict"}, path), path)
             module.load_state_dict(best["state_dict"], strict=module.strict_loading)
-            log.info("the best model is that of step %d: %.4f", callback.best_step, callback.best_score)
+            log.info("the best model is that of step %d: %s %.4f", best_step, module.monitored, best_value)
+    return Outcome(
+        steps=trainer.global_step,
+        epochs=trainer.current_epoch,
+        metric=module.monitored.removeprefix("val/"),
+        best_step=best_step,
+        best_value=best_value,
+        stopped_early=stopped_early,
+        class_weights=_weights_by_name(module),
+    )
+
+
+def _weights_by_name(module: AdaptiveModule) -> dict[str, float] | None:
+    weights = getattr(module.objective, "class_weights", None)  # which a part of another package need not have
+    names = (module.model.config.id2label or {}).values()
+    return None if weights is None else dict(zip(names, weights, strict=True))
 
 
 class AnnealedEarlyStopping(EarlyStopping):
-    """Lightning's early stopping on the primary metric, blind where ``AdaptiveModule.validation_counts`` is false."""
+    """Lightning's early stopping on the metric that selects the best model, which says why it stopped.
 
-    def __init__(self, patience: int, min_delta: float) -> None:
-        whole_number("callbacks.early_stopping.patience", patience, at_least=0)
+    It is blind where ``AdaptiveModule.validation_counts`` is false. ``patience`` counts validations without a gain of
+    more than ``min_delta``; None never stops.
+    """
+
+    def __init__(self, patience: int | None, min_delta: float) -> None:
+        if patience is not None:
+            whole_number("callbacks.early_stopping.patience", patience, at_least=0)
         number("callbacks.early_stopping.min_delta", min_delta, at_least=0)
+        waits = sys.maxsize if patience is None else patience
         # A correlation with constant predictions is not a number, and no reason to stop.
-        super().__init__(
-            "val/primary", min_delta, patience, mode="max", check_finite=False, check_on_train_epoch_end=False
-        )
+        super().__init__("val/best", min_delta, waits, mode="max", check_finite=False, check_on_train_epoch_end=False)
+        self.why_stopped: str | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Learn the primary metric's name."""
+        """Learn the metric's name and direction, before the state of a resumed training is read."""
         assert isinstance(pl_module, AdaptiveModule)
         self.monitor = pl_module.monitored
+        if pl_module.lower_is_better and self.mode == "max":
+            self.mode, self.min_delta, self.best_score = "min", -self.min_delta, -self.best_score
         super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stay stopped if the training was killed after it had stopped."""
         trainer.should_stop = self.wait_count >= self.patience
+        if trainer.should_stop:
+            self._say_why()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count this validation if it tells anything."""
         assert isinstance(pl_module, AdaptiveModule)
         if pl_module.validation_counts:
             super().on_validation_end(trainer, pl_module)
+            if trainer.should_stop and self.wait_count >= self.patience:
+                self._say_why()
+
+    def _say_why(self) -> None:
+        word = "validation" if self.wait_count == 1 else f"{self.wait_count} validations"
+        least = f" by more than {abs(self.min_delta):g}" if self.min_delta else ""
+        self.why_stopped = (
+            f"stopped early: the last {word} did not better {self.monitor} {float(self.best_score):.4f}{least} "
+            f"(callbacks.early_stopping.patience={self.patience})"
+        )
+        log.info(self.why_stopped)

@@ -25,7 +25,7 @@ from eat.training.objectives import Objective
 class HeadsModule(AdaptiveModule):
     """Trains the early heads of a classifier on cached features; nothing else of it changes.
 
-    The best heads are those of the highest mean, over the early heads, of the primary metric.
+    The best heads are those of the best mean, over the early heads, of the metric that selects.
 
     Raises:
         ValueError: If the objective has a teacher, which could teach the final head alone, or steps that train nothing
@@ -51,7 +51,7 @@ class HeadsModule(AdaptiveModule):
     @property
     def monitored(self) -> str:
         """Name of what selects the best heads."""
-        return f"val/{self.primary}_early"
+        return f"val/{self.best}_early"
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen weights out."""

@@ -20,6 +20,7 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.ops.labels import one_per_example
 from eat.ops.losses import joint_loss
 from eat.packed import AdaptiveOutput
+from eat.training.best import LOSS, MeanLoss
 from eat.training.distributed import from_all_processes, mean_over_processes
 from eat.training.objectives import Batch, Objective, Phase
 from eat.training.schedule import PruningSchedule
@@ -38,8 +39,8 @@ class AdaptiveModule(LightningModule):
 
     ``scheduler`` makes the learning-rate schedule from an optimiser, ``total_steps`` and ``restarts``. ``schedule``, of
     the pruning ratio, is shrunk to the training, or its first stage, where that is shorter: what is frozen afterwards
-    has met the final ratio. ``metrics`` are measured on the final head's logits; the one that is named ``primary`` is
-    measured for every head and selects the best model.
+    has met the final ratio. ``metrics`` are measured on the final head's logits; the one that is named ``best``, or the
+    loss, is measured for every head and selects the best model.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class AdaptiveModule(LightningModule):
         scheduler: Callable[..., LRScheduler],
         schedule: PruningSchedule,
         metrics: MetricCollection,
-        primary: str,
+        best: str,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -61,20 +62,26 @@ class AdaptiveModule(LightningModule):
         self.make_scheduler = scheduler
         self.schedule = schedule
         self.metrics = metrics
+        of_heads = MeanLoss() if best == LOSS else metrics[best]
         self.head_metrics = MetricCollection(
-            {f"{primary}_depth_{depth}": metrics[primary].clone() for depth in model.head_depths}, compute_groups=False
+            {f"{best}_depth_{depth}": of_heads.clone() for depth in model.head_depths}, compute_groups=False
         )
         # Lightning's own means over the examples of several processes round their number (2.6).
         self.validation_means = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in MEANS})
-        self.primary = primary
+        self.best = best
         self.seed = seed
         self.total_steps, self.steps_per_epoch = 0, 0  # known once the data are
         self._examples: list[Tensor] = []  # of the batches that the next optimiser step sums over
 
     @property
     def monitored(self) -> str:
-        """Name under which the primary metric is logged."""
-        return f"val/{self.primary}"
+        """Name under which the metric is logged that selects the best model."""
+        return f"val/{self.best}"
+
+    @property
+    def lower_is_better(self) -> bool:
+        """True where that metric falls as the model gets better."""
+        return self.best == LOSS
 
     @property
     def phase(self) -> Phase:
@@ -185,7 +192,7 @@ class AdaptiveModule(LightningModule):
             metric.update(logits, labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of the split, the primary one for every head."""
+        """Log the metrics of the split, the one that selects the best model for every head."""
         means = {name: cast(MeanMetric, mean) for name, mean in self.validation_means.items()}
         measured = {name: mean.compute() for name, mean in means.items()}
         measured |= self.metrics.compute() | self.head_metrics.compute()

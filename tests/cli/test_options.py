@@ -1,5 +1,6 @@
 """What is typed for a training counts: it is refused by its key, in one line, or something follows from it."""
 
+import copy
 import json
 import re
 import subprocess
@@ -16,7 +17,8 @@ from omegaconf.errors import MissingMandatoryValue
 from eat.cli import settings
 from eat.cli.compose import CONF, plain
 from eat.cli.options import check_training
-from eat.runs.naming import NOT_TRAINING, fingerprint
+from eat.runs.naming import ADDED, NOT_TRAINING, fingerprint
+from eat.training.objectives import OBJECTIVES
 
 settings.register()
 GROUPS = ("attention", "backbone", "budget", "callbacks", "exit", "logger", "objective", "pruner", "task", "trainer")
@@ -75,6 +77,8 @@ REFUSED = [
     ("callbacks.checkpoints.every_n_steps=0", "callbacks.checkpoints.every_n_steps: expected an integer of 1"),
     ("callbacks.checkpoints.every_minutes=0", "callbacks.checkpoints.every_minutes: expected a number above 0"),
     ("callbacks.early_stopping.patience=x", "callbacks.early_stopping.patience: expected an integer of 0 or more"),
+    ("best.metric=accurracy", r"best.metric: expected one of .* \(did you mean 'accuracy'\?\)"),
+    ("best.metric=5", "best.metric: expected one of"),
     ("callbacks.progress.every_s=x", "callbacks.progress.every_s: expected a number of 0 or more"),
     ("backbone.dropout=x", r"backbone.dropout: expected a number in \[0, 1\), got 'x'"),
     ("backbone.num_layers=0", "backbone.num_layers: expected an integer of 1 or more, got 0"),
@@ -191,6 +195,18 @@ def test_each_value_of_a_choice_makes_another_training(path: Path) -> None:
             f"{group}.{key}" in NOT_TRAINING
         )
         assert (fingerprint(plain(changed)) == before) == no_training, key
+
+
+@pytest.mark.parametrize("group", ["task=file", *(f"objective={name}" for name in OBJECTIVES)])
+def test_a_run_from_before_there_was_an_option_keeps_its_name(group: str) -> None:
+    config = plain(composed(group, *(["data.train=mine.csv"] if group == "task=file" else [])))
+    older = copy.deepcopy(config)
+    for place in ADDED:
+        section, _, key = place.rpartition(".")
+        older[section].pop(key, None)
+    older = {key: value for key, value in older.items() if value != {} or config[key] == {}}
+    assert fingerprint(older) == fingerprint(config)
+    assert len(list(leaves(older))) < len(list(leaves(config)))
 
 
 def test_a_run_keeps_its_name_whatever_the_devices() -> None:

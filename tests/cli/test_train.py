@@ -120,7 +120,7 @@ def model_of(folder):
 def test_a_run_folder_holds_everything(trained, asked, place):
     assert trained.name.startswith("tiny-windowed32-l2_norm-paper-seed0-")
     assert {path.name for path in trained.iterdir()} == {
-        *("config.yaml", "environment.json", "metrics.csv", "checkpoints", "model")
+        *("config.yaml", "environment.json", "metrics.csv", "training.json", "checkpoints", "model")
     }
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["trainer"]["max_epochs"] == 1
@@ -135,6 +135,19 @@ def test_a_run_folder_holds_everything(trained, asked, place):
     assert model.config.id2label == {0: "bad", 1: "good"}
     assert model.head_depths == (2, 3)
     assert not list(place.glob("outputs")), "Hydra leaves nothing"
+
+
+def test_a_run_notes_by_what_its_weights_were_chosen_and_what_its_classes_weighed(run_train):
+    rare = ["objective.class_weights={bad: 3}", "objective.focal_gamma=2.0", "best.metric=macro_f1"]
+    (folder,) = run_train(*rare)
+    assert folder.name.startswith("tiny-windowed32-l2_norm-weighted-focal-paper-seed0-")
+    outcome = json.loads((folder / "training.json").read_text())
+    assert (outcome["metric"], outcome["stopped_early"]) == ("macro_f1", None)
+    assert outcome["class_weights"] == {"bad": 3.0, "good": 1.0}
+    with pytest.raises(ValueError, match=r"best.metric: expected one of \['accuracy', 'f1', .* got 'pearson'"):
+        run_train("best.metric=pearson")
+    with pytest.raises(ValueError, match=r"objective.class_weights: expected some of the classes \['bad', 'good'\]"):
+        run_train("objective.class_weights={god: 3}")
 
 
 def test_an_evaluation_finds_what_the_training_validated(trained, tmp_path):
@@ -377,7 +390,7 @@ def test_a_finished_run_teaches_another(run_train, trained):
 def test_a_finished_run_is_retrofitted_and_evaluated_like_any_other(run_train, dense):
     (folder,) = run_train(f"retrofit={dense}", "exit.threshold=0.6", kind="retrofit", evaluate=True)
     assert {path.name for path in folder.iterdir()} == {
-        *("config.yaml", "environment.json", "metrics.csv", "checkpoints", "model", "trace", "report")
+        *("config.yaml", "environment.json", "metrics.csv", "training.json", "checkpoints", "model", "trace", "report")
     }
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     header, *_ = (folder / "metrics.csv").read_text().splitlines()

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from eat.registry import build_part
 from eat.testing import check_objective
+from eat.testing.objectives import draw_examples
 from eat.training.objectives import OBJECTIVES
 from tests.training.made import CONF, read_conf
 
@@ -16,6 +18,8 @@ REFUSED = {
     "self_weight": WEIGHT,
     "teacher_weight": WEIGHT,
     "temperature": [0.0, -1.0],
+    "class_weights": [[1.0, -1.0, 1.0], [math.inf, 1.0, 1.0], "balanced"],
+    "focal_gamma": [-0.5, math.inf, True],
     "stage": [0.0, 1.0, 2.0],
 }
 
@@ -38,6 +42,19 @@ def arguments(preset):
 def test_objective(preset):
     values = arguments(preset)
     assert not check_objective(values, refused={key: REFUSED[key] for key in values if key in REFUSED}).left_out
+
+
+@pytest.mark.parametrize("preset", sorted(OBJECTIVES))
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_objective_with_class_weights_and_focal_loss(preset, gamma):
+    values = arguments(preset) | {"focal_gamma": gamma}
+    built = build_part("objective", OBJECTIVES, values | {"class_weights": [0.5, 1.0, 3.0]})
+    plain = build_part("objective", OBJECTIVES, values)
+    phase = built.phase(0, 10, (1, 3, 6))
+    all_logits, batch = draw_examples(3, len(phase.head_depths), seed=1)
+    batch["labels"] = torch.full_like(batch["labels"], 2)
+    weighted, unweighted = (one(all_logits, batch, phase)[1]["supervised"] for one in (built, plain))
+    torch.testing.assert_close(weighted, 3 * unweighted)
 
 
 def test_every_objective_has_a_preset():

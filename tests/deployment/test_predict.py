@@ -2,6 +2,7 @@
 
 import gc
 import io
+import gzip
 import itertools
 import sys
 from pathlib import Path
@@ -49,6 +50,16 @@ def test_every_format_has_the_models_own_answers(run: Path, tmp_path: Path, suff
     assert not keep or [int(row["id"]) for row in found] == list(range(60))
     same(found, alone(run, TEXTS))
     assert len({row["exit_depth"] for row in found}) > 1 and min(row["retention"] for row in found) < 1
+
+
+def test_a_packed_file_is_read_as_what_is_in_it(run: Path, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "in.csv", [{"text": text} for text in TEXTS])
+    packed = tmp_path / "in.csv.gz"
+    packed.write_bytes(gzip.compress(source.read_bytes()))
+    same(predicted(run, packed, tmp_path / "out.jsonl", window=25, batch_size=4), alone(run, TEXTS))
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"in\.csv\.gz is no whole gzip archive"):
+        predicted(run, packed, tmp_path / "cut.jsonl", window=25, batch_size=4)
 
 
 def test_pairs_and_columns_by_name(run: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def without_weights(evaluated: Path, tmp_path: Path) -> Path:
 def test_report_is_written(evaluated: Path) -> None:
     report = evaluated / "report"
     names = {"results.csv", "frontier.csv", "frontier.png", "exits.png", "calibration.png", "summary.md"}
-    names |= {"criteria.png", "pareto.csv"}
+    names |= {"criteria.png", "pareto.csv", "classes.csv", "confusion.csv", "confusion.png"}
     assert names | {"benchmark.json", "operating_point.json"} == {path.name for path in report.iterdir()}
     assert {path.stem for path in (evaluated / "trace").iterdir()} == {
         *("threshold", "certification", "validation", "validation.all_off")

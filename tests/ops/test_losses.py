@@ -26,6 +26,40 @@ def test_joint_loss_is_the_weighted_sum_of_the_heads():
     torch.testing.assert_close(losses.joint_loss(all_logits, labels, weights), expected)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_class_weights_and_focal_loss_are_those_of_a_loop(gamma, smoothing):
+    all_logits, labels = torch.randn(6, 2, 4, dtype=torch.float64), torch.tensor([0, 3, 1, 2, 2, 0])
+    class_weights, head_weights = [0.5, 1.0, 2.0, 4.0], [0.3, 1.0]
+    options = {"label_smoothing": smoothing, "class_weights": class_weights, "focal_gamma": gamma}
+    routes = losses.routing_weights(all_logits)
+    joint = routed = 0.0
+    for example, label in enumerate(labels.tolist()):
+        for head in range(2):
+            p = all_logits[example, head].softmax(-1).tolist()
+            target = [(1 - smoothing) * (c == label) + smoothing / 4 for c in range(4)]
+            entropy = -sum(share * math.log(chance) for share, chance in zip(target, p, strict=True))
+            loss = class_weights[label] * (1 - p[label]) ** gamma * entropy
+            joint += head_weights[head] * loss / 6
+            routed += routes[example, head].item() * loss / 6
+    assert losses.joint_loss(all_logits, labels, head_weights, **options).item() == pytest.approx(joint, rel=1e-9)
+    assert losses.routed_cross_entropy(all_logits, labels, **options).item() == pytest.approx(routed, rel=1e-9)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_focal_loss_has_a_finite_gradient_where_an_answer_is_sure(gamma, dtype):
+    logits = torch.tensor([[[1e4, 0.0]], [[-1e4, 0.0]], [[0.0, 0.0]]], dtype=dtype, requires_grad=True)
+    losses.joint_loss(logits, torch.tensor([0, 0, 1]), [1.0], focal_gamma=gamma).backward()
+    assert logits.grad.isfinite().all()
+    assert logits.grad[0].abs().sum() == 0 and logits.grad[1].abs().sum() > 0
+
+
+def test_as_many_class_weights_as_classes_are_expected():
+    with pytest.raises(ValueError, match=r"class_weights: expected one for each of 3 classes, got 2"):
+        losses.joint_loss(torch.randn(2, 1, 3), torch.tensor([0, 1]), [1.0], class_weights=[1.0, 2.0])
+
+
 def test_half_precision_is_lifted_and_double_precision_kept():
     all_logits, weights = torch.randn(3, 2, 2), [1.0, 1.0]
     labels = torch.tensor([0, 1, 1])

@@ -42,7 +42,7 @@ def test_reads_every_format(suffix: str, tmp_path: Path) -> None:
     assert task.label_names == ("eggs", "ham", "spam")
     assert (task.num_labels, task.text_fields, task.metrics) == (3, ("text",), ("accuracy", "macro_f1"))
     splits = task.load()
-    assert splits["train"].column_names == ["text", "label"]
+    assert splits["train"].column_names == ["text", "label", "line"]
     assert splits["train"]["text"][:] == [row["body"] for row in ROWS]
     assert splits["validation"]["label"][:] == [1, 2, 0, 1, 2]
 
@@ -54,7 +54,8 @@ def test_a_second_text_and_a_test_file(tmp_path: Path) -> None:
     splits = task.load()
     assert list(splits) == ["train", "test"]  # the test file is what is reported: nothing is carved
     assert task.text_fields == ("text", "text_pair")
-    assert splits["test"].to_dict() == {"text": ["a0", "a1"], "text_pair": ["b0", "b1"], "label": [0, 1]}
+    columns = {"text": ["a0", "a1"], "text_pair": ["b0", "b1"], "label": [0, 1], "line": [1, 2]}
+    assert splits["test"].to_dict() == columns
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_a_premise_never_stands_on_both_sides_of_a_split(suffix, group_by, tmp_p
     task = FileTask(path, **pairs, group_by=group_by)
     held = sides(task)
     assert not shared(held) and all(held)
-    assert task.load()["validation"].column_names == ["text", "text_pair", "label"]
+    assert task.load()["validation"].column_names == ["text", "text_pair", "label", "line"]
     assert not warned(caplog)
     sides(FileTask(path, **pairs, group_by=[]))
     assert not warned(caplog), "no rule but equal texts is a rule"
@@ -156,7 +157,7 @@ def test_rows_are_grouped_by_any_column_of_the_file_and_equal_texts_stay_togethe
     authors = [None if i % 10 == 0 else f"Author {i % 30 + i // 150}" for i in range(300)]
     path = inferences(tmp_path / "x.jsonl", author=authors)
     task = FileTask(path, text="hypothesis", group_by="author")
-    assert task.text_fields == ("text",) and task.load()["validation"].column_names == ["text", "label"]
+    assert task.text_fields == ("text",) and task.load()["validation"].column_names == ["text", "label", "line"]
     of_text = {f"so {i}": author for i, author in enumerate(authors)}
     held = [{of_text[text] for text in side} - {None} for side in sides(task)]
     assert not shared(held) and all(held)
@@ -235,9 +236,18 @@ def test_quotes_can_be_ordinary_characters(tmp_path: Path) -> None:
         ("x.jsonl", b'{"text": "a", "label": 1}\n{"text"\n', r"x\.jsonl, line 2: broken JSON"),
         ("x.jsonl", b'{"text": "a", "label": 1}\n[1]\n', r"x\.jsonl, line 2: expected a JSON object, got list"),
         ("x.parquet", b"PAR1 but not really PAR1", r"x\.parquet: not readable as Parquet"),
-        ("x.xlsx", b"PK", r"data\.train: expected a file ending in .*\.parquet, got 'x\.xlsx'; save the sheet as 'CSV"),
-        ("x.csv.gz", b"\x1f\x8b", r"got 'x\.csv\.gz'; unpack it first"),
-        ("x.json", b"[]", r"got 'x\.json'; write one object a line and name it \.jsonl"),
+        (
+            "x.xlsx",
+            b"PK",
+            r"data\.train: expected a file ending in .*\.parquet, .* got 'x\.xlsx'; save the sheet as 'CSV",
+        ),
+        ("x.parquet.gz", b"\x1f\x8b", r"got 'x\.parquet\.gz'; unpack it first"),
+        ("x.csv.gz", b"\x1f\x8b", r"data\.train: .*x\.csv\.gz is no whole gzip archive"),
+        ("x.jsonl.gz", b"text", r"data\.train: .*x\.jsonl\.gz is no whole gzip archive \(Not a gzipped file"),
+        ("x.json", b"[]", r"data\.train: .*x\.json has no rows"),
+        ("x.json", b'{"a": 1}', r"data\.train: .*x\.json: expected a JSON array of objects, got dict"),
+        ("x.json", b'[{"text": "a", "label": 1}, 3]', r"x\.json, row 2: expected a JSON object, got int"),
+        ("x.json", b'{"a": 1}\n{"a": 2}', r"x\.json: broken JSON: .* \(one object a line is a \.jsonl file\)"),
         ("x.csv", b"\x1f\x8b\x08", r"x\.csv is a gzip archive, whatever its name says"),
         ("x.csv", b"PK\x03\x04", r"x\.csv is a zip archive or an Excel sheet"),
         ("x.csv", "text,label\na,1\n".encode("utf-16"), r"line 1: not UTF-8 but UTF-16; convert it with `iconv -f UTF"),
@@ -257,7 +267,7 @@ def test_quotes_can_be_ordinary_characters(tmp_path: Path) -> None:
             b'[{"text": "a", "label": 1}]',
             r"line 1: expected a JSON object, got list; every line must be one",
         ),
-        ("x.jsonl", b"[\n{}\n]", r"line 1: broken JSON: .* \(every line must be an object of its own\)"),
+        ("x.jsonl", b"[\n{}\n]", r"line 1: broken JSON: .* \(every line must be an object of its own; an array"),
         ("x.jsonl", b'{"text": "a", "label": 1, "label": 0}', r"line 1: the key 'label' stands there twice"),
         (
             "x.jsonl",
@@ -325,7 +335,8 @@ def test_other_columns_need_no_names_of_their_own(suffix: str, content: str, col
     else:
         header, *rows = (line.split(",") for line in content.splitlines())
         pq.write_table(pa.table([pa.array(values) for values in zip(*rows, strict=True)], names=header), path)
-    assert FileTask(path, validation=path, **columns).load()["train"].to_dict() == {"text": ["a", "b"], "label": [1, 0]}
+    train = FileTask(path, validation=path, **columns).load()["train"]
+    assert train.select_columns(["text", "label"]).to_dict() == {"text": ["a", "b"], "label": [1, 0]}
 
 
 def test_numbers_are_texts_in_every_format_and_a_column_of_them_is_warned_of(tmp_path: Path, caplog) -> None:

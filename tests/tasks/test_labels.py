@@ -110,14 +110,18 @@ def test_labels_that_differ_in_capitals_are_warned_of(tmp_path: Path, caplog: py
 )
 def test_rows_without_label_are_named(name: str, place: str, missing: str, tmp_path: Path) -> None:
     path = write(tmp_path / name, ["a", "b", missing, "a"])
-    with pytest.raises(ValueError, match=rf"1 of 4 rows have no label in column 'label' .* {place}$"):
+    with pytest.raises(
+        ValueError, match=rf"1 of 4 rows have no label in column 'label' .* {place}; data.unlabelled=drop"
+    ):
         read(path, path)
 
 
 @pytest.mark.parametrize(("name", "labels"), [("x.jsonl", [1, None]), ("x.jsonl", [1.0, float("nan")])])
 def test_null_and_nan_are_no_labels(name: str, labels: list, tmp_path: Path) -> None:
     for path in (write(tmp_path / name, labels), write(tmp_path / "x.parquet", labels)):
-        with pytest.raises(ValueError, match=r"1 of 2 rows have no label in column 'label' .*(line|row) 2$"):
+        with pytest.raises(
+            ValueError, match=r"1 of 2 rows have no label in column 'label' .*(line|row) 2; data.unlabelled"
+        ):
             read(path, path)
 
 
@@ -144,7 +148,7 @@ def test_names_of_a_class_label_are_kept(tmp_path: Path) -> None:
 
 def test_class_numbers_must_have_a_name(tmp_path: Path) -> None:
     path = class_label(tmp_path / "x.parquet", [0, -1, 1])
-    with pytest.raises(ValueError, match=r"1 of 3 rows have no label .* row 2$"):
+    with pytest.raises(ValueError, match=r"1 of 3 rows have no label .* row 2; data.unlabelled"):
         read(path, path)
     table = pq.read_table(class_label(tmp_path / "x.parquet", [0, 1]))
     pq.write_table(table.set_column(1, "label", pa.array([0, 7])).replace_schema_metadata(table.schema.metadata), path)

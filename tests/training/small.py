@@ -75,7 +75,7 @@ class SmallData(LightningDataModule):
         return DataLoader(range(EXAMPLES), batch_size=8, collate_fn=self.collate)
 
 
-def make_module(pruner="l2_norm", objective=None, lr=1e-2, head_depths=(2,), dropout=0.1, **options):
+def make_module(pruner="l2_norm", objective=None, lr=1e-2, head_depths=(2,), dropout=0.1, best="accuracy", **options):
     part = {"name": "none"} if pruner == "none" else {"name": pruner, "depths": [1], "ratio": 0.4}
     model = AdaptiveForSequenceClassification.from_backbone(
         tiny_config(vocab_size=32, dim=16, num_layers=3, dropout=dropout), pruner=part, head_depths=head_depths, seed=0
@@ -87,7 +87,7 @@ def make_module(pruner="l2_norm", objective=None, lr=1e-2, head_depths=(2,), dro
         scheduler=make_scheduler,
         schedule=PruningSchedule(0.5, 1.0),
         metrics=MetricCollection({"accuracy": MulticlassAccuracy(2, average="micro")}),
-        primary="accuracy",
+        best=best,
         **options,
     )
 

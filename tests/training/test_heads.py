@@ -55,7 +55,7 @@ def make_module(objective=None, seed=0):
         scheduler=make_scheduler,
         schedule=PruningSchedule(0.0, 0.0),
         metrics=MetricCollection({"accuracy": MulticlassAccuracy(3, average="micro")}),
-        primary="accuracy",
+        best="accuracy",
         seed=seed,
     )
 

@@ -11,7 +11,8 @@ from eat.checks import folder_name, shown
 from eat.deployment.prediction.journal import FILE
 from eat.deployment.prediction.writing import FORMATS
 from eat.runs.lock import locked
-from eat.tasks.formats import INSTEAD
+from eat.tasks.formats import INSTEAD, format_suffix
+from eat.tasks.formats.text_lines import ZIPPED
 
 STANDARD = "-"
 """Standard input, or output."""
@@ -48,7 +49,8 @@ def read_input(given: str | Path, kind: str | None) -> Input:
     size = path.stat().st_size if path.is_file() else None  # a pipe has none
     if size == 0:
         raise ValueError(f"input: {path} is empty")
-    return Input(path, _kind("input", path, kind, INPUTS), size)
+    packed = path.suffix.lower() == ZIPPED  # how much is in it shows at its end
+    return Input(path, _kind("input", path, format_suffix(path), kind, INPUTS), None if packed else size)
 
 
 def read_output(given: str | Path, kind: str | None, source: Input, fresh: bool) -> tuple[Path | None, str]:
@@ -64,7 +66,7 @@ def read_output(given: str | Path, kind: str | None, source: Input, fresh: bool)
     path = Path(folder_name("output", given)).expanduser()
     if path.is_dir():
         raise ValueError(f"output: expected a file, {path} is a folder")
-    kind = _kind("output", path, kind, OUTPUTS)
+    kind = _kind("output", path, path.suffix.lower(), kind, OUTPUTS)
     if source.path is not None and path.exists() and path.samefile(source.path):
         raise ValueError(f"output: expected another file than the input, got {path}")
     if path.exists() and not fresh and not _is_begun(parts_of(path)):
@@ -113,8 +115,7 @@ def kept_names(keep: Sequence[str], own: Collection[str]) -> dict[str, str]:
     return names
 
 
-def _kind(option: str, path: Path, kind: str | None, known: Mapping[str, str]) -> str:
-    suffix = path.suffix.lower()
+def _kind(option: str, path: Path, suffix: str, kind: str | None, known: Mapping[str, str]) -> str:
     if kind is None and suffix not in known:
         instead = f"; {INSTEAD[suffix]}" if suffix in INSTEAD else ""
         raise ValueError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -20,7 +20,7 @@ from eat.tasks.formats.delimited import DelimitedRows, long_fields
 from eat.tasks.formats.json_lines import parse_object
 from eat.tasks.formats.parquet import open_parquet, unreadable
 from eat.tasks.formats.table import require_columns
-from eat.tasks.formats.text_lines import BrokenRowError, TextLines
+from eat.tasks.formats.text_lines import Binary, BrokenRowError, TextLines, opened
 from eat.tasks.texts import is_no_text, why_no_text
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def open_source(given: Input, text_columns: Sequence[str], keep: Sequence[str], 
                 place = _Place(0, max(1, file.metadata.num_rows))
                 found = _parquet(path, file, list(wanted), place)
             else:
-                binary: BinaryIO = sys.stdin.buffer if given.path is None else stack.enter_context(path.open("rb"))
+                binary: Binary = sys.stdin.buffer if given.path is None else stack.enter_context(opened(path))
                 stack.enter_context(long_fields(LONGEST))
                 lines = TextLines(binary, path, LONGEST)
                 found = _TEXT[kind](lines, wanted, dialect)

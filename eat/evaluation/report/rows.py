@@ -244,4 +244,6 @@ def _objective(spec: Mapping[str, Any]) -> str | None:
     terms = [spec.get("name", "joint")]
     terms += ["self_distill"] if spec.get("self_weight") else []
     terms += ["distill"] if spec.get("teacher") else []
+    terms += ["class_weights"] if spec.get("class_weights") else []
+    terms += ["focal"] if spec.get("focal_gamma") else []
     return "+".join(terms)

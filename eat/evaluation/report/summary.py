@@ -9,11 +9,13 @@ from pathlib import Path
 from eat.evaluation.context import Evaluation
 from eat.evaluation.report.about import about_section, environment_section
 from eat.evaluation.report.benchmark import benchmark_section
+from eat.evaluation.report.classes import classes_section
 from eat.evaluation.report.differences import choices_section, differences_section
 from eat.evaluation.report.heads import heads_section
 from eat.evaluation.report.section import Section
 from eat.evaluation.report.splits import difficulty_section, splits_section
 from eat.evaluation.report.table import Row
+from eat.evaluation.report.training import training_section
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +26,10 @@ SECTIONS: tuple[Callable[[Evaluation], Section | None], ...] = (
     choices_section,
     splits_section,
     heads_section,
+    classes_section,
     difficulty_section,
     benchmark_section,
+    training_section,
 )
 """What every report shows after quality and cost, in this order."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eat.checks import one_line
 from eat.tables import Row as Row
 from eat.tables import Table
 from eat.traces.quality import Delta
@@ -52,6 +53,11 @@ def render(headers: Sequence[str], lines: Sequence[Sequence[str]], *, markdown: 
     dashes = ["-" * w if i == 0 or not markdown else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     ruler = "| " + " | ".join(dashes) + " |" if markdown else "  ".join(dashes)
     return "\n".join([laid_out(table[0]), ruler, *map(laid_out, table[1:])])
+
+
+def in_cell(text: str) -> str:
+    """Write a user's text so that it stays in its cell of a Markdown table."""
+    return one_line(text).replace("|", r"\|")
 
 
 def number(value: Any, digits: int = 3, suffix: str = "") -> str:

@@ -1,4 +1,4 @@
-"""File formats of a user's own data: CSV, TSV, JSONL and Parquet, read strictly into columns."""
+"""File formats of a user's own data: CSV, TSV, JSONL, JSON and Parquet, read strictly into columns."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -6,24 +6,25 @@ from typing import Any
 
 from eat.checks import shown, true_or_false
 from eat.tasks.formats.delimited import DELIMITERS, Dialect, read_delimited
-from eat.tasks.formats.json_lines import read_json_lines
+from eat.tasks.formats.json_lines import read_json_array, read_json_lines
 from eat.tasks.formats.parquet import read_parquet
 from eat.tasks.formats.table import Table
+from eat.tasks.formats.text_lines import ZIPPED
 
-__all__ = ["Dialect", "Table", "check_dialect", "read_table"]
+__all__ = ["INSTEAD", "Dialect", "Table", "check_dialect", "format_suffix", "read_table"]
 
 DELIMITED = {".csv": ",", ".tsv": "\t"}
 """Suffixes of files with a delimiter, and what it is where the header does not say otherwise."""
 
 _OTHERS: Mapping[str, Callable[[Path, Mapping[str, str]], Table]] = {
     ".jsonl": read_json_lines,
+    ".json": read_json_array,
     ".parquet": read_parquet,
 }
 INSTEAD = {
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar"), "unpack it first"),
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as 'CSV UTF-8'"),
     **dict.fromkeys((".txt", ".tab", ".dat", ".psv"), "rename it .csv or .tsv if its first line names the columns"),
-    ".json": "write one object a line and name it .jsonl",
     ".ndjson": "rename it .jsonl",
 }
 
@@ -31,9 +32,9 @@ INSTEAD = {
 def read_table(path: str | Path, wanted: Mapping[str, str], *, option: str, dialect: Dialect | None = None) -> Table:
     """Read some columns of a file; its format is told by its suffix.
 
-    Text files are UTF-8, with or without a byte-order mark. CSV and TSV have a header line; fields that hold the
-    delimiter or a line break stand in double quotes, a quote inside is doubled (RFC 4180). Blank lines are skipped.
-    Only the columns that are asked for need names of their own.
+    Text files are UTF-8, with or without a byte-order mark, packed by gzip where their name ends in .gz. CSV and TSV
+    have a header line; fields that hold the delimiter or a line break stand in double quotes, a quote inside is doubled
+    (RFC 4180). Blank lines are skipped. Only the columns that are asked for need names of their own.
 
     Args:
         path: The file.
@@ -52,11 +53,12 @@ def read_table(path: str | Path, wanted: Mapping[str, str], *, option: str, dial
         raise ValueError(f"{option}: expected a file, {shown(str(path))} is a folder")
     if not path.is_file():
         raise FileNotFoundError(f"{option}: no file {shown(str(path))} (looked for {path.absolute()})")
-    suffix = path.suffix.lower()
+    suffix = format_suffix(path)
     if suffix not in (*DELIMITED, *_OTHERS):
         instead = f"; {INSTEAD[suffix]}" if suffix in INSTEAD else ""
         raise ValueError(
-            f"{option}: expected a file ending in {', '.join((*DELIMITED, *_OTHERS))}, got {shown(path.name)}{instead}"
+            f"{option}: expected a file ending in {', '.join((*DELIMITED, *_OTHERS))}, texts also with {ZIPPED}, got "
+            f"{shown(path.name)}{instead}"
         )
     if path.stat().st_size == 0:
         raise ValueError(f"{option}: {path} is empty")
@@ -72,6 +74,17 @@ def read_table(path: str | Path, wanted: Mapping[str, str], *, option: str, dial
     if not table.lines:
         raise ValueError(f"{option}: {path} has no rows")
     return table
+
+
+def format_suffix(path: str | Path) -> str:
+    """Return the suffix that tells a file's format: of a text file packed by gzip, which .gz follows, the one before.
+
+    Parquet packs its own columns, so that there is no .parquet.gz.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    inner = Path(path.stem).suffix.lower()
+    return inner if suffix == ZIPPED and inner in (*DELIMITED, *_OTHERS) and inner != ".parquet" else suffix
 
 
 def check_dialect(delimiter: Any, quotes: Any, files: Iterable[str | Path], options: str = "data.") -> Dialect:
@@ -90,7 +103,7 @@ def check_dialect(delimiter: Any, quotes: Any, files: Iterable[str | Path], opti
             f"null, got {shown(delimiter)}"
         )
     given = {f"{options}delimiter": character is not None, f"{options}quotes": not quotes}
-    if any(given.values()) and not any(Path(file).suffix.lower() in DELIMITED for file in files):
+    if any(given.values()) and not any(format_suffix(file) in DELIMITED for file in files):
         option = next(option for option, is_given in given.items() if is_given)
         raise ValueError(f"{option}: expected only with a file ending in {' or '.join(DELIMITED)}, none is given")
     return Dialect(character, quotes, options)

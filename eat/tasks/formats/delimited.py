@@ -11,7 +11,7 @@ from typing import Any
 
 from eat.checks import shown
 from eat.tasks.formats.table import Table, require_columns
-from eat.tasks.formats.text_lines import BrokenRowError, TextLines
+from eat.tasks.formats.text_lines import BrokenRowError, TextLines, opened
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 """Those that a header is tried with, by the names that a shell needs no quotes for."""
@@ -35,7 +35,7 @@ def read_delimited(path: Path, wanted: Mapping[str, str], dialect: Dialect, usua
     Raises:
         ValueError: If a column or a field is missing, or a row is broken; the message says in which line.
     """
-    with path.open("rb") as file, long_fields():
+    with opened(path) as file, long_fields():
         rows = DelimitedRows(TextLines(file, path), wanted, dialect, usual)
         columns: dict[str, list[Any]] = {name: [] for name in wanted}
         lines = []

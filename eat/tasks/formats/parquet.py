@@ -37,7 +37,7 @@ def read_parquet(path: Path, wanted: Mapping[str, str]) -> Table:
             stored[name] = names
         elif dictionary is not None:
             stored[name] = dictionary
-    return Table(path, columns, range(1, table.num_rows + 1), stored)
+    return Table(path, columns, range(1, table.num_rows + 1), stored, unit="row")
 
 
 def open_parquet(path: Path, wanted: Mapping[str, str]) -> pq.ParquetFile:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,18 @@ class Table:
 
     path: Path  # the file
     columns: Mapping[str, list[Any]]  # name -> a value per row, as the file's format gives it; None where there is none
-    lines: Sequence[int]  # where each row begins: the line in a text file, the row in Parquet, both from 1
+    lines: Sequence[int]  # where each row begins, from 1: the line in a text file, else the row
     stored_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # column -> class names kept in the file
+    unit: str = "line"  # what ``lines`` count
 
     def place(self, row: int) -> str:
         """Say where a row stands."""
-        return f"{'row' if self.path.suffix.lower() == '.parquet' else 'line'} {self.lines[row]}"
+        return f"{self.unit} {self.lines[row]}"
+
+    def taken(self, rows: Sequence[int]) -> "Table":
+        """Return some of the rows, in the order given."""
+        columns = {name: [values[row] for row in rows] for name, values in self.columns.items()}
+        return replace(self, columns=columns, lines=[self.lines[row] for row in rows])
 
 
 def require_columns(available: Sequence[str], wanted: Mapping[str, str], path: Path, hint: str = "") -> None:

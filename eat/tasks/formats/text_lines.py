@@ -1,10 +1,15 @@
 """Lines of a text file, decoded so that every error knows its line."""
 
+import gzip
 import re
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol, runtime_checkable
+
+ZIPPED = ".gz"
 
 _SIGNATURES = {
     b"\x1f\x8b": "a gzip archive",
@@ -20,6 +25,15 @@ _LONE_RETURN = re.compile(r"(?<=\r)(?!\n)")  # the end of a line where nothing f
 
 class BrokenRowError(ValueError):
     """A row cannot be read, though those behind it can: whoever raises it may be asked for the next."""
+
+
+@runtime_checkable
+class Binary(Protocol):
+    """What lines are read from: an open file, or what an archive unpacks to."""
+
+    def readline(self, size: int = -1, /) -> bytes:
+        """Return the next line with its end, at most ``size`` bytes of it."""
+        ...
 
 
 class TextLines(Iterator[str]):
@@ -39,7 +53,7 @@ class TextLines(Iterator[str]):
         ValueError: From ``next``, if the file is no text, or a line is longer than ``longest``.
     """
 
-    def __init__(self, file: BinaryIO, path: Path, longest: int | None = None) -> None:
+    def __init__(self, file: Binary, path: Path, longest: int | None = None) -> None:
         self.path, self.number, self.position = path, 0, 0
         self._file, self._longest = file, longest
         self._waiting: deque[str] = deque()
@@ -78,15 +92,29 @@ class TextLines(Iterator[str]):
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, line with its end).
+    """Yield (line number, line with its end); files that end in .gz are unpacked.
 
     Raises:
-        ValueError: If the file is no text, or not UTF-8.
+        ValueError: If the file is no text, not UTF-8, or a damaged archive.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         lines = TextLines(file, path)
         for line in lines:
             yield lines.number, line
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Binary]:
+    """Open a file to read its bytes, unpacked where it is an archive."""
+    if path.suffix.lower() != ZIPPED:
+        with path.open("rb") as file:
+            yield file
+        return
+    try:
+        with gzip.open(path, "rb") as unpacked:
+            yield unpacked
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is no whole gzip archive ({error})") from error
 
 
 def _check_start(raw: bytes, path: Path) -> None:
@@ -102,4 +130,6 @@ def _check_start(raw: bytes, path: Path) -> None:
 
 
 def _iconv(encoding: str, path: Path) -> str:
+    if path.suffix.lower() == ZIPPED:
+        return f"`gunzip -c {path.name} | iconv -f {encoding} -t UTF-8 | gzip > utf8{''.join(path.suffixes[-2:])}`"
     return f"`iconv -f {encoding} -t UTF-8 {path.name} > utf8{path.suffix}`"

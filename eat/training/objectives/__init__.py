@@ -7,14 +7,16 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from eat.checks import shown
 from eat.registry import Family, build_part
 from eat.training.objectives.alternating import AlternatingObjective
+from eat.training.objectives.class_weights import check_class_weights, find_class_weights
 from eat.training.objectives.depth_weighted import DepthWeightedObjective
 from eat.training.objectives.joint import JointObjective
 from eat.training.objectives.soft_routing import SoftRoutingObjective
 from eat.training.objectives.two_stage import TwoStageObjective
 from eat.training.objectives.two_stage_distill import TwoStageDistillObjective
-from eat.training.objectives.weighted import Batch, Loss, Phase
+from eat.training.objectives.weighted import OF_CLASSES, Batch, Loss, Phase
 from eat.training.teacher import Teacher, find_teacher
 
 __all__ = ["OBJECTIVES", "Batch", "Objective", "Phase", "build_objective", "check_objective"]
@@ -75,16 +77,25 @@ def check_objective(spec: Mapping[str, Any]) -> None:
     if spec.get("teacher") is not None:
         find_teacher(spec["teacher"])
         spec["teacher"] = None
+    if spec.get("class_weights") is not None:
+        check_class_weights(spec["class_weights"])
+        spec["class_weights"] = None
     build_part("objective", OBJECTIVES, spec)
 
 
 def build_objective(
-    spec: Mapping[str, Any], *, tokenizer: PreTrainedTokenizerBase, label_names: Sequence[str], max_length: int
+    spec: Mapping[str, Any],
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    label_names: Sequence[str],
+    max_length: int,
+    label_counts: Sequence[int] = (),
 ) -> Objective:
     """Build an objective from ``{"name": ..., **arguments}``, loading its teacher where one is named.
 
     ``teacher`` is the folder of a fine-tuned Hugging Face classifier, or a finished run folder. Tokenizer, classes
-    (none for regression) and longest input are the student's.
+    (none for regression) and longest input are the student's. ``class_weights`` is "balanced", by ``label_counts``, the
+    training examples of each class, or a weight by class name.
 
     Raises:
         ValueError: If a name or a value is not possible, the objective needs classes and there are none, or the teacher
@@ -95,15 +106,24 @@ def build_objective(
         spec["teacher"] = Teacher.from_folder(
             spec["teacher"], tokenizer=tokenizer, label_names=label_names, max_length=max_length
         )
+    if spec.get("class_weights") is not None and label_names:
+        spec["class_weights"] = find_class_weights(spec["class_weights"], label_names, label_counts)
+    if not label_names:
+        _refuse_of_classes(spec)
     objective: Objective = build_part("objective", OBJECTIVES, spec)
     if objective.needs_classes and not label_names:
         raise ValueError(
             f"objective.name: {spec['name']!r} needs class probabilities, but the task is a regression; "
             f"expected one of {sorted(name for name, part in OBJECTIVES.items() if not part.needs_classes)}"
         )
-    if not label_names and spec.get("label_smoothing"):
-        raise ValueError(
-            "objective.label_smoothing: expected 0 for a regression, which has no classes, got "
-            f"{spec['label_smoothing']}"
-        )
     return objective
+
+
+def _refuse_of_classes(spec: Mapping[str, Any]) -> None:
+    """Refuse what is about classes for a regression, which has none."""
+    for name in OF_CLASSES:
+        if spec.get(name):
+            off = "null" if name == "class_weights" else "0"
+            raise ValueError(
+                f"objective.{name}: expected {off} for a regression, which has no classes, got {shown(spec[name])}"
+            )

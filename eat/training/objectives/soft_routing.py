@@ -21,5 +21,5 @@ class SoftRoutingObjective(WeightedObjective):
 
     def __call__(self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase) -> Loss:
         """Return the loss, its one part."""
-        loss = routed_cross_entropy(all_logits, batch["labels"], self.label_smoothing)
+        loss = routed_cross_entropy(all_logits, batch["labels"], **self.of_classes)
         return loss, {"supervised": loss}
