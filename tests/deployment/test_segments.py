@@ -1,6 +1,5 @@
 """Exported segments answer as the model does: every backbone, attention, pruner and pooling, in any batch."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -14,11 +13,14 @@ import torch
 from eat.backbones.tiny import tiny_config
 from eat.data.tokenizer import train_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.granted import with_digest
+from eat.runs.engines import EngineId
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from eat.deployment import OnnxClassifier, export_onnx
+from eat.deployment.export import export_parts
 
 LENGTHS = np.array([5, 1, 30, 17, 2, 40, 9, 9])
 IDS = np.random.default_rng(0).integers(2, 128, LENGTHS.sum())
@@ -204,9 +206,47 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_a_certificate_of_another_engine_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def certified(model: AdaptiveForSequenceClassification, engine: EngineId) -> dict[str, Any]:
+    parts = export_parts(model)
+    facts = {"exit": parts["exit"], "bound": 0.01, "model": engine.model_fingerprint(model)}
+    return with_digest(facts | engine.facts)
+
+
+def test_an_export_carries_the_certificate_of_its_engine_alone(tmp_path: Path) -> None:
+    model, engine = build(), EngineId("eat_onnx")
+    granted = certified(model, engine)
+    served = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "served", certificate=granted))
+    assert served.manifest.certificate == granted
+    assert served.changed(exit={"name": "never"}).manifest.certificate is None
+    other = build(pruner={"name": "l2_norm", "depths": [1, 2]})
+    for source, certificate, int8, message in (
+        (model, granted, True, r"expected one made with eat_onnx_int8 \(bits [78]\), got one of eat_onnx \(None\)"),
+        (model, certified(model, EngineId()), False, "expected one made with eat_onnx .*got one of eat "),
+        (model, granted | {"bound": 0.001}, False, "was edited after it was granted"),
+        (other, granted, False, "expected one about the exported model"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            export_onnx(source, None, tmp_path / "other", int8=int8, certificate=certificate)
+    model.config.certificate = certified(model, EngineId())
+    with pytest.raises(ValueError, match=r"was made with eat and says nothing of eat_onnx; .*or drop it"):
+        export_onnx(model, None, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"engine": "eat_onnx_int8", "bits": 8}, r"expected one made with eat_onnx_int8 \(bits 8\), got "),
+        ({"fingerprint": "0" * 16}, "expected one about the exported model 0000000000000000"),
+        ({"exit": {"name": "never"}}, r"expected one about the exported model .* and its exit {'name': 'never'}"),
+    ],
+)
+def test_a_certificate_does_not_hold_for_what_was_changed(
+    tmp_path: Path, change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eat.deployment.runner.cpu_facts", lambda: "avx512_vnni")
     model = build()
-    model.config.certificate = {"exit": model.config.exit, "model": "0" * 16}
-    served = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "served"))
-    assert served.manifest.certificate is None and "made with another engine" in caplog.text
-    assert dataclasses.asdict(served.manifest)["exit"]["threshold"] == 0.6
+    folder = export_onnx(model, None, tmp_path / "served", certificate=certified(model, EngineId("eat_onnx")))
+    _change(**change)(folder)
+    with pytest.raises(ValueError, match=message):
+        OnnxClassifier.from_folder(folder)

@@ -20,10 +20,11 @@ from eat.evaluation.certify.sequence import Runs, TestedPoint, losses_of, points
 from eat.evaluation.certify.settings import CertifySettings
 from eat.exits import EXITS
 from eat.exits.points import OperatingPoint
+from eat.models.granted import EAT
 from eat.traces.profile import Profile, measure
 from eat.traces.quality import Point, measure_point
 from eat.traces.replay import replay
-from eat.traces.run_traces import Role
+from eat.traces.run_traces import Role, engine_of_trace
 from eat.traces.splits import SplitComparison, compare_splits, split_fingerprint
 from eat.traces.statistics import Interval
 from eat.traces.trace import Trace
@@ -56,11 +57,14 @@ class Certificate:
     caveat: str | None = None  # what it rests on besides, where weights were trained elsewhere
     fallback: Mapping[str, Any] | None = None  # pruner of the reference, where that is another run (``pruner``)
     model: str | None = None  # fingerprint of the model that carries it; None before it is stored
+    engine: str = EAT  # what ran the model: the certificate holds for no other
+    bits: int | None = None  # of an activation in the engine's int8 products; None in floating point
 
     def to_json(self) -> dict[str, Any]:
         """Return what files hold of it."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        absent = [name for name in ("fallback", "model") if values[name] is None]
+        absent = [name for name in ("fallback", "model", "bits") if values[name] is None]
+        absent += ["engine"] if self.engine == EAT else []  # as certificates were before there were others
         return {key: value for key, value in values.items() if key not in absent} | {"exit": self.exit.spec}
 
     @classmethod
@@ -236,6 +240,7 @@ def _tested(
 def _certificate(splits: Mapping[str, Trace], chosen: TestedPoint, settings: CertifySettings) -> Certificate:
     first = next(iter(splits))
     trace, reference = splits[chosen.run], splits[first]
+    engine = engine_of_trace(reference)
     replayed = replay(trace, chosen.exit)
     flops = replayed.flops(trace.costs)
     depths, counts = np.unique(replayed.exit_depth, return_counts=True)
@@ -249,7 +254,7 @@ def _certificate(splits: Mapping[str, Trace], chosen: TestedPoint, settings: Cer
         examples=len(trace),
         observed=chosen.mean or 0.0,
         split=split_fingerprint(reference),
-        reference=f"full depth of {first}",
+        reference=f"full depth of {first}" + ("" if engine.is_eat else f" in {engine.label}"),
         num_layers=trace.num_layers,
         average_depth=float(replayed.exit_depth.mean()),
         exit_shares={str(d): float(c) / len(trace) for d, c in zip(depths, counts, strict=True)},
@@ -257,6 +262,8 @@ def _certificate(splits: Mapping[str, Trace], chosen: TestedPoint, settings: Cer
         gflops=float(flops.mean()) / 1e9,
         flops_ratio=float(flops.sum() / reference.costs.dense.sum()),
         profile=Profile.of(measure(replayed.logits, replayed.exit_depth, replayed.tokens_kept)).to_dict(),
+        engine=engine.name,
+        bits=engine.bits,
     )
 
 

@@ -16,12 +16,14 @@ from eat.exits.points import FULL_DEPTH, OperatingPoint, threshold_text
 from eat.models.config import pooling_at
 from eat.runs.finished import FinishedRun
 from eat.traces.quality import Point
-from eat.traces.run_traces import RunTraces
+from eat.traces.run_traces import RunTraces, engine_of_trace
 from eat.traces.trace import Trace
 
 DENSE = {"attention": "full", "window": None, "pruner": "none", "depths": None, "ratio": None}
 SHORTCUTS = {"static": "static {} layers", "truncated": "first {} layers"}
 """Values of the column ``model`` that are shallower models, trained so or cut off, and how they are shown."""
+OTHER_ENGINE = "other_engine"
+"""Value of the column ``model`` of the adaptive encoder run by another engine, in a report that is about eat's own."""
 
 
 def run_row(run: FinishedRun, model_config: Mapping[str, Any], **values: Any) -> Row:
@@ -80,6 +82,8 @@ def _operating_point(row: Row) -> tuple[Any, ...]:
 
 def _place(row: Row) -> tuple[Any, ...]:
     """Order rows: baselines, ours with everything off, shortcuts, full depth, then the swept points."""
+    if row["model"] == OTHER_ENGINE:
+        return (3, list(ENGINES).index(row["engine"]))
     if row["model"] in SHORTCUTS:
         return (1, list(SHORTCUTS).index(row["model"]), row["num_layers"])
     if row["model"] != "eat":
@@ -148,17 +152,24 @@ def is_point(row: Mapping[str, Any], point: OperatingPoint) -> bool:
 
 def row_label(row: Mapping[str, Any]) -> str:
     """Name a row's contender: the engine, or the operating point."""
-    if row["engine"] in TITLES:
+    adaptive = row["model"] in ("eat", OTHER_ENGINE)
+    if row["engine"] in TITLES and not adaptive:
         return TITLES[row["engine"]]
     if row["model"] in SHORTCUTS:
         return SHORTCUTS[row["model"]].format(row["num_layers"])
     if row["model"] == "dense":
         return TITLES[ALL_OFF]
+    title = engine_title(row["engine"])
     if row["exit"] == FULL_DEPTH.name:
-        return "eat, full depth"
+        return f"{title}, full depth"
     details = [threshold_text(row["threshold"]) if row["threshold"] is not None else ""]
     details += [f"patience {row['patience']}" if row["patience"] is not None else ""]
-    return " ".join(["eat,", row["exit"], *filter(None, details)])
+    return " ".join([f"{title},", row["exit"], *filter(None, details)])
+
+
+def engine_title(engine: str | None) -> str:
+    """Name what runs the adaptive encoder: eat's own engine where none is named."""
+    return EAT if engine in (None, EAT) else ENGINES[engine].title.removesuffix(", everything off")
 
 
 def point_row(run: FinishedRun, trace: Trace, point: Point, metric: str | None = None) -> Row:
@@ -171,6 +182,8 @@ def point_row(run: FinishedRun, trace: Trace, point: Point, metric: str | None =
     values |= point.exit.columns | _interval("delta", ends, "delta_points")
     values |= {"metric": metric, "value": point.metrics[metric]}
     values |= {"split": trace.split, "data": trace.metadata["data"], "examples": len(trace)}
+    engine = engine_of_trace(trace)
+    values |= {} if engine.is_eat else {"engine": engine.name, "dtype": _dtype(engine.name)}
     return run_row(run, trace.config, **values)
 
 

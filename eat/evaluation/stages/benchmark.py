@@ -20,6 +20,7 @@ class Benchmark(Stage):
 
     Settings = BenchmarkSettings
     needs_weights = True
+    any_engine = False
 
     def __call__(self, run: Evaluation, settings: BenchmarkSettings) -> None:
         """Measure, compare the answers with the replayed ones, and keep what came out for the report."""
