@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from eat.benchmark.engines import ENGINES as ENGINES_BY_NAME
+from eat.benchmark.engines.ctranslate2 import CTranslate2
+from eat.benchmark.engines.onnx import OnnxRuntime
+from eat.benchmark.engines.openvino import OpenVino
 from eat.benchmark.tokenizing import encoded_examples
 from eat.evaluation import combine, evaluate_run
 from eat.evaluation.report.table import read_rows
@@ -19,6 +23,7 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.runs.data import load_data
 from eat.runs.engines import EngineId, int8_in_torch
 from eat.runs.finished import FinishedRun
+from eat.traces.quality import measure_point
 from eat.traces.replay import replay
 from eat.traces.run_traces import read_traces
 from eat.traces.storage import read_trace
@@ -241,6 +246,43 @@ def test_claims_replay_as_answered_live(served: Path, tmp_path: Path, name: str,
         labels = np.concatenate([one.logits.argmax(1) for one in outputs])
         np.testing.assert_array_equal(labels, replayed.logits.argmax(1))
     assert len(set(replayed.exit_depth.tolist())) > 1, "some leave early and some do not"
+
+
+def test_the_benchmark_times_what_each_engine_serves(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eat.benchmark.engines.int8.why_not_int8", lambda: None)
+    for engine in (OpenVino, CTranslate2, OnnxRuntime):
+        monkeypatch.setattr(engine, "why_not", lambda self, device: "left out of this test")
+    uncertified = copied / "engines" / "eat_onnx.json"
+    uncertified.unlink()
+    quick = {"examples": 8, "rounds": 1, "warmup": 0, "batch_sizes": [1, 4], "threads": [1], "memory": False}
+    report = evaluate_run(copied, stages=["benchmark"], benchmark=quick)
+    measured = json.loads((report.folder / "benchmark.json").read_text())
+    served = {m["engine"]: m for m in measured["measurements"] if m["exit"] and m["engine"] != "eat"}
+    assert set(served) == set(ENGINES)
+    rows = [row for row in read_rows(report.folder / "frontier.csv") if row["model"] == "other_engine"]
+    assert [row["engine"] for row in rows if row["batch_size"] == 4] == list(ENGINES)
+    run = FinishedRun(copied)
+    for name, one in served.items():
+        traces = read_traces(run, engine_id(copied, name))
+        exit = OperatingPoint.of(one["exit"])
+        if name != "eat_onnx":
+            assert exit.spec == run.model_of(engine_id(copied, name))[1]["exit"]
+        assert one["contender"] == f"{name}: {exit.label}"
+        assert measured["agreement"][one["contender"]] == [8, 8], "live as replayed on the traces of the engine"
+        point = measure_point(traces.reported, exit)
+        row = next(row for row in rows if row["engine"] == name)
+        assert row["value"] == pytest.approx(point.metrics["accuracy"]) and row["speedup"] is not None
+        assert row["avg_depth"] == pytest.approx(point.avg_depth) and row["dtype"] == ENGINES_BY_NAME[name].dtype
+        baseline = measured["agreement"][name]
+        assert baseline[1] == 8 and (name != "eat_onnx" or baseline[0] == 8), "with everything off, as eat's own"
+    text = (report.folder / "summary.md").read_text()
+    assert "eat, int8, confidence threshold" in text and "(of the same engine)" in text
+    before = {path.name: path.read_text() for path in report.folder.glob("*.[cm]*")}
+    shutil.rmtree(copied / "model")
+    for name in ENGINES:
+        shutil.rmtree(copied / "trace" / name)
+    evaluate_run(copied, stages=["quality"])
+    assert {path.name: path.read_text() for path in report.folder.glob("*.[cm]*")} == before
 
 
 def test_reports_of_engines_stand_in_one_table(served: Path, tmp_path: Path) -> None:

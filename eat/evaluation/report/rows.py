@@ -9,7 +9,7 @@ from eat.benchmark.agreement import another_model
 from eat.benchmark.contenders import ALL_OFF, PADDED, TITLES
 from eat.benchmark.engines import EAT, ENGINES
 from eat.benchmark.protocol import Ratio, enough
-from eat.benchmark.results import Benchmark, Measurement, ShortcutFacts
+from eat.benchmark.results import Benchmark, Measurement, OwnQuality, ShortcutFacts
 from eat.evaluation.findings import Findings
 from eat.evaluation.report.table import Row, make_row
 from eat.exits.points import FULL_DEPTH, OperatingPoint, threshold_text
@@ -97,7 +97,7 @@ def benchmark_rows(run: FinishedRun, findings: Findings, benchmark: Benchmark, b
     rows = []
     for measured in benchmark.measurements:
         row = _contender_row(run, findings, benchmark, measured)
-        if measured.engine != EAT and measured.batch_size > 1:
+        if measured.engine != EAT and measured.exit is None and measured.batch_size > 1:
             row |= {"gflops": None, "flops_ratio": None}  # padding adds work that no trace counts
         row |= {name: getattr(measured, name) for name in ("engine", "batch_size", "threads", "examples_per_s")}
         row |= zip(("latency_ms_p50", "latency_ms_p95", "latency_ms_p99"), measured.latency_ms, strict=True)
@@ -139,10 +139,12 @@ def last_head_reads(traces: RunTraces) -> str:
 
 
 def point_label(point: OperatingPoint | None, contender: str) -> str:
-    """Name a contender of a benchmark: a baseline, full depth, or an operating point."""
+    """Name a contender of a benchmark: a baseline, full depth, or an operating point, perhaps of another engine."""
     if point is None:
         return TITLES.get(contender, contender.replace("_", " "))
-    return "eat, full depth" if point == FULL_DEPTH else f"eat, {point.label}"
+    engine, of_another, _ = contender.partition(":")
+    title = engine_title(engine if of_another else None)
+    return f"{title}, {'full depth' if point == FULL_DEPTH else point.label}"
 
 
 def is_point(row: Mapping[str, Any], point: OperatingPoint) -> bool:
@@ -189,6 +191,8 @@ def point_row(run: FinishedRun, trace: Trace, point: Point, metric: str | None =
 
 def _contender_row(run: FinishedRun, findings: Findings, benchmark: Benchmark, measured: Measurement) -> Row:
     """Return what a contender is and how good it is on the main split."""
+    if measured.exit is not None and measured.engine != EAT:
+        return _served_row(run, findings, measured.exit, benchmark.quality[measured.contender])
     if measured.exit is not None:
         return point_row(run, findings.traces.reported, findings.point(measured.exit))
     dense = findings.dense_points[findings.traces.main]
@@ -206,6 +210,17 @@ def _contender_row(run: FinishedRun, findings: Findings, benchmark: Benchmark, m
         delta = own.delta if dense.delta_dense is None else None
         row |= {"value": own.metrics.get(row["metric"]), "ece": own.ece, **_interval("delta", delta, "delta_points")}
     return row
+
+
+def _served_row(run: FinishedRun, findings: Findings, exit: OperatingPoint, quality: OwnQuality) -> Row:
+    """Return an operating point of another engine than eat's own, with the quality of that engine's answers."""
+    trace, dense = findings.traces.reported, findings.dense_points[findings.traces.main]
+    metric = trace.task.metrics[0]
+    values = {name: getattr(quality, name) for name in ("ece", "avg_depth", "retention", "gflops", "flops_ratio")}
+    values |= exit.columns | {"model": OTHER_ENGINE, "metric": metric, "value": quality.metrics.get(metric)}
+    values |= _interval("delta", quality.delta if dense.delta_dense is None else None, "delta_points")
+    values |= {"split": trace.split, "data": trace.metadata["data"], "examples": len(trace)}
+    return run_row(run, trace.config, **values)
 
 
 def _shortcut_values(facts: ShortcutFacts, metric: str, *, compared: bool) -> Row:
