@@ -20,6 +20,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from eat.deployment import OnnxClassifier, export_onnx
+from eat.deployment.blocks import block_inputs
 from eat.deployment.export import export_parts
 
 LENGTHS = np.array([5, 1, 30, 17, 2, 40, 9, 9])
@@ -76,6 +77,56 @@ def test_segments_answer_as_the_model(model_type: str, options: dict[str, Any], 
         start += length
         assert alone.exit_depth[0] == together.exit_depth[place]
         np.testing.assert_allclose(alone.logits[0], together.logits[place], atol=1e-4)
+
+
+LONG = np.array([128, 90, 3, 70, 128, 33])
+LONG_IDS = np.random.default_rng(1).integers(2, 128, LONG.sum())
+LONG_IDS[np.random.default_rng(2).choice(len(LONG_IDS), 12)] = 7  # separators, global where the attention says so
+
+
+@pytest.mark.parametrize("global_tokens", [["cls"], ["cls", "sep"]], ids=str)
+@pytest.mark.parametrize("pruner", ["none", "l2_norm", "attention_received"])
+def test_long_texts_attend_in_blocks(tmp_path: Path, pruner: str, global_tokens: list[str]) -> None:
+    spec = {"name": pruner} if pruner == "none" else {"name": pruner, "depths": [1, 3], "ratio": 0.3}
+    window = {"name": "windowed", "window": 6, "global_tokens": global_tokens}
+    model = build(attention=window, pruner=spec, head_pooling="mean", exit={"name": "never"})
+    served, seen = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "served")), []
+
+    def counted(*given: Any) -> Any:
+        seen.append(bool((blocks := block_inputs(*given))["blocked"]))
+        return blocks
+
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        patch.setattr("eat.deployment.rows.block_inputs", counted)
+        expected = model(torch.from_numpy(LONG_IDS), lengths=torch.from_numpy(LONG), trace=True)
+        same(served.run(LONG_IDS, LONG, trace=True), expected)
+    assert any(seen) and not all(seen), "long texts in blocks, short ones whole"
+
+
+def test_blocks_hold_every_pair_that_may_see_each_other_once() -> None:
+    generator = np.random.default_rng(0)
+    lengths, reach = np.array([150, 40, 1]), 5
+    positions = np.concatenate([np.sort(generator.choice(300, n, replace=False)) for n in lengths])
+    sequence = np.repeat(np.arange(3), lengths)
+    is_global = generator.random(len(positions)) < 0.02
+    is_global[[0, 150, 190]] = True
+    valid = np.arange(150) < lengths[:, None]
+    blocks = block_inputs(positions, is_global, lengths, valid, reach)
+    assert blocks["blocked"]
+    seen = np.zeros((len(positions), len(positions)), dtype=int)
+    gather = np.where(valid, (lengths.cumsum() - lengths)[:, None] + np.arange(150), 0)
+    local, others = blocks["block_queries"], blocks["global_queries"]
+    for row, place in enumerate(blocks["block_places"]):
+        if place < local.size:
+            table, mask = place // local.shape[1], blocks["block_mask"]
+            keys, column = blocks["block_keys"][table], place % local.shape[1]
+        else:
+            table, mask = (place - local.size) // others.shape[1], blocks["global_mask"]
+            keys, column = gather[table], (place - local.size) % others.shape[1]
+        np.add.at(seen[row], keys[mask[table, 0, column] == 0], 1)
+    near = np.abs(positions[:, None] - positions) <= reach
+    expected = (near | is_global | is_global[:, None]) & (sequence[:, None] == sequence)
+    np.testing.assert_array_equal(seen, expected.astype(int))
 
 
 def test_everything_can_be_switched_off(tmp_path: Path) -> None:
