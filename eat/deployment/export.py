@@ -21,8 +21,8 @@ from eat.deployment.runner import has_vnni
 from eat.exits.points import OperatingPoint
 from eat.files import replacing_folder
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.engines import EngineId
 from eat.models.granted import engine_of
-from eat.runs.engines import EngineId
 
 FORMATS = ("onnx", "onnx_int8")
 

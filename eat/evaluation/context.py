@@ -19,8 +19,8 @@ from eat.evaluation.report.plan import read_latency
 from eat.exits import check_exit
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.engines import OWN, EngineId
 from eat.runs.data import load_data
-from eat.runs.engines import OWN, EngineId
 from eat.runs.finished import FinishedRun
 from eat.traces.record import record_traces
 from eat.traces.run_traces import RunTraces, read_current, read_traces

@@ -24,7 +24,7 @@ from eat.evaluation.stages import (
     stages_of,
 )
 from eat.machine import device_name
-from eat.runs.engines import EngineId
+from eat.models.engines import EngineId
 from eat.runs.finished import FinishedRun
 from eat.runs.lock import locked_together
 from eat.runs.variants import with_pruner

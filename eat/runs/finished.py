@@ -18,9 +18,10 @@ from eat.files import read_object
 from eat.models.certificate import EAT_INT8
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import AdaptiveConfig
+from eat.models.engines import OWN, EngineId, int8_in_torch
 from eat.models.fingerprint import raw_facts
 from eat.models.granted import EAT, check_intact, encode, engine_of
-from eat.runs.engines import OWN, EngineId, EngineState, int8_in_torch, read_state, state_path
+from eat.runs.engines import EngineState, read_state, state_path
 from eat.runs.environment import read_environment
 from eat.runs.naming import holdout_name
 from eat.runs.saved import check_links, need, read_config

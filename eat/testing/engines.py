@@ -21,9 +21,9 @@ from eat.benchmark.engines import ENGINES, Encoded, Engine, Saved, Source
 from eat.benchmark.engines.packed import packed_call
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off
+from eat.models.tracer import model_tracer
 from eat.testing.checked import Checked, seeds
 from eat.testing.models import draw_batch, make_model, without_holes
-from eat.traces.tracer import model_tracer
 
 WITHIN = 1e-4
 """How far an exact engine's logits may be off: float32 by other kernels."""

@@ -9,15 +9,15 @@ import torch
 
 from eat.data import TextDataModule
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.engines import OWN, EngineId
 from eat.models.sharing import all_off, sharing_copy
-from eat.runs.engines import OWN, EngineId
+from eat.models.tracer import Tracer, model_tracer
 from eat.runs.finished import FinishedRun
 from eat.tasks import TaskFacts, describe_rows
 from eat.traces.difficulty import cue_depths, cue_positions, logged_pruning
 from eat.traces.run_traces import ALL_OFF_SUFFIX, trace_folder, trace_path
 from eat.traces.storage import write_trace
 from eat.traces.trace import RecordedTask, Trace
-from eat.traces.tracer import Tracer, model_tracer
 
 log = logging.getLogger(__name__)
 

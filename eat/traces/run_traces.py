@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from eat.checks import shown
-from eat.runs.engines import OWN, EngineId
+from eat.models.engines import OWN, EngineId
 from eat.runs.finished import FinishedRun, with_temperatures
 from eat.runs.naming import NO_HOLDOUT
 from eat.traces.check import check_metadata

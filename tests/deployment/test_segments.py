@@ -13,8 +13,8 @@ import torch
 from eat.backbones.tiny import tiny_config
 from eat.data.tokenizer import train_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.engines import EngineId
 from eat.models.granted import with_digest
-from eat.runs.engines import EngineId
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

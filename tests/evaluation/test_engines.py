@@ -20,8 +20,8 @@ from eat.evaluation import combine, evaluate_run
 from eat.evaluation.report.table import read_rows
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.engines import EngineId, int8_in_torch
 from eat.runs.data import load_data
-from eat.runs.engines import EngineId, int8_in_torch
 from eat.runs.finished import FinishedRun
 from eat.traces.quality import measure_point
 from eat.traces.replay import replay

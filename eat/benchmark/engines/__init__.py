@@ -13,9 +13,9 @@ from eat.benchmark.engines.onnx import OnnxRuntime
 from eat.benchmark.engines.openvino import OpenVino
 from eat.benchmark.engines.packed import Packed
 from eat.benchmark.engines.segments import OnnxSegments
+from eat.models.engines import EngineId
 from eat.models.granted import EAT as EAT
 from eat.registry import Family
-from eat.runs.engines import EngineId
 
 __all__ = [
     "EAT",

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from transformers import PreTrainedModel
 
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.traces.tracer import Tracer
+from eat.models.tracer import Tracer
 
 Encoded = Mapping[str, Sequence[int]]
 """One tokenised example: ``input_ids`` and, where the tokenizer gives them, ``token_type_ids``."""

@@ -10,8 +10,8 @@ from eat.benchmark.engines.engine import Call, Engine, Saved, Source, missing, s
 from eat.benchmark.engines.packed import packed_call, saved_call
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.quantization import why_not_int8
+from eat.models.tracer import Tracer, model_tracer
 from eat.ops.int8 import best_bits
-from eat.traces.tracer import Tracer, model_tracer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, on_host, save_pretrained
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import ALL_OFF_PARTS
-from eat.traces.tracer import Tracer, model_tracer
+from eat.models.tracer import Tracer, model_tracer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 
 from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, for_threads, missing
-from eat.traces.tracer import Tracer
+from eat.models.tracer import Tracer
 
 REQUIRED = ("onnx", "onnxruntime")
 

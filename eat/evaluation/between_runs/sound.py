@@ -11,7 +11,7 @@ from eat.evaluation.report.summary import OPERATING_POINT
 from eat.evaluation.report.table import Row, read_rows
 from eat.exits.points import OperatingPoint
 from eat.files import read_object
-from eat.runs.engines import OWN, EngineId
+from eat.models.engines import OWN, EngineId
 from eat.runs.finished import FinishedRun
 from eat.runs.naming import fingerprint
 from eat.traces.run_traces import read_traces

@@ -13,7 +13,7 @@ from eat.evaluation.certify.p_values import ROUNDING
 from eat.evaluation.certify.sequence import losses_of
 from eat.evaluation.certify.settings import CertifySettings
 from eat.files import read_object
-from eat.runs.engines import OWN, EngineId
+from eat.models.engines import OWN, EngineId
 from eat.runs.finished import FinishedRun
 from eat.traces.run_traces import RunTraces
 from eat.traces.splits import split_fingerprint

@@ -10,9 +10,10 @@ from huggingface_hub import ModelCardData
 
 from eat.evaluation.certify.certificate import Certificate
 from eat.files import write_text
+from eat.models.engines import EngineId
 from eat.models.fingerprint import model_fingerprint
 from eat.models.granted import with_digest
-from eat.runs.engines import EngineId, EngineState
+from eat.runs.engines import EngineState
 from eat.runs.finished import FinishedRun
 
 BEGIN, END = "<!-- certificate: written by evaluate.py -->", "<!-- end of certificate -->"

@@ -17,7 +17,7 @@ from eat.evaluation.findings import choose
 from eat.evaluation.stages.stage import Stage
 from eat.exits import ThresholdExit
 from eat.exits.points import FULL_DEPTH, OperatingPoint
-from eat.runs.engines import EngineId
+from eat.models.engines import EngineId
 from eat.traces.run_traces import RunTraces, read_current
 
 log = logging.getLogger(__name__)
