@@ -21,6 +21,7 @@ from eat.models.config import AdaptiveConfig
 from eat.models.engines import OWN, EngineId, int8_in_torch
 from eat.models.fingerprint import raw_facts
 from eat.models.granted import EAT, check_intact, encode, engine_of
+from eat.runs.engines import FOLDER as ENGINES_FOLDER
 from eat.runs.engines import EngineState, read_state, state_path
 from eat.runs.environment import read_environment
 from eat.runs.naming import holdout_name
@@ -166,9 +167,11 @@ class FinishedRun:
         Raises:
             ValueError: With the command that certifies this engine.
         """
-        kept, own = read_state(self.folder, engine), self.model_config().get("certificate")
+        kept = read_state(self.folder, engine)
         former = None if kept is None else kept.certificate
-        granted = former or own
+        names = sorted(path.stem for path in (self.folder / ENGINES_FOLDER).glob("*.json"))
+        others = [state.certificate for name in names if (state := read_state(self.folder, EngineId(name)))]
+        granted = next(filter(None, [former, self.model_config().get("certificate"), *others]), None)
         if granted is not None:
             why = "which no longer holds" if former else f"which says nothing of {engine.label}"
             raise ValueError(

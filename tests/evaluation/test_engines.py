@@ -161,6 +161,15 @@ def test_a_certificate_of_another_engine_is_refused(run: Path, caplog: pytest.Lo
     assert "it was made with the engine eat_int8, and this is eat" in caplog.text
 
 
+def test_a_certificate_of_int8_alone_is_refused_in_float32_segments(copied: Path) -> None:
+    (copied / "engines" / "eat_onnx.json").unlink()
+    path = copied / "model" / "config.json"
+    config = {key: value for key, value in json.loads(path.read_text()).items() if key != "certificate"}
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="has a certificate of eat_int8, which says nothing of eat_onnx; certify"):
+        FinishedRun(copied).model_of(EngineId("eat_onnx"))
+
+
 def test_a_certificate_ends_where_what_it_is_about_has_changed(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
     engine = int8_in_torch()
     finished = FinishedRun(copied)
