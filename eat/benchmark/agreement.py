@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from eat.benchmark.contenders import ALL_OFF
 from eat.benchmark.engines import EAT, ENGINES
 from eat.benchmark.results import Benchmark, Comparison, Measurement, OwnQuality
 from eat.benchmark.shortcuts import Shortcut, truncated_trace
-from eat.exits.points import FULL_DEPTH
-from eat.traces.quality import measure_point, predictions
+from eat.exits.points import FULL_DEPTH, OperatingPoint
+from eat.traces.quality import Point, measure_point, predictions
 from eat.traces.replay import replay
 from eat.traces.run_traces import RunTraces
 
@@ -65,7 +66,7 @@ def another_model(benchmark: Benchmark, measured: Measurement, reads: str) -> st
     another one where the last head ``reads`` the mean.
     """
     name = measured.contender
-    if measured.engine == EAT or not ENGINES[measured.engine].exact:
+    if measured.engine == EAT or measured.exit is not None or not ENGINES[measured.engine].exact:
         return None
     found = benchmark.beside_all_off.get(name)
     if found is not None:
@@ -83,19 +84,25 @@ def comparison_text(found: Comparison) -> str:
 
 
 def compare_with_replay(
-    benchmark: Benchmark, traces: RunTraces, index: Int[np.ndarray, " drawn"], shortcuts: Sequence[Shortcut] = ()
+    benchmark: Benchmark,
+    traces: RunTraces,
+    index: Int[np.ndarray, " drawn"],
+    shortcuts: Sequence[Shortcut] = (),
+    served: Mapping[str, RunTraces] = MappingProxyType({}),
 ) -> Benchmark:
-    """Set what was answered live beside what was replayed.
+    """Set what was answered live beside what was replayed: at operating points on the traces of the same engine.
 
-    ``answers`` go; ``agreement``, ``quality``, ``shortcuts`` and, in each measurement of ours but the encoder with
-    everything off, ``flops_ratio`` over that one come.
+    ``served`` are the traces of engines other than eat's own, by name. ``answers`` go; ``agreement``, ``quality``,
+    ``shortcuts`` and, in each measurement of ours but the encoder with everything off, ``flops_ratio`` over that one
+    come.
     """
-    trace, all_off = traces.reported, traces.all_off[traces.main]
+    all_off = traces.all_off[traces.main]
     dense = all_off.costs.dense
     shallow = {shortcut.name: shortcut.trace for shortcut in shortcuts}
-    runs = {name: replay(trace, point) for name, point in benchmark.points().items() if point is not None}
+    points = {one.contender: (one.exit, served.get(one.engine, traces)) for one in benchmark.measurements if one.exit}
+    runs = {name: replay(own.reported, point) for name, (point, own) in points.items()}
     executed = {name: short.costs.dense for name, short in shallow.items()}
-    executed |= {name: run.flops(trace.costs) for name, run in runs.items()}
+    executed |= {name: run.flops(points[name][1].reported.costs) for name, run in runs.items()}
     agreement = {}
     for name, answers in benchmark.answers.items():
         rows = index[: len(answers)]
@@ -111,7 +118,8 @@ def compare_with_replay(
         measurements=tuple(measurements),
         agreement=agreement,
         shortcuts={shortcut.name: shortcut.facts(traces) for shortcut in shortcuts},
-        quality={name: _own_quality(logits, traces) for name, logits in benchmark.on_whole.items()},
+        quality={name: _own_quality(logits, traces) for name, logits in benchmark.on_whole.items()}
+        | {name: _quality_at(point, own, traces) for name, (point, own) in points.items() if own is not traces},
         answers={},
         on_whole={},
     )
@@ -123,6 +131,18 @@ def _own_quality(logits: Float[np.ndarray, "examples classes"], traces: RunTrace
     own = truncated_trace(dense, dense.num_layers)
     own = dataclasses.replace(own, all_logits=logits[:, None].astype(own.all_logits.dtype))
     point = measure_point(own, FULL_DEPTH, traces.reported.full_depth)
+    return _quality(point)
+
+
+def _quality_at(exit: OperatingPoint, own: RunTraces, traces: RunTraces) -> OwnQuality:
+    """Measure an operating point on the traces of the engine that serves it, beside the full depth of eat's own."""
+    trace = own.same_examples(traces.main, traces.reported, "engine")
+    point = measure_point(trace, exit, traces.reported.full_depth)
+    cost = {name: getattr(point, name) for name in ("avg_depth", "retention", "gflops", "flops_ratio")}
+    return dataclasses.replace(_quality(point), **cost)
+
+
+def _quality(point: Point) -> OwnQuality:
     delta = point.delta
     return OwnQuality(point.metrics, None if delta is None else (delta.points, delta.low, delta.high), point.ece)
 

@@ -31,9 +31,23 @@ class Contender:
     engine: str  # what runs it: a key of `ENGINES`
     call: Call  # batch in, logits out
     model: AdaptiveForSequenceClassification | None = None  # ours behind it, whose work is counted; None for others
-    exit: OperatingPoint | None = None  # operating point of ours; None for baselines
+    exit: OperatingPoint | None = None  # operating point, of eat's own engine or another; None for baselines
     grouped: bool = False  # whether its batches hold examples of like length
     saved: Saved | None = None  # the same contender on disk, for the process that measures its memory
+
+
+@dataclasses.dataclass(frozen=True)
+class EnginePoint:
+    """An operating point that another engine than eat's own serves."""
+
+    engine: str  # key of `ENGINES`
+    exit: OperatingPoint
+    model: AdaptiveForSequenceClassification  # the weights as trained, with the temperatures of that engine
+
+    @property
+    def name(self) -> str:
+        """Name of the contender: what comes before the colon is the engine."""
+        return f"{self.engine}: {self.exit.label}"
 
 
 def ours(name: str, model: AdaptiveForSequenceClassification, **more: Any) -> Contender:
@@ -49,11 +63,13 @@ def build_contenders(
     folder: Path | None = None,
     absent: Collection[str] = (),
     memory: bool = True,
+    points: Sequence[EnginePoint] = (),
 ) -> tuple[Contender, ...]:
     """List the contenders for a trained model, which is not changed; the shortcuts are measured with everything off.
 
     Engines write to ``folder``, and need it as long as contenders are used; without it those that need an export are
-    left out. For ``memory`` the others are written as well: other processes load them.
+    left out. For ``memory`` the others are written as well: other processes load them. ``points`` are what engines that
+    take part serve, beside everything off.
     """
     contenders: list[Contender] = []
     for name, engine in ENGINES.items():
@@ -62,11 +78,23 @@ def build_contenders(
             contenders += _ours(source, exits, shortcuts, written)
         elif name not in absent and not (engine.exported and folder is None):
             saved = engine.save(source, written, name) if written else None
-            if saved and engine.adaptive:
-                saved = dataclasses.replace(saved, parts=ALL_OFF_PARTS)
-            call = engine.call(saved if saved and engine.exported else source)
+            given = source
+            if engine.adaptive:
+                saved = saved and dataclasses.replace(saved, parts=ALL_OFF_PARTS)
+                given = dataclasses.replace(source, trained=all_off(source.trained))
+            call = engine.call(saved if saved and engine.exported else given)
             contenders.append(Contender(name, name, call, grouped=engine.grouped, saved=saved))
+    if folder is not None:
+        contenders += [_served(point, source, folder / "points") for point in points if point.engine not in absent]
     return tuple(contenders)
+
+
+def _served(point: EnginePoint, source: Source, folder: Path) -> Contender:
+    """Let an engine serve its operating point from files, as it would be deployed."""
+    engine = ENGINES[point.engine]
+    own = dataclasses.replace(source, trained=point.model)
+    saved = dataclasses.replace(engine.save(own, folder, point.engine), parts={"exit": point.exit.spec})
+    return Contender(point.name, point.engine, engine.call(saved), exit=point.exit, saved=saved)
 
 
 def _ours(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eat.benchmark.contenders import BASELINES
-from eat.benchmark.engines import ENGINES
+from eat.benchmark.engines import EAT, ENGINES
 from eat.benchmark.memory import Peak
 from eat.benchmark.protocol import Ratio
 from eat.benchmark.stored import need, read_for, tuples
@@ -24,7 +24,7 @@ class Measurement:
 
     contender: str
     engine: str  # key of `ENGINES`
-    exit: OperatingPoint | None  # operating point of ours; None for baselines
+    exit: OperatingPoint | None  # operating point, of eat's own engine or another; None for baselines
     examples: int  # examples in a round
     latency_ms: tuple[float, float, float]  # 50th, 95th and 99th percentile of a call, in ms
     examples_per_s: float  # median over the rounds
@@ -100,11 +100,24 @@ class ShortcutFacts:
 
 @dataclasses.dataclass(frozen=True)
 class OwnQuality:
-    """How good the answers are of an engine that does not compute the model's own function, on the main split."""
+    """How good the answers of another engine than eat's own are, on the main split.
+
+    Of one that does not compute the model's own function, with everything off; and of an operating point, which has a
+    depth and a cost as well: those of `eat.traces.quality.Point`.
+    """
 
     metrics: Mapping[str, float]  # by name
     delta: tuple[float, float, float] | None  # points to the model's full depth, with its interval
     ece: float | None  # expected calibration error; None in regression
+    avg_depth: float | None = None
+    retention: float | None = None
+    gflops: float | None = None
+    flops_ratio: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values; depth and cost are left out where there are none."""
+        optional = ("avg_depth", "retention", "gflops", "flops_ratio")
+        return {key: value for key, value in vars(self).items() if value is not None or key not in optional}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +150,7 @@ class Benchmark:
         if self.beside_all_off:
             nested["beside_all_off"] = {name: dataclasses.asdict(one) for name, one in self.beside_all_off.items()}
         if self.quality:
-            nested["quality"] = {name: dataclasses.asdict(one) for name, one in self.quality.items()}
+            nested["quality"] = {name: one.to_json() for name, one in self.quality.items()}
         empty = [name for name in ("beside_all_off", "quality") if not getattr(self, name)]
         left_out = ["answers", "on_whole", *empty]
         return {key: value for key, value in (vars(self) | nested).items() if key not in left_out}
@@ -177,5 +190,6 @@ def read_benchmark(folder: Path, fingerprint: str) -> Benchmark | None:
 
 
 def timed_exits(benchmark: Benchmark | None) -> list[OperatingPoint]:
-    """List the operating points that were measured, each once."""
-    return list(dict.fromkeys(filter(None, benchmark.points().values()))) if benchmark else []
+    """List the operating points of eat's own engine that were measured, each once."""
+    found = [one.exit for one in benchmark.measurements if one.exit and one.engine == EAT] if benchmark else []
+    return list(dict.fromkeys(found))

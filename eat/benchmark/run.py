@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from eat import kernels
 from eat.benchmark.agreement import compare_with_all_off, rounding_of, warn_of_others
 from eat.benchmark.clock import clock_of, num_threads
-from eat.benchmark.contenders import BASELINES, PADDED, Contender, build_contenders
+from eat.benchmark.contenders import BASELINES, PADDED, Contender, EnginePoint, build_contenders
 from eat.benchmark.engines import ENGINES, Encoded, Source, cannot_run, not_measured
 from eat.benchmark.memory import measure_peak
 from eat.benchmark.protocol import ENOUGH_BATCHES, Budget, batches_of, measure
@@ -91,12 +91,14 @@ def run_benchmark(
     texts: Texts | None = None,
     calibration: Sequence[Encoded] = (),
     whole: Sequence[Encoded] = (),
+    points: Sequence[EnginePoint] = (),
 ) -> Benchmark:
     """Measure every contender; ``answers`` are to be checked against the replayed ones.
 
     The model is in float32, on the device to measure on; examples stand in random order. With their ``texts`` a second
     line of speed-ups has tokenisation in both times. Static int8 is calibrated on training rows; engines that do not
     compute the model's own function answer the ``whole`` split as well, since their quality is known from that alone.
+    ``points`` are operating points of other engines than eat's own.
 
     Raises:
         ValueError: If there are no examples, or the type of the weights does not suit the device.
@@ -114,7 +116,13 @@ def run_benchmark(
     thread_counts = settings.threads or (torch.get_num_threads(),)
     with tempfile.TemporaryDirectory(prefix="eat-benchmark-") as folder:
         contenders = build_contenders(
-            source, exits, shortcuts=shortcuts, folder=Path(folder), absent=absent, memory=settings.memory
+            source,
+            exits,
+            shortcuts=shortcuts,
+            folder=Path(folder),
+            absent=absent,
+            memory=settings.memory,
+            points=points,
         )
         _announce(contenders, len(examples), settings, len(thread_counts))
         measurements: list[Measurement] = []
@@ -150,11 +158,12 @@ def answer_whole(
 ) -> dict[str, Float[np.ndarray, "examples classes"]]:
     """Answer a whole split, untimed and in its order, with each engine that does not compute the model's own function.
 
-    Where activations share a scale an answer depends on its batch: batches are as large as the largest timed.
+    Operating points of such engines have traces instead. Where activations share a scale an answer depends on its
+    batch: batches are as large as the largest timed.
     """
     answers = {}
     for contender in contenders if whole else ():
-        if not ENGINES[contender.engine].exact:
+        if contender.exit is None and not ENGINES[contender.engine].exact:
             log.info("benchmark: %s answers all %d examples for its quality", contender.name, len(whole))
             with torch.inference_mode():
                 answers[contender.name] = np.concatenate([contender.call(b) for b in batches_of(whole, batch_size)])
@@ -249,7 +258,7 @@ def with_memory(contenders: Sequence[Contender]) -> list[Contender]:
     """List the contenders whose memory is measured: not those that hold what another one does.
 
     Grouping by length changes the order of texts only, and of our operating points the first stands for all: full
-    depth, where as much is alive as at any other.
+    depth, where as much is alive as at any other. For those of another engine that engine with everything off does.
     """
     points = [contender for contender in contenders if contender.exit is not None]
     return [c for c in contenders if c.saved is not None and not c.grouped and (c.exit is None or c is points[0])]

@@ -1,14 +1,15 @@
 """Export a finished run for serving."""
 
+import dataclasses
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from eat.checks import folder_name, one_of
+from eat.checks import folder_name
 from eat.cli.command import command
 from eat.cli.compose import keep_quiet, plain
 from eat.cli.options import check_keys, need
-from eat.deployment.export import FORMATS, export_onnx
+from eat.deployment.export import ExportSettings, export_onnx
 from eat.runs.finished import FinishedRun, runs_beside
 
 
@@ -19,12 +20,14 @@ def main(config: DictConfig) -> Path:
     for key in ("run", "output"):
         need(config, key, "a folder", f"; {runs_beside(Path('runs/x'))}")
     options = plain(config)
-    check_keys("", options, ["run", "output", "format", "bits"])
-    kind = one_of("format", options["format"], FORMATS)
+    settings = [field.name for field in dataclasses.fields(ExportSettings)]
+    check_keys("", options, ["run", "output", *settings])
+    asked = ExportSettings(**{name: options[name] for name in settings})
     output = Path(folder_name("output", options["output"]))
     run = FinishedRun(options["run"])
-    model = run.load_model("cpu")
-    export_onnx(model, run.folder / "model", output, int8=kind == "onnx_int8", bits=options["bits"])
+    model, certificate = run.model_of(asked.engine, certified=asked.certified)
+    int8 = asked.engine.bits is not None
+    export_onnx(model, run.folder / "model", output, int8=int8, bits=asked.bits, certificate=certificate)
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e6
     print(f"{output}: {size:.1f} MB; eat.deployment.OnnxClassifier.from_folder({str(output)!r}) serves it")
     return output

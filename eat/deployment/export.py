@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,20 +10,19 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from eat.checks import folder_name, plain
+from eat.checks import folder_name, one_of, plain, true_or_false
 from eat.data.encoding import template_of
 from eat.data.tokenizer import read_tokenizer
 from eat.deployment import manifest as manifests
 from eat.deployment.exits import check_exit
-from eat.deployment.manifest import FORMAT, Manifest, Segment, Template
+from eat.deployment.manifest import FORMAT, Manifest, Segment, Template, check_certificate
 from eat.deployment.pruning import check_pruner
 from eat.deployment.runner import has_vnni
 from eat.exits.points import OperatingPoint
 from eat.files import replacing_folder
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.fingerprint import model_fingerprint
-
-log = logging.getLogger(__name__)
+from eat.models.engines import EngineId
+from eat.models.granted import engine_of
 
 FORMATS = ("onnx", "onnx_int8")
 
@@ -35,6 +33,18 @@ class ExportSettings:
 
     format: str = "onnx"  # onnx in float32, or onnx_int8 with the blocks' weights and products in int8
     bits: int | None = None  # of an activation in int8: 7 for processors without VNNI, else 8; None asks this one
+    certified: bool = True  # false leaves out a certificate, and exports what was certified for other engines alone
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        one_of("format", self.format, FORMATS)
+        true_or_false("certified", self.certified)
+        engine_of_export(int8=self.format == "onnx_int8", bits=self.bits)
+
+    @property
+    def engine(self) -> EngineId:
+        """What runs the export."""
+        return engine_of_export(int8=self.format == "onnx_int8", bits=self.bits)
 
 
 def export_onnx(
@@ -44,11 +54,13 @@ def export_onnx(
     *,
     int8: bool = False,
     bits: int | None = None,
+    certificate: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a folder that `OnnxClassifier.from_folder` serves without torch; it is there whole or not at all.
 
     The model keeps its exit, pruner, attention and temperatures. A certificate holds for the engine that it was made
-    with alone: one of another engine is left out, with a warning.
+    with alone, so a certified model of torch is refused: give the one that was made with the export's engine
+    (`eat.runs.finished.FinishedRun.model_of`), or set ``model.config.certificate`` to None.
 
     Args:
         model: The model, or a folder that it was saved in.
@@ -57,29 +69,31 @@ def export_onnx(
         int8: Multiply the blocks' weights in int8, with a scale for each row and each channel.
         bits: Of an activation in int8: 8 where the processor that serves has VNNI, else 7, which no product saturates
             on. Default: what this processor can.
+        certificate: The certificate of the engine that runs the export, for this model and its exit.
 
     Returns:
         The folder.
 
     Raises:
         ImportError: If onnx is not installed.
-        ValueError: If a part of the model cannot be exported, or an option is out of range.
+        ValueError: If a part of the model cannot be exported, an option is out of range, or the certificate is of
+            another engine, model or exit.
     """
     if find_spec("onnx") is None:
         raise ImportError("onnx is not installed: pip install 'eat-transformers[onnx]'")
     from eat.deployment.segments import segment_model  # needs onnx
 
     folder = Path(folder_name("folder", folder))
-    bits = _bits(int8, bits)
+    engine = engine_of_export(int8=int8, bits=bits)
     if not isinstance(model, AdaptiveForSequenceClassification):
         model = AdaptiveForSequenceClassification.from_pretrained(folder_name("model", model))
     assert isinstance(model, AdaptiveForSequenceClassification)
     if isinstance(tokenizer, str | Path):
         tokenizer = read_tokenizer(Path(tokenizer), "take a whole copy of the model's folder")
-    described = _describe(model, tokenizer, bits)
+    described = _describe(model, tokenizer, engine, certificate)
     with replacing_folder(folder, manifests.FILE) as partial:
         for segment in described["segments"]:
-            graph = segment_model(model, segment.start, segment.end, received=segment.received, bits=bits)
+            graph = segment_model(model, segment.start, segment.end, received=segment.received, bits=engine.bits)
             (partial / segment.file).write_bytes(graph.SerializeToString())
         if tokenizer is not None:
             tokenizer.backend_tokenizer.save(str(partial / manifests.TOKENIZER))
@@ -89,31 +103,46 @@ def export_onnx(
     return folder
 
 
-def _bits(int8: bool, bits: int | None) -> int | None:
+def engine_of_export(*, int8: bool, bits: int | None = None) -> EngineId:
+    """Return what runs an export; as this processor computes int8 best unless bits are given.
+
+    Raises:
+        ValueError: If bits are neither 7 nor 8, or given without int8.
+    """
     if bits not in (None, 7, 8) or (bits is not None and not int8):
         raise ValueError(f"bits: expected 7 or 8, with int8 alone, got {bits!r}")
-    if not int8 or bits is not None:
-        return bits
+    return EngineId("eat_onnx_int8", bits or default_bits()) if int8 else EngineId("eat_onnx")
+
+
+def default_bits() -> int:
+    """Return the bits of an activation in int8 products that this processor computes exactly: 8 with VNNI, else 7."""
     return 8 if has_vnni() else 7
 
 
 def _describe(
-    model: AdaptiveForSequenceClassification, tokenizer: PreTrainedTokenizerBase | None, bits: int | None
+    model: AdaptiveForSequenceClassification,
+    tokenizer: PreTrainedTokenizerBase | None,
+    engine: EngineId,
+    certificate: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the manifest's values, but for the files."""
     backbone, config = model.backbone, model.config
-    engine = "eat_onnx" if bits is None else "eat_onnx_int8"
     parts = export_parts(model)
     check_pruner(parts["pruner"])
     check_exit(parts["exit"])
-    certificate = config.certificate
-    if certificate is not None and certificate.get("engine", "eat") != engine:
-        log.warning("the certificate is left out: it was made with another engine than %s; certify that one", engine)
-        certificate = None
+    if config.certificate is not None:
+        raise ValueError(
+            f"model: its certificate was made with {engine_of(config.certificate)} and says nothing of {engine.label}; "
+            f"certify that (evaluate.py engine={engine.name} stages=[certify]) and export the run, or drop it "
+            "(model.config.certificate = None)"
+        )
+    fingerprint = engine.model_fingerprint(model)
+    if certificate is not None:
+        check_certificate(certificate, "certificate", engine.name, engine.bits, fingerprint, parts["exit"])
     return parts | {
         "format": FORMAT,
-        "engine": engine,
-        "bits": bits,
+        "engine": engine.name,
+        "bits": engine.bits,
         "segments": _segments(model),
         "dim": backbone.dim,
         "vocab_size": backbone.vocab_size,
@@ -123,8 +152,8 @@ def _describe(
         "protected_id": model._protected_id,
         "temperatures": list(map(float, model.temperatures)),
         "labels": [str(name) for _, name in sorted((config.id2label or {}).items())],
-        "fingerprint": model_fingerprint(model),
-        "certificate": certificate,
+        "fingerprint": fingerprint,
+        "certificate": None if certificate is None else dict(certificate),
         "templates": templates_of(tokenizer),
     }
 

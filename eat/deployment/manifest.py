@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from eat.checks import one_of, shown, whole_number
 from eat.deployment.exits import check_exit
 from eat.deployment.pruning import check_pruner
 from eat.files import read_object
+from eat.models.granted import check_intact, engine_of
 
 FILE = "eat_onnx.json"
 TOKENIZER = "tokenizer.json"
@@ -58,8 +60,8 @@ class Manifest:
     exit: dict[str, Any]
     temperatures: list[float]  # what divides each head's logits, by ascending depth
     labels: list[str]
-    fingerprint: str  # of weights and configuration
-    certificate: dict[str, Any] | None  # of this engine
+    fingerprint: str  # of weights, configuration and engine
+    certificate: dict[str, Any] | None  # of this engine, for this model and its exit
     templates: list[Template]  # for one text, and for a pair where the tokenizer takes pairs
     files: dict[str, str]  # name -> SHA-256 of every other file
 
@@ -102,6 +104,33 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def check_certificate(
+    certificate: Mapping[str, Any], where: str, engine: str, bits: int | None, fingerprint: str, exit: Mapping[str, Any]
+) -> None:
+    """Check that a certificate is as it was granted, and holds for an export.
+
+    Args:
+        certificate: The certificate.
+        where: What messages call it.
+        engine: What runs the export.
+        bits: Of an activation in its int8 products.
+        fingerprint: Of weights, configuration and engine.
+        exit: The exported exit, with every argument.
+
+    Raises:
+        ValueError: If it was edited, or is about another engine, model or exit.
+    """
+    check_intact(certificate, where, digest_expected=True)
+    about = engine_of(certificate), certificate.get("bits")
+    if about != (engine, bits):
+        raise ValueError(f"{where}: expected one made with {engine} (bits {bits}), got one of {about[0]} ({about[1]})")
+    if (certificate["model"], certificate["exit"]) != (fingerprint, exit):
+        raise ValueError(
+            f"{where}: expected one about the exported model {fingerprint} and its exit {shown(dict(exit))}, got one "
+            f"about {shown(certificate['model'])} and {shown(certificate['exit'])}"
+        )
+
+
 def digest_of(file: Path) -> str:
     """Return the SHA-256 of a file."""
     with file.open("rb") as handle:
@@ -116,6 +145,9 @@ def _check(manifest: Manifest) -> None:
     ends = [0, *(segment.end for segment in manifest.segments)]
     if [segment.start for segment in manifest.segments] != ends[:-1] or not manifest.segments[-1].head:
         raise ValueError(f"{FILE}: expected segments that follow each other up to a head, got blocks {ends}")
+    if manifest.certificate is not None:
+        where, own = f"{FILE}: certificate", manifest
+        check_certificate(manifest.certificate, where, own.engine, own.bits, own.fingerprint, own.exit)
     if len(manifest.temperatures) != len(manifest.head_depths):
         raise ValueError(f"{FILE}: expected a temperature for each head, got {shown(manifest.temperatures)}")
     for file in (*(segment.file for segment in manifest.segments), TOKENIZER):

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-HIDDEN = np.float32(-1e30)  # added to scores that must not count; finite, so that no NaN can come of it
+from eat.deployment.blocks import HIDDEN, NOTHING, block_inputs
+
 ROWS_AT_ONCE = 128  # a product is as fast per row from about 100 rows on, and these stay in the cache
 
 
@@ -78,8 +79,12 @@ class Rows:
         return [slice(*pair) for pair in zip(bounds, [*bounds[1:], len(self.lengths)], strict=True)]
 
 
-def segment_inputs(state: Rows, group: slice, attention: Mapping[str, Any], dim: int) -> dict[str, np.ndarray]:
+def segment_inputs(
+    state: Rows, group: slice, attention: Mapping[str, Any], dim: int, *, in_blocks: bool, masked: bool
+) -> dict[str, np.ndarray]:
     """Return what a segment is given about a group of sequences, whatever the segment.
+
+    ``in_blocks``: the segment can attend to a window in blocks; ``masked``: it needs the mask all the same.
 
     ``gather`` (batch, width) is the row of each place of the padded group, row 0 where it is padding, and ``scatter``
     the place of each row; ``mask`` is added to attention scores. Where nothing is hidden ``grouped`` is False, and the
@@ -96,7 +101,11 @@ def segment_inputs(state: Rows, group: slice, attention: Mapping[str, Any], dim:
     windowed = reach is not None and bool((state.extents[group] > reach + 1).any())
     grouped = windowed or not bool(valid.all())
     mask = np.zeros((1, 1, 1, 1), dtype=np.float32)
-    if grouped:
+    blocks = NOTHING
+    if windowed and in_blocks:
+        tokens = slice(first, first + int(lengths.sum()))
+        blocks = block_inputs(state.positions[tokens], state.protected[tokens], lengths, valid, reach or 0)
+    if grouped and (masked or not blocks["blocked"]):
         visible = np.broadcast_to(valid[:, None], (batch, width, width))
         if windowed:
             positions, is_global = state.positions[first:][gather], state.protected[first:][gather]
@@ -112,6 +121,7 @@ def segment_inputs(state: Rows, group: slice, attention: Mapping[str, Any], dim:
         "valid": valid.astype(np.float32)[:, :, None],
         "share": (valid / lengths[:, None]).astype(np.float32)[:, :, None],
         "starts": starts,
+        **blocks,
     }
 
 

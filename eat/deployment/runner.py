@@ -164,7 +164,14 @@ class OnnxClassifier:
         for group in state.groups():
             last = len(state.lengths) if group.stop is None else group.stop
             tokens = slice(state.starts[group.start], state.starts[last - 1] + state.lengths[last - 1])
-            values = segment_inputs(state, group, manifest.attention, manifest.dim)
+            values = segment_inputs(
+                state,
+                group,
+                manifest.attention,
+                manifest.dim,
+                in_blocks="blocked" in names,
+                masked=manifest.segments[place].received,
+            )
             values |= {"rows": state.rows[tokens], "ids": state.ids[tokens], "types": state.types[tokens]}
             values |= {"positions": state.positions[tokens] + manifest.position_offset, "answer": np.array(answer)}
             outputs.append(session.run(None, {name: values[name] for name in names}))

@@ -40,11 +40,15 @@ def segment_model(
     graph.given("gather", "INT64", ["batch", "width"])
     graph.given("scatter", "INT64", ["tokens"])
     graph.given("mask", "FLOAT", ["masked", 1, "queries", "keys"])
+    in_blocks = (model.config.attention or {})["name"] == "windowed"
+    if in_blocks:
+        _give_blocks(graph)
     rows = _embeddings(graph, model) if start == 0 else graph.given("rows", "FLOAT", ["tokens", backbone.dim])
     scores = None
     for index in range(start, end):
         wanted = received and index == end - 1
-        rows, scores = _block(graph, model.encoder.blocks[index], backbone, f"block{index}", rows, received=wanted)
+        block, name = model.encoder.blocks[index], f"block{index}"
+        rows, scores = _block(graph, block, backbone, name, rows, received=wanted, in_blocks=in_blocks and not wanted)
     outputs = [graph.add("Identity", rows)] + ([scores] if scores else [])
     if end in model.head_depths:
         outputs.append(_head(graph, model, end, rows))
@@ -87,8 +91,19 @@ def _embeddings(graph: Graph, model: AdaptiveForSequenceClassification) -> str:
     return _dense(graph, "embeddings.project", embeddings.project, rows, exact=True)
 
 
+def _give_blocks(graph: Graph) -> None:
+    """Declare what windowed attention in blocks is given: see `eat.deployment.blocks`."""
+    graph.given("blocked", "BOOL", [])
+    graph.given("block_queries", "INT64", ["blocks", "block_queries"])
+    graph.given("block_keys", "INT64", ["blocks", "block_keys"])
+    graph.given("block_mask", "FLOAT", ["blocks", 1, "block_queries", "block_keys"])
+    graph.given("global_queries", "INT64", ["sequences", "globals"])
+    graph.given("global_mask", "FLOAT", ["sequences", 1, "globals", "global_keys"])
+    graph.given("block_places", "INT64", ["placed"])
+
+
 def _block(
-    graph: Graph, block: Any, backbone: Backbone, name: str, rows: str, *, received: bool
+    graph: Graph, block: Any, backbone: Backbone, name: str, rows: str, *, received: bool, in_blocks: bool
 ) -> tuple[str, str | None]:
     """Add attention and feed-forward, each with residual and norm; return the rows, and what each received if asked."""
     qkv = _dense(graph, f"{name}.qkv", block.qkv, rows)
@@ -102,7 +117,13 @@ def _block(
         mixed = mix(graph, backbone, graph.add("Reshape", qkv, "shape"), None)
         return [graph.add("Reshape", part, shape) for part, shape in mixed]
 
-    mixed, *scores = graph.choose("grouped", name, grouped, as_they_lie, outputs=2 if received else 1)
+    def whole() -> list[str]:
+        return graph.choose("grouped", name, grouped, as_they_lie, outputs=2 if received else 1)
+
+    if in_blocks:
+        mixed, *scores = graph.choose("blocked", f"{name}.blocks", lambda: [_blocks(graph, backbone, qkv)], whole)
+    else:
+        mixed, *scores = whole()
     mixed = _dense(graph, f"{name}.mixed", block.mixed, mixed)
     rows = _norm(graph, f"{name}.mixed_norm", block.mixed_norm, graph.add("Add", rows, mixed))
     operator, attributes = ACTIVATIONS[backbone.activation]
@@ -120,6 +141,21 @@ def _fused(graph: Graph, backbone: Backbone, qkv: str, mask: str | None) -> list
     given = [q, k, v, "", "", mask] if mask else [q, k, v]
     mixed = graph.add("MultiHeadAttention", *given, domain=MICROSOFT, num_heads=backbone.num_heads)
     return [(mixed, graph.constant(np.array([-1, backbone.dim])))]
+
+
+def _blocks(graph: Graph, backbone: Backbone, qkv: str) -> str:
+    """Add attention of blocks of queries to the keys that they may see, then of global tokens to all."""
+    sizes, shape = graph.constant(np.array([backbone.dim] * 3)), graph.constant(np.array([-1, backbone.dim]))
+    q, k, v = graph.split("Split", qkv, sizes, outputs=3, axis=-1)
+    parts = []
+    for queries, keys, mask in (
+        ("block_queries", "block_keys", "block_mask"),
+        ("global_queries", "gather", "global_mask"),
+    ):
+        given = [graph.add("Gather", q, queries), *(graph.add("Gather", part, keys) for part in (k, v)), "", "", mask]
+        mixed = graph.add("MultiHeadAttention", *given, domain=MICROSOFT, num_heads=backbone.num_heads)
+        parts.append(graph.add("Reshape", mixed, shape))
+    return graph.add("Gather", graph.add("Concat", *parts, axis=0), "block_places")
 
 
 def _explicit(graph: Graph, backbone: Backbone, qkv: str, mask: str | None) -> list[tuple[str, str]]:

@@ -12,7 +12,9 @@ from eat.benchmark.stored import checked
 from eat.checks import number, shown, true_or_false
 from eat.files import read_object, write_text
 from eat.models.config import AdaptiveConfig
+from eat.models.granted import EAT
 from eat.ops.temperature import fit_temperature
+from eat.runs.engines import EngineState
 from eat.runs.finished import FinishedRun
 from eat.traces.heads import HeadCalibration, measure_heads
 from eat.traces.run_traces import RunTraces, trace_path, with_heads_temperatures
@@ -53,10 +55,11 @@ class Calibration:
     temperatures: tuple[float, ...]  # one per head, 1 where none was needed
     applied: bool  # whether the saved model has them now
     splits: Mapping[str, SplitCalibration]  # the split that they were fitted on, and the reported ones
+    engine: str = EAT  # whose answers they were fitted on
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of the file."""
-        return dataclasses.asdict(self)
+        """Return the content of the file; eat's own engine is not named, as before there were others."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if (key, value) != ("engine", EAT)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Calibration":
@@ -105,15 +108,22 @@ def apply_temperatures(run: FinishedRun, traces: RunTraces, temperatures: Sequen
     """Write temperatures into a saved model, and beside its traces for when the weights are gone.
 
     The model's configuration is replaced in one step and rules from then on; the logits in the files stay raw. What
-    comes back is what the calibrated model answers.
+    comes back is what the calibrated model answers. Temperatures of another engine than eat's own, which the traces
+    name, go into ``engines/``.
     """
     config = with_heads_temperatures(run.model_config(), temperatures)
     AdaptiveConfig.from_dict(dict(config)).check()
-    text = json.dumps(config, indent=2, sort_keys=True)
-    write_text(run.folder / "model" / "config.json", text + "\n")
+    engine = traces.engine
+    if engine.is_eat:
+        text = json.dumps(config, indent=2, sort_keys=True)
+        write_text(run.folder / "model" / "config.json", text + "\n")
+    else:
+        state, ones = run.engine_state(engine), (1.0,) * len(traces.reported.head_depths)
+        certificate = None if state is None else state.certificate
+        EngineState(run.raw_fingerprint(engine), tuple(temperatures or ones), certificate).write(run.folder, engine)
     for name, trace in traces.files.items():
         metadata = trace.raw.metadata | {"config": with_heads_temperatures(trace.raw.config, temperatures)}
-        write_trace(dataclasses.replace(trace.raw, metadata=metadata), trace_path(run, name))
+        write_trace(dataclasses.replace(trace.raw, metadata=metadata), trace_path(run, name, engine))
     return traces.calibrated(temperatures)
 
 

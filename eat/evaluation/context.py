@@ -1,11 +1,13 @@
 """A finished run while it is evaluated: all that stages and sections read."""
 
 import dataclasses
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from eat.benchmark.engines import ENGINES, Source
 from eat.benchmark.latency.model import LatencyModel
 from eat.benchmark.results import Benchmark, read_benchmark, timed_exits
 from eat.data import TextDataModule
@@ -17,6 +19,7 @@ from eat.evaluation.report.plan import read_latency
 from eat.exits import check_exit
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.engines import OWN, EngineId
 from eat.runs.data import load_data
 from eat.runs.finished import FinishedRun
 from eat.traces.record import record_traces
@@ -40,6 +43,7 @@ class Evaluation:
     device: str = "auto"
     fresh: bool = False
     compile: bool = False
+    engine: EngineId = OWN  # whose answers all is about
     command: str = ""  # which repeats the report
 
     def check(self) -> None:
@@ -67,12 +71,12 @@ class Evaluation:
     @cached_property
     def certificate(self) -> Certificate | None:
         """The certificate that the run's model carries: of this call, else of an earlier one."""
-        return standing_certificate(self.run, lambda: self.traces)
+        return standing_certificate(self.run, self.report, lambda: self.traces, self.engine)
 
     @property
     def report(self) -> Path:
-        """The run's own report folder, where its certificates lie."""
-        return self.run.folder / "report"
+        """The run's own report folder, where its certificates lie; another engine than eat's own has one within."""
+        return self.run.folder / "report" / ("" if self.engine.is_eat else self.engine.name)
 
     @cached_property
     def folder(self) -> Path:
@@ -82,10 +86,22 @@ class Evaluation:
     @cached_property
     def traces(self) -> RunTraces:
         """What the model answers: read where the traces are those of the weights, made anew otherwise."""
-        current = None if self.fresh else read_current(self.run)
+        current = None if self.fresh else read_current(self.run, self.engine)
         if current is None:
+            with tempfile.TemporaryDirectory(prefix="eat-traces-") as folder:
+                self._record(Path(folder))
+        return current or read_traces(self.run, self.engine)
+
+    def _record(self, folder: Path) -> None:
+        """Make the traces; exported engines write to a folder."""
+        if self.engine.is_eat:
             record_traces(self.run, self.run.load_model(self.device, certified=False), self.data)
-        return current or read_traces(self.run)
+            return
+        tracer = ENGINES[self.engine.name].tracer
+        model = self.run.load_model("cpu", certified=False)
+        record_traces(
+            self.run, model, self.data, self.engine, lambda traced, name: tracer(Source(traced), folder / name)
+        )
 
     @cached_property
     def temperatures(self) -> Sequence[float] | None:

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from eat.benchmark.engines import EAT, traced_engine
 from eat.checks import number, several, true_or_false
 from eat.evaluation.command import repeating_command
 from eat.evaluation.context import Evaluation
@@ -19,8 +22,10 @@ from eat.evaluation.stages import (
     check_used,
     chosen_stages,
     given_values,
+    stages_of,
 )
 from eat.machine import device_name
+from eat.models.engines import EngineId
 from eat.runs.finished import FinishedRun
 from eat.runs.lock import locked_together
 from eat.runs.variants import with_pruner
@@ -46,6 +51,7 @@ def evaluate_run(
     fresh: bool = False,
     compile: bool = False,
     predictions: bool = False,
+    engine: str = EAT,
     **settings: Mapping[str, Any] | None,
 ) -> Report:
     """Measure what a run is worth and what it costs; write its report and log one table.
@@ -76,6 +82,9 @@ def evaluate_run(
         compile: Measure our encoder with compiled blocks; they are compiled in the warm-up.
         predictions: Write what is predicted at the report's operating point for each example of every split that is not
             trained on, as ``predictions/<split>.parquet`` in the report.
+        engine: What runs the weights: ``eat``, ``eat_int8``, ``eat_onnx`` or ``eat_onnx_int8``. Another than eat's own
+            has traces, temperatures and certificates of its own, reported into ``report/<engine>/``; benchmark and plan
+            are eat's own.
         settings: The stages' settings, by stage and name, such as ``benchmark={"rounds": 3}``; None for the default.
 
     Raises:
@@ -90,6 +99,7 @@ def evaluate_run(
         fresh=fresh,
         compile=compile,
         predictions=predictions,
+        engine=engine,
         **settings,
     )
     if stages is not None and not stages:
@@ -97,7 +107,8 @@ def evaluate_run(
             f"stages: expected some of {list(STAGES)}, or null for what needs no more than is there, got []"
         )
     finished = FinishedRun(run)
-    chosen = chosen_stages(stages, finished, given)
+    ran_by = _engine(engine, device)
+    chosen = chosen_stages(stages, finished, given, engine)
     check_used(chosen, given, thresholds)
     built = {stage: build_settings(stage, given[stage]) for stage in chosen}
     changes = {key: value for key, value in (exit or {}).items() if value is not None}
@@ -117,6 +128,7 @@ def evaluate_run(
         device=device,
         fresh=fresh,
         compile=compile,
+        engine=ran_by,
     )
     others = []
     if "certify" in built:  # these are read, and one of them may get the certificate
@@ -131,6 +143,7 @@ def evaluate_run(
         evaluation.command = repeating_command(
             {
                 "run": finished.folder,
+                "engine": None if ran_by.is_eat else ran_by.name,
                 "baseline_run": baseline_run,
                 "stages": stages and kept,
                 "thresholds": thresholds,
@@ -167,6 +180,7 @@ def check_options(
     fresh: bool = False,
     compile: bool = False,
     predictions: bool = False,
+    engine: str = EAT,
     **settings: Mapping[str, Any] | None,
 ) -> tuple[Values, FinishedRun | None]:
     """Check options of `evaluate_run` before there is a run to evaluate: a training does, before its first step.
@@ -179,8 +193,11 @@ def check_options(
         ValueError: Naming the option that is unknown, of another type or out of range.
     """
     given = given_values(settings)
-    check_stages(stages, given)
-    chosen = stages if stages is not None else [s for s in STAGES if not STAGES[s].asked_by] + asked_for(given)
+    device_name("device", device)
+    _engine(engine, device)
+    check_stages(stages, given, engine)
+    usual = [stage for stage in stages_of(engine) if not STAGES[stage].asked_by]
+    chosen = stages if stages is not None else usual + asked_for(given)
     for stage in chosen:
         build_settings(stage, given[stage])
     for value in () if thresholds is None else several("thresholds", thresholds, "[0.8,0.9]"):
@@ -188,5 +205,8 @@ def check_options(
     check_used([*chosen, ALWAYS] if chosen else [*STAGES], given, thresholds)  # without a stage nothing is evaluated
     for name, flag in (("fresh", fresh), ("compile", compile), ("predictions", predictions)):
         true_or_false(name, flag)
-    device_name("device", device)
     return given, None if baseline_run is None else FinishedRun(baseline_run, "baseline_run")
+
+
+def _engine(name: str, device: str) -> EngineId:
+    return traced_engine(name, torch.device("cpu" if device == "auto" else device))

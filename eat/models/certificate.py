@@ -7,22 +7,25 @@ part is replaced, weights are loaded or converted, or training begins, through t
 is done to its submodules (``encoder.load_state_dict``) or to tensors in place is found by `check`: when the model is
 saved and loaded, or put under a `DriftGuard`.
 
-A certificate carries a digest of its own contents, which name weights and configuration. One that was edited by hand is
-refused. The digest is no signature: who writes the file can write the digest.
+It was made with one engine and holds for no other: with int8 weights, or in exported segments, a model is more or less
+sure of the same text, so that other sequences leave. `eat.models.granted` says whether it is as it was granted.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
 from transformers import PreTrainedModel
 
-from eat.models.fingerprint import encode, model_fingerprint
+from eat.models.fingerprint import model_fingerprint
+from eat.models.granted import EAT, check_intact, engine_of
 
 log = logging.getLogger(__name__)
+
+EAT_INT8 = "eat_int8"
+"""The engine that runs the model in torch with int8 weights."""
 
 
 def check(model: PreTrainedModel) -> None:
@@ -40,6 +43,8 @@ def check(model: PreTrainedModel) -> None:
     if certificate["exit"] != model.config.exit:
         log.info("exit %s is not the certified point %s: no certificate", model.config.exit, certificate["exit"])
         model.config.certificate = None
+    elif (made_with := engine_of(certificate)) != (engine := EAT if model.config.engine is None else EAT_INT8):
+        withdraw(model, f"it was made with the engine {made_with}, and this is {engine}")
     elif certificate["model"] != model_fingerprint(model):
         withdraw(model, "weights or configuration are not the certified ones")
 
@@ -69,26 +74,3 @@ def follow(model: PreTrainedModel, key: str, before: Any, spec: Mapping[str, Any
 def weights_replaced(model: PreTrainedModel, _: Any) -> None:
     """Follow ``load_state_dict`` of the model, or of a module that holds it, as a hook of torch's."""
     withdraw(model, "other weights were loaded")
-
-
-def with_digest(certificate: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a certificate as it is saved: with the digest of its contents, which an older or edited one keeps."""
-    return {**certificate, "digest": certificate.get("digest", _digest(certificate))}
-
-
-def check_intact(certificate: Mapping[str, Any], where: str, *, digest_expected: bool = False) -> None:
-    """Check that a certificate is as it was granted; one of an earlier version has no digest and cannot be checked.
-
-    Raises:
-        ValueError: If its contents are not those of its digest, or there is none where one is expected.
-    """
-    if certificate.get("digest", None if digest_expected else _digest(certificate)) != _digest(certificate):
-        raise ValueError(
-            f"{where}: it was edited after it was granted (its digest differs); take a whole copy of the model, "
-            "certify it again (evaluate.py stages=[certify]), or remove 'certificate' from config.json"
-        )
-
-
-def _digest(certificate: Mapping[str, Any]) -> str:
-    contents = {key: value for key, value in certificate.items() if key != "digest"}
-    return hashlib.sha256(encode(contents)).hexdigest()[:16]

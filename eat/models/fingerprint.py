@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from eat.models.config import AdaptiveConfig
+from eat.models.granted import encode
 
 OPERATING_POINT = frozenset({"exit", "certificate"})
 """What a fingerprint leaves out: the exit is compared by itself, and a certificate cannot name itself."""
@@ -46,11 +46,6 @@ def raw_facts(config: PreTrainedConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return what raw logits follow from: `config_facts` without the temperatures of calibrated heads."""
     facts = config_facts(config)
     return facts | {"heads": {key: value for key, value in facts["heads"].items() if key != "temperatures"}}
-
-
-def encode(facts: Mapping[str, Any]) -> bytes:
-    """Return facts as bytes to hash: the same for equal facts."""
-    return json.dumps(facts, sort_keys=True).encode()
 
 
 def model_fingerprint(model: PreTrainedModel) -> str:

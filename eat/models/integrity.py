@@ -20,8 +20,8 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from eat.checks import shown
-from eat.models.certificate import check_intact, with_digest
-from eat.models.fingerprint import encode, raw_facts, tensors_digest
+from eat.models.fingerprint import raw_facts, tensors_digest
+from eat.models.granted import check_intact, encode, with_digest
 from eat.ops.finite import first_not_finite
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Any
 
 from eat.checks import shown
 from eat.files import read_object
-from eat.models.certificate import check_intact
+from eat.models.granted import check_intact
 from eat.traces.profile import Profile
 
 DEFAULT = "default"

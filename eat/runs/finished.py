@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,15 +12,22 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from eat.checks import folder_name
+from eat.checks import folder_name, one_of, shown
 from eat.exits.points import OperatingPoint
 from eat.files import read_object
+from eat.models.certificate import EAT_INT8
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import AdaptiveConfig
-from eat.models.fingerprint import encode, raw_facts
+from eat.models.engines import OWN, EngineId, int8_in_torch
+from eat.models.fingerprint import raw_facts
+from eat.models.granted import EAT, check_intact, encode, engine_of
+from eat.runs.engines import FOLDER as ENGINES_FOLDER
+from eat.runs.engines import EngineState, read_state, state_path
 from eat.runs.environment import read_environment
 from eat.runs.naming import holdout_name
 from eat.runs.saved import check_links, need, read_config
+
+log = logging.getLogger(__name__)
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
@@ -78,16 +86,25 @@ class FinishedRun:
         need(self.config, ("exit",), self.folder / "config.yaml")
         return OperatingPoint.of(self.config["exit"])
 
-    def load_model(self, device: str, *, certified: bool = True) -> AdaptiveForSequenceClassification:
+    def load_model(
+        self, device: str, *, certified: bool = True, engine: str = EAT
+    ) -> AdaptiveForSequenceClassification:
         """Load the trained model, in evaluation mode; a certified one runs at its certified operating point.
 
-        ``device`` is a torch device, or "auto" for the first GPU where there is one. Without ``certified`` the
-        certificate is left out: to measure at operating points of the caller's choice.
+        Args:
+            device: A torch device, or "auto" for the first GPU where there is one.
+            certified: Whether the model keeps its certificate; without it, measure at operating points of your choice.
+            engine: "eat", or "eat_int8" for int8 weights on a CPU, with temperatures and certificate of that engine.
 
         Raises:
             FileNotFoundError: If the weights are not there.
-            ValueError: If its configuration or its weights are damaged.
+            ValueError: If its configuration or its weights are damaged, there is no such engine in torch, or the run is
+                certified, but not with this engine.
         """
+        if one_of("engine", engine, (EAT, EAT_INT8)) == EAT_INT8:
+            if device not in ("auto", "cpu"):
+                raise ValueError(f"device: expected cpu with the engine {EAT_INT8}, got {shown(device)}")
+            return self.model_of(int8_in_torch(), certified=certified)[0]
         if not self.has_weights:
             raise FileNotFoundError(
                 f"run: {self.folder} has no model/ (results are kept without weights): quality and sweep are rebuilt "
@@ -101,6 +118,87 @@ class FinishedRun:
             model = AdaptiveForSequenceClassification.from_pretrained(self.folder / "model", **left_out)
         torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types
         return model.eval()
+
+    def model_of(
+        self, engine: EngineId, *, certified: bool = True
+    ) -> tuple[AdaptiveForSequenceClassification, dict[str, Any] | None]:
+        """Load the model that an engine other than eat's own runs or exports, and its certificate.
+
+        Its heads have the temperatures of that engine; with a certificate it runs at the certified point. It is int8
+        for ``eat_int8`` and then carries the certificate itself; else float32.
+
+        Raises:
+            FileNotFoundError: If the weights are not there.
+            ValueError: If a file is damaged; with ``certified``, if there are certificates, and none holds for this
+                engine.
+        """
+        model, state = self.load_model("cpu", certified=False), self.engine_state(engine)
+        if state is not None:
+            model.set_temperatures(state.divisors)
+        if engine.name == EAT_INT8:
+            model = model.quantize(anyway=True)
+        certificate = self.certificate_of(engine, model) if certified else None
+        if certificate is not None:
+            model.set_exit(**certificate["exit"])
+            model.config.certificate = certificate if engine.name == EAT_INT8 else None
+        elif certified:
+            self._refuse_other_certificates(engine)
+        return model, certificate
+
+    def certificate_of(self, engine: EngineId, model: AdaptiveForSequenceClassification) -> dict[str, Any] | None:
+        """Return the certificate of an engine that holds for the model which it runs; else None, with a warning.
+
+        Raises:
+            ValueError: If it was edited.
+        """
+        state = self.engine_state(engine)
+        if state is None or state.certificate is None:
+            return None
+        certificate = dict(state.certificate)
+        check_intact(certificate, str(state_path(self.folder, engine)), digest_expected=True)
+        if certificate["model"] == engine.model_fingerprint(model):
+            return certificate
+        log.warning("the certificate of %s no longer holds: the model's configuration is another", engine.label)
+        return None
+
+    def _refuse_other_certificates(self, engine: EngineId) -> None:
+        """Refuse an engine where certificates were made, and none holds for it.
+
+        Raises:
+            ValueError: With the command that certifies this engine.
+        """
+        kept = read_state(self.folder, engine)
+        former = None if kept is None else kept.certificate
+        names = sorted(path.stem for path in (self.folder / ENGINES_FOLDER).glob("*.json"))
+        others = [state.certificate for name in names if (state := read_state(self.folder, EngineId(name)))]
+        granted = next(filter(None, [former, self.model_config().get("certificate"), *others]), None)
+        if granted is not None:
+            why = "which no longer holds" if former else f"which says nothing of {engine.label}"
+            raise ValueError(
+                f"engine: {self.folder} has a certificate of {engine_of(granted)}, {why}; certify {engine.name} with "
+                f"`python evaluate.py run={self.folder} engine={engine.name} stages=[certify] "
+                f"certify.max_drop={granted.get('bound')}`, or do without (certified=false)"
+            )
+
+    def engine_state(self, engine: EngineId) -> EngineState | None:
+        """Return what the run keeps of an engine; None where it keeps nothing that is about its present weights.
+
+        Raises:
+            ValueError: If the file is damaged.
+        """
+        state = None if engine.is_eat else read_state(self.folder, engine)
+        if state is not None and self.has_weights and state.fingerprint != self.raw_fingerprint(engine):
+            log.warning("%s is about other weights or other bits and is left out", state_path(self.folder, engine))
+            return None
+        return state
+
+    def temperatures(self, engine: EngineId = OWN) -> Sequence[float] | None:
+        """Return what divides the logits of each head as an engine runs the saved model; None where nothing does."""
+        state = self.engine_state(engine)
+        if state is not None:
+            return state.divisors
+        found: Sequence[float] | None = self.model_config()["heads"].get("temperatures")
+        return found
 
     def model_config(self) -> dict[str, Any]:
         """Return the saved model's configuration, checked.
@@ -117,15 +215,15 @@ class FinishedRun:
             raise ValueError(f"run: {path} is no model's ({error}); take a whole copy of the model") from error
         return config
 
-    def fingerprint(self) -> str:
-        """Name weights and configuration, the exit left out: what was measured on the same name still holds."""
-        return with_temperatures(self.raw_fingerprint(), self.model_config()["heads"].get("temperatures"))
+    def fingerprint(self, engine: EngineId = OWN) -> str:
+        """Name weights, configuration and engine, the exit left out: what was measured on the same name still holds."""
+        return with_temperatures(self.raw_fingerprint(engine), self.temperatures(engine))
 
-    def raw_fingerprint(self) -> str:
+    def raw_fingerprint(self, engine: EngineId = OWN) -> str:
         """Name what raw logits follow from: traces on disk with the same name need not be made again."""
         digest = hashlib.sha256(encode(raw_facts(self.model_config())))
         digest.update(self.weights_digest())
-        return digest.hexdigest()[:16]
+        return engine.fingerprint(digest.hexdigest()[:16])
 
     def weights_digest(self) -> bytes:
         """Return the SHA-256 of the weights' file; it is read once for all that ask, unless it changes."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import torch
 
 from eat.benchmark.engines import ENGINES, Encoded, Engine, Saved, Source
 from eat.benchmark.engines.packed import packed_call
+from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off
+from eat.models.tracer import model_tracer
 from eat.testing.checked import Checked, seeds
 from eat.testing.models import draw_batch, make_model, without_holes
 
@@ -36,7 +39,8 @@ def check_engine(engine: str | Engine, *, trials: int = 10, seed: int = 0) -> Ch
 
     These are: it says whether it can be measured; what it saves is JSON values and is answered from by another process;
     in this process and in that one it answers like the model with everything off: within 1e-4 where it calls itself
-    exact, with other numbers where it does not; one row for each example, whatever else is in the batch.
+    exact, with other numbers where it does not; one row for each example, whatever else is in the batch. One that says
+    what every head answers says it of the model with its pruning on, and of as many tokens as it kept.
 
     Args:
         engine: The engine, or its name in the family.
@@ -81,6 +85,8 @@ def check_engine(engine: str | Engine, *, trials: int = 10, seed: int = 0) -> Ch
             for one, batch in zip(alone, here, strict=False):
                 checked.same(np.stack(one), batch, "an example alone is answered as in its batch", WITHIN)
         _compare(checked, engine, answers_elsewhere(engine, saved, batches), expected, "loaded by another process")
+    if engine.traced:
+        _check_tracer(checked, engine, model, batches[:2])
     if not engine.exported:
         with torch.inference_mode():
             call = engine.call(Source(model))
@@ -110,6 +116,25 @@ def answers_elsewhere(engine: Engine, saved: Saved, batches: Sequence[Sequence[E
             raise RuntimeError(f"another process could not answer with {engine.title!r}: {done.stderr.strip()}")
         found: list[np.ndarray] = pickle.loads(answers.read_bytes())
         return found
+
+
+def _check_tracer(
+    checked: Checked, engine: Engine, model: AdaptiveForSequenceClassification, batches: Sequence[Sequence[Encoded]]
+) -> None:
+    """Compare every head's logits, and the tokens kept, with those of the model in torch."""
+    exact = model_tracer(model)
+    with tempfile.TemporaryDirectory(prefix="eat-check-") as folder, torch.inference_mode():
+        tracer = engine.tracer(Source(model), Path(folder, "traced"))
+        for batch in batches:
+            packed = {key: torch.tensor(list(chain.from_iterable(e[key] for e in batch))) for key in batch[0]}
+            packed["lengths"] = torch.tensor([len(example["input_ids"]) for example in batch])
+            (logits, kept), (expected, expected_kept) = tracer(packed), exact(packed)
+            checked.same(logits.shape, expected.shape, "traced, it gives the logits of every head")
+            checked.same(kept[:, 0], expected_kept[:, 0], "traced, it says how many tokens came in")
+            within = WITHIN if engine.exact else float(np.abs(expected).max())
+            checked.same(logits, expected, "traced, its heads answer as the model's", within)
+            if engine.exact:
+                checked.same(kept, expected_kept, "traced, it keeps the tokens that the model keeps")
 
 
 def _compare(

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Shaped
 from eat.checks import shown
 from eat.models.config import AdaptiveConfig
 from eat.models.cost import CostModel
+from eat.models.granted import EAT
 from eat.tasks.metrics import METRICS
 from eat.traces.trace import Trace
 
@@ -36,11 +37,11 @@ def check_trace(trace: Trace, *, example: Shaped[np.ndarray, " n"], length: Shap
     _refuse("length", length != trace.lengths, "the first of 'tokens_kept'", length)
 
 
-def check_metadata(trace: Trace, split: str) -> None:
-    """Check what a run's trace says of the model and the split that it was made of.
+def check_metadata(trace: Trace, split: str, engine: str) -> None:
+    """Check what a run's trace says of the model, the engine and the split that it was made of.
 
     Raises:
-        ValueError: If something is missing, is another split's, or is no model's configuration.
+        ValueError: If something is missing, is another split's or engine's, or is no model's configuration.
     """
     facts = trace.metadata
     missing = [name for name in METADATA if name not in facts]
@@ -51,6 +52,9 @@ def check_metadata(trace: Trace, split: str) -> None:
             f"metadata: expected the split {shown(split)}, got {shown(facts['split'])}, "
             f"reported {shown(facts['reported'])}, fingerprint {shown(facts['fingerprint'])}"
         )
+    made_with, bits = facts.get("engine", EAT), facts.get("bits")
+    if made_with != engine or not isinstance(bits, int | None):
+        raise ValueError(f"metadata: expected the engine {shown(engine)}, got {shown(made_with)}, bits {shown(bits)}")
     if not isinstance(facts["traces"], list) or not all(isinstance(name, str) for name in facts["traces"]):
         raise ValueError(f"metadata: expected the names of the run's traces, got {shown(facts['traces'])}")
     try:

@@ -9,35 +9,49 @@ import torch
 
 from eat.data import TextDataModule
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.engines import OWN, EngineId
 from eat.models.sharing import all_off, sharing_copy
+from eat.models.tracer import Tracer, model_tracer
 from eat.runs.finished import FinishedRun
 from eat.tasks import TaskFacts, describe_rows
 from eat.traces.difficulty import cue_depths, cue_positions, logged_pruning
 from eat.traces.predictions import LINE
-from eat.traces.run_traces import ALL_OFF_SUFFIX, trace_path
+from eat.traces.run_traces import ALL_OFF_SUFFIX, trace_folder, trace_path
 from eat.traces.storage import write_trace
 from eat.traces.trace import RecordedTask, Trace
 
 log = logging.getLogger(__name__)
 
 
-def record_traces(run: FinishedRun, model: AdaptiveForSequenceClassification, data: TextDataModule) -> None:
-    """Make and write the traces, with raw logits, of every split that is not trained on."""
+def record_traces(
+    run: FinishedRun,
+    model: AdaptiveForSequenceClassification,
+    data: TextDataModule,
+    engine: EngineId = OWN,
+    tracer: Callable[[AdaptiveForSequenceClassification, str], Tracer] | None = None,
+) -> None:
+    """Make and write the traces, with raw logits, of every split that is not trained on.
+
+    ``tracer`` builds what answers in place of a model, whose traces have a name, where that is another ``engine``.
+    """
     splits = [name for name in data.splits if name != "train"]
     dense = all_off(model)
     differs = (dense.config.attention, dense.config.pruner) != (model.config.attention, model.config.pruner)
     names = [*splits, *(f"{split}{ALL_OFF_SUFFIX}" for split in data.report_splits if differs)]
-    facts = {"fingerprint": run.raw_fingerprint(), "traces": names, "data_fingerprint": data.fingerprint()}
+    facts = {"fingerprint": run.raw_fingerprint(engine), "traces": names, "data_fingerprint": data.fingerprint()}
+    facts |= engine.facts
     for name in names:
         split = name.removesuffix(ALL_OFF_SUFFIX)
-        log.info("tracing %s: %d examples", name, len(data.splits[split]))
+        using = "" if engine.is_eat else f" with {engine.label}"
+        log.info("tracing %s%s: %d examples", name, using, len(data.splits[split]))
         reported = split in data.report_splits
         rows = describe_rows(data.task, split, len(data.splits[split])) if reported else "held out"
         traced = sharing_copy(model if name == split else dense)
         own = {"config": _config(traced), **facts, "split": split, "reported": reported, "data": rows}
         traced.set_temperatures(None)
-        write_trace(_record(traced, data, split, own), trace_path(run, name))
-    for path in (run.folder / "trace").glob("*.parquet"):
+        answer = None if tracer is None else tracer(traced, name)
+        write_trace(_record(traced, data, split, own, answer), trace_path(run, name, engine))
+    for path in trace_folder(run, engine).glob("*.parquet"):
         if path.stem not in names:
             path.unlink()  # of a configuration that had more of them
 
@@ -50,29 +64,28 @@ def record_trace(
     metadata: Mapping[str, Any] | None = None,
     columns: Mapping[str, np.ndarray] | None = None,
     after_batch: Callable[[Mapping[str, Any]], None] | None = None,
+    tracer: Tracer | None = None,
 ) -> Trace:
     """Run every example to full depth and keep what each head says; the model is left in the mode it came in.
 
     Batches are packed, with ``labels`` and ``example`` (index in the split); ``after_batch`` is called with each once
-    the model has answered it. ``columns`` are further facts per example, in the split's order.
+    the model has answered it. ``columns`` are further facts per example, in the split's order. ``tracer`` answers in
+    the model's place: another engine with the same weights.
 
     Raises:
         ValueError: If there is no example, an example is missing or comes twice, or logits are not finite.
     """
-    was_training, device = model.training, next(model.parameters()).device
+    was_training, answer = model.training, tracer or model_tracer(model)
     model.eval()
     parts: dict[str, list[np.ndarray]] = {"example": [], "labels": [], "all_logits": [], "tokens_kept": []}
     try:
         with torch.inference_mode():
             for batch in batches:
-                inputs = {key: batch[key].to(device) for key in ("input_ids", "token_type_ids") if key in batch}
-                output = model(**inputs, lengths=batch["lengths"], trace=True)
-                logits = output.all_logits
-                logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+                logits, kept = answer(batch)
                 parts["example"].append(batch["example"].numpy())
                 parts["labels"].append(batch["labels"].numpy())
-                parts["all_logits"].append(logits.cpu().numpy())
-                parts["tokens_kept"].append(output.tokens_kept.cpu().numpy())
+                parts["all_logits"].append(logits)
+                parts["tokens_kept"].append(kept)
                 if after_batch is not None:
                     after_batch(batch)
     finally:
@@ -101,11 +114,15 @@ def _config(model: AdaptiveForSequenceClassification) -> dict[str, Any]:
 
 
 def _record(
-    model: AdaptiveForSequenceClassification, data: TextDataModule, split: str, metadata: Mapping[str, Any]
+    model: AdaptiveForSequenceClassification,
+    data: TextDataModule,
+    split: str,
+    metadata: Mapping[str, Any],
+    tracer: Tracer | None,
 ) -> Trace:
     rows = data.splits[split]
     columns = {name: np.asarray(rows[name][:]) for name in ("difficulty", LINE) if name in rows.column_names}
-    cues = cue_positions(data, split)
+    cues = cue_positions(data, split) if tracer is None else []  # which tokens leave is logged in torch alone
     dropped: list[tuple[int, int, int]] = []
     with logged_pruning(model) as pruning:
 
@@ -120,6 +137,7 @@ def _record(
             metadata=metadata,
             columns=columns,
             after_batch=keep_log if cues else None,
+            tracer=tracer,
         )
     if cues:
         trace.columns["cue_depth"] = cue_depths(dropped, cues)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from eat.checks import shown
+from eat.models.engines import OWN, EngineId
 from eat.runs.finished import FinishedRun, with_temperatures
 from eat.runs.naming import NO_HOLDOUT
 from eat.traces.check import check_metadata
@@ -57,6 +58,11 @@ class RunTraces:
     def fingerprint(self) -> str:
         """Names the weights and configuration that answered."""
         return str(next(iter(self.splits.values())).metadata["fingerprint"])
+
+    @property
+    def engine(self) -> EngineId:
+        """What ran the weights."""
+        return engine_of_trace(self.reported)
 
     @property
     def has_early_heads(self) -> bool:
@@ -116,13 +122,23 @@ class RunTraces:
         return {**self.splits, **off}
 
 
-def trace_path(run: FinishedRun, name: str) -> Path:
+def trace_folder(run: FinishedRun, engine: EngineId = OWN) -> Path:
+    """Return where a run keeps the traces of an engine: those of others than eat's own in a folder of their own."""
+    return run.folder / "trace" / ("" if engine.is_eat else engine.name)
+
+
+def trace_path(run: FinishedRun, name: str, engine: EngineId = OWN) -> Path:
     """Return where a run keeps a trace."""
-    return run.folder / "trace" / f"{name}.parquet"
+    return trace_folder(run, engine) / f"{name}.parquet"
 
 
-def read_traces(run: FinishedRun) -> RunTraces:
-    """Read what a run's model answers.
+def engine_of_trace(trace: Trace) -> EngineId:
+    """Return the engine that a trace was made with; eat's own where it names none."""
+    return EngineId(trace.metadata.get("engine", OWN.name), trace.metadata.get("bits"))
+
+
+def read_traces(run: FinishedRun, engine: EngineId = OWN) -> RunTraces:
+    """Read what a run's model answers, run by an engine.
 
     Files hold raw logits. They are divided here by the temperatures of the model in the folder, or, without one, by
     those that it had: calibrating a model makes none of its traces obsolete.
@@ -131,34 +147,37 @@ def read_traces(run: FinishedRun) -> RunTraces:
         FileNotFoundError: If one that belongs to the set is missing.
         ValueError: If one is damaged or not raw.
     """
-    own = run.model_config() if run.has_weights else None
-    raw = read_raw_traces(run).items()
-    divided = {name: _divided(trace, (own or trace.config)["heads"].get("temperatures")) for name, trace in raw}
+    own = run.temperatures(engine) if run.has_weights else None
+    divided = {
+        name: _divided(trace, own if run.has_weights else trace.config["heads"].get("temperatures"))
+        for name, trace in read_raw_traces(run, engine).items()
+    }
     return RunTraces.of(run.name, divided, chooses_on_reported=run.holdout == NO_HOLDOUT)
 
 
-def read_raw_traces(run: FinishedRun) -> dict[str, Trace]:
-    """Read all traces of a run as they lie there, with raw logits; raises as `read_traces`."""
-    paths = {path.stem: path for path in sorted((run.folder / "trace").glob("*.parquet"))}
-    traces = {name: read_own(path) for name, path in paths.items()}
+def read_raw_traces(run: FinishedRun, engine: EngineId = OWN) -> dict[str, Trace]:
+    """Read all traces of a run by an engine as they lie there, with raw logits; raises as `read_traces`."""
+    folder = trace_folder(run, engine)
+    paths = {path.stem: path for path in sorted(folder.glob("*.parquet"))}
+    traces = {name: read_own(path, engine.name) for name, path in paths.items()}
     expected = next(iter(traces.values())).metadata["traces"] if traces else []
     missing = [name for name in expected if name not in traces]
     if missing:
         raise FileNotFoundError(
-            f"trace: {run.folder}/trace lacks {', '.join(f'{name}.parquet' for name in missing)}; "
+            f"trace: {folder} lacks {', '.join(f'{name}.parquet' for name in missing)}; "
             "evaluate with fresh=true to make all of them anew, which needs the weights"
         )
     weights = {traces[name].metadata["fingerprint"]: name for name in expected}
     if len(weights) > 1:
         raise ValueError(
-            f"trace: the files in {run.folder}/trace are of different weights ({', '.join(weights.values())}); "
+            f"trace: the files in {folder} are of different weights ({', '.join(weights.values())}); "
             "evaluate with fresh=true to make all of them anew, which needs the weights"
         )
     return {name: traces[name] for name in expected}
 
 
-def read_own(path: Path) -> Trace:
-    """Read a trace that a run keeps, and check what it says of the model and of the split that the file is named for.
+def read_own(path: Path, engine: str = OWN.name) -> Trace:
+    """Read a trace that a run keeps, and check what it says of model, engine and the split that the file is named for.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -166,21 +185,21 @@ def read_own(path: Path) -> Trace:
     """
     trace = read_trace(path)
     try:
-        check_metadata(trace, path.stem.removesuffix(ALL_OFF_SUFFIX))
+        check_metadata(trace, path.stem.removesuffix(ALL_OFF_SUFFIX), engine)
     except ValueError as error:
         raise ValueError(f"{path} is not a trace of this run ({error}); delete it and evaluate again") from error
     return trace
 
 
-def read_current(run: FinishedRun) -> RunTraces | None:
-    """Read a run's traces; None where one is missing or was made by other weights, or on other data, than the run's.
+def read_current(run: FinishedRun, engine: EngineId = OWN) -> RunTraces | None:
+    """Read a run's traces by an engine; None where one is missing or was made by other weights or on other data.
 
     Raises:
         FileNotFoundError: If one is missing and there are no weights to make it anew.
         ValueError: If one is damaged, likewise.
     """
     try:
-        traces = read_traces(run)
+        traces = read_traces(run, engine)
         every = (*traces.splits.values(), *traces.all_off.values())
         found = {trace.metadata["fingerprint"] for trace in every}
     except (FileNotFoundError, ValueError) as error:
@@ -195,16 +214,17 @@ def read_current(run: FinishedRun) -> RunTraces | None:
     if other_data:
         kept = "they are made anew" if run.has_weights else "and cannot be made anew without its weights"
         log.warning("traces of %s answer other data than it was trained with; %s", run.folder, kept)
-    return None if run.has_weights and (other_data or found != {run.fingerprint()}) else traces
+    return None if run.has_weights and (other_data or found != {run.fingerprint(engine)}) else traces
 
 
-def need_current(run: FinishedRun, argument: str) -> RunTraces:
+def need_current(run: FinishedRun, argument: str, engine: EngineId = OWN) -> RunTraces:
     """Read another run's traces, which must be those of its weights; else the error says how to make them."""
-    traces = read_current(run)
+    traces = read_current(run, engine)
     if traces is None:
+        using = "" if engine.is_eat else f" engine={engine.name}"
         raise ValueError(
             f"{argument}: the traces of {run.folder} are missing or of other weights; make them first with "
-            f"`python evaluate.py run={run.folder} stages=[quality]`"
+            f"`python evaluate.py run={run.folder}{using} stages=[quality]`"
         )
     return traces
 

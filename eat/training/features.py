@@ -17,7 +17,8 @@ from eat.data.sampler import batches_in_order
 from eat.data.tokenized import TokenizedSplit
 from eat.files import replacing
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.fingerprint import config_facts, encode
+from eat.models.fingerprint import config_facts
+from eat.models.granted import encode
 
 log = logging.getLogger(__name__)
 

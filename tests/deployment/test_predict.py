@@ -1,8 +1,8 @@
 """A predicted file has the model's own answer to every row, in order, whatever the format, the window and the cache."""
 
 import gc
-import io
 import gzip
+import io
 import itertools
 import sys
 from pathlib import Path

@@ -1,6 +1,5 @@
 """Exported segments answer as the model does: every backbone, attention, pruner and pooling, in any batch."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -14,11 +13,15 @@ import torch
 from eat.backbones.tiny import tiny_config
 from eat.data.tokenizer import train_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.engines import EngineId
+from eat.models.granted import with_digest
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from eat.deployment import OnnxClassifier, export_onnx
+from eat.deployment.blocks import block_inputs
+from eat.deployment.export import export_parts
 
 LENGTHS = np.array([5, 1, 30, 17, 2, 40, 9, 9])
 IDS = np.random.default_rng(0).integers(2, 128, LENGTHS.sum())
@@ -74,6 +77,56 @@ def test_segments_answer_as_the_model(model_type: str, options: dict[str, Any], 
         start += length
         assert alone.exit_depth[0] == together.exit_depth[place]
         np.testing.assert_allclose(alone.logits[0], together.logits[place], atol=1e-4)
+
+
+LONG = np.array([128, 90, 3, 70, 128, 33])
+LONG_IDS = np.random.default_rng(1).integers(2, 128, LONG.sum())
+LONG_IDS[np.random.default_rng(2).choice(len(LONG_IDS), 12)] = 7  # separators, global where the attention says so
+
+
+@pytest.mark.parametrize("global_tokens", [["cls"], ["cls", "sep"]], ids=str)
+@pytest.mark.parametrize("pruner", ["none", "l2_norm", "attention_received"])
+def test_long_texts_attend_in_blocks(tmp_path: Path, pruner: str, global_tokens: list[str]) -> None:
+    spec = {"name": pruner} if pruner == "none" else {"name": pruner, "depths": [1, 3], "ratio": 0.3}
+    window = {"name": "windowed", "window": 6, "global_tokens": global_tokens}
+    model = build(attention=window, pruner=spec, head_pooling="mean", exit={"name": "never"})
+    served, seen = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "served")), []
+
+    def counted(*given: Any) -> Any:
+        seen.append(bool((blocks := block_inputs(*given))["blocked"]))
+        return blocks
+
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        patch.setattr("eat.deployment.rows.block_inputs", counted)
+        expected = model(torch.from_numpy(LONG_IDS), lengths=torch.from_numpy(LONG), trace=True)
+        same(served.run(LONG_IDS, LONG, trace=True), expected)
+    assert any(seen) and not all(seen), "long texts in blocks, short ones whole"
+
+
+def test_blocks_hold_every_pair_that_may_see_each_other_once() -> None:
+    generator = np.random.default_rng(0)
+    lengths, reach = np.array([150, 40, 1]), 5
+    positions = np.concatenate([np.sort(generator.choice(300, n, replace=False)) for n in lengths])
+    sequence = np.repeat(np.arange(3), lengths)
+    is_global = generator.random(len(positions)) < 0.02
+    is_global[[0, 150, 190]] = True
+    valid = np.arange(150) < lengths[:, None]
+    blocks = block_inputs(positions, is_global, lengths, valid, reach)
+    assert blocks["blocked"]
+    seen = np.zeros((len(positions), len(positions)), dtype=int)
+    gather = np.where(valid, (lengths.cumsum() - lengths)[:, None] + np.arange(150), 0)
+    local, others = blocks["block_queries"], blocks["global_queries"]
+    for row, place in enumerate(blocks["block_places"]):
+        if place < local.size:
+            table, mask = place // local.shape[1], blocks["block_mask"]
+            keys, column = blocks["block_keys"][table], place % local.shape[1]
+        else:
+            table, mask = (place - local.size) // others.shape[1], blocks["global_mask"]
+            keys, column = gather[table], (place - local.size) % others.shape[1]
+        np.add.at(seen[row], keys[mask[table, 0, column] == 0], 1)
+    near = np.abs(positions[:, None] - positions) <= reach
+    expected = (near | is_global | is_global[:, None]) & (sequence[:, None] == sequence)
+    np.testing.assert_array_equal(seen, expected.astype(int))
 
 
 def test_everything_can_be_switched_off(tmp_path: Path) -> None:
@@ -204,9 +257,47 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_a_certificate_of_another_engine_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def certified(model: AdaptiveForSequenceClassification, engine: EngineId) -> dict[str, Any]:
+    parts = export_parts(model)
+    facts = {"exit": parts["exit"], "bound": 0.01, "model": engine.model_fingerprint(model)}
+    return with_digest(facts | engine.facts)
+
+
+def test_an_export_carries_the_certificate_of_its_engine_alone(tmp_path: Path) -> None:
+    model, engine = build(), EngineId("eat_onnx")
+    granted = certified(model, engine)
+    served = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "served", certificate=granted))
+    assert served.manifest.certificate == granted
+    assert served.changed(exit={"name": "never"}).manifest.certificate is None
+    other = build(pruner={"name": "l2_norm", "depths": [1, 2]})
+    for source, certificate, int8, message in (
+        (model, granted, True, r"expected one made with eat_onnx_int8 \(bits [78]\), got one of eat_onnx \(None\)"),
+        (model, certified(model, EngineId()), False, "expected one made with eat_onnx .*got one of eat "),
+        (model, granted | {"bound": 0.001}, False, "was edited after it was granted"),
+        (other, granted, False, "expected one about the exported model"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            export_onnx(source, None, tmp_path / "other", int8=int8, certificate=certificate)
+    model.config.certificate = certified(model, EngineId())
+    with pytest.raises(ValueError, match=r"was made with eat and says nothing of eat_onnx; .*or drop it"):
+        export_onnx(model, None, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"engine": "eat_onnx_int8", "bits": 8}, r"expected one made with eat_onnx_int8 \(bits 8\), got "),
+        ({"fingerprint": "0" * 16}, "expected one about the exported model 0000000000000000"),
+        ({"exit": {"name": "never"}}, r"expected one about the exported model .* and its exit {'name': 'never'}"),
+    ],
+)
+def test_a_certificate_does_not_hold_for_what_was_changed(
+    tmp_path: Path, change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eat.deployment.runner.cpu_facts", lambda: "avx512_vnni")
     model = build()
-    model.config.certificate = {"exit": model.config.exit, "model": "0" * 16}
-    served = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "served"))
-    assert served.manifest.certificate is None and "made with another engine" in caplog.text
-    assert dataclasses.asdict(served.manifest)["exit"]["threshold"] == 0.6
+    folder = export_onnx(model, None, tmp_path / "served", certificate=certified(model, EngineId("eat_onnx")))
+    _change(**change)(folder)
+    with pytest.raises(ValueError, match=message):
+        OnnxClassifier.from_folder(folder)

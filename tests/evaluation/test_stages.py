@@ -21,8 +21,8 @@ from eat.evaluation.context import Evaluation
 from eat.evaluation.criteria import Comparison
 from eat.evaluation.report.section import Section
 from eat.evaluation.stages.stage import NoSettings, Stage
-from eat.models.certificate import with_digest
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.granted import with_digest
 from eat.runs.finished import FinishedRun
 from eat.traces.storage import read_trace
 from tests.made.models import EXIT

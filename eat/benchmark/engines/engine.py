@@ -18,6 +18,7 @@ from jaxtyping import Float
 from transformers import PreTrainedModel
 
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.tracer import Tracer
 
 Encoded = Mapping[str, Sequence[int]]
 """One tokenised example: ``input_ids`` and, where the tokenizer gives them, ``token_type_ids``."""
@@ -79,6 +80,7 @@ class Engine(ABC):
     grouped: bool = False  # whether its batches hold examples of like length
     exported: bool = False  # whether it answers from files alone, so that ``benchmark.onnx=false`` saves an export
     adaptive: bool = False  # whether it prunes and exits as `Saved.parts` say; as a baseline it has everything off
+    traced: bool = False  # whether it says what every head answers (`tracer`), so that it can be certified
 
     def why_not(self, device: torch.device) -> str | None:
         """Say why it cannot be measured on a device, or None where it can."""
@@ -87,6 +89,25 @@ class Engine(ABC):
     def cannot(self, source: Source) -> str | None:
         """Say why it cannot run a model, on whatever device, or None where it can."""
         return None
+
+    @property
+    def bits(self) -> int | None:
+        """Bits of an activation in its int8 products on this processor; None where it has no such choice."""
+        return None
+
+    def cannot_trace(self, device: torch.device) -> str | None:
+        """Say why it cannot answer on a device, or None where it can, be that slow or not."""
+        return self.why_not(device)
+
+    def tracer(self, source: Source, folder: Path) -> Tracer:
+        """Return what says what every head answers at full depth, with the parts of the model as trained.
+
+        An exported engine writes to ``folder``, and needs it as long as it answers.
+
+        Raises:
+            NotImplementedError: If it knows the last head alone (not ``traced``).
+        """
+        raise NotImplementedError(f"{self.title} does not say what every head answers")
 
     @abstractmethod
     def save(self, source: Source, folder: Path, name: str) -> Saved:

@@ -1,4 +1,4 @@
-"""Our encoder with int8 weights and everything off."""
+"""Our encoder with int8 weights: tokens and sequences really leave, as in float32."""
 
 import copy
 import dataclasses
@@ -7,31 +7,43 @@ from pathlib import Path
 import torch
 
 from eat.benchmark.engines.engine import Call, Engine, Saved, Source, missing, save_pretrained
-from eat.benchmark.engines.packed import packed_call
+from eat.benchmark.engines.packed import packed_call, saved_call
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.quantization import why_not_int8
-from eat.models.sharing import all_off
+from eat.models.tracer import Tracer, model_tracer
+from eat.ops.int8 import best_bits
 
 
 @dataclasses.dataclass(frozen=True)
 class Int8(Engine):
-    """Ours, quantised from the weights as trained; left out where int8 gains nothing on this machine."""
+    """Ours, quantised from the weights as trained; not measured where int8 gains nothing on this machine."""
+
+    @property
+    def bits(self) -> int:
+        """Bits that this processor multiplies exactly, as `quantize` chooses them."""
+        return best_bits()
 
     def why_not(self, device: torch.device) -> str | None:
         """Say that this is no CPU, or that int8 is no faster here."""
-        return missing((), "", device) or why_not_int8()
+        return self.cannot_trace(device) or why_not_int8()
+
+    def cannot_trace(self, device: torch.device) -> str | None:
+        """Say that this is no CPU."""
+        return missing((), "", device)
 
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Write the quantised model."""
         return save_pretrained(_quantized(source), folder / name, name, source.trained.backbone.pad_token_id)
 
     def call(self, source: Source | Saved) -> Call:
-        """Answer with the quantised model."""
-        if isinstance(source, Source):
-            return packed_call(_quantized(source))
-        return packed_call(AdaptiveForSequenceClassification.from_pretrained(source.path).eval())
+        """Answer with the quantised model, or with one from files that gets the parts of `Saved` first."""
+        return packed_call(_quantized(source)) if isinstance(source, Source) else saved_call(source)
+
+    def tracer(self, source: Source, folder: Path) -> Tracer:
+        """Trace the quantised model."""
+        return model_tracer(_quantized(source))
 
 
 def _quantized(source: Source) -> AdaptiveForSequenceClassification:
-    # A copy with its own tensors: those of `all_off` are the trained model's, which stays in its type.
-    return copy.deepcopy(all_off(source.trained)).float().quantize(anyway=True)
+    # A copy with its own tensors: those of a sharing one are the trained model's, which stays in its type.
+    return copy.deepcopy(source.trained).float().quantize(anyway=True)

@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, on_host, save_pretrained
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import ALL_OFF_PARTS
+from eat.models.tracer import Tracer, model_tracer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,16 +27,23 @@ class Packed(Engine):
 
     def call(self, source: Source | Saved) -> Call:
         """Answer with the model as it is, or with one from files that gets the parts of `Saved` first."""
-        if isinstance(source, Source):
-            return packed_call(source.model)
-        unknown = sorted(set(source.parts) - set(ALL_OFF_PARTS))
-        if unknown:
-            raise ValueError(f"parts: expected some of {list(ALL_OFF_PARTS)}, got {unknown}")
-        transformers_logging.disable_progress_bar()
-        model = AdaptiveForSequenceClassification.from_pretrained(source.path)
-        for part, spec in source.parts.items():
-            getattr(model, f"set_{part}")(**spec)
-        return packed_call(model.to(**source.place).eval())
+        return packed_call(source.model) if isinstance(source, Source) else saved_call(source)
+
+    def tracer(self, source: Source, folder: Path) -> Tracer:
+        """Trace the model as it is."""
+        return model_tracer(source.model)
+
+
+def saved_call(saved: Saved) -> Call:
+    """Answer with one of our models from files, which gets the parts that are named first."""
+    unknown = sorted(set(saved.parts) - set(ALL_OFF_PARTS))
+    if unknown:
+        raise ValueError(f"parts: expected some of {list(ALL_OFF_PARTS)}, got {unknown}")
+    transformers_logging.disable_progress_bar()
+    model = AdaptiveForSequenceClassification.from_pretrained(saved.path)
+    for part, spec in saved.parts.items():
+        getattr(model, f"set_{part}")(**spec)
+    return packed_call(model.to(**saved.place).eval())
 
 
 def packed_call(model: AdaptiveForSequenceClassification) -> Call:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 
 from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, for_threads, missing
+from eat.models.tracer import Tracer
 
 REQUIRED = ("onnx", "onnxruntime")
 
@@ -23,13 +24,18 @@ class OnnxSegments(Engine):
         """Say which packages are missing, or that this is no CPU."""
         return missing(REQUIRED, "onnx", device)
 
+    @property
+    def bits(self) -> int | None:
+        """Bits that an export for this processor has in its int8 products."""
+        from eat.deployment.export import default_bits  # here and below, so that processes for others hold none of it
+
+        return default_bits() if self.dtype == "int8" else None
+
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Export the model, unless that was done before."""
-        from eat.deployment import export_onnx  # here, so that a process that measures another engine holds none of it
-
         path = folder / name
         if not path.exists():
-            export_onnx(source.trained, None, path, int8=self.dtype == "int8")
+            self._export(source, path)
         return Saved(engine=name, path=str(path), pad_token_id=source.trained.backbone.pad_token_id)
 
     def call(self, source: Source | Saved) -> Call:
@@ -37,6 +43,26 @@ class OnnxSegments(Engine):
         if isinstance(source, Source):
             raise TypeError("ONNX Runtime answers from exported files: expected what `save` returned, got a model")
         return segments_call(Path(source.path), source.parts)
+
+    def tracer(self, source: Source, folder: Path) -> Tracer:
+        """Export the model and run all segments of it."""
+        from eat.deployment import OnnxClassifier
+
+        self._export(source, folder)
+        model = OnnxClassifier.from_folder(folder, torch.get_num_threads())
+
+        def answer(batch: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+            types = batch["token_type_ids"].numpy() if "token_type_ids" in batch else None
+            output = model.run(batch["input_ids"].numpy(), batch["lengths"].numpy(), types, trace=True)
+            assert output.all_logits is not None
+            return output.all_logits, output.tokens_kept
+
+        return answer
+
+    def _export(self, source: Source, folder: Path) -> None:
+        from eat.deployment import export_onnx
+
+        export_onnx(source.trained, None, folder, int8=self.dtype == "int8")
 
 
 def segments_call(folder: Path, parts: Mapping[str, Mapping[str, Any]]) -> Call:

@@ -90,8 +90,8 @@ def _tables(
 
 
 def _compare_exits(reports: Sequence[Reported], rows: Sequence[Row], out: Path) -> None:
-    """Compare criteria over runs, where there are several with early heads."""
-    runs = {report.run.name: report.run for report in reports}
+    """Compare criteria over runs, as eat's own engine answers, where there are several with early heads."""
+    runs = {report.run.name: report.run for report in reports if report.engine.is_eat}
     tables = make_exit_tables(list(runs.values())) if len(runs) > 1 else []
     if tables:
         early = {table.run.name for table in tables}
@@ -101,7 +101,8 @@ def _compare_exits(reports: Sequence[Reported], rows: Sequence[Row], out: Path) 
 
 def _point(report: Reported) -> list[str]:
     row = report.row
-    said = [row["exit"], *(threshold_text(row[key]) for key in ("threshold", "patience") if row[key] is not None)]
+    said = [] if report.engine.is_eat else [f"{report.engine.name}:"]
+    said += [row["exit"], *(threshold_text(row[key]) for key in ("threshold", "patience") if row[key] is not None)]
     return [" ".join(said), row["split"], row["metric"]]
 
 

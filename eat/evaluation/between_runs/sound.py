@@ -11,6 +11,7 @@ from eat.evaluation.report.summary import OPERATING_POINT
 from eat.evaluation.report.table import Row, read_rows
 from eat.exits.points import OperatingPoint
 from eat.files import read_object
+from eat.models.engines import OWN, EngineId
 from eat.runs.finished import FinishedRun
 from eat.runs.naming import fingerprint, seedless_fingerprint
 from eat.traces.run_traces import read_traces
@@ -29,6 +30,7 @@ class Reported:
     frontier: list[Row]
     own: Mapping[int | None, Row]  # its rows at its own operating point, by batch size
     temperatures: str  # of its heads, which calibration sets after training
+    engine: EngineId = OWN  # whose answers it is about
 
     @property
     def row(self) -> Row:
@@ -37,8 +39,9 @@ class Reported:
 
     @property
     def point(self) -> tuple[str, ...]:
-        """Its operating point and its split."""
-        return tuple(str(self.row[column]) for column in ("split", "exit", "threshold", "patience"))
+        """Its engine where that is not eat's own, its operating point and its split."""
+        values = [self.row[column] for column in ("split", "exit", "threshold", "patience")]
+        return (*map(str, values), *map(str, self.engine.facts.values()))
 
     def configuration(self, *, seed: bool) -> tuple[str, ...]:
         """Name what was trained, with or without its seed, and the point that is reported."""
@@ -111,17 +114,19 @@ def _read(folder: Path) -> Reported:
         raise ValueError(
             f"reports: {folder / OPERATING_POINT} does not say 'exit' and 'split'; evaluate that run again"
         )
-    frontier = [row | {"run": run.name} for row in read_rows(folder / "frontier.csv")]  # it may have been renamed
+    engine = EngineId(point.get("engine", OWN.name), point.get("bits"))
+    name = run.name if engine.is_eat else f"{run.name} in {engine.name}"
+    frontier = [row | {"run": name} for row in read_rows(folder / "frontier.csv")]  # it may have been renamed
     exit = OperatingPoint.of(point["exit"])
     own = {row["batch_size"]: row for row in frontier if row["split"] == point["split"] and is_point(row, exit)}
     if not own:
         raise ValueError(f"reports: {folder} has no row of its own operating point, {exit.label}; {again}")
-    traces = read_traces(run)
-    if run.has_weights and traces.fingerprint != run.fingerprint():
+    traces = read_traces(run, engine)
+    if run.has_weights and traces.fingerprint != run.fingerprint(engine):
         raise ValueError(
             f"reports: {folder} is superseded, it was made from other weights than the run has now; {again}"
         )
-    return Reported(folder, run, frontier, own, str(traces.reported.config["heads"].get("temperatures")))
+    return Reported(folder, run, frontier, own, str(traces.reported.config["heads"].get("temperatures")), engine)
 
 
 def _without_conflicts(read: Iterable[Reported], problems: list[str]) -> list[Reported]:

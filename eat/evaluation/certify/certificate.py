@@ -22,10 +22,11 @@ from eat.evaluation.certify.sequence import Runs, TestedPoint, losses_of, points
 from eat.evaluation.certify.settings import CertifySettings
 from eat.exits import EXITS
 from eat.exits.points import OperatingPoint
+from eat.models.granted import EAT
 from eat.traces.profile import Profile, measure
 from eat.traces.quality import Point, measure_point
 from eat.traces.replay import replay
-from eat.traces.run_traces import Role, RunTraces
+from eat.traces.run_traces import Role, RunTraces, engine_of_trace
 from eat.traces.splits import SplitComparison, compare_splits, split_fingerprint
 from eat.traces.statistics import Interval
 from eat.traces.trace import Trace
@@ -65,11 +66,14 @@ class Certificate:
     model: str | None = None  # fingerprint of the model that carries it; None before it is stored
     by: str | None = None  # what the groups are by, each of which the bound is for; None where it is for all texts
     groups: Mapping[str, int] | None = None  # the groups' names -> examples; None likewise
+    engine: str = EAT  # what ran the model: the certificate holds for no other
+    bits: int | None = None  # of an activation in the engine's int8 products; None in floating point
 
     def to_json(self) -> dict[str, Any]:
         """Return what files hold of it."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        absent = [name for name in ("fallback", "model", "by", "groups") if values[name] is None]
+        absent = [name for name in ("fallback", "model", "by", "groups", "bits") if values[name] is None]
+        absent += ["engine"] if self.engine == EAT else []  # as certificates were before there were others
         return {key: value for key, value in values.items() if key not in absent} | {"exit": self.exit.spec}
 
     @classmethod
@@ -274,6 +278,7 @@ def _certificate(
     splits: Mapping[str, Trace], chosen: TestedPoint, settings: CertifySettings, against: RunTraces, groups: Groups
 ) -> Certificate:
     trace, reference = splits[chosen.run], against.splits["certification"]
+    engine, served = engine_of_trace(reference), engine_of_trace(trace)
     replayed = replay(trace, chosen.exit)
     flops = replayed.flops(trace.costs)
     depths, counts = np.unique(replayed.exit_depth, return_counts=True)
@@ -287,7 +292,7 @@ def _certificate(
         examples=len(trace),
         observed=chosen.mean or 0.0,
         split=split_fingerprint(next(iter(splits.values()))),
-        reference=f"full depth of {against.name}",
+        reference=f"full depth of {against.name}" + ("" if engine.is_eat else f" in {engine.label}"),
         num_layers=trace.num_layers,
         average_depth=float(replayed.exit_depth.mean()),
         exit_shares={str(d): float(c) / len(trace) for d, c in zip(depths, counts, strict=True)},
@@ -297,6 +302,8 @@ def _certificate(
         profile=Profile.of(measure(replayed.logits, replayed.exit_depth, replayed.tokens_kept)).to_dict(),
         by=settings.by,
         groups=dict(zip(groups.names, groups.sizes, strict=True)) if settings.by else None,
+        engine=served.name,
+        bits=served.bits,
     )
 
 

@@ -13,6 +13,7 @@ from eat.evaluation.certify.p_values import ROUNDING
 from eat.evaluation.certify.sequence import losses_of
 from eat.evaluation.certify.settings import CertifySettings
 from eat.files import read_object
+from eat.models.engines import OWN, EngineId
 from eat.runs.finished import FinishedRun
 from eat.traces.replay import replay
 from eat.traces.run_traces import RunTraces
@@ -56,21 +57,29 @@ class Attempt:
             ) from error
 
 
-def standing_certificate(run: FinishedRun, traces: Callable[[], RunTraces]) -> Certificate | None:
-    """Return the certificate that a run's model carries and that holds for it, else None.
+def standing_certificate(
+    run: FinishedRun, report: Path, traces: Callable[[], RunTraces], engine: EngineId = OWN
+) -> Certificate | None:
+    """Return the certificate that a run's model carries of an engine and that holds for it, else None.
 
-    Where results were kept without weights, it is the one in ``report/``, if the loss that it says was observed is that
-    of these traces.
+    Where results were kept without weights, it is the one in the engine's ``report``, if the loss that it says was
+    observed is that of these traces.
 
     Raises:
         ValueError: If the file is damaged.
     """
+    if run.has_weights and not engine.is_eat:
+        kept = run.engine_state(engine)
+        if kept is None or kept.certificate is None:
+            return None
+        granted = run.certificate_of(engine, run.model_of(engine, certified=False)[0])
+        return None if granted is None else Certificate.from_json(granted)
     if run.has_weights:
         if run.model_config().get("certificate") is None:
             return None
         carried = run.load_model("cpu").config.certificate  # withdrawn where it no longer holds
         return None if carried is None else Certificate.from_json(carried)
-    path = run.folder / "report" / f"{CURRENT}.json"
+    path = report / f"{CURRENT}.json"
     attempt = Attempt.read(path) if path.is_file() else None
     if attempt is None or attempt.certificate is None or attempt.certificate.run != attempt.settings.runs[0]:
         return None

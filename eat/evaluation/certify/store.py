@@ -10,8 +10,10 @@ from huggingface_hub import ModelCardData
 
 from eat.evaluation.certify.certificate import Certificate
 from eat.files import write_text
-from eat.models.certificate import with_digest
+from eat.models.engines import EngineId
 from eat.models.fingerprint import model_fingerprint
+from eat.models.granted import with_digest
+from eat.runs.engines import EngineState
 from eat.runs.finished import FinishedRun
 
 BEGIN, END = "<!-- certificate: written by evaluate.py -->", "<!-- end of certificate -->"
@@ -23,13 +25,26 @@ def store_certificate(run: FinishedRun, certificate: Certificate, text: str) -> 
     The run's own operating point in ``config.yaml``, which its report is about, stays what it was, and so do the
     traces: they hold for every exit. Each file is replaced whole or not at all, and writing twice changes nothing.
     ``text`` is what the model card says of it, as Markdown. The certificate comes back with the model's fingerprint.
+
+    That of another engine than eat's own goes into ``engines/``, beside the saved model, which stays as it is.
     """
+    engine = EngineId(certificate.engine, certificate.bits)
+    if not engine.is_eat:
+        return _store_beside(run, certificate, engine)
     folder = run.folder / "model"
     stored = dataclasses.replace(certificate, model=model_fingerprint(run.load_model("cpu", certified=False)))
     config = run.model_config() | {"exit": certificate.exit.spec, "certificate": with_digest(stored.to_json())}
     write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")  # as Hugging Face does
     card = folder / "README.md"
     write_text(card, with_section(card.read_text(encoding="utf-8") if card.is_file() else new_card(run.name), text))
+    return stored
+
+
+def _store_beside(run: FinishedRun, certificate: Certificate, engine: EngineId) -> Certificate:
+    model, _ = run.model_of(engine, certified=False)
+    stored = dataclasses.replace(certificate, model=engine.model_fingerprint(model))
+    granted = with_digest(stored.to_json())
+    EngineState(run.raw_fingerprint(engine), model.temperatures, granted).write(run.folder, engine)
     return stored
 
 

@@ -21,6 +21,7 @@ def about_section(run: Evaluation) -> Section:
     parts += [f"pruner {row['pruner']}" + (f" ({row['ratio']} after {row['depths']})" if row["depths"] else "")]
     parts += [f"heads at {row['head_depths']} on {row['head_pooling']}", f"objective {row['objective']}"]
     lines += [f"{', '.join(parts)}; seed {row['seed']}.", f"Operating point of this report: {_point(run)}."]
+    lines += [] if run.engine.is_eat else [f"Engine: {run.engine.label}. All answers below are its own."]
     lines += [CHOSEN_ON_REPORTED] if run.traces.chooses_on_reported else []
     lines += [f"- {s.name}: {s.examples:,} examples, {s.data}" for s in run.findings.splits]
     text = "\n".join(line[0].upper() + line[1:] for line in lines)

@@ -128,6 +128,7 @@ def _agreement(benchmark: Benchmark, reads: str) -> str:
     lines = [f"{title}{', and logits beside those with everything off' if compared else ''}:"]
     for name, (same, total) in benchmark.agreement.items():
         of_what = " (of the float32 model)" if name in ENGINES and not ENGINES[name].exact else ""
+        of_what = " (of the same engine)" if ":" in name else of_what
         beside = f"; {comparison_text(compared[name])}" if name in compared and name != ALL_OFF else ""
         other = another_model(benchmark, measured[name], reads) if name in measured else None
         said = f"; **{other}**, so that no quality stands beside its times" if other else beside

@@ -10,6 +10,7 @@ from eat.evaluation.certify.losses import RISKS
 from eat.evaluation.certify.settings import CertifySettings
 from eat.evaluation.report.section import Section
 from eat.evaluation.report.table import number, points_text, render
+from eat.models.granted import EAT
 from eat.traces.quality import Point
 from eat.traces.splits import SIGNIFICANT, SplitComparison
 
@@ -79,7 +80,8 @@ def outcome(result: Certification) -> str:
     certificate = result.certificate
     if certificate is None:
         return f"not certified, {budget_text(result.settings)}: {_refused(result)}"
-    what = f"{certificate.exit.label} ({_cost(certificate)}; run {certificate.run})"
+    engine = "" if certificate.engine == EAT else f", engine {certificate.engine}"
+    what = f"{certificate.exit.label} ({_cost(certificate)}; run {certificate.run}{engine})"
     return f"certified, {budget_text(result.settings)}: {what}"
 
 

@@ -51,7 +51,8 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
     rows = [row for row in rows if row["split"] == split and row["value"] is not None]
     threads = min((row["threads"] for row in rows if row["threads"] is not None), default=None)
     timed = [row for row in rows if row["batch_size"] == 1 and row["threads"] == threads]
-    ours = [row for row in rows if row["flops_ratio"] is not None and row["engine"] in (None, "eat")]
+    others = [row for row in rows if row["model"] == "dense" and row["engine"] not in (None, "eat")]
+    ours = [row for row in rows if row["flops_ratio"] is not None and row not in others]
     counted = list({row_label(row): row for row in ours}.values())
     panels = [(counted, _flops_ratio, "executed FLOPs / dense, unpadded, full depth", "counted")]
     if timed:

@@ -9,6 +9,7 @@ from eat.evaluation.context import Evaluation
 from eat.evaluation.report.figures import draw_calibration
 from eat.evaluation.report.section import Section
 from eat.evaluation.report.table import number, render
+from eat.models.granted import EAT
 from eat.traces.heads import measure_heads
 from eat.traces.quality import metric_values
 
@@ -73,7 +74,8 @@ def calibration_table(found: Calibration, *, markdown: bool = False) -> str:
 
 def _about(found: Calibration) -> str:
     scaled = sum(value != 1 for value in found.temperatures)
-    done = "written into the saved model" if found.applied else "not applied: the saved model is as it was"
+    into = "written into the saved model" if found.engine == EAT else f"kept for the engine {found.engine}"
+    done = into if found.applied else "not applied: the saved model is as it was"
     return (
         f"Temperatures fitted on the {found.fitted_on} split for the {scaled} of {len(found.temperatures)} heads whose "
         f"ECE is above {100 * found.max_ece:g} % there; {done}."

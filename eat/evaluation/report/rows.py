@@ -9,19 +9,21 @@ from eat.benchmark.agreement import another_model
 from eat.benchmark.contenders import ALL_OFF, PADDED, TITLES
 from eat.benchmark.engines import EAT, ENGINES
 from eat.benchmark.protocol import Ratio, enough
-from eat.benchmark.results import Benchmark, Measurement, ShortcutFacts
+from eat.benchmark.results import Benchmark, Measurement, OwnQuality, ShortcutFacts
 from eat.evaluation.findings import Findings
 from eat.evaluation.report.table import Row, make_row
 from eat.exits.points import FULL_DEPTH, OperatingPoint, threshold_text
 from eat.models.config import pooling_at
 from eat.runs.finished import FinishedRun
 from eat.traces.quality import Point
-from eat.traces.run_traces import RunTraces
+from eat.traces.run_traces import RunTraces, engine_of_trace
 from eat.traces.trace import Trace
 
 DENSE = {"attention": "full", "window": None, "pruner": "none", "depths": None, "ratio": None}
 SHORTCUTS = {"static": "static {} layers", "truncated": "first {} layers"}
 """Values of the column ``model`` that are shallower models, trained so or cut off, and how they are shown."""
+OTHER_ENGINE = "other_engine"
+"""Value of the column ``model`` of the adaptive encoder run by another engine, in a report that is about eat's own."""
 
 
 def run_row(run: FinishedRun, model_config: Mapping[str, Any], **values: Any) -> Row:
@@ -80,6 +82,8 @@ def _operating_point(row: Row) -> tuple[Any, ...]:
 
 def _place(row: Row) -> tuple[Any, ...]:
     """Order rows: baselines, ours with everything off, shortcuts, full depth, then the swept points."""
+    if row["model"] == OTHER_ENGINE:
+        return (3, list(ENGINES).index(row["engine"]))
     if row["model"] in SHORTCUTS:
         return (1, list(SHORTCUTS).index(row["model"]), row["num_layers"])
     if row["model"] != "eat":
@@ -93,7 +97,7 @@ def benchmark_rows(run: FinishedRun, findings: Findings, benchmark: Benchmark, b
     rows = []
     for measured in benchmark.measurements:
         row = _contender_row(run, findings, benchmark, measured)
-        if measured.engine != EAT and measured.batch_size > 1:
+        if measured.engine != EAT and measured.exit is None and measured.batch_size > 1:
             row |= {"gflops": None, "flops_ratio": None}  # padding adds work that no trace counts
         row |= {name: getattr(measured, name) for name in ("engine", "batch_size", "threads", "examples_per_s")}
         row |= zip(("latency_ms_p50", "latency_ms_p95", "latency_ms_p99"), measured.latency_ms, strict=True)
@@ -135,10 +139,12 @@ def last_head_reads(traces: RunTraces) -> str:
 
 
 def point_label(point: OperatingPoint | None, contender: str) -> str:
-    """Name a contender of a benchmark: a baseline, full depth, or an operating point."""
+    """Name a contender of a benchmark: a baseline, full depth, or an operating point, perhaps of another engine."""
     if point is None:
         return TITLES.get(contender, contender.replace("_", " "))
-    return "eat, full depth" if point == FULL_DEPTH else f"eat, {point.label}"
+    engine, of_another, _ = contender.partition(":")
+    title = engine_title(engine if of_another else None)
+    return f"{title}, {'full depth' if point == FULL_DEPTH else point.label}"
 
 
 def is_point(row: Mapping[str, Any], point: OperatingPoint) -> bool:
@@ -148,17 +154,24 @@ def is_point(row: Mapping[str, Any], point: OperatingPoint) -> bool:
 
 def row_label(row: Mapping[str, Any]) -> str:
     """Name a row's contender: the engine, or the operating point."""
-    if row["engine"] in TITLES:
+    adaptive = row["model"] in ("eat", OTHER_ENGINE)
+    if row["engine"] in TITLES and not adaptive:
         return TITLES[row["engine"]]
     if row["model"] in SHORTCUTS:
         return SHORTCUTS[row["model"]].format(row["num_layers"])
     if row["model"] == "dense":
         return TITLES[ALL_OFF]
+    title = engine_title(row["engine"])
     if row["exit"] == FULL_DEPTH.name:
-        return "eat, full depth"
+        return f"{title}, full depth"
     details = [threshold_text(row["threshold"]) if row["threshold"] is not None else ""]
     details += [f"patience {row['patience']}" if row["patience"] is not None else ""]
-    return " ".join(["eat,", row["exit"], *filter(None, details)])
+    return " ".join([f"{title},", row["exit"], *filter(None, details)])
+
+
+def engine_title(engine: str | None) -> str:
+    """Name what runs the adaptive encoder: eat's own engine where none is named."""
+    return EAT if engine in (None, EAT) else ENGINES[engine].title.removesuffix(", everything off")
 
 
 def point_row(run: FinishedRun, trace: Trace, point: Point, metric: str | None = None) -> Row:
@@ -171,11 +184,15 @@ def point_row(run: FinishedRun, trace: Trace, point: Point, metric: str | None =
     values |= point.exit.columns | _interval("delta", ends, "delta_points")
     values |= {"metric": metric, "value": point.metrics[metric]}
     values |= {"split": trace.split, "data": trace.metadata["data"], "examples": len(trace)}
+    engine = engine_of_trace(trace)
+    values |= {} if engine.is_eat else {"engine": engine.name, "dtype": _dtype(engine.name)}
     return run_row(run, trace.config, **values)
 
 
 def _contender_row(run: FinishedRun, findings: Findings, benchmark: Benchmark, measured: Measurement) -> Row:
     """Return what a contender is and how good it is on the main split."""
+    if measured.exit is not None and measured.engine != EAT:
+        return _served_row(run, findings, measured.exit, benchmark.quality[measured.contender])
     if measured.exit is not None:
         return point_row(run, findings.traces.reported, findings.point(measured.exit))
     dense = findings.dense_points[findings.traces.main]
@@ -193,6 +210,17 @@ def _contender_row(run: FinishedRun, findings: Findings, benchmark: Benchmark, m
         delta = own.delta if dense.delta_dense is None else None
         row |= {"value": own.metrics.get(row["metric"]), "ece": own.ece, **_interval("delta", delta, "delta_points")}
     return row
+
+
+def _served_row(run: FinishedRun, findings: Findings, exit: OperatingPoint, quality: OwnQuality) -> Row:
+    """Return an operating point of another engine than eat's own, with the quality of that engine's answers."""
+    trace, dense = findings.traces.reported, findings.dense_points[findings.traces.main]
+    metric = trace.task.metrics[0]
+    values = {name: getattr(quality, name) for name in ("ece", "avg_depth", "retention", "gflops", "flops_ratio")}
+    values |= exit.columns | {"model": OTHER_ENGINE, "metric": metric, "value": quality.metrics.get(metric)}
+    values |= _interval("delta", quality.delta if dense.delta_dense is None else None, "delta_points")
+    values |= {"split": trace.split, "data": trace.metadata["data"], "examples": len(trace)}
+    return run_row(run, trace.config, **values)
 
 
 def _shortcut_values(facts: ShortcutFacts, metric: str, *, compared: bool) -> Row:

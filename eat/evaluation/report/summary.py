@@ -52,7 +52,7 @@ def write_report(run: Evaluation, stages: Mapping[str, Section]) -> Report:
         section.write(run.folder)
     shown = [about_section(run), quality, *made, *others, environment_section(run)]
     figures = [f"![{name}]({name})" for section in shown for name in section.figures]
-    point = {"run": run.run.name, "split": run.traces.main, "exit": run.own.spec}
+    point = {"run": run.run.name, "split": run.traces.main, "exit": run.own.spec} | run.engine.facts
     summary = "\n\n".join([*filter(None, (section.text for section in shown)), *figures]) + "\n"
     Section(files={OPERATING_POINT: json.dumps(point, indent=1) + "\n", "summary.md": summary}).write(run.folder)
     table = "\n\n".join(section.console for section in (quality, *made) if section.console)

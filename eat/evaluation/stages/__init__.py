@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
+from eat.benchmark.engines import EAT
 from eat.checks import closest, shown, some_of
 from eat.evaluation.command import listed
 from eat.evaluation.stages.benchmark import Benchmark
@@ -49,18 +50,24 @@ def given_values(settings: Mapping[str, Mapping[str, Any] | None]) -> Values:
     }
 
 
-def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values) -> list[str]:
+def stages_of(engine: str) -> list[str]:
+    """Return the stages that can be about an engine."""
+    return [name for name, stage in STAGES.items() if stage.any_engine or engine == EAT]
+
+
+def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values, engine: str = EAT) -> list[str]:
     """Choose the stages and check them, before any work; they come in the order of work.
 
-    None stands for all that the folder allows, those on request where one of their settings asks for them.
+    None stands for all that the folder and the engine allow, those on request where one of their settings asks for
+    them.
 
     Raises:
         ValueError: If one is unknown, or a setting is given that asks for one that is not among them.
         FileNotFoundError: If one needs weights, and there are none.
     """
-    check_stages(stages, given)
+    check_stages(stages, given, engine)
     if stages is None:
-        free = [name for name, stage in STAGES.items() if run.has_weights or not stage.needs_weights]
+        free = [name for name in stages_of(engine) if run.has_weights or not STAGES[name].needs_weights]
         stages = [*(name for name in free if not STAGES[name].asked_by), *asked_for(given)]
     chosen = [name for name in STAGES if name in stages or name == ALWAYS]
     needing = [name for name in chosen if STAGES[name].needs_weights]
@@ -96,15 +103,22 @@ def asked_for(given: Values) -> list[str]:
     return [name for name, stage in STAGES.items() if not given[name].keys().isdisjoint(stage.asked_by)]
 
 
-def check_stages(stages: Any, given: Values) -> None:
+def check_stages(stages: Any, given: Values, engine: str = EAT) -> None:
     """Check the names of the stages, and that those which settings ask for are among them.
 
     Raises:
-        ValueError: If one is unknown or missing.
+        ValueError: If one is unknown or missing, or cannot be about the engine.
     """
+    if stages is not None:
+        some_of("stages", stages, STAGES)
+    wanted = [name for name in STAGES if name in (stages or ()) or name in asked_for(given)]
+    if others := [name for name in wanted if name not in stages_of(engine)]:
+        raise ValueError(
+            f"stages: {others[0]} is about all engines at once, got engine={engine}; leave engine out for it, or use "
+            f"some of {stages_of(engine)}"
+        )
     if stages is None:
         return
-    some_of("stages", stages, STAGES)
     for name in asked_for(given):
         if name not in stages:
             raise ValueError(

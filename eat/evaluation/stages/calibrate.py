@@ -42,6 +42,7 @@ class Calibrate(Stage):
                 )
                 for name, trace in shown.items()
             },
+            engine=run.engine.name,
         )
         run.temperatures = temperatures
         if found.applied:

@@ -28,7 +28,8 @@ class Certify(Stage):
         own, others = run.run, {other.name: other for other in map(FinishedRun, settings.runs)}
         if len({own.name, *others}) != 1 + len(settings.runs):
             raise ValueError(f"certify.runs: expected further runs with names of their own, got {list(settings.runs)}")
-        traces = {own.name: run.traces, **{name: need_current(it, "certify.runs") for name, it in others.items()}}
+        traces = {own.name: run.traces}
+        traces |= {name: need_current(other, "certify.runs", run.engine) for name, other in others.items()}
         dense = None if settings.reference is None else FinishedRun(settings.reference, "certify.reference")
         against = None if dense is None else need_current(dense, "certify.reference")
         result = make_certificate(traces, settings, {run.swept.name: run.thresholds} if run.thresholds else {}, against)

@@ -19,6 +19,7 @@ class Plan(Stage):
 
     Settings = PlanSettings
     needs_weights = True
+    any_engine = False
     asked_by = ("latency_ms", "speedup")
 
     def __call__(self, run: Evaluation, settings: PlanSettings) -> Section:

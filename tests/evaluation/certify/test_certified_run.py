@@ -16,8 +16,8 @@ from eat.evaluation.certify.settings import CertifySettings
 from eat.evaluation.certify.store import BEGIN, END, new_card, with_section
 from eat.evaluation.report.certificate import certificate_section, outcome
 from eat.exits.points import OperatingPoint
-from eat.models.certificate import with_digest
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.granted import with_digest
 from eat.monitoring import DriftGuard
 from eat.runs.finished import FinishedRun
 from tests.made.models import EXIT

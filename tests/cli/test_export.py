@@ -1,0 +1,58 @@
+"""The script: a certified run is exported with the certificate of what will serve it, or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from eat.cli import export
+from eat.cli.compose import CONF
+from eat.deployment import OnnxClassifier
+from eat.evaluation import evaluate_run
+from tests.made.runs import write_run
+
+BUDGET = {"max_drop": 0.6, "confidence": 0.8}
+
+
+def run_script(*overrides: str) -> Any:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return export.main.__wrapped__(compose("export", overrides=list(overrides)))
+
+
+def test_the_export_carries_the_certificate_of_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
+    run, output = write_run(tmp_path / "small"), tmp_path / "served"
+    typed = [f"run={run}", f"output={output}", "format=onnx_int8"]
+    assert OnnxClassifier.from_folder(run_script(*typed)).manifest.certificate is None, "there was none to carry"
+    (output / "eat_onnx.json").unlink()
+    evaluate_run(run, stages=["certify"], certify=BUDGET)
+    command = r"engine=eat_onnx_int8 stages=\[certify\] certify.max_drop=0.6`, or do without \(certified=false\)"
+    with pytest.raises(ValueError, match=command):
+        run_script(*typed)
+    assert not (output / "eat_onnx.json").exists(), "nothing is written"
+    assert OnnxClassifier.from_folder(run_script(*typed, "certified=false")).manifest.certificate is None
+    evaluate_run(run, engine="eat_onnx_int8", stages=["certify"], certify=BUDGET)
+    served = OnnxClassifier.from_folder(run_script(*typed))
+    certificate = served.manifest.certificate
+    assert certificate is not None and certificate["engine"] == "eat_onnx_int8"
+    assert served.manifest.exit == certificate["exit"]
+    assert served.predict(["good film", "awful soup"])[0].tokens > 0
+    other = 15 - certificate["bits"]
+    with pytest.raises(ValueError, match="has a certificate of eat_onnx_int8, which no longer holds"):
+        run_script(*typed, f"bits={other}")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("format=int8", "format: expected one of .*'onnx', 'onnx_int8'"),
+        ("bits=9", "bits: expected 7 or 8, with int8 alone, got 9"),
+    ],
+)
+def test_bad_options_are_named(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run_script(f"run={tmp_path}", f"output={tmp_path / 'served'}", override)
