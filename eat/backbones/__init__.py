@@ -8,6 +8,7 @@ from eat.backbones.bert import BertBackbone
 from eat.backbones.distilbert import DistilBertBackbone
 from eat.backbones.electra import ElectraBackbone
 from eat.backbones.roberta import RobertaBackbone
+from eat.backbones.xlm_roberta import XlmRobertaBackbone
 from eat.registry import Family, build_part
 
 __all__ = ["BACKBONES", "Backbone", "build_backbone"]
@@ -19,6 +20,7 @@ BACKBONES: Family[type[Backbone]] = Family(
         "bert": BertBackbone,
         "distilbert": DistilBertBackbone,
         "roberta": RobertaBackbone,
+        "xlm-roberta": XlmRobertaBackbone,
         "electra": ElectraBackbone,
     },
 )

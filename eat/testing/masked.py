@@ -19,7 +19,14 @@ from eat.ops.confidence import margin
 from eat.ops.selection import rounded_scores
 from eat.packed import Packed
 
-HEAD_ACTIVATIONS = {"bert": torch.tanh, "roberta": torch.tanh, "distilbert": torch.relu, "electra": F.gelu}
+HEAD_ACTIVATIONS = {
+    "bert": torch.tanh,
+    "distilbert": torch.relu,
+    "electra": F.gelu,
+    "roberta": torch.tanh,
+    "xlm-roberta": torch.tanh,
+}
+COUNT_FROM_PADDING = ("roberta", "xlm-roberta")  # their positions count the tokens that are not padding
 
 
 @dataclasses.dataclass
@@ -106,7 +113,7 @@ class MaskedClassifier:
         """Words, positions and types, normalised and projected."""
         batch, width = input_ids.shape
         positions = torch.arange(width).expand(batch, width)
-        if self.backbone["name"] == "roberta":
+        if self.backbone["name"] in COUNT_FROM_PADDING:
             real = (input_ids != self.backbone["pad_token_id"]).long()
             positions = real.cumsum(1) * real + self.backbone["pad_token_id"]
         rows = (

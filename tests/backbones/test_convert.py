@@ -33,7 +33,7 @@ def test_robertas_positions_count_what_is_not_padding():
 
 
 def test_roberta_with_another_padding_index_is_refused():
-    with pytest.raises(ValueError, match="pad_token_id: expected 1 for RoBERTa, got 0"):
+    with pytest.raises(ValueError, match=r"backbone\.pad_token_id: expected 1 for roberta, got 0"):
         RobertaBackbone.from_hf_config(RobertaConfig(pad_token_id=0))
 
 
