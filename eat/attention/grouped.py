@@ -1,7 +1,7 @@
 """Attention over packed rows through the path that fits, by default in groups of like length."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from eat.attention.paths import Path, choose_path, device_support
@@ -34,6 +34,10 @@ class GroupedAttention:
         """Return the positions seen on either side, or None where every row sees all of its sequence."""
         raise NotImplementedError
 
+    def is_global(self, state: Packed) -> Bool[Tensor, " tokens"]:
+        """Return which rows see all and are seen by all, where others see only some."""
+        return state.protected
+
     def __call__(
         self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed, *, dropout: float, received: bool
     ) -> tuple[Float[Tensor, "tokens dim"], Float[Tensor, " tokens"] | None]:
@@ -45,7 +49,9 @@ class GroupedAttention:
             return varlen_attention(qkv, offsets, max(state.host_lengths)), None
         if path is Path.FLEX and (reach := self.reach(state)) is not None:
             block_mask = state.cached(
-                self, "block mask", lambda: window_block_mask(state.positions, state.sequence, state.protected, reach)
+                self,
+                "block mask",
+                lambda: window_block_mask(state.positions, state.sequence, self.is_global(state), reach),
             )
             return flex_windowed(qkv, block_mask, compiled_flex()), None
         return self._grouped(qkv, state, dropout=dropout, received=received)

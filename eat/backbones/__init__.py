@@ -7,6 +7,7 @@ from eat.backbones.base import Backbone
 from eat.backbones.bert import BertBackbone
 from eat.backbones.distilbert import DistilBertBackbone
 from eat.backbones.electra import ElectraBackbone
+from eat.backbones.modernbert import ModernBertBackbone
 from eat.backbones.roberta import RobertaBackbone
 from eat.backbones.xlm_roberta import XlmRobertaBackbone
 from eat.registry import Family, build_part
@@ -21,6 +22,7 @@ BACKBONES: Family[type[Backbone]] = Family(
         "distilbert": DistilBertBackbone,
         "roberta": RobertaBackbone,
         "xlm-roberta": XlmRobertaBackbone,
+        "modernbert": ModernBertBackbone,
         "electra": ElectraBackbone,
     },
 )

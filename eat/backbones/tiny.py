@@ -24,6 +24,7 @@ def tiny_config(
     own: dict[str, dict[str, Any]] = {
         "distilbert": {"num_types": 0},
         "electra": {"embedding_size": dim // 2},
+        "modernbert": {"local_window": 8},
         "roberta": {"num_types": 1, "pad_token_id": 1},
         "xlm-roberta": {"num_types": 1, "pad_token_id": 1},
     }

@@ -75,10 +75,11 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         attention = self._built_attention(config.attention or {})
         self.encoder = AdaptiveEncoder(
             self.backbone.embeddings(),
-            [self.backbone.block(attention) for _ in range(self.backbone.num_layers)],
+            self.backbone.blocks(attention),
             {d: self.backbone.head(config.num_outputs, config.head_pooling(d)) for d in (config.heads or {})["depths"]},
             build_pruner(config.pruner or {}),
             build_exit(config.exit or {}),
+            self.backbone.final_norm(),
         )
         self._protect(attention)
         self._divide_logits()
@@ -368,8 +369,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         """Choose another attention for the same weights."""
         self._set_part("attention", spec)
         attention = self._built_attention(spec)
-        for block in self.encoder.blocks:
-            cast(Block, block).attention = attention
+        for block, part in zip(self.encoder.blocks, self.backbone.attentions(attention), strict=True):
+            cast(Block, block).attention = part
         self._protect(attention)
 
     @property

@@ -87,8 +87,9 @@ def band_visible(
     """Return which key each query sees in a window with global tokens (Longformer, Beltagy et al. 2020; EAT).
 
     A query sees the keys at most ``window`` / 2 positions away and the global ones; a global query sees every key.
-    Padding is never seen; since [CLS] is global, each row of the mask has at least one True.
+    Padding is never seen and sees all, so that each row of the mask has at least one True: without one, attention and
+    its gradients would be NaN.
     """
     near = (positions.unsqueeze(2) - positions.unsqueeze(1)).abs() <= window // 2
     visible = near | is_global.unsqueeze(1) | is_global.unsqueeze(2)
-    return visible if valid is None else visible & valid.unsqueeze(1)
+    return visible if valid is None else (visible | ~valid.unsqueeze(2)) & valid.unsqueeze(1)

@@ -53,7 +53,8 @@ class BandLayout:
         key_positions = F.pad(positions, (reach, reach)).unfold(1, BLOCK + 2 * reach, BLOCK)
         query_positions = positions.view(batch, -1, BLOCK)
         near = (query_positions.unsqueeze(3) - key_positions.unsqueeze(2)).abs() <= reach
-        band = near & local_key.unsqueeze(2)
+        # Padding sees all, so that each query sees something: else attention and its gradients would be NaN.
+        band = (near | ~live.view(batch, -1, BLOCK, 1)) & local_key.unsqueeze(2)
         visible = F.pad(band, (0, num_global), value=True).flatten(0, 1).unsqueeze(1)
         return cls(
             reach=reach,

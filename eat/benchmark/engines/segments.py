@@ -23,6 +23,10 @@ class OnnxSegments(Engine):
         """Say which packages are missing, or that this is no CPU."""
         return missing(REQUIRED, "onnx", device)
 
+    def cannot(self, source: Source) -> str | None:
+        """Say that there are no segments of this encoder."""
+        return source.trained.backbone.why_not_onnx
+
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Export the model, unless that was done before."""
         from eat.deployment import export_onnx  # here, so that a process that measures another engine holds none of it
