@@ -8,6 +8,7 @@ from eat.backbones.bert import BertBackbone
 from eat.backbones.distilbert import DistilBertBackbone
 from eat.backbones.electra import ElectraBackbone
 from eat.backbones.modernbert import ModernBertBackbone
+from eat.backbones.mpnet import MPNetBackbone
 from eat.backbones.roberta import RobertaBackbone
 from eat.backbones.xlm_roberta import XlmRobertaBackbone
 from eat.registry import Family, build_part
@@ -23,6 +24,7 @@ BACKBONES: Family[type[Backbone]] = Family(
         "roberta": RobertaBackbone,
         "xlm-roberta": XlmRobertaBackbone,
         "modernbert": ModernBertBackbone,
+        "mpnet": MPNetBackbone,
         "electra": ElectraBackbone,
     },
 )

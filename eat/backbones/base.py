@@ -102,8 +102,8 @@ class Backbone:
         for key, expected in cls.fixed_keys.items():
             if getattr(config, key) != expected:
                 raise ValueError(
-                    f"backbone: expected a {config.model_type} with {key}={expected!r}, as all published ones have it, "
-                    f"got {shown(getattr(config, key))}"
+                    f"backbone: expected a checkpoint of type {config.model_type} with {key}={expected!r}, as all that "
+                    f"are published, got {shown(getattr(config, key))}"
                 )
         shape = {ours: getattr(config, theirs) for ours, theirs in cls.config_keys.items()}
         shape["max_length"] -= cls.position_offset
@@ -144,13 +144,16 @@ class Backbone:
         """Build what normalises rows before any head reads them; None where blocks do."""
         return None
 
-    def attentions(self, attention: Attention) -> list[Attention]:
-        """Return what each block attends with, given the part that the model is configured with."""
+    def attentions(self, attention: Attention, embeddings: Embeddings | None = None) -> list[Attention]:
+        """Return what each block attends with, given the part that the model is configured with.
+
+        ``embeddings`` are the model's, where attention reads what they learned.
+        """
         return [attention] * self.num_layers
 
-    def blocks(self, attention: Attention) -> nn.ModuleList:
-        """Build all blocks, in the order of depth."""
-        return nn.ModuleList([self.block(part) for part in self.attentions(attention)])
+    def blocks(self, attention: Attention, embeddings: Embeddings | None = None) -> nn.ModuleList:
+        """Build all blocks, in the order of depth; arguments are those of ``attentions``."""
+        return nn.ModuleList([self.block(part) for part in self.attentions(attention, embeddings)])
 
     def block(self, attention: Attention) -> Block:
         """Build one block around an attention part."""

@@ -143,16 +143,16 @@ class ModernBertBackbone(Backbone):
         """Build what normalises rows before any head reads them: blocks leave them as they grew."""
         return self.norm(self.dim)
 
-    def attentions(self, attention: Attention) -> list[Attention]:
+    def attentions(self, attention: Attention, embeddings: Embeddings | None = None) -> list[Attention]:
         """Return the given part for global blocks and a window of their own for local ones, behind rotary positions."""
         local = LocalAttention(self.local_window)
         local.equal_lengths = getattr(attention, "equal_lengths", False)
         far, near = RotaryAttention(attention, self.global_theta), RotaryAttention(local, self.local_theta)
         return [near if index % self.global_every else far for index in range(self.num_layers)]
 
-    def blocks(self, attention: Attention) -> nn.ModuleList:
+    def blocks(self, attention: Attention, embeddings: Embeddings | None = None) -> nn.ModuleList:
         """Build all blocks; the first finds its rows normalised by the embeddings."""
-        blocks: Any = super().blocks(attention)
+        blocks: Any = super().blocks(attention, embeddings)
         blocks[0].mixed_norm = nn.Identity()
         return blocks
 

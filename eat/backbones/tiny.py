@@ -25,6 +25,7 @@ def tiny_config(
         "distilbert": {"num_types": 0},
         "electra": {"embedding_size": dim // 2},
         "modernbert": {"local_window": 8},
+        "mpnet": {"num_types": 0, "pad_token_id": 1},
         "roberta": {"num_types": 1, "pad_token_id": 1},
         "xlm-roberta": {"num_types": 1, "pad_token_id": 1},
     }

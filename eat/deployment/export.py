@@ -104,7 +104,7 @@ def _describe(
     backbone, config = model.backbone, model.config
     if backbone.why_not_onnx is not None:
         name = (config.backbone or {})["name"]
-        raise ValueError(f"export: a {name} encoder cannot be exported: {backbone.why_not_onnx}; serve it with torch")
+        raise ValueError(f"export: encoders of type {name} cannot be exported: {backbone.why_not_onnx}")
     engine = "eat_onnx" if bits is None else "eat_onnx_int8"
     parts = export_parts(model)
     check_pruner(parts["pruner"])

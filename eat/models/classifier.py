@@ -73,9 +73,10 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
             config.problem_type = "regression"  # as Hugging Face's at the first loss; a pipeline then gives the score
         self.backbone = build_backbone(config.backbone or {})
         attention = self._built_attention(config.attention or {})
+        embeddings = self.backbone.embeddings()
         self.encoder = AdaptiveEncoder(
-            self.backbone.embeddings(),
-            self.backbone.blocks(attention),
+            embeddings,
+            self.backbone.blocks(attention, embeddings),
             {d: self.backbone.head(config.num_outputs, config.head_pooling(d)) for d in (config.heads or {})["depths"]},
             build_pruner(config.pruner or {}),
             build_exit(config.exit or {}),
@@ -369,7 +370,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         """Choose another attention for the same weights."""
         self._set_part("attention", spec)
         attention = self._built_attention(spec)
-        for block, part in zip(self.encoder.blocks, self.backbone.attentions(attention), strict=True):
+        parts = self.backbone.attentions(attention, self.encoder.embeddings)
+        for block, part in zip(self.encoder.blocks, parts, strict=True):
             cast(Block, block).attention = part
         self._protect(attention)
 

@@ -141,7 +141,8 @@ class AdaptiveEncoder(nn.Module):
             return block(state, received=received)
 
         def rows_after(rows: Tensor) -> tuple[Tensor, Tensor | None]:
-            after = block(state.with_rows(rows), received=received)
+            # What blocks share may be made of weights, and is then to be computed again as well.
+            after = block(state.uncached().with_rows(rows), received=received)
             return after.rows, after.received
 
         return state.with_rows(*self._gradient_checkpointing_func(rows_after, state.rows))

@@ -31,6 +31,7 @@ class Embeddings(nn.Module):
         self.norm = norm
         self.dropout = nn.Dropout(dropout)
         self.project = Linear(width, dim) if width != dim else nn.Identity()
+        self.position_bias: nn.Module | None = None  # what attention adds to its scores, where a backbone learned that
 
     def forward(
         self,

@@ -24,10 +24,11 @@ HEAD_ACTIVATIONS = {
     "distilbert": torch.relu,
     "electra": F.gelu,
     "modernbert": F.gelu,
+    "mpnet": torch.tanh,
     "roberta": torch.tanh,
     "xlm-roberta": torch.tanh,
 }
-COUNT_FROM_PADDING = ("roberta", "xlm-roberta")  # their positions count the tokens that are not padding
+COUNT_FROM_PADDING = ("mpnet", "roberta", "xlm-roberta")  # their positions count the tokens that are not padding
 
 
 @dataclasses.dataclass
@@ -158,10 +159,17 @@ class MaskedClassifier:
         if theta is not None:
             q, k = turned(q, theta), turned(k, theta)
         scores = q @ k.transpose(2, 3) / math.sqrt(dim // heads)
+        if "embeddings.position_bias.table.weight" in self.weights:
+            scores = scores + self.position_bias(width)
         probabilities = scores.masked_fill(~visible.unsqueeze(1), -math.inf).softmax(-1)
         probabilities = probabilities.nan_to_num()  # dead queries that see no key
         received = (probabilities.mean(1) * alive.unsqueeze(2)).sum(1)
         return (probabilities @ v).transpose(1, 2).reshape(batch, width, dim), received
+
+    def position_bias(self, width: int) -> Tensor:
+        """(heads, T, T): what MPNet adds to the score of query and key by their distance."""
+        buckets = [[bucket(key - query) for key in range(width)] for query in range(width)]
+        return self.weights["embeddings.position_bias.table.weight"][torch.tensor(buckets)].permute(2, 0, 1)
 
     def visible(self, alive: Tensor, protected: Tensor) -> Tensor:
         """(batch, T, T): who sees whom."""
@@ -236,6 +244,14 @@ class MaskedClassifier:
         mean, variance = rows.mean(-1, keepdim=True), rows.var(-1, keepdim=True, unbiased=False)
         scaled = (rows - mean) / (variance + self.backbone["norm_eps"]).sqrt()
         return scaled * self.weights[f"{name}.weight"] + self.weights.get(f"{name}.bias", 0.0)
+
+
+def bucket(distance: int) -> int:
+    """The bucket of a distance in whole numbers: 8 exact ones either way, then two for each doubling up to 128."""
+    near, ranges = abs(distance), 0
+    while near * near >= 64 * 2 ** (ranges + 1) and ranges < 7:
+        ranges += 1
+    return (near if near < 8 else 8 + ranges) + 16 * (distance > 0)
 
 
 def turned(part: Tensor, theta: float) -> Tensor:

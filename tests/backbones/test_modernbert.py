@@ -160,8 +160,8 @@ def test_published_shapes_are_read():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"norm_bias": True}, "backbone: expected a modernbert with norm_bias=False, as all published .* got True"),
-        ({"classifier_activation": "relu"}, "backbone: expected a modernbert with classifier_activation='gelu'"),
+        ({"norm_bias": True}, "backbone: expected a checkpoint of type modernbert with norm_bias=False, .* got True"),
+        ({"classifier_activation": "relu"}, "of type modernbert with classifier_activation='gelu'"),
         ({"layer_types": ["sliding_attention"] * 22}, "backbone: expected a modernbert whose every n-th layer"),
     ],
 )

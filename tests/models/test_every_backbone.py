@@ -107,7 +107,7 @@ def test_onnx_segments_answer_alike_or_are_refused(model_type, tmp_path):
 
     model = tiny_adaptive(model_type, **OPTIONS)
     if model.backbone.why_not_onnx is not None:
-        with pytest.raises(ValueError, match=f"export: a {model_type} encoder cannot be exported: .*"):
+        with pytest.raises(ValueError, match=f"export: encoders of type {model_type} cannot be exported: "):
             export_onnx(model, None, tmp_path / "served")
         assert not (tmp_path / "served").exists()
         return
