@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from eat.backbones.albert import AlbertBackbone
 from eat.backbones.base import Backbone
 from eat.backbones.bert import BertBackbone
 from eat.backbones.distilbert import DistilBertBackbone
@@ -25,6 +26,7 @@ BACKBONES: Family[type[Backbone]] = Family(
         "xlm-roberta": XlmRobertaBackbone,
         "modernbert": ModernBertBackbone,
         "mpnet": MPNetBackbone,
+        "albert": AlbertBackbone,
         "electra": ElectraBackbone,
     },
 )

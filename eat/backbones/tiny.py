@@ -22,6 +22,7 @@ def tiny_config(
     BACKBONES.checked("model_type", model_type)
     # What the published checkpoints of a type have in another way than BERT's.
     own: dict[str, dict[str, Any]] = {
+        "albert": {"embedding_size": dim // 2},
         "distilbert": {"num_types": 0},
         "electra": {"embedding_size": dim // 2},
         "modernbert": {"local_window": 8},

@@ -42,9 +42,11 @@ def segment_model(
     graph.given("mask", "FLOAT", ["masked", 1, "queries", "keys"])
     rows = _embeddings(graph, model) if start == 0 else graph.given("rows", "FLOAT", ["tokens", backbone.dim])
     scores = None
+    blocks = model.encoder.blocks
     for index in range(start, end):
         wanted = received and index == end - 1
-        rows, scores = _block(graph, model.encoder.blocks[index], backbone, f"block{index}", rows, received=wanted)
+        name = f"block{index % len(list(blocks.children()))}"  # what blocks share is written once
+        rows, scores = _block(graph, blocks[index], backbone, name, rows, received=wanted)
     outputs = [graph.add("Identity", rows)] + ([scores] if scores else [])
     if end in model.head_depths:
         outputs.append(_head(graph, model, end, rows))

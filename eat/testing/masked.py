@@ -20,6 +20,7 @@ from eat.ops.selection import rounded_scores
 from eat.packed import Packed
 
 HEAD_ACTIVATIONS = {
+    "albert": torch.tanh,
     "bert": torch.tanh,
     "distilbert": torch.relu,
     "electra": F.gelu,
@@ -129,9 +130,9 @@ class MaskedClassifier:
 
     def block(self, rows: Tensor, alive: Tensor, protected: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """Rows after one block, and the attention that each received."""
-        name = f"blocks.{depth - 1}"
         if self.backbone["name"] == "modernbert":
             return self.modernbert_block(rows, alive, protected, depth)
+        name = "blocks.0" if self.backbone["name"] == "albert" else f"blocks.{depth - 1}"
         mixed, received = self.mix(self.linear(rows, f"{name}.qkv"), alive, self.visible(alive, protected))
         rows = self.norm(rows + self.linear(mixed, f"{name}.mixed"), f"{name}.mixed_norm")
         inner = self.linear(F.gelu(self.linear(rows, f"{name}.inner")), f"{name}.outer")

@@ -86,7 +86,7 @@ def test_an_attention_that_cannot_add_the_bias_is_refused():
 
 
 def test_another_number_of_buckets_is_refused():
-    with pytest.raises(ValueError, match=r"of type mpnet with relative_attention_num_buckets=32, as all that are published, got 16"):
+    with pytest.raises(ValueError, match=r"of type mpnet with relative_attention_num_buckets=32, .* got 16"):
         MPNetBackbone.from_hf_config(MPNetConfig(relative_attention_num_buckets=16))
 
 

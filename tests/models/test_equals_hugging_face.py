@@ -53,6 +53,8 @@ def logits_at_first_live_column(hugging_face, ids, mask, types):
             return hugging_face.classifier(hugging_face.bert.pooler(first))
         if name == "distilbert":
             return hugging_face.classifier(torch.relu(hugging_face.pre_classifier(first[:, 0])))
+        if name == "albert":
+            return hugging_face.classifier(torch.tanh(hugging_face.albert.pooler(first[:, 0])))
         if name == "modernbert":
             return hugging_face.classifier(hugging_face.head(first[:, 0]))
         return hugging_face.classifier(first)
