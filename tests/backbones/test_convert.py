@@ -38,7 +38,7 @@ def test_roberta_with_another_padding_index_is_refused():
 
 
 def test_tiny_config_of_an_unknown_type():
-    with pytest.raises(ValueError, match=r"model_type: expected one of \['bert', .*got 'gpt2'"):
+    with pytest.raises(ValueError, match=r"model_type: expected one of \['albert', .*got 'gpt2'"):
         tiny_config("gpt2")
 
 

@@ -11,6 +11,7 @@ from eat.attention import ATTENTIONS
 from eat.attention.full import FullAttention
 from eat.backbones.mpnet import MPNetBackbone
 from eat.backbones.tiny import tiny_config
+from eat.benchmark.engines.hugging_face import hugging_face_call
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.ops.relative import relative_bucket
 from tests.models.test_removing_is_masking import PRUNER, assert_equal_to_masked
@@ -83,6 +84,15 @@ def test_an_attention_that_cannot_add_the_bias_is_refused():
             model.set_attention(name="foreign")
         assert model.config.attention == {"name": "full"}
         tiny_adaptive("bert").set_attention(name="foreign")
+
+
+def test_hugging_faces_own_model_is_timed_though_it_has_no_sdpa():
+    theirs = tiny_hugging_face("mpnet")
+    model = AdaptiveForSequenceClassification.from_backbone(theirs)
+    with torch.inference_mode():
+        answers = hugging_face_call(theirs, 1)([{"input_ids": [0, 7, 9, 2]}, {"input_ids": [0, 2]}])
+        expected = model(torch.tensor([0, 7, 9, 2, 0, 2]), lengths=[4, 2]).logits
+    torch.testing.assert_close(torch.from_numpy(answers), expected, rtol=0, atol=1e-5)
 
 
 def test_another_number_of_buckets_is_refused():
