@@ -1,11 +1,11 @@
 """Attention over packed rows through the path that fits, by default in groups of like length."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from eat.attention.paths import Path, choose_path, device_support
-from eat.ops.attention import DenseLayout
+from eat.ops.attention import Bias, DenseLayout
 from eat.ops.band import BandLayout
 from eat.ops.flex import compiled_flex, flex_windowed, window_block_mask
 from eat.ops.grouping import Grouping
@@ -26,6 +26,9 @@ class GroupedAttention:
     equal_lengths = False
     """Whether only sequences of one length share a group: answers then have the same rounding in every batch."""
 
+    bias: Bias | None = None
+    """What a backbone adds to the scores, by original positions."""
+
     def prepare(self, state: Packed) -> tuple[Grouping, list[Layout]]:
         """Return the groups of a batch and how each attends; called once until a row is pruned."""
         raise NotImplementedError
@@ -33,6 +36,10 @@ class GroupedAttention:
     def reach(self, state: Packed) -> int | None:
         """Return the positions seen on either side, or None where every row sees all of its sequence."""
         raise NotImplementedError
+
+    def is_global(self, state: Packed) -> Bool[Tensor, " tokens"]:
+        """Return which rows see all and are seen by all, where others see only some."""
+        return state.protected
 
     def __call__(
         self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed, *, dropout: float, received: bool
@@ -45,12 +52,16 @@ class GroupedAttention:
             return varlen_attention(qkv, offsets, max(state.host_lengths)), None
         if path is Path.FLEX and (reach := self.reach(state)) is not None:
             block_mask = state.cached(
-                self, "block mask", lambda: window_block_mask(state.positions, state.sequence, state.protected, reach)
+                self,
+                "block mask",
+                lambda: window_block_mask(state.positions, state.sequence, self.is_global(state), reach),
             )
             return flex_windowed(qkv, block_mask, compiled_flex()), None
         return self._grouped(qkv, state, dropout=dropout, received=received)
 
     def _path(self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed) -> Path:
+        if self.bias is not None:  # the other kernels add none
+            return Path.GROUPED
         support, windowed = device_support(qkv.device), self.reach(state) is not None
         return choose_path(
             support, dtype=qkv.dtype, head_dim=qkv.shape[3], lengths=state.host_lengths, windowed=windowed
@@ -59,7 +70,7 @@ class GroupedAttention:
     def _grouped(
         self, qkv: Float[Tensor, "tokens 3 heads head_dim"], state: Packed, *, dropout: float, received: bool
     ) -> tuple[Float[Tensor, "tokens dim"], Float[Tensor, " tokens"] | None]:
-        grouping, layouts = state.cached(self, "groups", lambda: self.prepare(state))
+        grouping, layouts = state.cached(self, "groups", lambda: self._prepared(state))
         padded = qkv if grouping.gather is None else qkv.index_select(0, grouping.gather)
         mixed, scores = [], []
         for group, layout in zip(grouping.groups, layouts, strict=True):
@@ -71,6 +82,18 @@ class GroupedAttention:
                 with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
                     scores.append(layout.received(at_least_float32(q), at_least_float32(k)).flatten())
         return _unpad(mixed, grouping), _unpad(scores, grouping) if received else None
+
+    def _prepared(self, state: Packed) -> tuple[Grouping, list[Layout]]:
+        """Return the groups and how each attends, the bias included."""
+        grouping, layouts = self.prepare(state)
+        if self.bias is None:
+            return grouping, layouts
+        positions = state.positions if grouping.gather is None else state.positions[grouping.gather]
+        biased = []
+        for group, layout in zip(grouping.groups, layouts, strict=True):
+            own = positions[group.start : group.start + group.num_rows].view(-1, group.width)
+            biased.append(layout.biased(self.bias, own))
+        return grouping, biased
 
 
 def _unpad(parts: list[Tensor], grouping: Grouping) -> Tensor:

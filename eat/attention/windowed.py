@@ -45,12 +45,12 @@ class WindowedAttention(GroupedAttention):
     def prepare(self, state: Packed) -> tuple[Grouping, list[Layout]]:
         """Group by how a sequence attends and by length, and build each group's mask from original positions."""
         modes = map(self._mode, state.host_lengths, state.extents)
-        kinds = [(m, count if m == _BLOCKED else 0) for m, count in zip(modes, state.num_protected, strict=True)]
+        kinds = [(m, count if m == _BLOCKED else 0) for m, count in zip(modes, self.num_global(state), strict=True)]
         multiples = [BLOCK if mode == _BLOCKED else 1 for mode, _ in kinds]
         grouping = group_sequences(
             state.host_lengths, kinds, multiples, device=state.rows.device, equal=self.equal_lengths
         )
-        positions, is_global = state.positions, state.protected
+        positions, is_global = state.positions, self.is_global(state)
         if grouping.gather is not None:
             positions, is_global = positions[grouping.gather], is_global[grouping.gather]
         layouts: list[Layout] = []
@@ -68,6 +68,10 @@ class WindowedAttention(GroupedAttention):
                 visible = band_visible(*seen, self.window)
                 layouts.append(DenseLayout(additive(visible, dtype).unsqueeze(1), group.valid))
         return grouping, layouts
+
+    def num_global(self, state: Packed) -> tuple[int, ...]:
+        """Count the global tokens of each sequence."""
+        return state.num_protected
 
     def pairs(self, length: int, extent: int, num_global: int) -> int:
         """Count the pairs that are computed, the ones that the mask hides included."""

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from eat.attention import Attention
-from eat.checks import number, one_of, whole_number
+from eat.checks import number, one_of, shown, whole_number
 from eat.modules.block import Block
 from eat.modules.embeddings import Embeddings
 from eat.modules.heads import Head
+from eat.modules.linear import Linear
 
 # The largest published encoders have some 11e9 weights (XLM-R XXL), the deepest Transformers 1,000 layers (DeepNet):
 # a configuration beyond is a mistake or an attack on the memory, and is refused before anything is allocated.
@@ -29,6 +30,8 @@ class Backbone:
 
     A member of the family says how its Hugging Face config and weights are named: ``config_keys`` and ``*_names`` map
     ours to theirs, ``{i}`` is the block counted from 0, and several of their weights are stacked into one of ours.
+    ``fixed_keys`` are the values that a config must have, since all published checkpoints do and nothing else is built.
+    ``pooling_key`` is the config's key that says what Hugging Face's head reads, where it may read the mean as well.
     """
 
     vocab_size: int  # words in the vocabulary
@@ -50,13 +53,18 @@ class Backbone:
 
     config_class: ClassVar[Any]
     config_keys: ClassVar[dict[str, str]]
+    fixed_keys: ClassVar[dict[str, Any]] = {}
+    pooling_key: ClassVar[str | None] = None
     prefix: ClassVar[str]
     encoder_names: ClassVar[dict[str, str | tuple[str, ...]]]
     head_names: ClassVar[dict[str, str]]
     head_activation: ClassVar[str]
     dropout_before_dense: ClassVar[bool] = False
     pooler_in_encoder: ClassVar[bool] = False
+    head_in_pretrained: ClassVar[bool] = False  # whether a checkpoint without classes has a part of the head outside
     position_offset: ClassVar[int] = 0
+    bias: ClassVar[bool] = True  # whether dense layers of blocks and heads, and all norms, add one
+    why_not_onnx: ClassVar[str | None] = None  # why there are no ONNX segments of it
 
     def __post_init__(self) -> None:
         """Check the values that would otherwise fail deep inside torch, or fill the memory."""
@@ -80,7 +88,7 @@ class Backbone:
             raise ValueError(f"backbone.num_layers: expected at most {MAX_LAYERS}, got {self.num_layers}")
         width = self.embedding_size or self.dim
         tables = (self.vocab_size + self.max_length + self.num_types) * width + width * self.dim
-        weights = tables + self.num_layers * (5 * self.dim**2 + 2 * self.dim * self.intermediate_size)  # a head each
+        weights = tables + self.num_layers * (self.dim**2 + self.block_weights)  # a head each
         if weights > MAX_WEIGHTS:
             raise ValueError(
                 f"backbone: expected a shape of at most {MAX_WEIGHTS:.0e} weights, got about {weights:.1e} from "
@@ -91,11 +99,24 @@ class Backbone:
     @classmethod
     def from_hf_config(cls, config: Any) -> Backbone:
         """Read the shape from a Hugging Face config of this model type."""
+        for key, expected in cls.fixed_keys.items():
+            if getattr(config, key) != expected:
+                raise ValueError(
+                    f"backbone: expected a checkpoint of type {config.model_type} with {key}={expected!r}, as all that "
+                    f"are published, got {shown(getattr(config, key))}"
+                )
         shape = {ours: getattr(config, theirs) for ours, theirs in cls.config_keys.items()}
         shape["max_length"] -= cls.position_offset
         if shape["pad_token_id"] is None:  # some configurations leave it open
             del shape["pad_token_id"]
+        if "num_types" not in cls.config_keys:
+            shape["num_types"] = 0
         return cls(**shape, sep_token_id=getattr(config, "sep_token_id", None))
+
+    @property
+    def block_weights(self) -> int:
+        """Weights of a block's matrices: four projections of the attention, two of the feed-forward."""
+        return 4 * self.dim**2 + 2 * self.dim * self.intermediate_size
 
     def to_hf_config(self, **labels: Any) -> Any:
         """Write the shape as a Hugging Face config of this model type."""
@@ -111,19 +132,41 @@ class Backbone:
             num_types=self.num_types,
             width=self.embedding_size or self.dim,
             dim=self.dim,
-            norm_eps=self.norm_eps,
+            norm=self.norm(self.embedding_size or self.dim),
             dropout=self.dropout,
         )
+
+    def norm(self, size: int) -> nn.LayerNorm:
+        """Build a LayerNorm."""
+        return nn.LayerNorm(size, eps=self.norm_eps, bias=self.bias)
+
+    def final_norm(self) -> nn.Module | None:
+        """Build what normalises rows before any head reads them; None where blocks do."""
+        return None
+
+    def attentions(self, attention: Attention, embeddings: Embeddings | None = None) -> list[Attention]:
+        """Return what each block attends with, given the part that the model is configured with.
+
+        ``embeddings`` are the model's, where attention reads what they learned.
+        """
+        return [attention] * self.num_layers
+
+    def blocks(self, attention: Attention, embeddings: Embeddings | None = None) -> nn.ModuleList:
+        """Build all blocks, in the order of depth; arguments are those of ``attentions``."""
+        return nn.ModuleList([self.block(part) for part in self.attentions(attention, embeddings)])
 
     def block(self, attention: Attention) -> Block:
         """Build one block around an attention part."""
         return Block(
             attention,
-            ACT2FN[self.activation],
-            dim=self.dim,
+            qkv=Linear(self.dim, 3 * self.dim, bias=self.bias),
+            mixed=Linear(self.dim, self.dim, bias=self.bias),
+            mixed_norm=self.norm(self.dim),
+            inner=Linear(self.dim, self.intermediate_size, bias=self.bias),
+            activation=ACT2FN[self.activation],
+            outer=Linear(self.intermediate_size, self.dim, bias=self.bias),
+            outer_norm=self.norm(self.dim),
             num_heads=self.num_heads,
-            intermediate_size=self.intermediate_size,
-            norm_eps=self.norm_eps,
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
         )
@@ -137,6 +180,7 @@ class Backbone:
             num_labels=num_labels,
             dropout=self.head_dropout,
             dropout_before_dense=self.dropout_before_dense,
+            dense_bias=self.bias,
         )
 
     def head_nonlinearity(self) -> nn.Module:

@@ -1,31 +1,36 @@
 """Convert weights between Hugging Face's names and ours, both ways."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from eat.attention.full import FullAttention
 from eat.backbones.base import Backbone
+
+_BLOCK = re.compile(r"^blocks\.(\d+)\.")
 
 
 def encoder_weights_from_hf(backbone: Backbone, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return our encoder's weights (embeddings and the first ``num_layers`` blocks) from a Hugging Face state dict.
 
     It is that of the encoder or of a model around it, in which the encoder's names carry a prefix; a missing weight is
-    refused. For a ``max_length`` above the checkpoint's its position table is tiled (Longformer's recipe, Beltagy et
-    al. 2020, section 5).
+    refused. For a ``max_length`` above the checkpoint's its position table, where it has one, is tiled (Longformer's
+    recipe, Beltagy et al. 2020, section 5).
     """
     weights = {name.removeprefix(f"{backbone.prefix}."): tensor for name, tensor in weights.items()}
     ours = {}
     for our_name, their_names in _pairs(backbone):
         missing = [name for name in their_names if name not in weights]
         if missing:
-            raise ValueError(
-                f"weights: expected {missing[0]!r} in a {backbone.prefix} checkpoint, got none of that name"
-            )
+            kind = backbone.config_class.model_type
+            raise ValueError(f"weights: expected {missing[0]!r} in a {kind} checkpoint, got none of that name")
         ours[our_name] = torch.cat([weights[name] for name in their_names])
     table, offset = "embeddings.positions.weight", backbone.position_offset
-    return ours | {table: tile_positions(ours[table], backbone.max_length + offset, offset)}
+    if table in ours:
+        ours[table] = tile_positions(ours[table], backbone.max_length + offset, offset)
+    return ours
 
 
 def head_weights_from_hf(backbone: Backbone, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -47,7 +52,8 @@ def weights_to_hf(backbone: Backbone, encoder: Mapping[str, Tensor], head: Mappi
             theirs[f"{backbone.prefix}.{name}"] = tensor.clone()
     for part, their_name in backbone.head_names.items():
         for kind in ("weight", "bias"):
-            theirs[f"{their_name}.{kind}"] = head[f"{part}.{kind}"].clone()
+            if f"{part}.{kind}" in head:
+                theirs[f"{their_name}.{kind}"] = head[f"{part}.{kind}"].clone()
     return theirs
 
 
@@ -62,13 +68,12 @@ def tile_positions(table: Tensor, size: int, offset: int) -> Tensor:
 
 def _pairs(backbone: Backbone) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield our parameter names with the one or more of theirs that they are stacked from."""
-    for our_name, names in backbone.encoder_names.items():
-        their_names = (names,) if isinstance(names, str) else names
-        if our_name == "embeddings.project" and backbone.embedding_size is None:
-            continue
-        is_table = our_name.removeprefix("embeddings.") in ("words", "positions", "types")
-        kinds = ("weight",) if is_table else ("weight", "bias")
-        for layer in range(backbone.num_layers) if "{i}" in our_name else (0,):
-            for kind in kinds:
-                ours, *theirs = (f"{name.format(i=layer)}.{kind}" for name in (our_name, *their_names))
-                yield ours, tuple(theirs)
+    with torch.device("meta"):  # names alone
+        parts = {"embeddings": backbone.embeddings(), "blocks": backbone.blocks(FullAttention())}
+        norm = backbone.final_norm()
+    for ours in nn.ModuleDict(parts if norm is None else parts | {"norm": norm}).state_dict():
+        part, _, kind = ours.rpartition(".")
+        layer = _BLOCK.match(part)
+        names = backbone.encoder_names[_BLOCK.sub("blocks.{i}.", part)]
+        theirs = (names,) if isinstance(names, str) else names
+        yield ours, tuple(f"{name.format(i=layer and layer[1])}.{kind}" for name in theirs)

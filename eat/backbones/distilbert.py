@@ -1,6 +1,5 @@
 """DistilBERT: half of BERT's layers, no token types."""
 
-import dataclasses
 from typing import Any, ClassVar
 
 from transformers import DistilBertConfig
@@ -45,8 +44,3 @@ class DistilBertBackbone(Backbone):
         "pad_token_id": "pad_token_id",
         "initializer_range": "initializer_range",
     }
-
-    @classmethod
-    def from_hf_config(cls, config: Any) -> Backbone:
-        """Read the shape from a DistilBERT config."""
-        return dataclasses.replace(super().from_hf_config(config), num_types=0)

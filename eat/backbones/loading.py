@@ -17,8 +17,8 @@ from eat.backbones import BACKBONES
 from eat.backbones.base import Backbone
 from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf
 from eat.backbones.mean_pooled import MeanPooledConfig, mean_pooled, mean_pooled_names, plain_names
-from eat.checks import plain, shown, whole_number
-from eat.modules.heads import cls_pool
+from eat.checks import one_of, plain, shown, whole_number
+from eat.modules.heads import POOLINGS
 from eat.ops.finite import first_not_finite
 
 
@@ -109,10 +109,10 @@ def load_backbone(
         config, weights = source.config, dict(source.state_dict())
     else:
         config, weights = _load_checkpoint(str(source))
-    reads = "cls"
+    reads = head_reads(config)
     if isinstance(config, MeanPooledConfig):
         weights = None if weights is None else plain_names(config, weights)
-        config, reads = config.encoder_config, "mean"
+        config = config.encoder_config
     backbone = _shape(config, num_layers, max_length, sep_token_id)
     if weights is None:
         return BackboneSource(backbone, config, None, {}, reads)
@@ -123,29 +123,39 @@ def load_backbone(
     return BackboneSource(backbone, config, encoder, head, reads)
 
 
+def head_reads(config: PreTrainedConfig) -> str:
+    """Return what the classification head of a Hugging Face model with this config reads: "cls" or "mean"."""
+    if isinstance(config, MeanPooledConfig):
+        return "mean"
+    key = BACKBONES[config.model_type].pooling_key if config.model_type in BACKBONES else None
+    return "cls" if key is None else one_of(f"config.{key}", getattr(config, key), POOLINGS)
+
+
 def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedConfig) -> PreTrainedModel:
     """Return a plain Hugging Face classifier that answers as an encoder with everything off and its last head do.
 
-    It is Hugging Face's own class where that head reads [CLS], else a
+    It is Hugging Face's own class where that can read what the head does, else a
     `eat.backbones.mean_pooled.MeanPooledForSequenceClassification`.
 
     Raises:
         ValueError: If Hugging Face's encoder cannot have this shape.
     """
     labels = {"num_labels": config.num_labels, "id2label": config.id2label, "label2id": config.label2id}
-    theirs = backbone.to_hf_config(problem_type=config.problem_type, **labels)
+    last = encoder.get_submodule(f"heads.{backbone.num_layers}")
+    reads = next(name for name, pool in POOLINGS.items() if pool is last.pool)
+    pooling = {} if backbone.pooling_key is None else {backbone.pooling_key: reads}
+    theirs = backbone.to_hf_config(problem_type=config.problem_type, **labels, **pooling)
     _check_same_shape(backbone, theirs)
     weights = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("heads.")}
-    last = encoder.get_submodule(f"heads.{backbone.num_layers}")
     # Hugging Face's heads know no temperature: it goes into the classifier's weights.
     head = {n: t / last.temperature if n.startswith("out.") else t for n, t in last.state_dict().items()}
     named = weights_to_hf(backbone, weights, head)
-    reads_cls = last.pool is cls_pool
-    model = AutoModelForSequenceClassification.from_config(theirs) if reads_cls else mean_pooled(theirs)
+    own = reads == head_reads(theirs)
+    model = AutoModelForSequenceClassification.from_config(theirs) if own else mean_pooled(theirs)
     reference = next(encoder.parameters())
     # Before the weights, which it would round to its own; transformers' own `to` hides its types.
     nn.Module.to(model, device=reference.device, dtype=reference.dtype)
-    model.load_state_dict(named if reads_cls else mean_pooled_names(model.config, named), strict=True)
+    model.load_state_dict(named if own else mean_pooled_names(model.config, named), strict=True)
     return model.eval()
 
 
@@ -186,7 +196,8 @@ def _load_checkpoint(name: str) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
     if config.model_type not in BACKBONES and not isinstance(config, MeanPooledConfig):
         return config, {}
     is_classifier = any(a.endswith("ForSequenceClassification") for a in config.architectures or ())
-    auto = AutoModelForSequenceClassification if is_classifier else AutoModel
+    has_head = config.model_type in BACKBONES and BACKBONES[config.model_type].head_in_pretrained
+    auto = AutoModelForSequenceClassification if is_classifier or has_head else AutoModel
     with quiet_transformers():  # our own message says which parts stay random
         model, info = auto.from_pretrained(name, output_loading_info=True, dtype=torch.float32, trust_remote_code=False)
     missing = set(info["missing_keys"])

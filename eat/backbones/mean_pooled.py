@@ -66,8 +66,10 @@ class MeanPooledForSequenceClassification(PreTrainedModel):
     def __init__(self, config: MeanPooledConfig) -> None:
         super().__init__(config)
         shape = config.shape
+        # SDPA is what an encoder takes of itself where it has it; MPNet has not, and would refuse to be asked.
+        attention = None if config._attn_implementation == "sdpa" else config._attn_implementation
         self.encoder = AutoModel.from_config(
-            config.encoder_config, attn_implementation=config._attn_implementation, dtype=torch.get_default_dtype()
+            config.encoder_config, attn_implementation=attention, dtype=torch.get_default_dtype()
         )
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None  # reads [CLS], for nobody

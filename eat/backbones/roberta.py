@@ -27,7 +27,10 @@ class RobertaBackbone(BertBackbone):
         """Refuse also a padding index for which the position table means something else."""
         super().__post_init__()
         if self.pad_token_id != self.position_offset - 1:
-            raise ValueError(f"pad_token_id: expected {self.position_offset - 1} for RoBERTa, got {self.pad_token_id}")
+            raise ValueError(
+                f"backbone.pad_token_id: expected {self.position_offset - 1} for {self.config_class.model_type}, "
+                f"got {self.pad_token_id}"
+            )
 
     def position_ids(
         self, token_ids: Int[Tensor, "batch width"], live: Bool[Tensor, "batch width"]

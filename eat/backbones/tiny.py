@@ -20,7 +20,16 @@ def tiny_config(
 ) -> PreTrainedConfig:
     """Return the Hugging Face config of a small encoder; ``from_backbone`` gives it random weights."""
     BACKBONES.checked("model_type", model_type)
-    shape: dict[str, Any] = {"embedding_size": dim // 2} if model_type == "electra" else {}
+    # What the published checkpoints of a type have in another way than BERT's.
+    own: dict[str, dict[str, Any]] = {
+        "albert": {"embedding_size": dim // 2},
+        "distilbert": {"num_types": 0},
+        "electra": {"embedding_size": dim // 2},
+        "modernbert": {"local_window": 8},
+        "mpnet": {"num_types": 0, "pad_token_id": 1},
+        "roberta": {"num_types": 1, "pad_token_id": 1},
+        "xlm-roberta": {"num_types": 1, "pad_token_id": 1},
+    }
     backbone = BACKBONES[model_type](
         vocab_size=vocab_size,
         dim=dim,
@@ -28,11 +37,9 @@ def tiny_config(
         num_heads=num_heads,
         intermediate_size=intermediate_size,
         max_length=max_length,
-        num_types={"distilbert": 0, "roberta": 1}.get(model_type, 2),
         dropout=dropout,
         attention_dropout=dropout,
         head_dropout=dropout,
-        pad_token_id=1 if model_type == "roberta" else 0,
-        **shape,
+        **own.get(model_type, {}),
     )
     return backbone.to_hf_config()

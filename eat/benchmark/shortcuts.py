@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from eat.benchmark.results import ShortcutFacts
 from eat.exits.points import FULL_DEPTH
@@ -96,7 +95,7 @@ def truncated(model: AdaptiveForSequenceClassification, depth: int) -> AdaptiveF
     config.heads = _only_head(config.heads or {}, depth)
     config.check()
     twin.backbone = dataclasses.replace(twin.backbone, num_layers=depth)
-    encoder.blocks = nn.ModuleList(list(encoder.blocks)[:depth])
+    encoder.blocks = encoder.blocks[:depth]
     encoder.heads = Heads({depth: encoder.heads[str(depth)]})
     encoder.head_depths = (depth,)
     return twin

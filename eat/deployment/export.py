@@ -127,6 +127,9 @@ def _describe(
 ) -> dict[str, Any]:
     """Return the manifest's values, but for the files."""
     backbone, config = model.backbone, model.config
+    if backbone.why_not_onnx is not None:
+        name = (config.backbone or {})["name"]
+        raise ValueError(f"export: encoders of type {name} cannot be exported: {backbone.why_not_onnx}")
     parts = export_parts(model)
     check_pruner(parts["pruner"])
     check_exit(parts["exit"])

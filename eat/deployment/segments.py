@@ -45,9 +45,10 @@ def segment_model(
         _give_blocks(graph)
     rows = _embeddings(graph, model) if start == 0 else graph.given("rows", "FLOAT", ["tokens", backbone.dim])
     scores = None
+    blocks = model.encoder.blocks
     for index in range(start, end):
         wanted = received and index == end - 1
-        block, name = model.encoder.blocks[index], f"block{index}"
+        block, name = blocks[index], f"block{index % len(list(blocks.children()))}"  # what blocks share is written once
         rows, scores = _block(graph, block, backbone, name, rows, received=wanted, in_blocks=in_blocks and not wanted)
     outputs = [graph.add("Identity", rows)] + ([scores] if scores else [])
     if end in model.head_depths:

@@ -73,12 +73,14 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
             config.problem_type = "regression"  # as Hugging Face's at the first loss; a pipeline then gives the score
         self.backbone = build_backbone(config.backbone or {})
         attention = self._built_attention(config.attention or {})
+        embeddings = self.backbone.embeddings()
         self.encoder = AdaptiveEncoder(
-            self.backbone.embeddings(),
-            [self.backbone.block(attention) for _ in range(self.backbone.num_layers)],
+            embeddings,
+            self.backbone.blocks(attention, embeddings),
             {d: self.backbone.head(config.num_outputs, config.head_pooling(d)) for d in (config.heads or {})["depths"]},
             build_pruner(config.pruner or {}),
             build_exit(config.exit or {}),
+            self.backbone.final_norm(),
         )
         self._protect(attention)
         self._divide_logits()
@@ -368,8 +370,9 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         """Choose another attention for the same weights."""
         self._set_part("attention", spec)
         attention = self._built_attention(spec)
-        for block in self.encoder.blocks:
-            cast(Block, block).attention = attention
+        parts = self.backbone.attentions(attention, self.encoder.embeddings)
+        for block, part in zip(self.encoder.blocks, parts, strict=True):
+            cast(Block, block).attention = part
         self._protect(attention)
 
     @property

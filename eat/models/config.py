@@ -135,6 +135,7 @@ class AdaptiveConfig(PreTrainedConfig):
         pruner = build_pruner(self.pruner or {})
         criterion = build_exit(self.exit or {})
         layers = backbone.num_layers
+        backbone.attentions(attention)  # refuses a part that does not suit it
         _check_heads(self.heads or {}, layers)
         _check_temperatures(self.heads or {}, self.num_outputs)
         _check_certificate(self.certificate)

@@ -27,6 +27,7 @@ class CostModel:
         config.check()
         self.backbone = build_backbone(config.backbone or {})
         self.attention = build_attention(config.attention or {})
+        self.attentions = self.backbone.attentions(self.attention)  # of each block
         self.pruner = build_pruner(config.pruner or {})
         self.head_depths = tuple(sorted((config.heads or {})["depths"]))
         self.num_labels = config.num_outputs
@@ -48,8 +49,8 @@ class CostModel:
 
         @cache
         def cost_of_block(depth: int, tokens: int, extent: int) -> int:
-            pairs = self.attention.pairs(tokens, extent, num_global)
-            cost = block_flops(tokens, pairs, self.backbone.dim, self.backbone.intermediate_size)
+            pairs = self.attentions[depth - 1].pairs(tokens, extent, num_global)
+            cost = block_flops(tokens, pairs, self.backbone.dim, self.backbone.block_weights)
             return cost + (received_flops(pairs, self.backbone.dim) if self.pruner.needs(depth) else 0)
 
         total = self._embedding(tokens_kept[:, 0])
@@ -61,10 +62,14 @@ class CostModel:
         return total
 
     def dense(self, lengths: Int64[np.ndarray, " batch"]) -> Float64[np.ndarray, " batch"]:
-        """Count the FLOPs of unpadded, dense, unpruned full depth with the last head only."""
+        """Count the FLOPs of unpadded, dense, unpruned full depth with the last head only.
+
+        All pairs count in every block, also where a backbone's own layers are local: dense attention hides by a mask
+        what they do not see.
+        """
         shape, full = self.backbone, FullAttention()
         pairs = [(tokens, full.pairs(tokens, tokens, 1)) for tokens in lengths.tolist()]
-        block = [block_flops(*one, shape.dim, shape.intermediate_size) for one in pairs]
+        block = [block_flops(*one, shape.dim, shape.block_weights) for one in pairs]
         head = head_flops(shape.dim, self.num_labels)
         return self._embedding(lengths) + shape.num_layers * np.array(block, float) + head
 
@@ -73,13 +78,13 @@ class CostModel:
         return np.zeros(len(lengths)) if width is None else lengths * (2.0 * width * self.backbone.dim)
 
 
-def block_flops(tokens: int, pairs: int, dim: int, intermediate_size: int) -> int:
+def block_flops(tokens: int, pairs: int, dim: int, weights: int) -> int:
     """Count the FLOPs of one encoder block.
 
-    Four projections of dim x dim and two of dim x intermediate_size per token; Q K^T and the weighted sum of V per
-    query-key pair. Element-wise work (norms, activations, softmax) is not counted, as in ``torch.utils.flop_counter``.
+    A token is multiplied with each of the ``weights`` of its matrices; Q K^T and the weighted sum of V per query-key
+    pair. Element-wise work (norms, activations, softmax) is not counted, as in ``torch.utils.flop_counter``.
     """
-    return 2 * tokens * (4 * dim * dim + 2 * dim * intermediate_size) + 4 * dim * pairs
+    return 2 * tokens * weights + 4 * dim * pairs
 
 
 def received_flops(pairs: int, dim: int) -> int:

@@ -62,7 +62,8 @@ class SegmentExit:
 class AdaptiveEncoder(nn.Module):
     """Encoder blocks, one per depth, over packed rows: tokens are pruned between blocks, and sequences exit at heads.
 
-    The last depth always has a head.
+    The last depth always has a head. Where blocks leave rows as they grew (pre-norm), one ``norm`` stands before all
+    heads, as in CALM (Schuster et al. 2022) and LayerSkip (Elhoushi et al. 2024).
     """
 
     gradient_checkpointing = False  # Hugging Face's models set this, and the function, on every module that has it
@@ -71,14 +72,16 @@ class AdaptiveEncoder(nn.Module):
     def __init__(
         self,
         embeddings: Embeddings,
-        blocks: list[nn.Module],
+        blocks: nn.ModuleList,
         heads: dict[int, nn.Module],
         pruner: Pruner,
         exit_criterion: ExitCriterion,
+        norm: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.embeddings = embeddings
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = blocks
+        self.norm = norm
         self.heads = Heads(heads)
         self.head_depths = tuple(sorted(heads))
         self.pruner = pruner
@@ -123,10 +126,14 @@ class AdaptiveEncoder(nn.Module):
             if depth + 1 in head_depths:
                 break
         depth = start.depth + len(lengths)
-        history = self.heads(state, depth).unsqueeze(0)
+        history = self.heads(self.read_by_heads(state), depth).unsqueeze(0)
         if start.history is not None:
             history = torch.cat((start.history, history))
         return SegmentEnd(state, depth, history, lengths)
+
+    def read_by_heads(self, state: Packed) -> Packed:
+        """Return the rows as heads read them; after the last block they are the encoder's last hidden states."""
+        return state if self.norm is None else state.with_rows(self.norm(state.rows))
 
     def _run(self, block: nn.Module, state: Packed, received: bool) -> Packed:
         """Run a block; with gradient checkpointing its activations are computed again for the gradient, not kept."""
@@ -134,7 +141,8 @@ class AdaptiveEncoder(nn.Module):
             return block(state, received=received)
 
         def rows_after(rows: Tensor) -> tuple[Tensor, Tensor | None]:
-            after = block(state.with_rows(rows), received=received)
+            # What blocks share may be made of weights, and is then to be computed again as well.
+            after = block(state.uncached().with_rows(rows), received=received)
             return after.rows, after.received
 
         return state.with_rows(*self._gradient_checkpointing_func(rows_after, state.rows))

@@ -1,4 +1,4 @@
-"""One encoder block over live rows, in the post-norm form of BERT."""
+"""One encoder block over live rows, in the post-norm form of BERT or the pre-norm form of ModernBERT."""
 
 import functools
 from collections.abc import Callable
@@ -20,34 +20,37 @@ INNER_CELLS = 6 * 2**20
 class Block(nn.Module):
     """Self-attention, then feed-forward, each with a residual and a LayerNorm after it (Devlin et al. 2019).
 
-    One attention part is shared by all blocks. ``activation`` and ``intermediate_size`` are the feed-forward's;
-    ``dropout`` acts on both branches, ``attention_dropout`` on attention weights.
+    It is handed its parts: ``qkv`` and ``mixed`` project before and after the attention, ``inner``, ``activation`` and
+    ``outer`` are the feed-forward. ``dropout`` acts on both branches, ``attention_dropout`` on attention weights.
     """
 
     def __init__(
         self,
         attention: Attention,
-        activation: nn.Module,
         *,
-        dim: int,
+        qkv: Linear,
+        mixed: Linear,
+        mixed_norm: nn.Module,
+        inner: Linear,
+        activation: nn.Module,
+        outer: Linear,
+        outer_norm: nn.Module,
         num_heads: int,
-        intermediate_size: int,
-        norm_eps: float,
         dropout: float,
         attention_dropout: float,
     ) -> None:
         super().__init__()
         self.attention = attention
         self.num_heads = num_heads
-        self.intermediate_size = intermediate_size
+        self.inner_size = inner.out_features
         self.attention_dropout = attention_dropout
-        self.qkv = Linear(dim, 3 * dim)
-        self.mixed = Linear(dim, dim)
-        self.mixed_norm = nn.LayerNorm(dim, eps=norm_eps)
-        self.inner = Linear(dim, intermediate_size)
+        self.qkv = qkv
+        self.mixed = mixed
+        self.mixed_norm = mixed_norm
+        self.inner = inner
         self.activation = activation
-        self.outer = Linear(intermediate_size, dim)
-        self.outer_norm = nn.LayerNorm(dim, eps=norm_eps)
+        self.outer = outer
+        self.outer_norm = outer_norm
         self.dropout = dropout
         self.inner_cells = INNER_CELLS
         self.compiled = False  # whether `project` and `finish` run compiled; the first call then takes seconds
@@ -55,10 +58,10 @@ class Block(nn.Module):
     def forward(self, state: Packed, received: bool) -> Packed:
         """Return the rows after this block, with the attention they received where asked."""
         attention_dropout = self.attention_dropout if self.training else 0.0
-        project, finish = compiled_dense() if self.compiled else (Block.project, Block.finish)
+        project, finish = compiled_dense() if self.compiled else (type(self).project, type(self).finish)
         # Not named, so that queries, keys and values are gone before the feed-forward needs memory.
         mixed, scores = self.attention(project(self, state.rows), state, dropout=attention_dropout, received=received)
-        rows, step = state.rows, max(1, self.inner_cells // self.intermediate_size)
+        rows, step = state.rows, max(1, self.inner_cells // self.inner_size)
         if torch.is_grad_enabled() or not rows.is_cpu or rows.shape[0] <= step:
             return state.with_rows(finish(self, rows, mixed), scores)
         finished = torch.empty_like(rows)
@@ -82,10 +85,29 @@ class Block(nn.Module):
         return F.dropout(rows, self.dropout) if self.training else rows
 
 
+class PreNormBlock(Block):
+    """The same parts with each LayerNorm before its branch, where the residual passes it by (Xiong et al. 2020).
+
+    ``dropout`` acts on the attention's branch; the feed-forward drops inside of its activation, as in ModernBERT.
+    """
+
+    def project(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens 3 heads head_dim"]:
+        """Return query, key and value of each row, which is normalised first."""
+        return super().project(self.mixed_norm(rows))
+
+    def finish(
+        self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens dim"]
+    ) -> Float[Tensor, "tokens dim"]:
+        """Return the rows after attention has mixed them; what is added to them is not normalised."""
+        rows = rows + self._dropped(self.mixed(mixed))
+        return rows + self.outer(activated(self.inner, self.outer_norm(rows), self.activation))
+
+
 @functools.cache
 def compiled_dense() -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    """Return ``Block.project`` and ``Block.finish`` compiled, one pair for every block and every number of rows.
+    """Return ``project`` and ``finish`` compiled, one pair for every block and every number of rows.
 
     They take the block as their argument, so that a copied block runs its own weights and a saved one has plain names.
     """
-    return torch.compile(Block.project, dynamic=True), torch.compile(Block.finish, dynamic=True)
+    project = torch.compile(lambda block, rows: block.project(rows), dynamic=True)
+    return project, torch.compile(lambda block, rows, mixed: block.finish(rows, mixed), dynamic=True)

@@ -52,11 +52,12 @@ class Head(nn.Module):
         num_labels: int,
         dropout: float,
         dropout_before_dense: bool = False,
+        dense_bias: bool = True,
     ) -> None:
         super().__init__()
         self.pool = POOLINGS[pooling]
         self.before = nn.Dropout(dropout) if dropout_before_dense else nn.Identity()
-        self.dense = Linear(dim, dim)
+        self.dense = Linear(dim, dim, bias=dense_bias)
         self.activation = activation
         self.dropout = nn.Dropout(dropout)
         self.out = Linear(dim, num_labels)
@@ -69,6 +70,19 @@ class Head(nn.Module):
         """Return the logits for rows that are pooled already."""
         logits = self.out(self.dropout(activated(self.dense, self.before(pooled), self.activation)))
         return logits if self.temperature == 1 else logits / self.temperature
+
+
+class NormedActivation(nn.Module):
+    """An activation with a norm behind it: ModernBERT's head."""
+
+    def __init__(self, activation: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+        self.norm = norm
+
+    def forward(self, rows: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        """Return the normalised activation."""
+        return self.norm(self.activation(rows))
 
 
 class Heads(nn.Module):

@@ -63,7 +63,8 @@ class QuantizedLinear(_MadeFromWeights):
         self.bits = bits
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
-        self.register_buffer("bias", layer.bias.detach().clone())
+        bias = torch.zeros_like(scale) if layer.bias is None else layer.bias.detach().clone()
+        self.register_buffer("bias", bias)
         self._made: Made[Int8Product] = Made()
 
     def forward(self, rows: Float[Tensor, "tokens inputs"], *, gelu: bool = False) -> Float[Tensor, "tokens outputs"]:
@@ -107,7 +108,7 @@ class PackedLinear(_MadeFromWeights, Linear):
     """A dense layer with a second copy of its weight in the order that oneDNN reads fastest, for inference."""
 
     def __init__(self, layer: nn.Linear) -> None:
-        super().__init__(layer.in_features, layer.out_features, device="meta")
+        super().__init__(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
         self.weight, self.bias = layer.weight, layer.bias
         self._made: Made[Tensor | None] = Made()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 PerHead = Float[Tensor, "batch width heads head_dim"]
+
+# Positions of queries (*batch, queries) and of keys (*batch, keys) -> (*batch, heads, queries, keys)
+Bias = Callable[[Tensor, Tensor], Tensor]
 
 # Queries that `received` scores at once: bounds its memory at heads x QUERY_CHUNK x width per sequence.
 QUERY_CHUNK = 256
@@ -19,16 +23,20 @@ QUERY_CHUNK = 256
 class DenseLayout:
     """Every query is multiplied with every key of its sequence.
 
-    ``mask`` is 0 where the query sees the key and -inf elsewhere, broadcast over heads and, where all queries see the
-    same keys, over queries; None where nothing is hidden.
+    ``mask`` is 0, or a bias, where the query sees the key and -inf elsewhere, broadcast over heads and, where all
+    queries see the same keys, over queries; None where nothing is hidden.
     """
 
-    mask: Float[Tensor, "batch 1 queries width"] | None
+    mask: Float[Tensor, "batch heads_or_1 queries_or_1 width"] | None
     valid: Bool[Tensor, "batch width"] | None  # True on live rows; None where no row is padding
 
     def mix(self, q: PerHead, k: PerHead, v: PerHead, dropout: float) -> PerHead:
         """Return softmax(Q K^T / sqrt(head_dim)) V."""
         return attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), self.mask, dropout)
+
+    def biased(self, bias: Bias, positions: Int[Tensor, "batch width"]) -> DenseLayout:
+        """Return the same with a bias on the scores."""
+        return dataclasses.replace(self, mask=with_bias(self.mask, bias(positions, positions)))
 
     def received(self, q: PerHead, k: PerHead) -> Float[Tensor, "batch width"]:
         """Return the attention that each key receives: mean over heads, sum over live queries."""
@@ -71,6 +79,13 @@ def additive(visible: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tenso
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, -torch.inf)
 
 
+def with_bias(
+    mask: Float[Tensor, "batch 1 queries_or_1 keys"] | None, bias: Float[Tensor, "batch heads queries keys"]
+) -> Float[Tensor, "batch heads queries keys"]:
+    """Return a mask that adds the bias as well."""
+    return bias if mask is None else bias + mask
+
+
 def padding_mask(
     valid: Bool[Tensor, "batch width"] | None, dtype: torch.dtype
 ) -> Float[Tensor, "batch 1 1 width"] | None:
@@ -87,8 +102,9 @@ def band_visible(
     """Return which key each query sees in a window with global tokens (Longformer, Beltagy et al. 2020; EAT).
 
     A query sees the keys at most ``window`` / 2 positions away and the global ones; a global query sees every key.
-    Padding is never seen; since [CLS] is global, each row of the mask has at least one True.
+    Padding is never seen and sees all, so that each row of the mask has at least one True: without one, attention and
+    its gradients would be NaN.
     """
     near = (positions.unsqueeze(2) - positions.unsqueeze(1)).abs() <= window // 2
     visible = near | is_global.unsqueeze(1) | is_global.unsqueeze(2)
-    return visible if valid is None else visible & valid.unsqueeze(1)
+    return visible if valid is None else (visible | ~valid.unsqueeze(2)) & valid.unsqueeze(1)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eat.ops.attention import PerHead, additive, attend, attention_probabilities, padding_mask
+from eat.ops.attention import Bias, PerHead, additive, attend, attention_probabilities, padding_mask, with_bias
 
 BLOCK = 64
 
@@ -27,8 +27,8 @@ class BandLayout:
     """
 
     reach: int  # rows seen on either side, window / 2
-    block_mask: Float[Tensor, "all_blocks 1 block keys"]
-    key_mask: Float[Tensor, "batch 1 1 width"] | None  # what global queries add; None where no row is padding
+    block_mask: Float[Tensor, "all_blocks heads_or_1 block keys"]
+    key_mask: Float[Tensor, "batch heads_or_1 globals_or_1 width"] | None  # what global queries add; None for nothing
     global_columns: Int[Tensor, "batch globals"]  # column of each global token
     local_query: Bool[Tensor, "batch width"]  # True on live rows that are not global: whose block row counts
 
@@ -53,7 +53,8 @@ class BandLayout:
         key_positions = F.pad(positions, (reach, reach)).unfold(1, BLOCK + 2 * reach, BLOCK)
         query_positions = positions.view(batch, -1, BLOCK)
         near = (query_positions.unsqueeze(3) - key_positions.unsqueeze(2)).abs() <= reach
-        band = near & local_key.unsqueeze(2)
+        # Padding sees all, so that each query sees something: else attention and its gradients would be NaN.
+        band = (near | ~live.view(batch, -1, BLOCK, 1)) & local_key.unsqueeze(2)
         visible = F.pad(band, (0, num_global), value=True).flatten(0, 1).unsqueeze(1)
         return cls(
             reach=reach,
@@ -61,6 +62,18 @@ class BandLayout:
             key_mask=padding_mask(valid, dtype),
             global_columns=columns,
             local_query=live & ~is_global,
+        )
+
+    def biased(self, bias: Bias, positions: Int[Tensor, "batch width"]) -> BandLayout:
+        """Return the same with a bias on the scores."""
+        blocks = positions.unflatten(1, (-1, BLOCK))
+        is_global = positions.gather(1, self.global_columns)
+        near = F.pad(positions, (self.reach, self.reach)).unfold(1, BLOCK + 2 * self.reach, BLOCK)
+        keys = torch.cat((near, is_global.unsqueeze(1).expand(-1, blocks.shape[1], -1)), dim=2)
+        return dataclasses.replace(
+            self,
+            block_mask=with_bias(self.block_mask, bias(blocks, keys).flatten(0, 1)),
+            key_mask=with_bias(self.key_mask, bias(is_global, positions)),
         )
 
     def mix(self, q: PerHead, k: PerHead, v: PerHead, dropout: float) -> PerHead:

@@ -62,7 +62,7 @@ ONEDNN_FROM = Measured(
 def linear(
     rows: Float[Tensor, "tokens inputs"],
     weight: Float[Tensor, "outputs inputs"],
-    bias: Float[Tensor, " outputs"],
+    bias: Float[Tensor, " outputs"] | None,
     *,
     gelu: bool = False,
 ) -> Float[Tensor, "tokens outputs"]:
@@ -104,7 +104,7 @@ def packed(weight: Float[Tensor, "outputs inputs"]) -> Tensor | None:
 
 
 def linear_packed(
-    rows: Float[Tensor, "tokens inputs"], weight: Tensor, bias: Float[Tensor, " outputs"], *, gelu: bool = False
+    rows: Float[Tensor, "tokens inputs"], weight: Tensor, bias: Float[Tensor, " outputs"] | None, *, gelu: bool = False
 ) -> Float[Tensor, "tokens outputs"]:
     """Return rows @ weight^T + bias, or the exact GELU of it, for a packed weight; without gradients."""
     return _multiply(rows, weight, bias, "gelu" if gelu else "none")

@@ -120,20 +120,21 @@ def _check_weights(checked: Checked, shape: Backbone, model: PreTrainedModel) ->
     for name, tensor in theirs.items():
         checked.same(back[name], tensor, "weights go to ours and back")
     ours = {f"embeddings.{name}": tuple(t.shape) for name, t in shape.embeddings().state_dict().items()}
-    block = shape.block(FullAttention()).state_dict()
-    for layer in range(shape.num_layers):
-        ours |= {f"blocks.{layer}.{name}": tuple(t.shape) for name, t in block.items()}
+    ours |= {f"blocks.{name}": tuple(t.shape) for name, t in shape.blocks(FullAttention()).state_dict().items()}
+    norm = shape.final_norm()
+    ours |= {} if norm is None else {f"norm.{name}": tuple(t.shape) for name, t in norm.state_dict().items()}
     converted = {name: tuple(tensor.shape) for name, tensor in encoder.items()}
     checked.same(sorted(converted.items()), sorted(ours.items()), "embeddings and blocks have these weights")
     own = {name: tuple(tensor.shape) for name, tensor in shape.head(3, "cls").state_dict().items()}
     converted = {name: tuple(tensor.shape) for name, tensor in head.items()}
     checked.same(sorted(converted.items()), sorted(own.items()), "the head has these weights")
-    missing = next(name for name in theirs if name.endswith("embeddings.word_embeddings.weight"))
+    words = shape.encoder_names["embeddings.words"]
+    missing = next(name for name in theirs if name.endswith(f"{words}.weight"))
     fact = "a missing weight is named"
     try:
         encoder_weights_from_hf(shape, {name: tensor for name, tensor in theirs.items() if name != missing})
     except ValueError as error:
-        checked.expect("word_embeddings" in str(error), fact, missing, str(error))
+        checked.expect(str(words) in str(error), fact, missing, str(error))
     else:
         checked.fail(fact, "a ValueError", "no error")
 
@@ -153,7 +154,8 @@ def _check_hidden_states(
     inputs = Inputs(ids, mask, types_for(model, types), None)
     with torch.no_grad():
         state = pack_inputs(model.backbone, model.encoder.embeddings, inputs, protected_id=None)
-        ours = model.encoder.to_head(SegmentStart(state), (model.num_layers,)).state.rows
+        end = model.encoder.to_head(SegmentStart(state), (model.num_layers,))
+        ours = model.encoder.read_by_heads(end.state).rows
         encoder = getattr(theirs, model.backbone.prefix)
         hidden = encoder(**_for_theirs(model, ids, mask, types)).last_hidden_state
     checked.same(ours, hidden[mask.bool()], "hidden states are Hugging Face's, wherever padding stands", EXACT)

@@ -19,7 +19,17 @@ from eat.ops.confidence import margin
 from eat.ops.selection import rounded_scores
 from eat.packed import Packed
 
-HEAD_ACTIVATIONS = {"bert": torch.tanh, "roberta": torch.tanh, "distilbert": torch.relu, "electra": F.gelu}
+HEAD_ACTIVATIONS = {
+    "albert": torch.tanh,
+    "bert": torch.tanh,
+    "distilbert": torch.relu,
+    "electra": F.gelu,
+    "modernbert": F.gelu,
+    "mpnet": torch.tanh,
+    "roberta": torch.tanh,
+    "xlm-roberta": torch.tanh,
+}
+COUNT_FROM_PADDING = ("mpnet", "roberta", "xlm-roberta")  # their positions count the tokens that are not padding
 
 
 @dataclasses.dataclass
@@ -106,12 +116,12 @@ class MaskedClassifier:
         """Words, positions and types, normalised and projected."""
         batch, width = input_ids.shape
         positions = torch.arange(width).expand(batch, width)
-        if self.backbone["name"] == "roberta":
+        if self.backbone["name"] in COUNT_FROM_PADDING:
             real = (input_ids != self.backbone["pad_token_id"]).long()
             positions = real.cumsum(1) * real + self.backbone["pad_token_id"]
-        rows = (
-            self.weights["embeddings.words.weight"][input_ids] + self.weights["embeddings.positions.weight"][positions]
-        )
+        rows = self.weights["embeddings.words.weight"][input_ids]
+        if "embeddings.positions.weight" in self.weights:
+            rows = rows + self.weights["embeddings.positions.weight"][positions]
         if self.backbone["num_types"]:
             types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             rows = rows + self.weights["embeddings.types.weight"][types]
@@ -120,21 +130,47 @@ class MaskedClassifier:
 
     def block(self, rows: Tensor, alive: Tensor, protected: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """Rows after one block, and the attention that each received."""
-        name = f"blocks.{depth - 1}"
-        batch, width, dim = rows.shape
-        heads = self.backbone["num_heads"]
-        q, k, v = (
-            part.view(batch, width, heads, dim // heads).transpose(1, 2)
-            for part in self.linear(rows, f"{name}.qkv").chunk(3, dim=2)
-        )
-        scores = q @ k.transpose(2, 3) / math.sqrt(dim // heads)
-        visible = self.visible(alive, protected).unsqueeze(1)
-        probabilities = scores.masked_fill(~visible, -math.inf).softmax(-1)
-        received = (probabilities.mean(1) * alive.unsqueeze(2)).sum(1)
-        mixed = (probabilities @ v).transpose(1, 2).reshape(batch, width, dim)
+        if self.backbone["name"] == "modernbert":
+            return self.modernbert_block(rows, alive, protected, depth)
+        name = "blocks.0" if self.backbone["name"] == "albert" else f"blocks.{depth - 1}"
+        mixed, received = self.mix(self.linear(rows, f"{name}.qkv"), alive, self.visible(alive, protected))
         rows = self.norm(rows + self.linear(mixed, f"{name}.mixed"), f"{name}.mixed_norm")
         inner = self.linear(F.gelu(self.linear(rows, f"{name}.inner")), f"{name}.outer")
         return self.norm(rows + inner, f"{name}.outer_norm"), received
+
+    def modernbert_block(self, rows: Tensor, alive: Tensor, protected: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+        """Norms before the branches, a gate in the feed-forward, rotary positions, and a window in local layers."""
+        name, shape = f"blocks.{depth - 1}", self.backbone
+        is_global = (depth - 1) % shape["global_every"] == 0
+        visible = self.visible(alive, protected)
+        if not is_global:
+            visible = alive.unsqueeze(1) & self.near(alive.shape[1], shape["local_window"])
+        qkv = self.linear(rows if depth == 1 else self.norm(rows, f"{name}.mixed_norm"), f"{name}.qkv")
+        theta = shape["global_theta"] if is_global else shape["local_theta"]
+        mixed, received = self.mix(qkv, alive, visible, theta)
+        rows = rows + self.linear(mixed, f"{name}.mixed")
+        inner, gate = self.linear(self.norm(rows, f"{name}.outer_norm"), f"{name}.inner").chunk(2, dim=2)
+        return rows + self.linear(F.gelu(inner) * gate, f"{name}.outer"), received
+
+    def mix(self, qkv: Tensor, alive: Tensor, visible: Tensor, theta: float | None = None) -> tuple[Tensor, Tensor]:
+        """Return softmax(Q K^T / sqrt(d)) V and what each token received; ``theta`` is the base of rotary positions."""
+        batch, width = alive.shape
+        heads, dim = self.backbone["num_heads"], self.backbone["dim"]
+        q, k, v = (part.view(batch, width, heads, dim // heads).transpose(1, 2) for part in qkv.chunk(3, dim=2))
+        if theta is not None:
+            q, k = turned(q, theta), turned(k, theta)
+        scores = q @ k.transpose(2, 3) / math.sqrt(dim // heads)
+        if "embeddings.position_bias.table.weight" in self.weights:
+            scores = scores + self.position_bias(width)
+        probabilities = scores.masked_fill(~visible.unsqueeze(1), -math.inf).softmax(-1)
+        probabilities = probabilities.nan_to_num()  # dead queries that see no key
+        received = (probabilities.mean(1) * alive.unsqueeze(2)).sum(1)
+        return (probabilities @ v).transpose(1, 2).reshape(batch, width, dim), received
+
+    def position_bias(self, width: int) -> Tensor:
+        """(heads, T, T): what MPNet adds to the score of query and key by their distance."""
+        buckets = [[bucket(key - query) for key in range(width)] for query in range(width)]
+        return self.weights["embeddings.position_bias.table.weight"][torch.tensor(buckets)].permute(2, 0, 1)
 
     def visible(self, alive: Tensor, protected: Tensor) -> Tensor:
         """(batch, T, T): who sees whom."""
@@ -142,20 +178,28 @@ class MaskedClassifier:
         visible = alive.unsqueeze(1).expand(batch, width, width)
         if self.attention["name"] == "full":
             return visible
-        column = torch.arange(width)
-        near = (column.unsqueeze(0) - column.unsqueeze(1)).abs() <= self.attention["window"] // 2
+        near = self.near(width, self.attention["window"])
         return visible & (near | protected.unsqueeze(1) | protected.unsqueeze(2))
+
+    def near(self, width: int, window: int) -> Tensor:
+        """(T, T): whether two columns are at most half a window apart."""
+        column = torch.arange(width)
+        return (column.unsqueeze(0) - column.unsqueeze(1)).abs() <= window // 2
 
     def head(self, rows: Tensor, alive: Tensor, depth: int) -> Tensor:
         """One row of logits per example."""
+        if "norm.weight" in self.weights:
+            rows = self.norm(rows, "norm")
         pooled = torch.stack(
             [
                 row[live].mean(0) if self.heads["pooling"] == "mean" else row[live][0]
                 for row, live in zip(rows, alive, strict=True)
             ]
         )
-        activation = HEAD_ACTIVATIONS[self.backbone["name"]]
-        return self.linear(activation(self.linear(pooled, f"heads.{depth}.dense")), f"heads.{depth}.out")
+        inner = HEAD_ACTIVATIONS[self.backbone["name"]](self.linear(pooled, f"heads.{depth}.dense"))
+        if f"heads.{depth}.activation.norm.weight" in self.weights:
+            inner = self.norm(inner, f"heads.{depth}.activation.norm")
+        return self.linear(inner, f"heads.{depth}.out")
 
     def prune(
         self,
@@ -194,13 +238,34 @@ class MaskedClassifier:
 
     def linear(self, rows: Tensor, name: str) -> Tensor:
         """Multiply by a named layer."""
-        return rows @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+        return rows @ self.weights[f"{name}.weight"].T + self.weights.get(f"{name}.bias", 0.0)
 
     def norm(self, rows: Tensor, name: str) -> Tensor:
         """Normalise by a named LayerNorm."""
         mean, variance = rows.mean(-1, keepdim=True), rows.var(-1, keepdim=True, unbiased=False)
         scaled = (rows - mean) / (variance + self.backbone["norm_eps"]).sqrt()
-        return scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
+        return scaled * self.weights[f"{name}.weight"] + self.weights.get(f"{name}.bias", 0.0)
+
+
+def bucket(distance: int) -> int:
+    """The bucket of a distance in whole numbers: 8 exact ones either way, then two for each doubling up to 128."""
+    near, ranges = abs(distance), 0
+    while near * near >= 64 * 2 ** (ranges + 1) and ranges < 7:
+        ranges += 1
+    return (near if near < 8 else 8 + ranges) + 16 * (distance > 0)
+
+
+def turned(part: Tensor, theta: float) -> Tensor:
+    """Turn (batch, heads, T, head_dim) by rotary positions, pair after pair; rounded as in Hugging Face's models."""
+    part, out, half = part.float().double(), torch.empty_like(part), part.shape[3] // 2
+    speeds = 1 / theta ** (torch.arange(0, 2 * half, 2).float() / (2 * half))
+    angles = torch.arange(part.shape[2]).float().unsqueeze(1) * speeds
+    cos, sin = angles.cos().double(), angles.sin().double()
+    for i in range(half):
+        a, b = part[..., i], part[..., i + half]
+        out[..., i] = a * cos[:, i] - b * sin[:, i]
+        out[..., i + half] = b * cos[:, i] + a * sin[:, i]
+    return out
 
 
 def pruning_gap(pruner: Any, state: Packed, depth: int, keep: Tensor) -> float:

@@ -131,7 +131,7 @@ class TinyBackbone(_WholeEncoder):
     """A small encoder with random weights and a WordPiece vocabulary made from the training texts; no network."""
 
     name: str
-    model_type: str  # "bert", "distilbert", "roberta" or "electra"
+    model_type: str  # a name of `eat.backbones.BACKBONES`
     vocab_size: int  # the most words of the vocabulary
     dim: int
     num_layers: int

@@ -260,7 +260,7 @@ def step_seed(seed: int, position: int, rank: int = 0) -> int:
 
 
 def set_frozen(model: AdaptiveForSequenceClassification, optimizer: Optimizer, frozen: bool) -> None:
-    """Freeze embeddings, blocks and final head, or train them again; early heads are always trained.
+    """Freeze embeddings, blocks, final norm and final head, or train them again; early heads are always trained.
 
     Frozen parts run without dropout, and their weights ask for no gradient: no graph is recorded through them, and an
     optimiser leaves them alone, weight decay included. Only weights that the optimiser holds are touched: what a user
@@ -270,7 +270,8 @@ def set_frozen(model: AdaptiveForSequenceClassification, optimizer: Optimizer, f
     if encoder.blocks.training != frozen:
         return
     held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-    for part in (encoder.embeddings, encoder.blocks, encoder.heads[str(model.num_layers)]):
+    below = [] if encoder.norm is None else [encoder.norm]
+    for part in (encoder.embeddings, encoder.blocks, *below, encoder.heads[str(model.num_layers)]):
         part.train(not frozen)
         for parameter in held.intersection(part.parameters()):
             parameter.requires_grad_(not frozen)

@@ -12,6 +12,7 @@ from lightning import LightningDataModule
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from eat.backbones import BACKBONES
+from eat.backbones.loading import head_reads
 from eat.backbones.mean_pooled import MeanPooledConfig
 from eat.checks import shown
 from eat.data import TextDataModule
@@ -133,12 +134,11 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
         for part in ("attention", "pruner"):
             log.info("retrofit: %s was trained with %s=%s", path, part, getattr(ours.config, part))
         return ours.to_hugging_face(), ours.config.head_pooling(ours.num_layers)
-    mean = isinstance(config, MeanPooledConfig)
-    if config.model_type not in BACKBONES and not mean:
+    if config.model_type not in BACKBONES and not isinstance(config, MeanPooledConfig):
         raise ValueError(
             f"retrofit: expected a classifier of type {BACKBONES.known}, {path} is of type {shown(config.model_type)}"
         )
-    return load_weights("retrofit", path, dtype=torch.float32), "mean" if mean else "cls"
+    return load_weights("retrofit", path, dtype=torch.float32), head_reads(config)
 
 
 def _read_config(path: str) -> PreTrainedConfig:

@@ -33,12 +33,12 @@ def test_robertas_positions_count_what_is_not_padding():
 
 
 def test_roberta_with_another_padding_index_is_refused():
-    with pytest.raises(ValueError, match="pad_token_id: expected 1 for RoBERTa, got 0"):
+    with pytest.raises(ValueError, match=r"backbone\.pad_token_id: expected 1 for roberta, got 0"):
         RobertaBackbone.from_hf_config(RobertaConfig(pad_token_id=0))
 
 
 def test_tiny_config_of_an_unknown_type():
-    with pytest.raises(ValueError, match=r"model_type: expected one of \['bert', .*got 'gpt2'"):
+    with pytest.raises(ValueError, match=r"model_type: expected one of \['albert', .*got 'gpt2'"):
         tiny_config("gpt2")
 
 

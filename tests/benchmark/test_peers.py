@@ -85,11 +85,11 @@ def test_one_thread_is_one_thread(calls: dict[str, Call], name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model_type", ["distilbert", "electra", "roberta"])
+@pytest.mark.parametrize("model_type", ["distilbert", "electra", "roberta", "albert", "modernbert", "mpnet"])
 def test_other_encoders_are_converted_or_refused(model_type: str, tmp_path: Path) -> None:
     config = tiny_config(model_type)
     model = AdaptiveForSequenceClassification.from_backbone(config, num_labels=3, head_pooling="mean", seed=0)
-    token_types = model_type == "electra"
+    token_types = model.backbone.num_types > 1
     source = Source(model, token_types=token_types)
     batch = make_examples([4, 30, 9], token_types=token_types)
     for name in (OPENVINO, CTRANSLATE2):

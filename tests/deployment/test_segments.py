@@ -30,6 +30,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("bert", {"pruner": {"name": "l2_norm", "depths": [1, 2], "ratio": 0.3}, "head_pooling": "mean"}),
     ("distilbert", {"pruner": {"name": "attention_received", "depths": [1, 3], "ratio": [0.3, 0.2]}}),
     ("roberta", {"attention": {"name": "windowed", "window": 4}, "pruner": {"name": "random", "depths": [2]}}),
+    ("xlm-roberta", {"pruner": {"name": "l2_norm", "depths": [2], "ratio": 0.4}}),
     ("electra", {"attention": WINDOW, "pruner": {"name": "random", "depths": [1], "min_retention": 0.8, "seed": 3}}),
     ("bert", {"attention": WINDOW, "head_pooling": "mean", "final_head_pooling": "cls"}),
 ]

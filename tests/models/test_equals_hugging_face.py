@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from transformers import AutoModel, AutoModelForSequenceClassification, BertModel
 
+from eat.backbones import BACKBONES
 from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.ops.linear import ONEDNN_FROM
@@ -45,13 +46,17 @@ def assert_same_logits(model, hugging_face, batch):
 def logits_at_first_live_column(hugging_face, ids, mask, types):
     """What Hugging Face's head says of the first live column; its own classifier reads column 0, here often padding."""
     name = hugging_face.config.model_type
-    hidden = theirs(getattr(hugging_face, name), ids, mask, types).last_hidden_state
+    hidden = theirs(hugging_face.base_model, ids, mask, types).last_hidden_state
     first = hidden[torch.arange(len(ids)), mask.argmax(1)].unsqueeze(1)
     with torch.no_grad():
         if name == "bert":
             return hugging_face.classifier(hugging_face.bert.pooler(first))
         if name == "distilbert":
             return hugging_face.classifier(torch.relu(hugging_face.pre_classifier(first[:, 0])))
+        if name == "albert":
+            return hugging_face.classifier(torch.tanh(hugging_face.albert.pooler(first[:, 0])))
+        if name == "modernbert":
+            return hugging_face.classifier(hugging_face.head(first[:, 0]))
         return hugging_face.classifier(first)
 
 
@@ -157,12 +162,12 @@ def test_encoder_folder_without_classifier(model_type, tmp_path, caplog):
     with caplog.at_level("INFO", logger="eat"):
         model = AdaptiveForSequenceClassification.from_backbone(str(tmp_path), num_labels=3, seed=1)
     assert "'out' of the head at depth 4" in caplog.text
-    assert ("'dense' of the head at depth 4" in caplog.text) == (model_type != "bert")  # BERT has a pretrained pooler
+    has_pooler = BACKBONES[model_type].pooler_in_encoder
+    assert ("'dense' of the head at depth 4" in caplog.text) != has_pooler
     hugging_face = model.to_hugging_face()
-    named = {f"{model_type}.{name}": tensor for name, tensor in encoder.state_dict().items()}
-    kept = hugging_face.state_dict()
-    unused = "roberta.pooler."  # RoBERTa's classifier has a dense layer of its own
-    assert all(torch.equal(kept[name], tensor) for name, tensor in named.items() if not name.startswith(unused))
+    kept = hugging_face.base_model.state_dict()
+    unused = () if BACKBONES[model_type].pooler_in_encoder else ("pooler.",)  # the classifier has a layer of its own
+    assert all(torch.equal(kept[n], tensor) for n, tensor in encoder.state_dict().items() if not n.startswith(unused))
     again = AdaptiveForSequenceClassification.from_backbone(str(tmp_path), num_labels=3, seed=1)
     batch = batch_of(LENGTHS, pad=pad_id(model_type))
     assert torch.equal(ours(model, *batch).logits, ours(again, *batch).logits)

@@ -48,7 +48,7 @@ def test_removing_equals_masking(model_type, pooling, attention, pruner, exit, l
     "attention", [{"name": "full"}, {"name": "windowed", "window": 4, "global_tokens": ["cls", "sep"]}]
 )
 @pytest.mark.parametrize("pruner", ["none", "l2_norm", "attention_received", "random"])
-@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "modernbert", "mpnet", "albert"])
 def test_every_pruner_with_every_attention(model_type, pruner, attention):
     spec = {"name": pruner} | ({} if pruner == "none" else {"depths": [1, 2], "ratio": [0.3, 0.5]})
     model = configure(shared_float64(model_type, "cls"), attention, spec, {"name": "confidence", "threshold": 0.5237})

@@ -3,6 +3,8 @@
 import functools
 from typing import Any
 
+from eat.backbones import BACKBONES
+from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.testing.tiny import (
     FIRST_WORD,
@@ -34,7 +36,7 @@ __all__ = [
     "types_for",
 ]
 
-MODEL_TYPES = ["bert", "distilbert", "roberta", "electra"]
+MODEL_TYPES = list(BACKBONES)
 
 
 @functools.cache
@@ -57,4 +59,4 @@ def configure(
 
 def pad_id(model_type: str) -> int:
     """The padding's id."""
-    return 1 if model_type == "roberta" else 0
+    return int(tiny_config(model_type).pad_token_id)

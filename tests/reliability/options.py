@@ -94,10 +94,10 @@ FAMILIES: dict[str, tuple[Callable[[Any], Any], dict[str, dict[str, Argument]]]]
                 "norm_eps": number(1e-12, 1e-3, -1.0),
                 "num_types": number(0, 3, -1, whole=True),
                 "activation": one_of("gelu", "relu", "silu"),
-                "pad_token_id": number(*((1, 1) if name == "roberta" else (0, 0)), -1, whole=True),
+                "pad_token_id": number(*((1, 1) if name in ("roberta", "xlm-roberta") else (0, 0)), -1, whole=True),
                 "initializer_range": number(0.01, 0.1, -1.0),
             }
-            for name in ("bert", "distilbert", "roberta", "electra")
+            for name in ("bert", "distilbert", "roberta", "electra", "xlm-roberta")
         },
     ),
     "objective": (

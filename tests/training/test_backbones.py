@@ -27,7 +27,7 @@ def test_the_tiny_backbones_tokenizer_is_made_once_and_read_again(tmp_path):
     assert backbone.source(again).vocab_size == len(again) <= 60
 
 
-@pytest.mark.parametrize("model_type", ["bert", "distilbert", "roberta", "electra"])
+@pytest.mark.parametrize("model_type", BACKBONES)
 def test_the_tiny_backbone_comes_in_every_type(model_type, tmp_path):
     backbone = make_tiny_backbone(model_type=model_type, vocab_size=60, dim=16, num_layers=2, intermediate_size=16)
     source = backbone.source(backbone.tokenizer(lambda: ["a good film"], tmp_path))

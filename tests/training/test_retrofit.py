@@ -6,6 +6,8 @@ import pytest
 import torch
 from transformers import AutoModel, GPT2Config, GPT2ForSequenceClassification
 
+from eat.backbones import BACKBONES
+from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.training.heads import HeadsModule
 from eat.training.retrofit import ClassifierBackbone
@@ -54,8 +56,8 @@ def build(folder, task=THREE, labels=None, **options):
 
 def answers(model, model_type="bert"):
     ids, mask, types = batch_of([3, 9, 17, 5], pad=pad_id(model_type))
-    types = None if model_type == "distilbert" else types * (model_type != "roberta")
-    inputs = {"input_ids": ids, "attention_mask": mask} | ({} if types is None else {"token_type_ids": types})
+    takes_types = BACKBONES[model_type].from_hf_config(tiny_config(model_type)).num_types > 1
+    inputs = {"input_ids": ids, "attention_mask": mask} | ({"token_type_ids": types} if takes_types else {})
     with torch.no_grad():
         return model(**inputs).logits
 

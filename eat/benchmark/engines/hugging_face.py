@@ -39,10 +39,12 @@ def hugging_face_call(model: PreTrainedModel, pad_token_id: int) -> Call:
     """Answer batches with a Hugging Face model on padded tensors.
 
     Raises:
-        ValueError: If the model does not use SDPA, which the comparison is defined by.
+        ValueError: If the model does not use SDPA, which the comparison is defined by, though its encoder has it
+            (MPNet's has not).
     """
-    implementation = cast(PreTrainedModel, model.base_model).config._attn_implementation
-    if implementation != "sdpa":
+    encoder = cast(PreTrainedModel, model.base_model)
+    implementation = encoder.config._attn_implementation
+    if implementation != "sdpa" and encoder._supports_sdpa:
         raise ValueError(f"the Hugging Face contender must use 'sdpa' attention, got {implementation!r}")
     device = next(model.parameters()).device
 

@@ -21,6 +21,9 @@ OPSET = 23  # the first with an operator for attention, which is faster than its
 INT8_OPERATORS = ["MatMul", "Gemm", "Gather"]  # with attention among them the runtime refuses the graph
 FILES = {"float32": "dense.onnx", "int8": "dense_int8.onnx"}
 
+NOT_RUN = {"modernbert": "torch exports its rotary positions for one sequence at a time, and batches then fail"}
+"""Encoders whose exported graph ONNX Runtime refuses to run, and why."""
+
 
 @dataclasses.dataclass(frozen=True)
 class OnnxRuntime(Engine):
@@ -29,6 +32,10 @@ class OnnxRuntime(Engine):
     def why_not(self, device: torch.device) -> str | None:
         """Say which packages are missing, or that this is no CPU."""
         return missing(REQUIRED, "onnx", device)
+
+    def cannot(self, source: Source) -> str | None:
+        """Say that the exporter's graph of this encoder does not run."""
+        return NOT_RUN.get((source.trained.config.backbone or {})["name"])
 
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Export the model, unless that was done before."""

@@ -24,6 +24,8 @@ from eat.benchmark.engines.hugging_face import padded
 CPU = torch.device("cpu")
 FILES = {"float32": "openvino.xml", "int8": "openvino_int8.xml"}
 TELEMETRY = "openvino_telemetry"
+NOT_RUN = {"modernbert": "converted, it answers padded batches with NaN"}
+"""Encoders whose converted model is wrong, and how."""
 CALIBRATION_ROWS = 300
 """So many rows NNCF asks for by default; more change little."""
 
@@ -42,7 +44,10 @@ class OpenVino(Engine):
         return None if "INT8" in able else f"this processor cannot do int8 in OpenVINO; it does {', '.join(able)}"
 
     def cannot(self, source: Source) -> str | None:
-        """Say that int8 ranges cannot be measured without training rows."""
+        """Say that this encoder's answers are wrong, or that int8 ranges cannot be measured without training rows."""
+        wrong = NOT_RUN.get((source.trained.config.backbone or {})["name"])
+        if wrong is not None:
+            return wrong
         unknown = self.dtype == "int8" and not source.calibration
         return "static int8 needs training rows to measure its ranges on, and none were given" if unknown else None
 

@@ -24,6 +24,10 @@ class OnnxSegments(Engine):
         """Say which packages are missing, or that this is no CPU."""
         return missing(REQUIRED, "onnx", device)
 
+    def cannot(self, source: Source) -> str | None:
+        """Say that there are no segments of this encoder."""
+        return source.trained.backbone.why_not_onnx
+
     @property
     def bits(self) -> int | None:
         """Bits that an export for this processor has in its int8 products."""

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 from scipy.optimize import nnls
 
+from eat.attention import Attention
 from eat.models.config import AdaptiveConfig
 from eat.models.cost import CostModel
 from eat.traces.replay import Replay
@@ -35,7 +36,8 @@ class WorkCounter:
 
     def __init__(self, config: AdaptiveConfig) -> None:
         cost = CostModel(config)
-        self._attention = cost.attention
+        self._attentions = cost.attentions
+        self._num_global = len(cost.attention.global_tokens)
         self._pruner_depths = cost.pruner.depths
         self._head_depths = cost.head_depths
 
@@ -53,13 +55,13 @@ class WorkCounter:
         work["calls"] += 1.0
         work["sequences"] += in_call(np.ones(len(run.exit_depth)))
         work["tokens"] += in_call(run.tokens_kept[:, 0])
-        pairs = self._pairs(run.tokens_kept)
+        pairs = {attention: self._pairs(attention, run.tokens_kept) for attention in set(self._attentions)}
         last = self._head_depths[-1]
         for depth in range(1, last + 1):
             tokens, alive, stays = run.tokens_kept[:, depth - 1], run.exit_depth >= depth, run.exit_depth > depth
             work["blocks"] += any_in_call(alive)
             work["block_tokens"] += in_call(tokens)
-            work["block_pairs"] += in_call(pairs[:, depth - 1])
+            work["block_pairs"] += in_call(pairs[self._attentions[depth - 1]][:, depth - 1])
             if depth in self._head_depths and (run.early_heads or depth == last):
                 work["heads"] += any_in_call(alive)
                 work["head_sequences"] += in_call(alive)
@@ -71,12 +73,13 @@ class WorkCounter:
                 work["pruning_tokens"] += in_call(tokens * stays)
         return np.stack([work[name] for name in WORK], axis=1)
 
-    def _pairs(self, tokens_kept: Int[np.ndarray, "examples columns"]) -> Float64[np.ndarray, "examples columns"]:
+    def _pairs(
+        self, attention: Attention, tokens_kept: Int[np.ndarray, "examples columns"]
+    ) -> Float64[np.ndarray, "examples columns"]:
         """Count the attention pairs of each example in each block, each combination of lengths once."""
         extent = np.broadcast_to(tokens_kept[:, :1], tokens_kept.shape)
         lengths, where = np.unique(np.stack([tokens_kept, extent], axis=-1).reshape(-1, 2), axis=0, return_inverse=True)
-        num_global = len(self._attention.global_tokens)
-        pairs = [self._attention.pairs(int(n), int(came), num_global) if n else 0 for n, came in lengths]
+        pairs = [attention.pairs(int(n), int(came), self._num_global) if n else 0 for n, came in lengths]
         return np.asarray(pairs, dtype=np.float64)[where.reshape(-1)].reshape(tokens_kept.shape)
 
 
