@@ -35,7 +35,7 @@ PLACES = (
     ("search",),
 )
 """Where an option may belong: a command, and what it may need to be there."""
-NOT_OURS = {"key", "modules_to_save", "anyway"}  # any key; of peft; an argument in Python
+NOT_OURS = {"key", "modules_to_save", "anyway", "model.manifest.certificate"}  # any key; of peft; of Python
 settings.register()
 
 
@@ -48,7 +48,11 @@ def code(page: Path) -> Iterator[str]:
 
 
 SHOWN = sorted({line for page in PAGES for line in code(page)})
-COMMANDS = [found.groups() for line in SHOWN if (found := COMMAND.match(line)) and found[2] != "--help"]
+COMMANDS = [
+    (found[1], found[2].removesuffix(" --help"))
+    for line in SHOWN
+    if (found := COMMAND.match(line)) and found[2] != "--help"
+]
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from eat.checks import closest, shown
 from eat.evaluation.certify.risk_control import BinomialTest, RiskTest
+from eat.traces.predictions import LINE
 from eat.traces.trace import Trace
 
 BY = ("label", "length")
@@ -90,7 +91,7 @@ def groups_of(trace: Trace, by: str | None, held_out: Trace) -> Groups:
         starts = [1, *(int(cut) + 1 for cut in cuts)]
         ends = [*(f"{start} to {int(cut)} tokens" for start, cut in zip(starts, cuts, strict=False))]
         return Groups((*ends, f"{starts[-1]} tokens or more"), np.searchsorted(cuts, trace.lengths))
-    known = [*BY, *sorted(held_out.columns.keys() & trace.columns.keys())]
+    known = [*BY, *sorted((held_out.columns.keys() & trace.columns.keys()) - {LINE})]
     if by not in known:
         raise ValueError(f"certify.by: expected one of {known}, got {shown(by)}{closest(by, known)}")
     values = [np.asarray(split.columns[by]) for split in (held_out, trace)]
