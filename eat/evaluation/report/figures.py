@@ -33,6 +33,18 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 10,
     "savefig.dpi": 160,
 }
+PURPLE, SKY = "#CC79A7", "#56B4E9"
+ENGINE_LOOKS = {
+    "hugging": ("s", GREY),
+    "onnxruntime": ("v", RED),
+    "openvino": ("P", PURPLE),
+    "ctranslate2": ("X", GREEN),
+    "eat_onnx": ("d", ORANGE),
+    "eat": ("D", ORANGE),
+}
+"""Marker and colour by how an engine's name begins; those in int8 are hollow."""
+IN_PANEL = 5
+"""So many names a panel has room for; more stand beside the panels."""
 METRIC_NAMES = {"f1": "F1", "macro_f1": "macro F1", "matthews": "Matthews correlation"}
 
 
@@ -57,7 +69,8 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
     panels = [(counted, _flops_ratio, "executed FLOPs / dense, unpadded, full depth", "counted")]
     if timed:
         panels.insert(0, (timed, _mean_latency, "mean latency at batch size 1, ms", f"measured, threads: {threads}"))
-    with drawing(path, 4.75 * len(panels), 4.0) as figure:
+    crowded = len({row_label(row) for row in rows if row["model"] != "eat"}) > IN_PANEL
+    with drawing(path, 4.75 * len(panels) + (1.6 if crowded else 0), 4.0) as figure:
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (points, column, name, title) in zip(grid, panels, strict=True):
             axes.set_ylim(*value_range([row["value"] for row in rows]))
@@ -65,7 +78,10 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
             axes.set(xlabel=name, title=title)
         metric = metric_name(rows[0]["metric"])
         grid[0].set_ylabel(f"{metric}, {rows[0]['task']} {split} ({rows[0]['examples']:,} examples)")
-        grid[0].legend(loc="best", fontsize=8)
+        if crowded:
+            figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right center", fontsize=7.5)
+        else:
+            grid[0].legend(loc="best", fontsize=8)
 
 
 def draw_exits(findings: Findings, path: Path) -> None:
@@ -160,16 +176,25 @@ def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]
     line = [*map(column, points)], [row["value"] for row in points]
     name = "eat, leaving at the threshold shown" if points else None
     axes.plot(*line, "o", color=BLUE, markersize=4.5, label=name)
-    looks = {"eat, full depth": ("^", GREEN), "eat, everything off": ("D", ORANGE), "ONNX Runtime, float32": ("v", RED)}
     for row in rows:
         if row not in points:
-            name = row_label(row)
-            shallow = (f"${row['num_layers']}$", GREY)  # a shortcut is marked by its number of layers
-            marker, colour = looks.get(name, shallow if row["model"] in SHORTCUTS else ("s", RED))
             place = (column(row), row["value"])
-            axes.plot(*place, marker=marker, color=colour, markersize=7, linestyle="none", label=name)
+            axes.plot(*place, markersize=7, linestyle="none", label=row_label(row), **_look(row))
     axes.set_xlim(0, 1.06 * max(map(column, rows)))
     _annotate(axes, points, column)
+
+
+def _look(row: Row) -> dict[str, Any]:
+    """Return marker and colours of what is no operating point of eat's own engine."""
+    if row["model"] in SHORTCUTS:
+        return {"marker": f"${row['num_layers']}$", "color": GREY}  # marked by its number of layers
+    if row["model"] == "eat":
+        return {"marker": "^", "color": GREEN}  # its full depth
+    engine = row["engine"] or "eat"
+    marker, colour = next(look for name, look in ENGINE_LOOKS.items() if engine.startswith(name))
+    if row["model"] != "dense":  # what another engine of ours serves
+        marker, colour = ("*" if "onnx" in engine else "p"), SKY
+    return {"marker": marker, "color": colour, "markerfacecolor": "white" if engine.endswith("int8") else colour}
 
 
 def _annotate(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from eat.evaluation.report.figures import BLUE, GREY
+from eat.evaluation.report.figures import BLUE, GREY, SKY
 from eat.results.figures.evidence import Evidence
-from eat.results.figures.style import SKY, printing
+from eat.results.figures.style import printing
 from eat.results.figures.suite import NothingToDrawError, Suite, usual
 from eat.tasks.metrics import METRICS
 from eat.traces.quality import predictions

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from eat.evaluation.report.figures import BLUE, GREEN, ORANGE, RED, STYLE
+from eat.evaluation.report.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, STYLE
 from eat.files import replacing
 
 logging.getLogger("fontTools").setLevel(logging.WARNING)  # PDFs hold parts of fonts, and it tells every step
@@ -21,7 +21,6 @@ SMALL = 7.5
 """Font size of legends and of labels beside points."""
 CHARACTERS = 125
 """So many of them are as wide as a page, in that size."""
-PURPLE, SKY = "#CC79A7", "#56B4E9"
 LOOKS: Sequence[dict[str, Any]] = tuple(
     {"color": colour, "marker": marker, "linestyle": line}
     for colour, marker, line in (
