@@ -56,6 +56,13 @@ def test_pruner(option):
     assert isinstance(build_pruner(spec("pruner", option)), PRUNERS[option])
 
 
+@pytest.mark.parametrize("experiment", [name for name in options("experiment") if name.startswith("ablation/")])
+def test_an_ablation_of_a_regression_leaves_by_a_criterion_that_needs_no_classes(experiment):
+    assert composed("task=stsb", f"experiment={experiment}").exit.name in ("never", "difference")
+    assert composed("task=sst2", f"experiment={experiment}").exit.name in ("never", "confidence")
+    assert composed("task=stsb", "exit=never", f"experiment={experiment}").exit.name == "never"
+
+
 @pytest.mark.parametrize("option", options("exit"))
 def test_exit(option):
     assert isinstance(build_exit(spec("exit", option)), EXITS[option])
