@@ -70,7 +70,7 @@ def write_ablation(folder: Path, task: str, settings: AblationSettings) -> tuple
         found += of_lines
     found = sorted({problem for problem in found if not _is_old(problem)})
     text = markdown(tables, found, settings)
-    CSV.write(root / "ablation.csv", [row for table in tables for row in _rows(table, settings)])
+    CSV.write(root / "ablation.csv", [row for table in tables for row in csv_rows(table, settings)])
     write_text(root / "ablation.md", text)
     write_text(root / "ablation.tex", "\n".join(_latex(table, settings) for table in tables))
     _write_manifest(root, [run for table in tables for run in table.runs], settings)
@@ -166,14 +166,22 @@ def _sizes(table: BlockTable) -> list[Size]:
     return sorted({size for line in table.lines for size in line.speedups()}, key=lambda size: (size[1], size[0]))
 
 
-def _rows(table: BlockTable, settings: AblationSettings) -> list[Row]:
+def csv_rows(table: BlockTable, settings: AblationSettings) -> list[Row]:
+    """Return the rows of ablation.csv: each run's, or one for each size that it was timed at."""
     rows = []
     for line in table.lines:
         for run, row in line.rows():
             chosen_on = "reported" if chooses_on_reported(run) else "threshold"
-            more = {"holdout": table.block.holdout, "chosen_on": None if settings.within is None else chosen_on}
-            rows.append(row | more | {"machine": run.machine() if row["engine"] else None})
+            more: Row = {"holdout": table.block.holdout, "chosen_on": None if settings.within is None else chosen_on}
+            more |= {"machine": run.machine() if row["engine"] else None, "flops_ratio": _over_dense(line, row)}
+            rows.append(row | more)
     return rows
+
+
+def _over_dense(line: Line, row: Row) -> float | None:
+    """Return a run's executed work over that of the dense experiment, of full depth, as the line has it of its mean."""
+    mean = line.mean(lambda point: point.gflops)
+    return None if line.flops_ratio is None or mean is None else row["gflops"] * line.flops_ratio / mean
 
 
 def _latex(table: BlockTable, settings: AblationSettings) -> str:

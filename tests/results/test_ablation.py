@@ -1,6 +1,7 @@
 """An ablation's tables say what was measured, over which seeds, against which dense run, and chosen on which split."""
 
 import csv
+import dataclasses
 import inspect
 import json
 import re
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eat.results.ablation import AblationSettings, write_ablation
+from eat.results.ablation import AblationSettings, BlockTable, csv_rows, write_ablation
 from eat.results.collect import collect
 from eat.results.group import group
 from eat.results.latex import escape, latex_table
@@ -45,6 +46,15 @@ def test_lines_are_means_over_seeds_beside_dense(results: Path) -> None:
     assert eat.delta.p_value is None
     assert eat.flops_ratio < 1
     assert problems == []
+
+
+@pytest.mark.parametrize("ratio", [0.5, None])
+def test_work_in_the_csv_is_over_the_dense_encoders_of_full_depth(results: Path, ratio: float | None) -> None:
+    ((block, experiments),) = group(collect(results)[0])[0].items()
+    lines, _ = make_lines(experiments, "dense", None)
+    static = dataclasses.replace(lines[1], flops_ratio=ratio)  # as where it has half of the layers
+    (row,) = csv_rows(BlockTable(block, (static,)), AblationSettings())
+    assert row["flops_ratio"] == (None if ratio is None else pytest.approx(ratio))
 
 
 def test_files_agree_and_say_what_they_are_of(results: Path) -> None:
