@@ -7,6 +7,7 @@ from transformers import AlbertConfig
 
 from eat.attention import Attention
 from eat.backbones.base import Backbone
+from eat.backbones.bert import BertBackbone
 from eat.modules.embeddings import Embeddings
 from eat.modules.shared import SharedBlocks
 
@@ -38,22 +39,9 @@ class AlbertBackbone(Backbone):
     pooler_in_encoder = True
     config_class: ClassVar[Any] = AlbertConfig
     fixed_keys: ClassVar = {"num_hidden_groups": 1, "inner_group_num": 1}
-    config_keys: ClassVar = {
-        "vocab_size": "vocab_size",
-        "dim": "hidden_size",
+    config_keys: ClassVar = BertBackbone.config_keys | {
         "embedding_size": "embedding_size",
-        "num_layers": "num_hidden_layers",
-        "num_heads": "num_attention_heads",
-        "intermediate_size": "intermediate_size",
-        "max_length": "max_position_embeddings",
-        "num_types": "type_vocab_size",
-        "activation": "hidden_act",
-        "norm_eps": "layer_norm_eps",
-        "dropout": "hidden_dropout_prob",
-        "attention_dropout": "attention_probs_dropout_prob",
         "head_dropout": "classifier_dropout_prob",
-        "pad_token_id": "pad_token_id",
-        "initializer_range": "initializer_range",
     }
 
     def __post_init__(self) -> None:

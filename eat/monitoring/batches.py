@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from eat.checks import plain
+from eat.models.inputs import Inputs, check_tensors, read_lengths
 from eat.models.stream import Prediction
 from eat.packed import AdaptiveOutput
 
@@ -26,6 +27,23 @@ class Batch:
     attention_mask: Tensor | None
     token_type_ids: Tensor | None
     lengths: Int[Tensor, " batch"] | None
+
+    @classmethod
+    def read(
+        cls,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        lengths: Tensor | Sequence[int] | None,
+    ) -> Batch:
+        """Check what a caller gives, as the model does.
+
+        Raises:
+            ValueError: If the model refuses the input.
+        """
+        read = None if lengths is None else read_lengths(lengths)
+        check_tensors(Inputs(input_ids, attention_mask, token_type_ids, read))
+        return cls(input_ids, attention_mask, token_type_ids, read)
 
     def __len__(self) -> int:
         return self.input_ids.shape[0] if self.lengths is None else self.lengths.shape[0]

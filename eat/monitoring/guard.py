@@ -16,7 +16,6 @@ from torch import Tensor
 
 from eat.checks import number, one_of, shown, whole_number
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.inputs import Inputs, check_tensors, read_lengths
 from eat.models.stream import Prediction
 from eat.monitoring.batches import Batch, as_output, merge, remembered, rows_alike, source_names
 from eat.monitoring.lanes import Lanes, certificate_of
@@ -127,9 +126,7 @@ class DriftGuard:
             RuntimeError: If the model has lost its certificate or moved since the guard was made.
         """
         self._lanes.check()
-        lengths = None if lengths is None else read_lengths(lengths)
-        check_tensors(Inputs(input_ids, attention_mask, token_type_ids, lengths))
-        batch = Batch(input_ids, attention_mask, token_type_ids, lengths)
+        batch = Batch.read(input_ids, attention_mask, token_type_ids, lengths)
         for name in {source} if isinstance(source, str) else set(source_names(source, len(batch))):
             self._watch(name)
         answers = []

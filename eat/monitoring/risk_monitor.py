@@ -15,7 +15,6 @@ from torch import Tensor
 from eat.checks import number, shown, whole_number
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.fingerprint import model_fingerprint
-from eat.models.inputs import Inputs, check_tensors, read_lengths
 from eat.monitoring.batches import Batch
 from eat.monitoring.lanes import Lanes, certificate_of, check_classifier
 from eat.monitoring.prometheus import risk_exposition
@@ -126,9 +125,7 @@ class RiskMonitor:
             RuntimeError: If the model has lost its certificate or moved since the monitor was made.
         """
         self._lanes.check()
-        lengths = None if lengths is None else read_lengths(lengths)
-        check_tensors(Inputs(input_ids, attention_mask, token_type_ids, lengths))
-        batch = Batch(input_ids, attention_mask, token_type_ids, lengths)
+        batch = Batch.read(input_ids, attention_mask, token_type_ids, lengths)
         if output.logits is None or len(output.logits) != len(batch):
             got = "none" if output.logits is None else str(len(output.logits))
             raise ValueError(f"output: expected logits for each of the {len(batch)} rows, got {got}")

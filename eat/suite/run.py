@@ -14,12 +14,13 @@ import torch
 
 from eat.benchmark.run import describe_conditions
 from eat.files import write_text
+from eat.machine import num_cores
 from eat.suite import timed
 from eat.suite.contest import Contest, budget_of, hold
 from eat.suite.memory import memory_rows
 from eat.suite.records import TABLE, Row, is_current, read_part
 from eat.suite.report import write_suite_report
-from eat.suite.settings import SuiteSettings, num_cores
+from eat.suite.settings import SuiteSettings
 from eat.suite.training import training_rows
 from eat.suite.workbench import Workbench
 

@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from eat.checks import number, several, shown, some_of, whole_number, whole_numbers
-from eat.machine import device_name
+from eat.machine import device_name, num_cores
 from eat.suite.shapes import SHAPES
 
 PART_NAMES = ("serving", "pruning", "depth", "windowed", "curves", "memory", "training", "pool")
@@ -92,10 +91,3 @@ class SuiteSettings:
         values = json.loads(json.dumps(dataclasses.asdict(self)))
         del values["parts"]
         return values | {"device": str(self.torch_device), "threads": list(self.thread_counts)}
-
-
-def num_cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

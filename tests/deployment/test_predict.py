@@ -21,11 +21,6 @@ TEXTS = make_texts(60)
 QUIET = {"progress": False}
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("predict") / "run")
-
-
 def predicted(run: Path, source: Path, target: Path, **settings: Any) -> list[dict[str, Any]]:
     predict_file(run, source, target, PredictSettings(**QUIET | settings))
     assert [path.name for path in target.parent.iterdir() if ".parts" in path.name or "partial" in path.name] == []

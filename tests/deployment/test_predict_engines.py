@@ -18,15 +18,10 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.fingerprint import model_fingerprint
 from eat.monitoring import DriftGuard
 from eat.traces.profile import Profile, measure
-from tests.deployment.predictions import alone, make_run, make_texts, one_line, read_rows, write_rows
+from tests.deployment.predictions import alone, make_texts, one_line, read_rows, write_rows
 
 TEXTS = make_texts(60)
 QUIET = {"progress": False}
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("predict") / "run")
 
 
 @pytest.fixture

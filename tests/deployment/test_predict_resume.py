@@ -58,11 +58,6 @@ for seed in range(9):
 """
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("predict") / "run")
-
-
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     texts = make_texts(45)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -22,6 +21,7 @@ from eat.deployment.prediction.settings import PredictSettings
 from eat.deployment.runner import OnnxClassifier, OnnxOutput
 from eat.exits.points import OperatingPoint
 from eat.files import read_object
+from eat.machine import num_cores
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import AdaptiveConfig
 from eat.models.fingerprint import model_fingerprint
@@ -135,7 +135,7 @@ def _load_onnx(folder: Path, settings: PredictSettings, changes: Mapping[str, An
     name = manifests.read_manifest(folder).engine.removeprefix("eat_")
     if settings.engine not in (None, name):
         raise ValueError(f"engine: expected {name}, as {folder} was exported, got {settings.engine}")
-    served = OnnxClassifier.from_folder(folder, threads=settings.threads or _processors())
+    served = OnnxClassifier.from_folder(folder, threads=settings.threads or num_cores())
     if changes:
         served = served.changed(exit=OperatingPoint.of(served.manifest.exit).changed(changes).spec)
     return OnnxEngine(served, name)
@@ -191,7 +191,3 @@ def _export(folder: Path, name: str) -> str:
     if folder.name == "model" and (folder.parent / "config.yaml").is_file():
         return f"`eat export run={folder.parent} output=served format={name}` exports it"
     return f"eat.deployment.export_onnx({str(folder)!r}, {str(folder)!r}, 'served', int8={name != 'onnx'}) exports it"
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

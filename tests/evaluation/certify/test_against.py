@@ -15,12 +15,8 @@ from eat.traces.run_traces import RunTraces
 from eat.traces.trace import Trace
 from tests.made.traces import make_run
 
+pytestmark = pytest.mark.usefixtures("no_bootstrap")
 THRESHOLDS = {"confidence": [0.6, 0.7, 0.8, 0.9, 0.94, 0.97, 0.99, 0.995, 0.999]}
-
-
-@pytest.fixture(autouse=True)
-def _no_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eat.traces.quality.paired_difference_interval", lambda *_: (0.0, 0.0))
 
 
 def traces(name: str, change: Any = lambda trace: trace, data: str | None = "abc") -> RunTraces:

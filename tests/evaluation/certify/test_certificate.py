@@ -21,6 +21,7 @@ from eat.traces.splits import compare_splits, split_fingerprint
 from eat.traces.trace import Trace
 from tests.made.traces import as_runs, make_run, make_trace
 
+pytestmark = pytest.mark.usefixtures("no_bootstrap")
 THRESHOLDS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.99, 0.995, 0.999]
 
 
@@ -38,12 +39,6 @@ def certified(
 @pytest.fixture(scope="module")
 def run() -> dict[str, Trace]:
     return make_run()
-
-
-@pytest.fixture(autouse=True)
-def _no_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip the interval on the reported split, which is most of a certificate's time."""
-    monkeypatch.setattr("eat.traces.quality.paired_difference_interval", lambda *_: (0.0, 0.0))
 
 
 @pytest.mark.parametrize("loss", RISKS)

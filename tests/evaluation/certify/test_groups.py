@@ -17,6 +17,7 @@ from eat.traces.replay import replay
 from eat.traces.trace import Trace
 from tests.made.traces import as_runs, make_run
 
+pytestmark = pytest.mark.usefixtures("no_bootstrap")
 THRESHOLDS = {"confidence": [0.6, 0.7, 0.8, 0.9, 0.94, 0.97, 0.99, 0.995, 0.999]}
 CONFIDENCE = {"criteria": ["confidence"]}
 
@@ -24,11 +25,6 @@ CONFIDENCE = {"criteria": ["confidence"]}
 @pytest.fixture(scope="module")
 def run() -> dict[str, Trace]:
     return make_run()
-
-
-@pytest.fixture(autouse=True)
-def _no_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eat.traces.quality.paired_difference_interval", lambda *_: (0.0, 0.0))
 
 
 def with_columns(run: dict[str, Trace], **columns: Any) -> dict[str, Trace]:
