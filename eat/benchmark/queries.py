@@ -11,19 +11,27 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
 
 from eat.benchmark.clock import Clock
 from eat.checks import shown, whole_number
 from eat.tables import Row, Table
+from eat.traces.statistics import mean_interval
 
-Classify = Callable[[str], object]
-"""A text -> its label."""
+Classify = Callable[[Any], object]
+"""A text, or whatever else stands for one (a pair), -> its label."""
 
 WEIGHTS = (".safetensors", ".bin", ".onnx", ".data", ".xml", ".pt")
 """Endings of files that hold weights, in the formats of the engines at hand."""
-COLUMNS = ("name", "size_mib", "latency_ms_mean", "latency_ms_std", "accuracy", "examples", "queries", "threads")
+COLUMNS = (
+    *("name", "size_mib", "latency_ms_mean", "latency_ms_std", "accuracy", "delta_points", "delta_low", "delta_high"),
+    *("examples", "queries", "threads"),
+)
 QUERIES = Table(COLUMNS, text=frozenset({"name"}), counts=frozenset({"examples", "queries", "threads"}))
-"""What queries.csv holds."""
+"""What queries.csv holds; ``delta_points`` is the accuracy over the first one's, with the ends of its 95 % interval."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +40,12 @@ class Candidate:
 
     classify: Classify  # tokenises and answers one text
     size: Path | int | None = None  # the folder or file of its weights, or bytes; None where nothing is stored
-    classify_all: Callable[[Sequence[str]], Iterable[object]] | None = None  # the same labels sooner, for the accuracy
+    classify_all: Callable[[Sequence[Any]], Iterable[object]] | None = None  # the same labels sooner, for the accuracy
 
 
 def measure_queries(
     candidates: Mapping[str, Candidate],
-    texts: Sequence[str],
+    texts: Sequence[Any],
     labels: Sequence[object],
     *,
     queries: int = 100,
@@ -79,37 +87,47 @@ def measure_queries(
             candidate.classify(text)
             if call >= warm_ups:
                 times[name].append(1e3 * (clock() - start))
-    return [
-        QUERIES.row(
+    right = {name: _right(candidate, texts, labels) for name, candidate in candidates.items()}
+    first = next(iter(right.values()))
+    rows = []
+    for name, ours in right.items():
+        gain = ours.astype(float) - first
+        low, high = mean_interval(gain)
+        row = QUERIES.row(
             name=name,
             size_mib=None if (size := sizes[name]) is None else size / 2**20,
             latency_ms_mean=statistics.mean(times[name]),
             latency_ms_std=statistics.stdev(times[name]),
-            accuracy=_accuracy(candidate, texts, labels),
+            accuracy=float(ours.mean()),
             examples=len(texts),
             queries=queries,
             threads=threads,
         )
-        for name, candidate in candidates.items()
-    ]
+        if ours is not first:
+            row |= {"delta_points": 100 * float(gain.mean()), "delta_low": 100 * low, "delta_high": 100 * high}
+        rows.append(row)
+    return rows
 
 
 def stored_bytes(size: Path | int | None, name: str) -> int | None:
-    """Return the bytes of a file, of all weights below a folder, or the number itself.
+    """Return the bytes of a file and what belongs to it, of all weights below a folder, or the number itself.
 
     Raises:
         ValueError: If there is no such path, or no weights below it.
     """
     if size is None or isinstance(size, int):
         return size
-    files = [size] if size.is_file() else sorted(path for path in size.rglob("*") if path.suffix in WEIGHTS)
+    if size.is_file():
+        beside = (size.with_suffix(".bin") if size.suffix == ".xml" else size, size.with_name(f"{size.name}.data"))
+        return sum(path.stat().st_size for path in {size, *beside} if path.is_file())
+    files = sorted(path for path in size.rglob("*") if path.suffix in WEIGHTS)
     if not files:
         raise ValueError(f"{name}: expected weights ({', '.join(WEIGHTS)}) in {shown(str(size))}, got none")
     return sum(path.stat().st_size for path in files)
 
 
-def _accuracy(candidate: Candidate, texts: Sequence[str], labels: Sequence[object]) -> float:
+def _right(candidate: Candidate, texts: Sequence[Any], labels: Sequence[object]) -> Bool[np.ndarray, " n"]:
     answers = list(candidate.classify_all(texts) if candidate.classify_all else map(candidate.classify, texts))
     if len(answers) != len(labels):
         raise ValueError(f"classify_all: expected an answer for each of {len(labels)} texts, got {len(answers)}")
-    return sum(answer == label for answer, label in zip(answers, labels, strict=True)) / len(labels)
+    return np.array([answer == label for answer, label in zip(answers, labels, strict=True)])

@@ -50,7 +50,7 @@ def tokenizer_call(tokenizer: PreTrainedTokenizerBase, num_texts: int, max_lengt
     template = template_of(tokenizer, num_texts)
 
     def call(batch: Sequence[Sequence[str]]) -> list[list[int]]:
-        with _one_thread():
+        with one_thread():
             encoded = encode(list(zip(*batch, strict=True)), tokenizer, template, max_length)
         return [template.ids(texts) for texts in encoded]
 
@@ -58,7 +58,7 @@ def tokenizer_call(tokenizer: PreTrainedTokenizerBase, num_texts: int, max_lengt
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep the tokenizers library to one thread; it takes all cores else, whatever torch was told."""
     before = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

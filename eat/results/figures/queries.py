@@ -1,15 +1,18 @@
 """Accuracy over latency of classifiers that answer single texts, the area of a point its size."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from eat.results.figures.style import LOOKS, SMALL, printing
 from eat.tables import Row
 
-AREA = 4.0
+AREA = 3.0
 """Square points for a MiB."""
 LEAST = 30.0
 """Square points of a classifier that stores nothing, or little."""
+NEAR = (0.08, 0.002)
+"""Logarithm of latency, and accuracy, within which two points' numbers are written one below the other."""
 
 
 def draw_queries(rows: Sequence[Row], path: Path, title: str) -> None:
@@ -20,19 +23,29 @@ def draw_queries(rows: Sequence[Row], path: Path, title: str) -> None:
         path: Without suffix.
         title: What was measured: data, machine, threads.
     """
-    with printing(path, 3.6, title) as figure:
+    with printing(path, 3.4, title) as figure:
         axes = figure.subplots()
         for index, row in enumerate(rows):
             place = row["latency_ms_mean"], row["accuracy"]
             look = LOOKS[index % len(LOOKS)]
-            axes.errorbar(*place, xerr=row["latency_ms_std"], color=look["color"], linewidth=0.8, alpha=0.6, zorder=1)
+            axes.errorbar(*place, xerr=row["latency_ms_std"], color=look["color"], linewidth=0.8, alpha=0.5, zorder=1)
             area = max(LEAST, AREA * (row["size_mib"] or 0))
-            axes.scatter(
-                *place, s=area, color=look["color"], marker="o", alpha=0.55, edgecolors="black", linewidths=0.6
-            )
             size = "" if row["size_mib"] is None else f", {row['size_mib']:.0f} MiB"
-            axes.annotate(f"{row['name']}{size}", place, (7, 6), textcoords="offset points", fontsize=SMALL)
+            axes.scatter(*place, s=area, color=look["color"], alpha=0.55, edgecolors="black", linewidths=0.6, zorder=2)
+            # The number, beside the name in the legend, tells points apart whose circles lie on each other.
+            axes.scatter(*place, s=14, color=look["color"], label=f"{index + 1}  {row['name']}{size}", zorder=3)
+            down = math.sqrt(area / math.pi) + 8 * (1 + sum(_near(row, other) for other in rows[:index]))
+            axes.annotate(str(index + 1), place, (0, -down), textcoords="offset points", fontsize=SMALL, ha="center")
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("latency of one text (ms, mean and standard deviation; tokenising included)")
         axes.set_ylabel("accuracy")
-        axes.margins(0.18)
+        axes.margins(0.12)
+        figure.legend(loc="outside right upper", fontsize=SMALL, handletextpad=0.2, frameon=False)
+
+
+def _near(one: Row, other: Row) -> bool:
+    """Whether the numbers below two points would cover each other."""
+    return abs(math.log(one["latency_ms_mean"] / other["latency_ms_mean"])) < NEAR[0] and (
+        abs(one["accuracy"] - other["accuracy"]) < NEAR[1]
+    )
