@@ -12,6 +12,7 @@ from eat.cli.options import check_keys, need
 from eat.cli.settings import defaults
 from eat.deployment.prediction.run import Summary, predict_file
 from eat.deployment.prediction.settings import PredictSettings
+from eat.deployment.prediction.shards import predict_shards
 from eat.monitoring import DriftGuard
 
 NEEDED = {
@@ -33,7 +34,10 @@ def main(config: DictConfig) -> Summary:
     settings = PredictSettings(**options)
     guard = functools.partial(DriftGuard, false_alarm=settings.false_alarm)
     try:
-        summary = predict_file(model, input, output, settings, make_guard=guard)
+        if settings.cluster is not None:
+            summary = predict_shards(model, input, output, settings)
+        else:
+            summary = predict_file(model, input, output, settings, make_guard=guard)
     except BrokenPipeError:  # who read stdout has enough, as `head` does; Python would complain once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # as shells have it for SIGPIPE

@@ -5,11 +5,20 @@ from typing import Any
 
 from eat.deployment.runner import OnnxAnswer, OnnxClassifier, OnnxOutput
 
-__all__ = ["OnnxAnswer", "OnnxClassifier", "OnnxOutput", "PredictSettings", "export_onnx", "predict_file"]
+__all__ = [
+    "OnnxAnswer",
+    "OnnxClassifier",
+    "OnnxOutput",
+    "PredictSettings",
+    "export_onnx",
+    "predict_file",
+    "predict_shards",
+]
 
 _LATER = {
     "export_onnx": "eat.deployment.export",
     "predict_file": "eat.deployment.prediction.run",
+    "predict_shards": "eat.deployment.prediction.shards",
     "PredictSettings": "eat.deployment.prediction.settings",
 }
 """What needs torch and transformers, unlike the runner: imported when it is asked for."""

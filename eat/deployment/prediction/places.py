@@ -43,7 +43,7 @@ def read_input(given: str | Path, kind: str | None) -> Input:
         return Input(None, kind or "text", None)
     path = Path(folder_name("input", given)).expanduser()
     if path.is_dir():
-        raise ValueError(f"input: expected a file, {path} is a folder")
+        raise ValueError(f"input: expected a file, {path} is a folder; cluster=ray answers a folder of shards")
     if not path.exists():
         raise FileNotFoundError(f"input: no file {path} (looked for {path.absolute()})")
     size = path.stat().st_size if path.is_file() else None  # a pipe has none

@@ -91,6 +91,8 @@ def predict_file(
         ValueError: If an argument, the model or the input is not as it must be, or what was begun is of others.
     """
     settings = settings or PredictSettings()
+    if settings.cluster is not None:
+        raise ValueError("cluster: expected none for a file; eat.deployment.predict_shards answers a folder of shards")
     given = read_input(input, settings.input_format)
     target, layout = read_output(output, settings.output_format, given, settings.fresh)
     dialect = check_dialect(settings.delimiter, settings.quotes, [f"input.{given.kind}"], "")

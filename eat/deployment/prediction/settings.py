@@ -13,7 +13,18 @@ from eat.machine import device_name
 
 ENGINES = ("torch", "int8", "onnx", "onnx_int8")
 UNREADABLE = ("keep", "refuse")
-_ABOUT_A_SESSION = {"device", "threads", "truncate", "unreadable", "fresh", "progress", "input_format", "output_format"}
+CLUSTERS = ("ray",)
+_ABOUT_A_SESSION = {
+    "device",
+    "threads",
+    "truncate",
+    "unreadable",
+    "fresh",
+    "progress",
+    "input_format",
+    "output_format",
+    "cluster",
+}
 """A name or a kind of file that was told otherwise shows in what is read, and a cut text in what was counted."""
 
 
@@ -45,6 +56,7 @@ class PredictSettings:
     delimiter: str | None = None  # of CSV: a character, or comma, semicolon, tab, pipe; null: told by the header
     quotes: bool = True  # false: double quotes in CSV and TSV are ordinary characters
     progress: bool = True  # say on stderr how far it is
+    cluster: str | None = None  # ray: input and output are folders of shards, answered by the machines of a Ray cluster
 
     def __post_init__(self) -> None:
         for name in ("text", "text_pair"):
@@ -55,7 +67,12 @@ class PredictSettings:
             _check_column("keep", column)
         if len({*keep}) < len(keep):
             raise ValueError(f"keep: expected different columns, got {shown(keep)}")
-        for name, known in (("engine", ENGINES), ("input_format", INPUTS.values()), ("output_format", FORMATS)):
+        for name, known in (
+            ("engine", ENGINES),
+            ("input_format", INPUTS.values()),
+            ("output_format", FORMATS),
+            ("cluster", CLUSTERS),
+        ):
             if getattr(self, name) is not None:
                 one_of(name, getattr(self, name), known)
         one_of("unreadable", self.unreadable, UNREADABLE)
