@@ -5,11 +5,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from eat.benchmark.engines.engine import CALIBRATION_ROWS
+from eat.benchmark.tokenizing import training_rows
 from eat.checks import folder_name
 from eat.cli.command import command
 from eat.cli.compose import keep_quiet, plain
 from eat.cli.options import check_keys, need
 from eat.deployment.export import ExportSettings, export_onnx
+from eat.runs.data import FILES, load_data
 from eat.runs.finished import FinishedRun, runs_beside
 
 
@@ -21,13 +24,23 @@ def main(config: DictConfig) -> Path:
         need(config, key, "a folder", f"; {runs_beside(Path('runs/x'))}")
     options = plain(config)
     settings = [field.name for field in dataclasses.fields(ExportSettings)]
-    check_keys("", options, ["run", "output", *settings])
+    check_keys("", options, ["run", "output", "data", *settings])
+    places = options["data"]
+    check_keys("data.", places, [*FILES, "root", "cache_dir"])
     asked = ExportSettings(**{name: options[name] for name in settings})
     output = Path(folder_name("output", options["output"]))
     run = FinishedRun(options["run"])
     model, certificate = run.model_of(asked.engine, certified=asked.certified)
-    int8 = asked.engine.bits is not None
-    export_onnx(model, run.folder / "model", output, int8=int8, bits=asked.bits, certificate=certificate)
+    rows = training_rows(load_data(run, places), CALIBRATION_ROWS) if asked.format == "onnx_static" else None
+    export_onnx(
+        model,
+        run.folder / "model",
+        output,
+        int8=asked.engine.bits is not None,
+        bits=asked.bits,
+        calibration=rows,
+        certificate=certificate,
+    )
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e6
     print(f"{output}: {size:.1f} MB; eat.deployment.OnnxClassifier.from_folder({str(output)!r}) serves it")
     return output

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+
+from eat.deployment.activations import Activation
 
 OPSET = 20  # the first with GELU
 IR_VERSION = 10
@@ -19,10 +22,11 @@ class Graph:
 
     Args:
         bits: Of activations in the products of blocks: 7 or 8, or None for float32.
+        activations: What comes into layers, where that was measured beforehand.
     """
 
-    def __init__(self, bits: int | None) -> None:
-        self.bits = bits
+    def __init__(self, bits: int | None, activations: Mapping[Any, Activation] = MappingProxyType({})) -> None:
+        self.bits, self.activations = bits, activations
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
         self.inputs: dict[str, Any] = {}
@@ -65,15 +69,27 @@ class Graph:
         self.nodes = before
         return self.split("If", condition, outputs=outputs, **branches)
 
-    def dense(self, rows: str, name: str, weight: np.ndarray, bias: np.ndarray, *, exact: bool = False) -> str:
-        """Add rows W^T + b; in int8, unless ``exact``, with a scale for each row and for each output channel.
+    def dense(
+        self,
+        rows: str,
+        name: str,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        *,
+        exact: bool = False,
+        activation: Activation | None = None,
+    ) -> str:
+        """Add rows W^T + b; in int8, unless ``exact``, with a scale for each output channel.
 
-        A row's scale is its own largest value, so that no answer depends on what else is in the batch.
+        A row's scale is its own largest value, or fixed by what was measured beforehand, ``activation``: no answer
+        depends on what else is in the batch.
         """
         if self.bits is None or exact:
             return self.add(
                 "Gemm", rows, self.constant(weight.T, f"{name}.weight"), self.constant(bias, f"{name}.bias")
             )
+        if activation is not None:
+            return self._static(rows, name, weight, bias, activation)
         quantised, scales = per_channel(weight)
         limit = 2 ** (self.bits - 1) - 1
         one, step, zero = (
@@ -86,6 +102,34 @@ class Graph:
         values = self.constant(quantised.T, f"{name}.weight")
         product = self.add("MatMulIntegerToFloat", whole, values, one, channels, zero, domain=MICROSOFT)
         return self.add("Add", self.add("Mul", product, largest), self.constant(bias, f"{name}.bias"))
+
+    def _static(self, rows: str, name: str, weight: np.ndarray, bias: np.ndarray, activation: Activation) -> str:
+        assert self.bits is not None
+        smoothing = activation.smoothing(weight)
+        if smoothing is not None:
+            rows = self.add("Mul", rows, self.constant(1 / smoothing, f"{name}.smoothing"))
+            weight = weight * smoothing
+        low, high = activation.range(smoothing)
+        steps = 2**self.bits - 1
+        step = np.float32((high - low) / steps)
+        zero = np.uint8(np.clip(np.rint(-low / step), 0, steps))
+        # Seven bits end where the eighth begins, which QuantizeLinear does not know.
+        top = None if self.bits == 8 else self.constant(np.float32(high))
+        if top is not None:
+            rows = self.add("Min", rows, top)
+        step_name, zero_name = self.constant(step, f"{name}.step"), self.constant(zero, f"{name}.zero")
+        quantised, scales = per_channel(weight)
+        return self.add(
+            "MatMulIntegerToFloat",
+            self.add("QuantizeLinear", rows, step_name, zero_name),
+            self.constant(quantised.T, f"{name}.weight"),
+            step_name,
+            self.constant(scales, f"{name}.scales"),
+            zero_name,
+            "",  # weights are symmetric
+            self.constant(bias, f"{name}.bias"),
+            domain=MICROSOFT,
+        )
 
     def norm(self, rows: str, name: str, weight: np.ndarray, bias: np.ndarray, epsilon: float) -> str:
         """Add a LayerNorm."""

@@ -46,7 +46,7 @@ class Manifest:
     """Everything that the runner knows of a model."""
 
     format: int
-    engine: str  # "eat_onnx" or "eat_onnx_int8"
+    engine: str  # "eat_onnx", "eat_onnx_int8" or "eat_onnx_static"
     bits: int | None  # of an activation in an int8 product: 8, or 7 for processors without VNNI; None in float32
     segments: list[Segment]
     dim: int
@@ -138,7 +138,7 @@ def digest_of(file: Path) -> str:
 
 
 def _check(manifest: Manifest) -> None:
-    one_of(f"{FILE}: engine", manifest.engine, ("eat_onnx", "eat_onnx_int8"))
+    one_of(f"{FILE}: engine", manifest.engine, ("eat_onnx", "eat_onnx_int8", "eat_onnx_static"))
     one_of(f"{FILE}: attention.name", manifest.attention.get("name"), ("full", "windowed"))
     check_pruner(manifest.pruner)
     check_exit(manifest.exit)

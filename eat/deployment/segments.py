@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from torch import nn
 
 from eat.backbones.base import Backbone
 from eat.checks import one_of
+from eat.deployment.activations import Activation
 from eat.deployment.graph import MICROSOFT, Graph, per_channel
 from eat.models.classifier import AdaptiveForSequenceClassification
 
@@ -26,14 +29,20 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def segment_model(
-    model: AdaptiveForSequenceClassification, start: int, end: int, *, received: bool, bits: int | None
+    model: AdaptiveForSequenceClassification,
+    start: int,
+    end: int,
+    *,
+    received: bool,
+    bits: int | None,
+    activations: Mapping[nn.Module, Activation] = MappingProxyType({}),
 ) -> Any:
     """Return the graph of the blocks after ``start`` up to ``end``, with the head there if there is one.
 
     Inputs are those of `eat.deployment.rows.segment_inputs`, and ``rows``, or what embeddings need before the first
     block. Outputs: the rows, the attention received where asked, the logits.
     """
-    graph, backbone = Graph(bits), model.backbone
+    graph, backbone = Graph(bits, activations), model.backbone
     one_of("backbone.activation", backbone.activation, ACTIVATIONS)
     graph.given("grouped", "BOOL", [])
     graph.given("shape", "INT64", [3])
@@ -61,7 +70,8 @@ def _array(layer: Any, kind: str = "weight") -> np.ndarray:
 
 
 def _dense(graph: Graph, name: str, layer: Any, rows: str, *, exact: bool = False) -> str:
-    return graph.dense(rows, name, _array(layer), _array(layer, "bias"), exact=exact)
+    activation = graph.activations.get(layer)
+    return graph.dense(rows, name, _array(layer), _array(layer, "bias"), exact=exact, activation=activation)
 
 
 def _norm(graph: Graph, name: str, layer: Any, rows: str) -> str:

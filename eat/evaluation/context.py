@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from eat.benchmark.engines import ENGINES, Source
+from eat.benchmark.engines.engine import CALIBRATION_ROWS
 from eat.benchmark.latency.model import LatencyModel
 from eat.benchmark.results import Benchmark, read_benchmark, timed_exits
+from eat.benchmark.tokenizing import training_rows
 from eat.data import TextDataModule
 from eat.evaluation.calibration import read_temperatures
 from eat.evaluation.certify.certificate import Certificate
@@ -97,10 +99,14 @@ class Evaluation:
         if self.engine.is_eat:
             record_traces(self.run, self.run.load_model(self.device, certified=False), self.data)
             return
-        tracer = ENGINES[self.engine.name].tracer
+        tracer, rows = ENGINES[self.engine.name].tracer, training_rows(self.data, CALIBRATION_ROWS)
         model = self.run.load_model("cpu", certified=False)
         record_traces(
-            self.run, model, self.data, self.engine, lambda traced, name: tracer(Source(traced), folder / name)
+            self.run,
+            model,
+            self.data,
+            self.engine,
+            lambda traced, name: tracer(Source(traced, calibration=rows), folder / name),
         )
 
     @cached_property

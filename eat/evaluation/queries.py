@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from eat.benchmark.engines import EAT, ENGINES, Call, Encoded, Source
-from eat.benchmark.engines.engine import save_pretrained
-from eat.benchmark.engines.openvino import CALIBRATION_ROWS
+from eat.benchmark.engines.engine import CALIBRATION_ROWS, save_pretrained
 from eat.benchmark.engines.packed import packed_call
 from eat.benchmark.queries import Candidate, measure_queries
 from eat.benchmark.tokenizing import one_thread, training_rows

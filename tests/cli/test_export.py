@@ -23,26 +23,29 @@ def run_script(*overrides: str) -> Any:
         return export.main.__wrapped__(compose("export", overrides=list(overrides)))
 
 
-def test_the_export_carries_the_certificate_of_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("format", ["onnx_int8", "onnx_static"])
+def test_the_export_carries_the_certificate_of_its_engine(
+    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("eat.evaluation.report.section.draw", lambda *_: None)
     run, output = write_run(tmp_path / "small"), tmp_path / "served"
-    typed = [f"run={run}", f"output={output}", "format=onnx_int8"]
+    typed = [f"run={run}", f"output={output}", f"format={format}"]
     assert OnnxClassifier.from_folder(run_script(*typed)).manifest.certificate is None, "there was none to carry"
     (output / "eat_onnx.json").unlink()
     evaluate_run(run, stages=["certify"], certify=BUDGET)
-    command = r"engine=eat_onnx_int8 stages=\[certify\] certify.max_drop=0.6`, or do without \(certified=false\)"
+    command = rf"engine=eat_{format} stages=\[certify\] certify.max_drop=0.6`, or do without \(certified=false\)"
     with pytest.raises(ValueError, match=command):
         run_script(*typed)
     assert not (output / "eat_onnx.json").exists(), "nothing is written"
     assert OnnxClassifier.from_folder(run_script(*typed, "certified=false")).manifest.certificate is None
-    evaluate_run(run, engine="eat_onnx_int8", stages=["certify"], certify=BUDGET)
+    evaluate_run(run, engine=f"eat_{format}", stages=["certify"], certify=BUDGET)
     served = OnnxClassifier.from_folder(run_script(*typed))
     certificate = served.manifest.certificate
-    assert certificate is not None and certificate["engine"] == "eat_onnx_int8"
+    assert certificate is not None and certificate["engine"] == f"eat_{format}"
     assert served.manifest.exit == certificate["exit"]
     assert served.predict(["good film", "awful soup"])[0].tokens > 0
     other = 15 - certificate["bits"]
-    with pytest.raises(ValueError, match="has a certificate of eat_onnx_int8, which no longer holds"):
+    with pytest.raises(ValueError, match=f"has a certificate of eat_{format}, which no longer holds"):
         run_script(*typed, f"bits={other}")
 
 

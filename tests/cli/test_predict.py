@@ -102,7 +102,10 @@ REFUSED = [
         "input: {folder}/open.csv, line 2: broken row: unexpected end of data: a double quote opens",
     ),
     (["input={in}", "engine=onnx"], "model: expected an exported folder for engine=onnx, {run}/model is a saved model"),
-    (["input={in}", "engine=onx"], "engine: expected one of ['int8', 'onnx', 'onnx_int8', 'torch'], got 'onx'"),
+    (
+        ["input={in}", "engine=onx"],
+        "engine: expected one of ['int8', 'onnx', 'onnx_int8', 'onnx_static', 'torch'], got 'onx'",
+    ),
     (["input={in}", "guard=true"], "model: expected a certified one, got none"),
     (["input={in}", "guard=true", "engine=int8"], "guard: expected engine=torch"),
     (["input={in}", "treads=2"], "treads: no such key of this command (did you mean 'threads'?)"),

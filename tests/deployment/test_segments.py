@@ -144,13 +144,17 @@ def test_everything_can_be_switched_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [7, 8])
+@pytest.mark.parametrize("static", [False, True])
 def test_int8_is_near_and_small_and_a_row_does_not_depend_on_others(
-    tmp_path: Path, bits: int, monkeypatch: Any
+    tmp_path: Path, bits: int, static: bool, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("eat.deployment.runner.cpu_facts", lambda: "avx512_vnni")
     model = build(exit={"name": "never"})
     exact = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "float32"))
-    served = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "int8", int8=True, bits=bits))
+    rows = [{"input_ids": part.tolist()} for part in np.split(IDS, np.cumsum(LENGTHS)[:-1])] if static else None
+    folder = export_onnx(model, None, tmp_path / "int8", int8=True, bits=bits, calibration=rows)
+    served = OnnxClassifier.from_folder(folder)
+    assert served.manifest.engine == ("eat_onnx_static" if static else "eat_onnx_int8")
     expected, rounded = exact.run(IDS, LENGTHS).logits, served.run(IDS, LENGTHS).logits
     off = np.abs(rounded - expected).max() / np.abs(expected).max()
     assert 1e-5 < off < 0.05

@@ -13,9 +13,10 @@ import torch
 
 from eat.benchmark.engines import ENGINES as ENGINES_BY_NAME
 from eat.benchmark.engines.ctranslate2 import CTranslate2
+from eat.benchmark.engines.engine import CALIBRATION_ROWS
 from eat.benchmark.engines.onnx import OnnxRuntime
 from eat.benchmark.engines.openvino import OpenVino
-from eat.benchmark.tokenizing import encoded_examples
+from eat.benchmark.tokenizing import encoded_examples, training_rows
 from eat.evaluation import combine, evaluate_run
 from eat.evaluation.report.table import read_rows
 from eat.exits.points import OperatingPoint
@@ -29,7 +30,7 @@ from eat.traces.run_traces import read_traces
 from eat.traces.storage import read_trace
 from tests.made.models import EXIT
 
-ENGINES = ("eat_int8", "eat_onnx", "eat_onnx_int8")
+ENGINES = ("eat_int8", "eat_onnx", "eat_onnx_int8", "eat_onnx_static")
 BUDGET = {"max_drop": 0.6, "confidence": 0.8}  # ten examples certify little
 SPLITS = ("threshold", "certification", "validation", "validation.all_off")
 
@@ -80,11 +81,11 @@ def test_each_engine_has_traces_of_its_own(traced: Path, served: Path) -> None:
         assert not np.array_equal(found[name], traces["validation.all_off"].all_logits)
     exact = read_trace(served / "trace" / "validation.parquet").all_logits
     np.testing.assert_allclose(found["eat_onnx"], exact, atol=1e-4)
-    for name in ("eat_int8", "eat_onnx_int8"):
+    for name in ("eat_int8", "eat_onnx_int8", "eat_onnx_static"):
         assert 1e-3 < np.abs(found[name] - exact).max() < 1, "int8 answers otherwise"
     run = FinishedRun(served)
     names = {run.raw_fingerprint(engine_id(served, name)) for name in ENGINES} | {run.raw_fingerprint()}
-    assert len(names) == 4
+    assert len(names) == 5
 
 
 def test_float32_traces_never_pass_as_an_engines(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -223,7 +224,9 @@ def live_export(run: FinishedRun, engine: EngineId, folder: Path, point: Operati
     from eat.deployment import OnnxClassifier, export_onnx
 
     model, certificate = run.model_of(engine)
-    export_onnx(model, run.folder / "model", folder, int8=engine.bits is not None, certificate=certificate)
+    rows = training_rows(load_data(run), CALIBRATION_ROWS) if engine.name == "eat_onnx_static" else None
+    int8 = engine.bits is not None
+    export_onnx(model, run.folder / "model", folder, int8=int8, calibration=rows, certificate=certificate)
     served = OnnxClassifier.from_folder(folder)
     granted = served.manifest.certificate
     assert granted == certificate and granted is not None and served.manifest.exit == granted["exit"]

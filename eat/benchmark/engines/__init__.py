@@ -49,6 +49,15 @@ ENGINES: Family[Engine] = Family(
         "eat_onnx_int8": OnnxSegments(
             "eat in ONNX Runtime, int8", dtype="int8", exact=False, exported=True, adaptive=True, traced=True
         ),
+        "eat_onnx_static": OnnxSegments(
+            "eat in ONNX Runtime, static int8",
+            dtype="int8",
+            exact=False,
+            exported=True,
+            adaptive=True,
+            traced=True,
+            calibrated=True,
+        ),
         "openvino_fp32": OpenVino("OpenVINO, float32", dtype="float32", exported=True),
         "openvino_int8": OpenVino("OpenVINO, static int8", dtype="int8", exact=False, exported=True),
         "ctranslate2_fp32": CTranslate2("CTranslate2, float32", dtype="float32", exported=True),

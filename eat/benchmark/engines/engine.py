@@ -26,6 +26,10 @@ Encoded = Mapping[str, Sequence[int]]
 Call = Callable[[Any], Any]
 """Answers one batch; whatever a user waits for happens inside: packing or padding, the model, logits on the host."""
 
+CALIBRATION_ROWS = 300
+"""Training rows that ranges of int8 are measured on: so many NNCF asks for by default, and more change little."""
+NO_ROWS = "static int8 needs training rows to measure its ranges on, and none were given"
+
 Opened = TypeVar("Opened")
 
 

@@ -18,7 +18,18 @@ import torch
 from jaxtyping import Float
 from transformers import PreTrainedModel
 
-from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, for_threads, missing, quiet
+from eat.benchmark.engines.engine import (
+    CALIBRATION_ROWS,
+    NO_ROWS,
+    Call,
+    Encoded,
+    Engine,
+    Saved,
+    Source,
+    for_threads,
+    missing,
+    quiet,
+)
 from eat.benchmark.engines.hugging_face import padded
 
 CPU = torch.device("cpu")
@@ -26,8 +37,6 @@ FILES = {"float32": "openvino.xml", "int8": "openvino_int8.xml"}
 TELEMETRY = "openvino_telemetry"
 NOT_RUN = {"modernbert": "converted, it answers padded batches with NaN"}
 """Encoders whose converted model is wrong, and how."""
-CALIBRATION_ROWS = 300
-"""So many rows NNCF asks for by default; more change little."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +58,7 @@ class OpenVino(Engine):
         if wrong is not None:
             return wrong
         unknown = self.dtype == "int8" and not source.calibration
-        return "static int8 needs training rows to measure its ranges on, and none were given" if unknown else None
+        return NO_ROWS if unknown else None
 
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Convert the model, unless that was done before, and quantise it where int8 is wanted."""

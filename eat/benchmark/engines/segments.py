@@ -10,7 +10,17 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, for_threads, missing
+from eat.benchmark.engines.engine import (
+    CALIBRATION_ROWS,
+    NO_ROWS,
+    Call,
+    Encoded,
+    Engine,
+    Saved,
+    Source,
+    for_threads,
+    missing,
+)
 from eat.models.tracer import Tracer
 
 REQUIRED = ("onnx", "onnxruntime")
@@ -20,13 +30,16 @@ REQUIRED = ("onnx", "onnxruntime")
 class OnnxSegments(Engine):
     """Exported with everything that the model has; `Saved.parts` sets another exit, pruner or attention."""
 
+    calibrated: bool = False  # whether the ranges of int8 are measured on training rows
+
     def why_not(self, device: torch.device) -> str | None:
         """Say which packages are missing, or that this is no CPU."""
         return missing(REQUIRED, "onnx", device)
 
     def cannot(self, source: Source) -> str | None:
-        """Say that there are no segments of this encoder."""
-        return source.trained.backbone.why_not_onnx
+        """Say that there are no segments of this encoder, or that ranges cannot be measured without training rows."""
+        unknown = self.calibrated and not source.calibration
+        return source.trained.backbone.why_not_onnx or (NO_ROWS if unknown else None)
 
     @property
     def bits(self) -> int | None:
@@ -66,7 +79,8 @@ class OnnxSegments(Engine):
     def _export(self, source: Source, folder: Path) -> None:
         from eat.deployment import export_onnx
 
-        export_onnx(source.trained, None, folder, int8=self.dtype == "int8")
+        rows = source.calibration[:CALIBRATION_ROWS] if self.calibrated else None
+        export_onnx(source.trained, None, folder, int8=self.dtype == "int8", calibration=rows)
 
 
 def segments_call(folder: Path, parts: Mapping[str, Mapping[str, Any]]) -> Call:

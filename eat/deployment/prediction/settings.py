@@ -11,7 +11,7 @@ from eat.deployment.prediction.places import INPUTS
 from eat.deployment.prediction.writing import FORMATS
 from eat.machine import device_name
 
-ENGINES = ("torch", "int8", "onnx", "onnx_int8")
+ENGINES = ("torch", "int8", "onnx", "onnx_int8", "onnx_static")
 UNREADABLE = ("keep", "refuse")
 CLUSTERS = ("ray",)
 _ABOUT_A_SESSION = {
@@ -39,7 +39,9 @@ class PredictSettings:
     text: str = "text"  # column of the text; lines of plain text are a column of this name
     text_pair: str | None = None  # column of the second text, for models of pairs
     keep: Sequence[str] = ()  # columns carried over, such as [id]; one named like ours is called input_<name>
-    engine: str | None = None  # one of torch, int8 (by model.quantize()), onnx, onnx_int8; null: as the folder is
+    engine: str | None = (
+        None  # torch, int8 (by model.quantize()), onnx, onnx_int8 or onnx_static; null: as the folder is
+    )
     exit: Mapping[str, Any] | None = None  # another operating point; None is the model's own, certified if it has one
     guard: bool = False  # watch a certified model for drift; behind an alarm rows are answered at full depth
     false_alarm: float = 0.01  # probability that the guard ever fires although nothing has changed

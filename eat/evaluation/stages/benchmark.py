@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from eat.benchmark.agreement import compare_with_replay
 from eat.benchmark.contenders import EnginePoint
 from eat.benchmark.engines import EAT, ENGINES
-from eat.benchmark.engines.openvino import CALIBRATION_ROWS
+from eat.benchmark.engines.engine import CALIBRATION_ROWS
 from eat.benchmark.results import write_benchmark
 from eat.benchmark.run import BenchmarkSettings, draw_examples, run_benchmark
 from eat.benchmark.shortcuts import find_shortcuts
