@@ -41,7 +41,9 @@ def block_inputs(
         valid: (batch, width) True where the padded group holds a token.
         reach: How far apart tokens may be that see each other.
     """
-    size = max(2 * reach, LEAST_QUERIES)
+    size, (batch, width) = max(2 * reach, LEAST_QUERIES), valid.shape
+    if width <= size or (batch == 1 and width <= 2 * size):  # the blocks would be the whole, as is found out below
+        return NOTHING
     queries, keys, all_global = [], [], []
     for start, length in zip(lengths.cumsum() - lengths, lengths, strict=True):
         rows = slice(start, start + length)
