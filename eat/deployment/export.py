@@ -130,6 +130,8 @@ def _describe(
     if backbone.why_not_onnx is not None:
         name = (config.backbone or {})["name"]
         raise ValueError(f"export: encoders of type {name} cannot be exported: {backbone.why_not_onnx}")
+    if model.rules:
+        raise ValueError("model: sufficient rules cannot be exported; remove them first (model.set_rules(None))")
     parts = export_parts(model)
     check_pruner(parts["pruner"])
     check_exit(parts["exit"])

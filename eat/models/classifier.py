@@ -25,6 +25,7 @@ from eat.models.adapters import HeadsByAlias
 from eat.models.config import AdaptiveConfig, head_options
 from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
+from eat.models.fingerprint import model_fingerprint
 from eat.models.graphs import SegmentGraphs
 from eat.models.inputs import Inputs, pack_inputs, read_lengths, refuse
 from eat.models.quantization import (
@@ -35,6 +36,7 @@ from eat.models.quantization import (
     refuse_place,
     why_not_int8,
 )
+from eat.models.rules import SufficientRule, rules_config
 from eat.models.saving import CheckedWeights
 from eat.models.stream import Prediction, SurvivorPools
 from eat.modules.block import Block
@@ -82,6 +84,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
             build_exit(config.exit or {}),
             self.backbone.final_norm(),
         )
+        self.encoder.rules = config.built_rules()
         self._protect(attention)
         self._divide_logits()
         self.post_init()
@@ -135,7 +138,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         lengths = None if lengths is None else read_lengths(lengths)
         inputs = Inputs(input_ids, attention_mask, token_type_ids, lengths)
         output: AdaptiveOutput | None = None
-        if self._graphs is not None and not trace and self._protected_id is None:
+        if self._graphs is not None and not trace and self._protected_id is None and self.encoder.rules is None:
             output = self._graphs(self.backbone, self.encoder, inputs)
         if output is None:
             output = cast(AdaptiveOutput, self.encoder(self.embedded(inputs), trace=trace, head_depths=traced))
@@ -361,6 +364,28 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         self._set_part("exit", spec)
         self.encoder.exit_criterion = build_exit(spec)
 
+    @property
+    def rules(self) -> tuple[SufficientRule, ...]:
+        """The sufficient rules in use, in the order in which sequences meet them."""
+        return () if self.encoder.rules is None else self.encoder.rules.rules
+
+    def set_rules(self, rules: Iterable[SufficientRule] | None) -> None:
+        """Let sequences exit before the first head where a rule fires (`eat.models.rules`); None removes the rules.
+
+        They are saved with the model. A certificate is about the model without them, and ends.
+
+        Raises:
+            ValueError: If a rule does not suit the model, or does not come before the first head that runs.
+        """
+        rules = tuple(rules or ())
+        if not rules and self.config.rules is None:
+            return
+        fitted = rules_config(rules, model_fingerprint(self)) if rules else None
+        self.config.change("rules", fitted)
+        if rules:
+            certificate.end(self, "sufficient rules were added")
+        self.encoder.rules = self.config.built_rules()
+
     def set_pruner(self, **spec: Any) -> None:
         """Choose another pruner or another schedule for the same weights."""
         self._set_part("pruner", spec)
@@ -420,8 +445,13 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         Raises:
             ValueError: If an option is out of range; while iterating, when an example is read that has no
                 ``input_ids``, is empty, padded or too long, or holds a number out of range: it is named.
-            RuntimeError: In training mode.
+            RuntimeError: In training mode, or if the model has sufficient rules.
         """
+        if self.rules:
+            raise RuntimeError(
+                "predict_stream: its pools stand behind heads, and this model has sufficient rules before them; call "
+                "the model on batches, or remove the rules (set_rules(None))"
+            )
         pools = SurvivorPools(self.backbone, self.encoder, self._protected_id, batch_size, max_in_flight)
         return pools.predict(examples)
 

@@ -14,8 +14,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from eat.models.config import AdaptiveConfig
 from eat.models.granted import encode
 
-OPERATING_POINT = frozenset({"exit", "certificate"})
-"""What a fingerprint leaves out: the exit is compared by itself, and a certificate cannot name itself."""
+OPERATING_POINT = frozenset({"exit", "certificate", "rules"})
+"""What a fingerprint leaves out: the exit is compared by itself, and certificate and rules cannot name themselves."""
 
 # About the files that a model was loaded from.
 _ABOUT_FILES = frozenset({"fingerprint"})

@@ -61,14 +61,27 @@ class Block(nn.Module):
         project, finish = compiled_dense() if self.compiled else (type(self).project, type(self).finish)
         # Not named, so that queries, keys and values are gone before the feed-forward needs memory.
         mixed, scores = self.attention(project(self, state.rows), state, dropout=attention_dropout, received=received)
-        rows, step = state.rows, max(1, self.inner_cells // self.inner_size)
+        return state.with_rows(self._in_parts(functools.partial(finish, self), state.rows, mixed), scores)
+
+    def attended(self, state: Packed, received: bool) -> Packed:
+        """Return the rows after the attention's half of the block, in evaluation; `fed_forward` is the other half."""
+        mixed, scores = self.attention(self.project(state.rows), state, dropout=0.0, received=received)
+        return state.with_rows(self.mix(state.rows, mixed), scores)
+
+    def fed_forward(self, state: Packed) -> Packed:
+        """Return the rows after the feed-forward's half of the block."""
+        return state.with_rows(self._in_parts(self.feed_forward, state.rows), state.received)
+
+    def _in_parts(self, function: Callable[..., Tensor], rows: Tensor, *more: Tensor) -> Tensor:
+        """Apply a function of rows, on a CPU in inference to so many at a time as `INNER_CELLS` says."""
+        step = max(1, self.inner_cells // self.inner_size)
         if torch.is_grad_enabled() or not rows.is_cpu or rows.shape[0] <= step:
-            return state.with_rows(finish(self, rows, mixed), scores)
+            return function(rows, *more)
         finished = torch.empty_like(rows)
         for start in range(0, rows.shape[0], step):
             part = slice(start, start + step)
-            finished[part] = finish(self, rows[part], mixed[part])
-        return state.with_rows(finished, scores)
+            finished[part] = function(rows[part], *(one[part] for one in more))
+        return finished
 
     def project(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens 3 heads head_dim"]:
         """Return each row's query, key and value, by one matrix product."""
@@ -78,7 +91,14 @@ class Block(nn.Module):
         self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens dim"]
     ) -> Float[Tensor, "tokens dim"]:
         """Return the rows after attention has mixed them: projection and feed-forward, each with residual and norm."""
-        rows = self.mixed_norm(rows + self._dropped(self.mixed(mixed)))
+        return self.feed_forward(self.mix(rows, mixed))
+
+    def mix(self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
+        """Return the rows after the projection behind the attention, with residual and norm."""
+        return self.mixed_norm(rows + self._dropped(self.mixed(mixed)))
+
+    def feed_forward(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
+        """Return the rows after the feed-forward, with residual and norm."""
         return self.outer_norm(rows + self._dropped(self.outer(activated(self.inner, rows, self.activation))))
 
     def _dropped(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
@@ -95,11 +115,12 @@ class PreNormBlock(Block):
         """Return query, key and value of each row, which is normalised first."""
         return super().project(self.mixed_norm(rows))
 
-    def finish(
-        self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens dim"]
-    ) -> Float[Tensor, "tokens dim"]:
-        """Return the rows after attention has mixed them; what is added to them is not normalised."""
-        rows = rows + self._dropped(self.mixed(mixed))
+    def mix(self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
+        """Return the rows after the projection behind the attention; what is added to them is not normalised."""
+        return rows + self._dropped(self.mixed(mixed))
+
+    def feed_forward(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
+        """Return the rows after the feed-forward, which reads them normalised."""
         return rows + self.outer(activated(self.inner, self.outer_norm(rows), self.activation))
 
 
