@@ -12,7 +12,7 @@ def cubic_share(final: float, progress: float) -> float:
     there that is not needed, and ever less towards the end.
 
     Args:
-        final: v_f, the share that is kept in the end, in (0, 1].
+        final: v_f, the share that is kept in the end, in [0, 1].
         progress: p, the part of the pruning that is over; below 0 it has not begun, above 1 it has ended.
     """
     remaining = 1.0 - min(1.0, max(0.0, progress))
@@ -41,3 +41,8 @@ def keep_largest(scores: Float[Tensor, " *shape"], count: int) -> Bool[Tensor, "
     kept, equal = flat > threshold, flat == threshold
     missing = count - kept.sum()
     return (kept | (equal & (equal.cumsum(0) <= missing))).view(scores.shape)
+
+
+def straight_through(mask: Bool[Tensor, " *shape"], scores: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
+    """Return a mask as zeros and ones whose gradient goes to the scores as it is (Bengio et al. 2013)."""
+    return mask.to(scores.dtype) + (scores - scores.detach())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -133,8 +134,8 @@ def _take_step(
     penalty = compression.penalty(model)
     if penalty is not None:
         checked.same(tuple(penalty.shape), (), "what it adds to the loss is one number")
-        finite = bool(penalty.isfinite()) and float(penalty) >= 0
-        checked.expect(finite, "what it adds to the loss is 0 or more", "a finite number", penalty.item())
+        added = penalty.item()
+        checked.expect(0 <= added < math.inf, "what it adds to the loss is 0 or more", "a finite number", added)
         loss = loss + penalty
     loss.backward()
     with torch.no_grad():

@@ -11,6 +11,9 @@ REFUSED = {
     "keep": [0.0, *SHARE],
     "start": SHARE,
     "end": [*SHARE, 0.0],
+    "score_lr": [-1.0, True],
+    "threshold": [0.0, 0.5, True],
+    "penalty_weight": [-1.0, True],
 }
 
 

@@ -9,7 +9,9 @@ from torch import Tensor
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.registry import Family, build_part
 from eat.training.compression.magnitude import MagnitudeCompression
+from eat.training.compression.movement import MovementCompression
 from eat.training.compression.none import NoCompression
+from eat.training.compression.soft_movement import SoftMovementCompression
 
 __all__ = ["COMPRESSIONS", "Compression", "build_compression"]
 
@@ -58,6 +60,8 @@ COMPRESSIONS: Family[Callable[..., Any]] = Family(
     {
         "none": NoCompression,
         "magnitude": MagnitudeCompression,
+        "movement": MovementCompression,
+        "soft_movement": SoftMovementCompression,
     },
 )
 

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Iterator
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from eat.checks import number
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.modules.linear import Linear
-from eat.ops.sparsity import cubic_share
+from eat.ops.sparsity import cubic_share, straight_through
 
 
 def dense_layers(model: AdaptiveForSequenceClassification) -> Iterator[Linear]:
@@ -44,11 +44,29 @@ class Mask(nn.Module):
         self.mask.copy_(mask)
 
 
-def masks(model: AdaptiveForSequenceClassification) -> Iterator[tuple[Tensor, Mask]]:
+class ScoredMask(Mask):
+    """A mask by scores that are learned, one for each weight; the gradient passes it by to reach them."""
+
+    def __init__(self, weight: Tensor, learning_rate: float) -> None:
+        super().__init__(weight)
+        self.scores = nn.Parameter(torch.zeros_like(weight))
+        self.learning_rate = learning_rate
+
+    def forward(self, weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
+        """Return the weight with zeros where the mask is False."""
+        return weight * straight_through(self.mask, self.scores)
+
+
+M = TypeVar("M", bound=Mask)
+
+
+def masks(model: AdaptiveForSequenceClassification, kind: type[M]) -> Iterator[tuple[Tensor, M]]:
     """Yield the weight of each of a model's masked dense layers, as it is without its mask, and the mask."""
     for layer in dense_layers(model):
         slot = cast(nn.ModuleDict, layer.parametrizations)["weight"]
-        yield cast(Tensor, slot.original), cast(Mask, slot.get_submodule("0"))
+        mask = slot.get_submodule("0")
+        assert isinstance(mask, kind)
+        yield cast(Tensor, slot.original), mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +95,8 @@ class GradualCompression(abc.ABC):
         """Return the share of the weights that is kept after so many steps; ``final`` in the end."""
         if step >= self.end_step(total_steps):
             return final
+        if step <= self.start * total_steps:
+            return 1.0
         return cubic_share(final, (step / total_steps - self.start) / (self.end - self.start))
 
     def penalty(self, model: AdaptiveForSequenceClassification) -> Tensor | None:

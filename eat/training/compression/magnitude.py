@@ -36,5 +36,5 @@ class MagnitudeCompression(GradualCompression):
     def update(self, model: AdaptiveForSequenceClassification, step: int, total_steps: int) -> None:
         """Mark what is kept at this step by the weights as they are."""
         share = self.share_at(self.keep, step, total_steps)
-        for weight, mask in masks(model):
+        for weight, mask in masks(model, Mask):
             mask.set(keep_largest(weight.abs(), kept_count(share, weight.numel())))
