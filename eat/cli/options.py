@@ -19,6 +19,7 @@ from eat.pruners import build_pruner
 from eat.runs.saved import SECTIONS
 from eat.tasks import build_task
 from eat.training.best import check_best_metric
+from eat.training.compression import build_compression
 from eat.training.objectives import check_objective
 from eat.training.trainer import check_length
 
@@ -63,18 +64,19 @@ def check_training(values: Mapping[str, Any]) -> None:
     build_pruner(values["pruner"])
     build_exit(values["exit"])
     check_objective(values["objective"])
+    build_compression(values["compression"])
     build_task(values["task"])
     own = inspect.signature(check_data_options).parameters.keys()
     check_keys("data.", values["data"], own | {"max_length", "root", "cache_dir", *values["task"]})
     check_data_options(**{key: value for key, value in values["data"].items() if key in own})
     if values["retrofit"] is not None:
-        _check_retrofit(values["data"], values["optimizer"])
+        _check_retrofit(values["data"], values["optimizer"], values["compression"])
     for part in ("data", "backbone"):
         whole_number(f"{part}.max_length", values[part].get("max_length"), at_least=3)
     _build_parts(values)
 
 
-def _check_retrofit(data: Mapping[str, Any], optimizer: Mapping[str, Any]) -> None:
+def _check_retrofit(data: Mapping[str, Any], optimizer: Mapping[str, Any], compression: Mapping[str, Any]) -> None:
     """Refuse options that heads on cached features have no use for."""
     if data["group_by_length"]:
         raise ValueError("data.group_by_length: expected false with retrofit, whose cached features have no length")
@@ -85,6 +87,11 @@ def _check_retrofit(data: Mapping[str, Any], optimizer: Mapping[str, Any]) -> No
     if optimizer.get("layer_decay", 1) != 1:
         raise ValueError(
             f"optimizer.layer_decay: expected 1 with retrofit, which trains no layer, got {optimizer['layer_decay']}"
+        )
+    if compression["name"] != "none":
+        raise ValueError(
+            f"compression: expected none with retrofit, which leaves the encoder's weights as they are, got "
+            f"{compression['name']}"
         )
 
 

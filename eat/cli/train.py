@@ -35,6 +35,7 @@ from eat.tasks.metrics import build_metrics
 from eat.training.backbones import TrainingBackbone
 from eat.training.best import LOSS, best_metric
 from eat.training.checkpoints import LAST, load_best
+from eat.training.compression import build_compression
 from eat.training.distributed import cluster, first_process_first, leave_processes, process_number
 from eat.training.module import AdaptiveModule
 from eat.training.objectives import build_objective
@@ -126,8 +127,7 @@ def train(config: DictConfig, run: RunFolder) -> None:
         leave_processes(trainer)
         if trainer.is_global_zero:
             load_best(trainer).write(run.path)
-            module.model.set_pruning_scale(1.0)
-            run.save_model(module.model, tokenizer)
+            run.save_model(module.finished_model(), tokenizer)
 
 
 def _prepare(
@@ -171,6 +171,7 @@ def _prepare(
         optimizer=build("optimizer", plain(config.optimizer)),
         scheduler=build("scheduler", plain(config.scheduler)),
         schedule=build("schedule", plain(config.schedule)),
+        compression=build_compression(plain(config.compression)),
         metrics=build_metrics(task, *([] if best == LOSS else [best])),
         best=best,
         seed=config.seed,

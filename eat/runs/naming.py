@@ -39,6 +39,7 @@ NOT_TRAINING = (
 
 ADDED: Mapping[str, Any] = {
     "best.metric": None,
+    "compression.name": "none",
     "objective.class_weights": None,
     "objective.focal_gamma": 0.0,
     **{
@@ -72,6 +73,7 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 def run_name(config: Mapping[str, Any]) -> str:
     """Return a run's folder name: what a reader wants to know first, then the fingerprint of everything."""
     attention, pruner, objective = config["attention"], config["pruner"], config["objective"]
+    compression = (config.get("compression") or {}).get("name", "none")
     parts = [
         config["backbone"]["name"],
         f"{attention['name']}{attention.get('window', '')}",
@@ -81,6 +83,7 @@ def run_name(config: Mapping[str, Any]) -> str:
         *(["distill"] if objective.get("teacher") else []),
         *(["weighted"] if objective.get("class_weights") else []),
         *(["focal"] if objective.get("focal_gamma") else []),
+        *([compression] if compression != "none" else []),
         *([config["head_pooling"]] if config["head_pooling"] != config["backbone"]["head_pooling"] else []),
         config["budget"]["name"],
         *([f"holdout_{config['holdout']['name']}"] if config["holdout"]["name"] != STANDARD else []),

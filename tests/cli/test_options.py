@@ -21,7 +21,10 @@ from eat.runs.naming import ADDED, NOT_TRAINING, fingerprint
 from eat.training.objectives import OBJECTIVES
 
 settings.register()
-GROUPS = ("attention", "backbone", "budget", "callbacks", "exit", "logger", "objective", "pruner", "task", "trainer")
+GROUPS = (
+    *("attention", "backbone", "budget", "callbacks", "compression"),
+    *("exit", "logger", "objective", "pruner", "task", "trainer"),
+)
 FILES = [path for group in GROUPS for path in sorted((Path(CONF) / group).glob("*.yaml"))]
 
 
@@ -220,6 +223,12 @@ def test_a_run_keeps_its_name_whatever_the_devices() -> None:
 def test_cached_features_are_trained_on_by_one_device() -> None:
     values = plain(composed("retrofit=folder", "trainer=cpu", "trainer.devices=2", name="retrofit"))
     with pytest.raises(ValueError, match=r"trainer.devices: expected 1 with retrofit, .* got 2"):
+        check_training(values)
+
+
+def test_frozen_weights_are_not_compressed() -> None:
+    values = plain(composed("retrofit=folder", "trainer=cpu", "compression=magnitude", name="retrofit"))
+    with pytest.raises(ValueError, match=r"compression: expected none with retrofit, .* got magnitude"):
         check_training(values)
 
 

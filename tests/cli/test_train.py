@@ -302,6 +302,14 @@ def test_every_objective_trains_to_a_model_with_all_heads(run_train, objective):
     assert model_of(folder).head_depths == (2, 3)
 
 
+def test_a_compressed_training_saves_a_plain_model_with_zeros(run_train, asked):
+    (folder,) = run_train("compression=magnitude", "compression.keep=0.25", "budget.max_steps=4")
+    assert folder.name.startswith("tiny-windowed32-l2_norm-magnitude-paper-seed0-")
+    saved = weights(folder)["encoder.blocks.1.inner.weight"]
+    assert (saved != 0).sum() == 0.25 * saved.numel()
+    assert model_of(folder).encoder.blocks[1].inner.weight.count_nonzero() == 0.25 * saved.numel()
+
+
 def test_a_multirun_over_objectives_says_in_its_table_which_is_which(run_train, place):
     choices = ("objective=self_distill,two_stage", "budget.max_steps=4", "hydra.sweep.dir=objectives")
     folders = run_train(*choices, flags=("-m",), evaluate=True)
