@@ -22,6 +22,7 @@ from eat.checks import number, plain, whole_number
 from eat.exits import ExitCriterion, build_exit
 from eat.models import certificate
 from eat.models.adapters import HeadsByAlias
+from eat.models.binary import why_not_quantized
 from eat.models.config import AdaptiveConfig, head_options
 from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
@@ -247,8 +248,11 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
                 the copy stays in float32.
 
         Raises:
-            ValueError: If the model is not float32 on a CPU, has adapters, or was made for inference before.
+            ValueError: If the model is not float32 on a CPU, has adapters or binary weights, or was made for inference
+                before.
         """
+        if (binary := why_not_quantized(self)) is not None:
+            raise ValueError(f"quantize: {binary}; use the model as it is")
         check_source(self, "quantize")
         twin = copy.deepcopy(self).eval()
         reason = None if anyway else why_not_int8()
@@ -278,8 +282,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         return twin.requires_grad_(False)
 
     def _refuse_if_made_for_inference(self, what: str) -> None:
-        if self._packed or self.config.engine is not None:
-            made = "packed" if self._packed else "int8"
+        if self._packed or self.config.engine is not None or self.config.weights is not None:
+            made = "packed" if self._packed else "int8" if self.config.engine is not None else "binary"
             raise RuntimeError(f"{what}: this model is {made}, for inference only; use the float32 model instead")
 
     @property
@@ -463,7 +467,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         and compiled code uses torch's own instead of oneDNN's. MiniLM-L6 on AMD EPYC, one thread, CPU time of plain
         over compiled: 0.48x at batch 1 with 25 tokens, 0.54x at batch 32 with 764; without oneDNN 0.94x and 1.00x.
         """
-        self._refuse_if_made_for_inference("compile_blocks")
+        if self.config.weights is None:  # binary ones are dense in memory
+            self._refuse_if_made_for_inference("compile_blocks")
         for block in self.encoder.blocks:
             cast(Block, block).compiled = True
 

@@ -12,12 +12,19 @@ from eat.attention import build_attention
 from eat.backbones import build_backbone
 from eat.checks import number, one_of, plain, shown, whole_number
 from eat.exits import ExitCriterion, build_exit, check_exit
+from eat.models.binary import check_weights
 from eat.models.rules import Rules, build_rules
 from eat.modules.heads import POOLINGS
 from eat.ops.int8 import BITS
 from eat.pruners import build_pruner
 
-_OPTIONAL = ("certificate", "fingerprint", "engine", "rules")  # left out of what is saved where there are none
+_OPTIONAL = (
+    "certificate",
+    "fingerprint",
+    "engine",
+    "rules",
+    "weights",
+)  # left out of what is saved where there are none
 MAX_LABELS = 10_000_000  # extreme classification has 3 million; each has a name and a row in every head
 
 
@@ -43,6 +50,8 @@ class AdaptiveConfig(PreTrainedConfig):
         rules: What `eat.models.rules` builds: the sufficient rules by which sequences exit before the first head
             (``rules``), the fingerprint (``model``) of the weights and configuration that they were fitted for, and the
             ``digest`` of both; None without any.
+        weights: What `eat.models.binary.binary_weights` returns where weights have one bit on disk; None for floating
+            point.
         fingerprint: In ``config.json`` alone, what `eat.models.integrity` compares with the weights beside it;
             None once they are loaded.
     """
@@ -62,6 +71,7 @@ class AdaptiveConfig(PreTrainedConfig):
     fingerprint: dict[str, Any] | None = None
     engine: dict[str, Any] | None = None
     rules: dict[str, Any] | None = None
+    weights: dict[str, Any] | None = None
 
     @property
     def initializer_range(self) -> float:
@@ -104,7 +114,7 @@ class AdaptiveConfig(PreTrainedConfig):
             self.label2id = {name: index for index, name in self.id2label.items()}
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """Return what is saved: without certificate, fingerprint, engine and rules where there are none."""
+        """Return what is saved: without the keys that say nothing, such as an absent certificate."""
         saved = super().to_diff_dict()
         return {k: v for k, v in saved.items() if k not in _OPTIONAL or v is not None}
 
@@ -146,6 +156,7 @@ class AdaptiveConfig(PreTrainedConfig):
         _check_certificate(self.certificate)
         _check_fingerprint(self.fingerprint)
         check_engine(self.engine)
+        check_weights(self.weights, self.engine)
         if any(depth >= layers for depth in pruner.depths):
             raise ValueError(
                 f"pruner.depths: expected depths between 1 and {layers - 1} (after the last layer of {layers} "

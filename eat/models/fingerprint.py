@@ -21,7 +21,7 @@ OPERATING_POINT = frozenset({"exit", "certificate", "rules"})
 _ABOUT_FILES = frozenset({"fingerprint"})
 
 # Keys that came after models were certified and traced: without a value they name nothing.
-_LATER = frozenset({"engine"})
+_LATER = frozenset({"engine", "weights"})
 
 # Of the keys that every Hugging Face configuration has, those that an answer or its reading depends on.
 _INHERITED = ("id2label", "problem_type")

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 
 from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, for_threads, missing
+from eat.models.binary import why_not_quantized
 from eat.models.tracer import Tracer
 
 REQUIRED = ("onnx", "onnxruntime")
@@ -25,8 +26,10 @@ class OnnxSegments(Engine):
         return missing(REQUIRED, "onnx", device)
 
     def cannot(self, source: Source) -> str | None:
-        """Say that there are no segments of this encoder."""
-        return source.trained.backbone.why_not_onnx
+        """Say that there are no segments of this encoder, or that int8 ones would have binary weights."""
+        return source.trained.backbone.why_not_onnx or (
+            why_not_quantized(source.trained) if self.dtype == "int8" else None
+        )
 
     @property
     def bits(self) -> int | None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.registry import Family, build_part
+from eat.training.compression.binarized import BinarizedCompression
 from eat.training.compression.magnitude import MagnitudeCompression
 from eat.training.compression.movement import MovementCompression
 from eat.training.compression.none import NoCompression
@@ -62,6 +63,7 @@ COMPRESSIONS: Family[Callable[..., Any]] = Family(
         "magnitude": MagnitudeCompression,
         "movement": MovementCompression,
         "soft_movement": SoftMovementCompression,
+        "binarized": BinarizedCompression,
     },
 )
 
