@@ -15,11 +15,15 @@ from eat.checks import number, one_of, shown, whole_number
 from eat.modules.block import Block
 from eat.modules.embeddings import Embeddings
 from eat.modules.heads import Head
+from eat.modules.learn_forget import LearnForgetBlock
 from eat.modules.linear import Linear
 
 # The largest published encoders have some 11e9 weights (XLM-R XXL), the deepest Transformers 1,000 layers (DeepNet):
 # a configuration beyond is a mistake or an attack on the memory, and is refused before anything is allocated.
 MAX_WEIGHTS, MAX_LAYERS = 20e9, 1000
+
+DENSE, LEARN_FORGET = "dense", "learn_forget"
+"""What a block's feed-forward may be: two dense layers with an activation, or gates."""
 
 _OPTIONAL = ("embedding_size", "sep_token_id")  # None is a value of these
 
@@ -50,6 +54,7 @@ class Backbone:
     pad_token_id: int = 0  # padding in the vocabulary
     sep_token_id: int | None = None  # separator in the vocabulary; None where unknown
     initializer_range: float = 0.02  # standard deviation of random weights
+    feed_forward: str = DENSE  # or LEARN_FORGET, which no checkpoint has
 
     config_class: ClassVar[Any]
     config_keys: ClassVar[dict[str, str]]
@@ -64,7 +69,8 @@ class Backbone:
     head_in_pretrained: ClassVar[bool] = False  # whether a checkpoint without classes has a part of the head outside
     position_offset: ClassVar[int] = 0
     bias: ClassVar[bool] = True  # whether dense layers of blocks and heads, and all norms, add one
-    why_not_onnx: ClassVar[str | None] = None  # why there are no ONNX segments of it
+    why_not_onnx: ClassVar[str | None] = None  # why there are no ONNX segments of its type
+    feed_forwards: ClassVar[tuple[str, ...]] = (DENSE, LEARN_FORGET)
 
     def __post_init__(self) -> None:
         """Check the values that would otherwise fail deep inside torch, or fill the memory."""
@@ -81,6 +87,7 @@ class Backbone:
         if self.dim % self.num_heads:
             raise ValueError(f"backbone.dim: expected a multiple of num_heads={self.num_heads}, got {self.dim}")
         one_of("backbone.activation", self.activation, ACT2FN)
+        one_of("backbone.feed_forward", self.feed_forward, self.feed_forwards)
 
     def _check_size(self) -> None:
         """Refuse a shape that no encoder has before anything is allocated for it."""
@@ -115,8 +122,19 @@ class Backbone:
 
     @property
     def block_weights(self) -> int:
-        """Weights of a block's matrices: four projections of the attention, two of the feed-forward."""
-        return 4 * self.dim**2 + 2 * self.dim * self.intermediate_size
+        """Weights of a block's matrices: four projections of the attention, two of the feed-forward or three gates."""
+        inner = 3 * self.dim if self.feed_forward == LEARN_FORGET else 2 * self.intermediate_size
+        return 4 * self.dim**2 + self.dim * inner
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The shape as plain values for a configuration, without a feed-forward that is as in every checkpoint."""
+        return {key: v for key, v in dataclasses.asdict(self).items() if key != "feed_forward" or v != DENSE}
+
+    @property
+    def no_segments(self) -> str | None:
+        """Say why there are no ONNX segments of this shape; None where there are."""
+        return "a learn-forget feed-forward has no graph" if self.feed_forward == LEARN_FORGET else self.why_not_onnx
 
     def to_hf_config(self, **labels: Any) -> Any:
         """Write the shape as a Hugging Face config of this model type."""
@@ -157,14 +175,15 @@ class Backbone:
 
     def block(self, attention: Attention) -> Block:
         """Build one block around an attention part."""
-        return Block(
+        gates = self.feed_forward == LEARN_FORGET
+        return (LearnForgetBlock if gates else Block)(
             attention,
             qkv=Linear(self.dim, 3 * self.dim, bias=self.bias),
             mixed=Linear(self.dim, self.dim, bias=self.bias),
             mixed_norm=self.norm(self.dim),
-            inner=Linear(self.dim, self.intermediate_size, bias=self.bias),
-            activation=ACT2FN[self.activation],
-            outer=Linear(self.intermediate_size, self.dim, bias=self.bias),
+            inner=Linear(self.dim, 3 * self.dim if gates else self.intermediate_size, bias=self.bias),
+            activation=nn.Identity() if gates else ACT2FN[self.activation],
+            outer=nn.Identity() if gates else Linear(self.intermediate_size, self.dim, bias=self.bias),
             outer_norm=self.norm(self.dim),
             num_heads=self.num_heads,
             dropout=self.dropout,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,14 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from transformers.utils import logging as transformers_logging
 
 from eat.backbones import BACKBONES
-from eat.backbones.base import Backbone
+from eat.backbones.base import DENSE, Backbone
 from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf
 from eat.backbones.mean_pooled import MeanPooledConfig, mean_pooled, mean_pooled_names, plain_names
 from eat.checks import one_of, plain, shown, whole_number
 from eat.modules.heads import POOLINGS
 from eat.ops.finite import first_not_finite
+
+_FEED_FORWARD = re.compile(r"blocks\.\d+\.(inner|outer)\.")
 
 
 @contextmanager
@@ -46,7 +49,7 @@ class BackboneSource:
     @property
     def spec(self) -> dict[str, Any]:
         """The backbone as plain values for ``config.json``."""
-        return {"name": self.config.model_type, **dataclasses.asdict(self.backbone)}
+        return {"name": self.config.model_type, **self.backbone.spec}
 
     def labels(
         self, num_labels: int | None, id2label: Mapping[int, str] | None, problem_type: str | None
@@ -86,7 +89,12 @@ class BackboneSource:
         if "out.weight" in head and head["out.weight"].shape[0] != num_labels:
             head = {name: tensor for name, tensor in head.items() if not name.startswith("out.")}
         weights |= {f"heads.{last}.{name}": tensor for name, tensor in head.items()}
+        gated = self.backbone.feed_forward != DENSE
+        if gated:
+            weights = {name: tensor for name, tensor in weights.items() if not _FEED_FORWARD.match(name)}
+            random_parts.insert(0, "the feed-forward of all blocks")
         missing, unexpected = encoder.load_state_dict(weights, strict=False)
+        missing = [name for name in missing if not (gated and _FEED_FORWARD.match(name))]
         if unexpected or any(not name.startswith("heads.") for name in missing):
             raise ValueError(
                 f"weights: expected the parts of the encoder, got missing {missing}, unexpected {unexpected}"
@@ -101,6 +109,7 @@ def load_backbone(
     num_layers: int | None = None,
     max_length: int | None = None,
     sep_token_id: int | None = None,
+    feed_forward: str = DENSE,
 ) -> BackboneSource:
     """Load an encoder's shape and weights; arguments and errors are those of ``from_backbone``."""
     if isinstance(source, PreTrainedConfig):
@@ -114,6 +123,7 @@ def load_backbone(
         weights = None if weights is None else plain_names(config, weights)
         config = config.encoder_config
     backbone = _shape(config, num_layers, max_length, sep_token_id)
+    backbone = dataclasses.replace(backbone, feed_forward=feed_forward)
     if weights is None:
         return BackboneSource(backbone, config, None, {}, reads)
     encoder, head = encoder_weights_from_hf(backbone, weights), head_weights_from_hf(backbone, weights)

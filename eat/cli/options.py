@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from eat.attention import build_attention
+from eat.backbones.base import DENSE
 from eat.checks import closest, one_of, shown, true_or_false, whole_number
 from eat.cli.build import build
 from eat.data.module import check_data_options
@@ -71,9 +72,19 @@ def check_training(values: Mapping[str, Any]) -> None:
     check_data_options(**{key: value for key, value in values["data"].items() if key in own})
     if values["retrofit"] is not None:
         _check_retrofit(values["data"], values["optimizer"], values["compression"])
+    _check_measurable(values["backbone"].get("feed_forward", DENSE), values["evaluation"]["stages"])
     for part in ("data", "backbone"):
         whole_number(f"{part}.max_length", values[part].get("max_length"), at_least=3)
     _build_parts(values)
+
+
+def _check_measurable(feed_forward: str, stages: Collection[str] | None) -> None:
+    """Refuse to end a training with what measures beside Hugging Face's model, where there is none."""
+    if feed_forward != DENSE and (stages is None or {"benchmark", "plan"} & set(stages)):
+        raise ValueError(
+            f"evaluation.stages: with backbone.feed_forward={feed_forward} there is no Hugging Face model to measure "
+            f"beside, expected stages without benchmark and plan, such as [quality,sweep], got {shown(stages)}"
+        )
 
 
 def _check_retrofit(data: Mapping[str, Any], optimizer: Mapping[str, Any], compression: Mapping[str, Any]) -> None:

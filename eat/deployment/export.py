@@ -128,9 +128,9 @@ def _describe(
 ) -> dict[str, Any]:
     """Return the manifest's values, but for the files."""
     backbone, config = model.backbone, model.config
-    if backbone.why_not_onnx is not None:
+    if backbone.no_segments is not None:
         name = (config.backbone or {})["name"]
-        raise ValueError(f"export: encoders of type {name} cannot be exported: {backbone.why_not_onnx}")
+        raise ValueError(f"export: encoders of type {name} cannot be exported: {backbone.no_segments}")
     if engine.bits is not None and (binary := why_not_quantized(model)) is not None:
         raise ValueError(f"int8: {binary}; leave int8 out")
     if model.rules:

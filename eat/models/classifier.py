@@ -182,6 +182,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         final_head_pooling: str | None = None,
         max_length: int | None = None,
         sep_token_id: int | None = None,
+        feed_forward: str = "dense",
         id2label: Mapping[int, str] | None = None,
         problem_type: str | None = None,
         seed: int | None = None,
@@ -204,6 +205,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
                 where it reads that.
             max_length: Longest input; a longer position table than the checkpoint's is made by tiling it.
             sep_token_id: The separator's id where it is global and the checkpoint's config does not say.
+            feed_forward: "dense", or "learn_forget" for gates in the place of every block's feed-forward, which start
+                from random weights (`eat.modules.learn_forget`).
             id2label: Names of the labels.
             problem_type: Hugging Face's key; "regression" for one real-valued label.
             seed: Seed of the weights that start random; default: torch's global generator.
@@ -211,7 +214,13 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         Raises:
             ValueError: If the checkpoint is no known encoder, or an option is out of range.
         """
-        source = load_backbone(backbone, num_layers=num_layers, max_length=max_length, sep_token_id=sep_token_id)
+        source = load_backbone(
+            backbone,
+            num_layers=num_layers,
+            max_length=max_length,
+            sep_token_id=sep_token_id,
+            feed_forward=feed_forward,
+        )
         head_pooling = head_pooling or source.head_reads
         if source.head_reads == "mean" and final_head_pooling == "cls":
             raise ValueError("final_head_pooling: this checkpoint's own head reads the mean, got 'cls'; leave it out")

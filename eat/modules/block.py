@@ -33,7 +33,7 @@ class Block(nn.Module):
         mixed_norm: nn.Module,
         inner: Linear,
         activation: nn.Module,
-        outer: Linear,
+        outer: nn.Module,
         outer_norm: nn.Module,
         num_heads: int,
         dropout: float,

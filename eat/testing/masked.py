@@ -135,6 +135,10 @@ class MaskedClassifier:
         name = "blocks.0" if self.backbone["name"] == "albert" else f"blocks.{depth - 1}"
         mixed, received = self.mix(self.linear(rows, f"{name}.qkv"), alive, self.visible(alive, protected))
         rows = self.norm(rows + self.linear(mixed, f"{name}.mixed"), f"{name}.mixed_norm")
+        if self.backbone.get("feed_forward") == "learn_forget":
+            forget, learn, candidate = self.linear(rows, f"{name}.inner").chunk(3, dim=2)
+            gated = torch.sigmoid(forget) * rows + torch.sigmoid(learn) * torch.tanh(candidate)
+            return self.norm(gated, f"{name}.outer_norm"), received
         inner = self.linear(F.gelu(self.linear(rows, f"{name}.inner")), f"{name}.outer")
         return self.norm(rows + inner, f"{name}.outer_norm"), received
 

@@ -232,6 +232,16 @@ def test_frozen_weights_are_not_compressed() -> None:
         check_training(values)
 
 
+def test_what_has_no_hugging_face_model_is_not_measured_beside_it() -> None:
+    chosen = ("backbone.feed_forward=learn_forget", "trainer=cpu")
+    for stages, got in (("null", "None"), ("[quality,benchmark]", r"\['quality', 'benchmark'\]")):
+        with pytest.raises(
+            ValueError, match=rf"evaluation\.stages: with backbone\.feed_forward=learn_forget .* got {got}"
+        ):
+            check_training(plain(composed(*chosen, f"evaluation.stages={stages}")))
+    check_training(plain(composed(*chosen, "evaluation.stages=[quality,sweep]")))
+
+
 @pytest.mark.parametrize("key", ["group_by_length", "num_workers"])
 def test_options_that_cached_features_have_no_use_for_are_refused(key: str) -> None:
     values = plain(composed("retrofit=folder", "trainer=cpu", name="retrofit"))

@@ -27,7 +27,7 @@ class OnnxSegments(Engine):
 
     def cannot(self, source: Source) -> str | None:
         """Say that there are no segments of this encoder, or that int8 ones would have binary weights."""
-        return source.trained.backbone.why_not_onnx or (
+        return source.trained.backbone.no_segments or (
             why_not_quantized(source.trained) if self.dtype == "int8" else None
         )
 
