@@ -11,6 +11,7 @@ from eat.registry import Family, build_part
 from eat.training.compression.magnitude import MagnitudeCompression
 from eat.training.compression.movement import MovementCompression
 from eat.training.compression.none import NoCompression
+from eat.training.compression.quantized import QuantizedCompression
 from eat.training.compression.soft_movement import SoftMovementCompression
 
 __all__ = ["COMPRESSIONS", "Compression", "build_compression"]
@@ -62,6 +63,7 @@ COMPRESSIONS: Family[Callable[..., Any]] = Family(
         "magnitude": MagnitudeCompression,
         "movement": MovementCompression,
         "soft_movement": SoftMovementCompression,
+        "quantized": QuantizedCompression,
     },
 )
 
