@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,16 @@ from transformers.utils import logging as transformers_logging
 
 from eat.backbones import BACKBONES
 from eat.backbones.base import Backbone
-from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf
+from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf, with_zeros
 from eat.backbones.mean_pooled import MeanPooledConfig, mean_pooled, mean_pooled_names, plain_names
 from eat.checks import one_of, plain, shown, whole_number
 from eat.modules.heads import POOLINGS
 from eat.ops.finite import first_not_finite
+
+log = logging.getLogger(__name__)
+
+REMOVED = ("block_heads", "block_inner")
+"""Keys of a shape that say what is left where something is removed; older configurations have none of them."""
 
 
 @contextmanager
@@ -45,8 +51,9 @@ class BackboneSource:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The backbone as plain values for ``config.json``."""
-        return {"name": self.config.model_type, **dataclasses.asdict(self.backbone)}
+        """The backbone as plain values for ``config.json``; nothing of what is removed where nothing is."""
+        shape = {"name": self.config.model_type, **dataclasses.asdict(self.backbone)}
+        return {key: value for key, value in shape.items() if key not in REMOVED or value is not None}
 
     def labels(
         self, num_labels: int | None, id2label: Mapping[int, str] | None, problem_type: str | None
@@ -135,11 +142,15 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
     """Return a plain Hugging Face classifier that answers as an encoder with everything off and its last head do.
 
     It is Hugging Face's own class where that can read what the head does, else a
-    `eat.backbones.mean_pooled.MeanPooledForSequenceClassification`.
+    `eat.backbones.mean_pooled.MeanPooledForSequenceClassification`. In place of heads and neurons that were removed it
+    has zeros, since its class knows blocks of one size alone.
 
     Raises:
         ValueError: If Hugging Face's encoder cannot have this shape.
     """
+    narrowed, backbone = backbone != backbone.whole, backbone.whole
+    if narrowed:
+        log.info("to_hugging_face: heads and neurons that were removed are zeros there: the same answers, no faster")
     labels = {"num_labels": config.num_labels, "id2label": config.id2label, "label2id": config.label2id}
     last = encoder.get_submodule(f"heads.{backbone.num_layers}")
     reads = next(name for name, pool in POOLINGS.items() if pool is last.pool)
@@ -147,6 +158,8 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
     theirs = backbone.to_hf_config(problem_type=config.problem_type, **labels, **pooling)
     _check_same_shape(backbone, theirs)
     weights = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("heads.")}
+    if narrowed:
+        weights = with_zeros(backbone, weights)
     # Hugging Face's heads know no temperature: it goes into the classifier's weights.
     head = {n: t / last.temperature if n.startswith("out.") else t for n, t in last.state_dict().items()}
     named = weights_to_hf(backbone, weights, head)

@@ -14,6 +14,9 @@ REFUSED = {
     "end": [*SHARE, 0.0],
     "score_lr": [-1.0, True],
     "activation_bits": [6, 9, True, 8.0],
+    "heads": [0.0, *SHARE],
+    "neurons": [0.0, *SHARE],
+    "multiple": [0, 1.5, True],
     "threshold": [0.0, 0.5, True],
     "penalty_weight": [-1.0, True],
 }
