@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +17,16 @@ from transformers.utils import logging as transformers_logging
 
 from eat.backbones import BACKBONES
 from eat.backbones.base import DENSE, Backbone
-from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf
+from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf, with_zeros
 from eat.backbones.mean_pooled import MeanPooledConfig, mean_pooled, mean_pooled_names, plain_names
 from eat.checks import one_of, plain, shown, whole_number
 from eat.modules.heads import POOLINGS
 from eat.ops.finite import first_not_finite
 
+log = logging.getLogger(__name__)
+
+NOT_IN_CHECKPOINTS = {"feed_forward": DENSE, "block_heads": None, "block_inner": None}
+"""Keys of a shape that say how it differs from every checkpoint; configurations have none of them at these values."""
 _FEED_FORWARD = re.compile(r"blocks\.\d+\.(inner|outer)\.")
 
 
@@ -48,8 +53,10 @@ class BackboneSource:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The backbone as plain values for ``config.json``."""
-        return {"name": self.config.model_type, **self.backbone.spec}
+        """The backbone as plain values for ``config.json``; nothing of what is as in every checkpoint."""
+        shape = {"name": self.config.model_type, **dataclasses.asdict(self.backbone)}
+        usual = NOT_IN_CHECKPOINTS
+        return {key: value for key, value in shape.items() if key not in usual or value != usual[key]}
 
     def labels(
         self, num_labels: int | None, id2label: Mapping[int, str] | None, problem_type: str | None
@@ -145,11 +152,15 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
     """Return a plain Hugging Face classifier that answers as an encoder with everything off and its last head do.
 
     It is Hugging Face's own class where that can read what the head does, else a
-    `eat.backbones.mean_pooled.MeanPooledForSequenceClassification`.
+    `eat.backbones.mean_pooled.MeanPooledForSequenceClassification`. In place of heads and neurons that were removed it
+    has zeros, since its class knows blocks of one size alone.
 
     Raises:
         ValueError: If Hugging Face's encoder cannot have this shape.
     """
+    narrowed, backbone = backbone != backbone.whole, backbone.whole
+    if narrowed:
+        log.info("to_hugging_face: heads and neurons that were removed are zeros there: the same answers, no faster")
     labels = {"num_labels": config.num_labels, "id2label": config.id2label, "label2id": config.label2id}
     last = encoder.get_submodule(f"heads.{backbone.num_layers}")
     reads = next(name for name, pool in POOLINGS.items() if pool is last.pool)
@@ -157,6 +168,8 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
     theirs = backbone.to_hf_config(problem_type=config.problem_type, **labels, **pooling)
     _check_same_shape(backbone, theirs)
     weights = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("heads.")}
+    if narrowed:
+        weights = with_zeros(backbone, weights)
     # Hugging Face's heads know no temperature: it goes into the classifier's weights.
     head = {n: t / last.temperature if n.startswith("out.") else t for n, t in last.state_dict().items()}
     named = weights_to_hf(backbone, weights, head)

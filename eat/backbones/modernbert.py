@@ -54,6 +54,7 @@ class ModernBertBackbone(Backbone):
     head_activation = "gelu"
     head_in_pretrained = True  # masked-language models have the dense layer and the norm
     bias = False
+    why_not_narrowed = "its feed-forward is gated"
     why_not_onnx = "rotary positions, norms before the branches and gated feed-forwards have no graph"
     feed_forwards: ClassVar = (DENSE,)
     pooling_key = "classifier_pooling"

@@ -18,7 +18,7 @@ from eat.attention import Attention, build_attention
 from eat.attention.grouped import GroupedAttention
 from eat.backbones import build_backbone
 from eat.backbones.loading import load_backbone, to_hugging_face
-from eat.checks import number, plain, whole_number
+from eat.checks import number, plain, shown, whole_number
 from eat.exits import ExitCriterion, build_exit
 from eat.models import certificate
 from eat.models.adapters import HeadsByAlias
@@ -295,6 +295,39 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
             made = "packed" if self._packed else "int8" if self.config.engine is not None else "binary"
             raise RuntimeError(f"{what}: this model is {made}, for inference only; use the float32 model instead")
 
+    def keep_in_blocks(self, heads: Sequence[Sequence[int]], neurons: Sequence[Sequence[int]]) -> None:
+        """Remove attention heads and feed-forward neurons for good, in place: matrices get smaller, and so does work.
+
+        Answers are those of a model in which what reads them is zero. The configuration says what is left.
+
+        Args:
+            heads: For each block the heads that stay, counted from 0 and ascending; one at least.
+            neurons: For each block the neurons of the feed-forward that stay, likewise.
+
+        Raises:
+            ValueError: If the backbone's blocks cannot differ, or a list does not fit.
+            RuntimeError: If the model is int8 or packed.
+        """
+        self._refuse_if_made_for_inference("keep_in_blocks")
+        blocks = [cast(Block, block) for block in self.encoder.blocks]
+        for name, kept, there in (
+            ("heads", heads, [block.num_heads for block in blocks]),
+            ("neurons", neurons, [block.inner_size for block in blocks]),
+        ):
+            fits = len(kept) == len(there) and all(
+                len(some) > 0 and sorted({*some}) == list(some) and some[0] >= 0 and some[-1] < number
+                for some, number in zip(kept, there, strict=True)
+            )
+            if not fits:
+                raise ValueError(
+                    f"{name}: expected {len(there)} ascending lists of numbers below {there}, got {shown(kept)}"
+                )
+        left = {"block_heads": [len(some) for some in heads], "block_inner": [len(some) for some in neurons]}
+        self._set_part("backbone", (self.config.backbone or {}) | left)
+        self.backbone = build_backbone(self.config.backbone or {})
+        for block, of_heads, of_neurons in zip(blocks, heads, neurons, strict=True):
+            block.keep(of_heads, of_neurons)
+
     @property
     def num_layers(self) -> int:
         """Blocks of the encoder."""
@@ -349,7 +382,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
 
         Where the last head reads [CLS] it is Hugging Face's own class. Where it reads the mean there is none: it is a
         `eat.backbones.mean_pooled.MeanPooledForSequenceClassification`, Hugging Face's own encoder with that
-        head. It is saved and loaded like any other; loading it through Auto classes needs ``import eat``.
+        head. It is saved and loaded like any other; loading it through Auto classes needs ``import eat``. Removed heads
+        and neurons are zeros there.
 
         Raises:
             ValueError: If Hugging Face's encoder cannot have this shape.

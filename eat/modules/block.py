@@ -1,7 +1,8 @@
 """One encoder block over live rows, in the post-norm form of BERT or the pre-norm form of ModernBERT."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eat.attention import Attention
-from eat.modules.linear import Linear, activated
+from eat.modules.linear import Linear, activated, kept
 from eat.packed import Packed
 
 # Most numbers inside the feed-forward at a time, for inference on a CPU: bounds its memory where there are many rows.
@@ -83,17 +84,31 @@ class Block(nn.Module):
             finished[part] = function(rows[part], *(one[part] for one in more))
         return finished
 
+    def keep(self, heads: Sequence[int], neurons: Sequence[int]) -> None:
+        """Remove all attention heads and neurons but these: their rows and columns leave the matrices."""
+        device, width = self.qkv.weight.device, self.mixed.in_features
+        of_heads = torch.arange(width, device=device).unflatten(0, (self.num_heads, -1))
+        columns = of_heads[torch.tensor(heads, device=device)].flatten()
+        self.qkv = kept(self.qkv, outputs=torch.cat([columns + width * part for part in range(3)]))
+        self.mixed = kept(self.mixed, inputs=columns)
+        of_neurons = torch.tensor(neurons, device=device)
+        self.inner = kept(self.inner, outputs=of_neurons)
+        self.outer = kept(cast(Linear, self.outer), inputs=of_neurons)
+        self.num_heads, self.inner_size = len(heads), len(neurons)
+
     def project(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens 3 heads head_dim"]:
         """Return each row's query, key and value, by one matrix product."""
         return self.qkv(rows).unflatten(1, (3, self.num_heads, -1))
 
     def finish(
-        self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens dim"]
+        self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens width"]
     ) -> Float[Tensor, "tokens dim"]:
         """Return the rows after attention has mixed them: projection and feed-forward, each with residual and norm."""
         return self.feed_forward(self.mix(rows, mixed))
 
-    def mix(self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
+    def mix(
+        self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens width"]
+    ) -> Float[Tensor, "tokens dim"]:
         """Return the rows after the projection behind the attention, with residual and norm."""
         return self.mixed_norm(rows + self._dropped(self.mixed(mixed)))
 
@@ -115,7 +130,9 @@ class PreNormBlock(Block):
         """Return query, key and value of each row, which is normalised first."""
         return super().project(self.mixed_norm(rows))
 
-    def mix(self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
+    def mix(
+        self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens width"]
+    ) -> Float[Tensor, "tokens dim"]:
         """Return the rows after the projection behind the attention; what is added to them is not normalised."""
         return rows + self._dropped(self.mixed(mixed))
 

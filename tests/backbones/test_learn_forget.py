@@ -15,8 +15,10 @@ from eat.models.cost import CostModel, block_flops
 from eat.modules.learn_forget import LearnForgetBlock
 from eat.testing.checked import Checked
 from eat.testing.models import check_in_model
+from eat.training.compression import build_compression
 from tests.made.models import make_batches
 from tests.reference.tiny import randomise, tiny_hugging_face
+from tests.training.made import read_conf
 
 WITH = [name for name in BACKBONES if name != "modernbert"]
 
@@ -128,3 +130,8 @@ def test_what_others_have_no_form_for_is_refused(tmp_path):
         | {"intermediate_size": 4}
     )
     assert shape.feed_forward == "dense" and tiny_config("bert").intermediate_size == 64
+
+
+def test_its_neurons_are_not_removed():
+    with pytest.raises(ValueError, match="its feed-forward has gates"):
+        build_compression(read_conf("compression/structured")).attach(made())

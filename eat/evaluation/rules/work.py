@@ -33,7 +33,7 @@ def saved_work(model: AdaptiveForSequenceClassification, trace: Trace, taps: lis
         done = executed(tap.depth)
         if tap.place == "attention":  # the feed-forward of its block is saved as well
             block = cast(Block, model.encoder.blocks[tap.depth - 1])
-            weights = model.backbone.block_weights - block.qkv.weight.numel() - block.mixed.weight.numel()
+            weights = model.backbone.weights_at(tap.depth) - block.qkv.weight.numel() - block.mixed.weight.numel()
             done = done - 2.0 * weights * kept[:, tap.depth - 1]
         saved[tap] = (full - done) / full.mean()
     return saved

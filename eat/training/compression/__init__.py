@@ -12,7 +12,9 @@ from eat.training.compression.binarized import BinarizedCompression
 from eat.training.compression.magnitude import MagnitudeCompression
 from eat.training.compression.movement import MovementCompression
 from eat.training.compression.none import NoCompression
+from eat.training.compression.quantized import QuantizedCompression
 from eat.training.compression.soft_movement import SoftMovementCompression
+from eat.training.compression.structured import StructuredCompression
 
 __all__ = ["COMPRESSIONS", "Compression", "build_compression"]
 
@@ -63,6 +65,8 @@ COMPRESSIONS: Family[Callable[..., Any]] = Family(
         "magnitude": MagnitudeCompression,
         "movement": MovementCompression,
         "soft_movement": SoftMovementCompression,
+        "structured": StructuredCompression,
+        "quantized": QuantizedCompression,
         "binarized": BinarizedCompression,
     },
 )

@@ -39,7 +39,7 @@ class Mask(nn.Module):
         """Return the weight with zeros where the mask is False."""
         return weight * self.mask
 
-    def set(self, mask: Bool[Tensor, "outputs inputs"]) -> None:
+    def set(self, mask: Bool[Tensor, " *shape"]) -> None:
         """Set which weights stay."""
         self.mask.copy_(mask)
 
@@ -63,10 +63,14 @@ M = TypeVar("M", bound=Mask)
 def masks(model: AdaptiveForSequenceClassification, kind: type[M]) -> Iterator[tuple[Tensor, M]]:
     """Yield the weight of each of a model's masked dense layers, as it is without its mask, and the mask."""
     for layer in dense_layers(model):
-        slot = cast(nn.ModuleDict, layer.parametrizations)["weight"]
-        mask = slot.get_submodule("0")
-        assert isinstance(mask, kind)
-        yield cast(Tensor, slot.original), mask
+        yield cast(Tensor, layer.get_parameter("parametrizations.weight.original")), mask_of(layer, kind)
+
+
+def mask_of(layer: nn.Module, kind: type[M]) -> M:
+    """Return a masked layer's mask."""
+    mask = layer.get_submodule("parametrizations.weight.0")
+    assert isinstance(mask, kind)
+    return mask
 
 
 @dataclasses.dataclass(frozen=True)
