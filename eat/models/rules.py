@@ -121,7 +121,8 @@ class Rules:
         """Return numbers on the rows' device, copied there once."""
         key = (state.rows.device, tuple(values))
         if key not in self._tensors:
-            self._tensors[key] = torch.tensor(key[1]).to(state.rows.device)
+            with torch.inference_mode(False):  # later calls may be outside of it
+                self._tensors[key] = torch.tensor(key[1]).to(state.rows.device)
         return self._tensors[key]
 
     def __reduce__(self) -> tuple[Any, ...]:

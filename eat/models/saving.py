@@ -55,6 +55,9 @@ class CheckedWeights(PreTrainedModel):
         given = args[2] if len(args) > 2 else kwargs.get("state_dict")
         if self.config.weights is not None:
             given = packed_state(self, self.state_dict() if given is None else given)
-            args, kwargs = (*args[:2], *args[3:]), kwargs | {"state_dict": given}
+            if len(args) > 2:
+                args = (*args[:2], given, *args[3:])
+            else:
+                kwargs["state_dict"] = given
         with integrity.fingerprinted(self, given):
             super().save_pretrained(*args, **kwargs)

@@ -130,6 +130,17 @@ def test_an_answer_does_not_depend_on_its_batch():
             assert alone.exit_depth[0] == together.exit_depth[index]
 
 
+def test_gradients_may_be_wanted_after_inference():
+    model = model_with()
+    model.set_rules(rules_of(model))
+    with torch.inference_mode():
+        before = model(**batch(model)).logits
+    after = model(**batch(model)).logits
+    assert torch.equal(after.detach(), before)
+    after.sum().backward()
+    assert model.encoder.blocks[3].inner.weight.grad.count_nonzero()
+
+
 def test_all_may_exit_by_a_rule():
     model = model_with([rule(0, "embeddings", threshold=-1e6, dim=tiny_adaptive().backbone.dim)])
     output = model(**batch(model))
