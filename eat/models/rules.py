@@ -58,7 +58,7 @@ class SufficientRule:
     weight: tuple[float, ...]  # w, one number per dimension
     threshold: float  # what w . z must exceed
     bound: float  # certified: at most this share of all texts fires it and has another answer at full depth
-    exit_bound: float  # the same as a share of the texts that fire it
+    exit_bound: float  # the same as a share of the texts that fire it, its threshold taken alone
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -63,7 +63,11 @@ def _rules_table(result: RulesResult, markdown: bool) -> str:
         return ""
     headers = [
         *("class", "tap", "pooling", f"false of fired, {result.certified_on} certification texts"),
-        *("bound, of all texts", "bound, of its exits", f"false of exits, {result.kept.examples} {result.split} texts"),
+        *(
+            "certified, of all texts",
+            "bound, of its exits",
+            f"false of exits, {result.kept.examples} {result.split} texts",
+        ),
     ]
     lines = []
     for one, (exits, false) in zip(result.tested, result.kept.by_rule, strict=True):
@@ -118,8 +122,8 @@ def _about(result: RulesResult) -> list[str]:
         f"Weights fitted on {result.fitted_on} training rows, tap and thresholds chosen on {result.chosen_on} rows of "
         f"the threshold split, tested on {result.certified_on} of the certification split by exact binomial tests in "
         "fixed sequence; bound and error are split evenly among the rules. That no text of a split exits falsely is no "
-        "guarantee; the bounds are, for texts like those of the certification split. A bound of a rule's exits is of "
-        "that rule taken alone."
+        "guarantee; what is certified is, for texts like those of the certification split. The bound of a rule's "
+        "exits is of that threshold taken alone."
     )
     if result.times is not None:
         times = result.times

@@ -94,11 +94,8 @@ def choose(found: Sequence[Candidate], settings: RulesSettings, calibration: int
 
     They come in the order in which a model meets them.
     """
-    best: dict[int, Candidate] = {}
-    for one in found:
-        if one.saved > best[one.label].saved if one.label in best else one.saved > 0:
-            best[one.label] = one
-    ranked = sorted(best.values(), key=lambda one: -one.saved)
+    useful = sorted((one for one in found if one.saved > 0), key=lambda one: one.saved)
+    ranked = sorted({one.label: one for one in useful}.values(), key=lambda one: -one.saved)
     while ranked and calibration < (examples_needed(rule_test(settings, len(ranked)).passes, 0.0) or np.inf):
         ranked.pop()
     return sorted(ranked, key=lambda one: (one.place[0], one.label))
@@ -166,7 +163,7 @@ def _tested(candidate: Candidate, split: Tapped, test: BinomialTest) -> Tested:
         label=candidate.label,
         weight=tuple(candidate.weight.tolist()),
         threshold=float(candidate.thresholds[count - 1]),
-        bound=float(test.upper_bound(np.array(false), len(scores))),
+        bound=test.max_risk,  # what the sequence certifies; a tighter one of the last threshold alone would not hold
         exit_bound=exit_bound,
     )
     return Tested(candidate, rule, exits, false)
