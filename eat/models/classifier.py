@@ -249,7 +249,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         """Return a copy for inference on a CPU with int8 weights, a quarter of the size; this model stays as it is.
 
         Each output channel has a scale, and each row its own while it runs, so that an answer never depends on its
-        batch. Heads, norms and attention compute in float32. Answers differ a little: a certificate ends, temperatures
+        batch. Norms and attention compute in float32. Answers differ a little: a certificate ends, temperatures
         and thresholds should be chosen anew. It is saved and loaded like any model.
 
         Args:

@@ -308,6 +308,17 @@ def test_a_compressed_training_saves_a_plain_model_with_zeros(run_train, asked):
     saved = weights(folder)["encoder.blocks.1.inner.weight"]
     assert (saved != 0).sum() == 0.25 * saved.numel()
     assert model_of(folder).encoder.blocks[1].inner.weight.count_nonzero() == 0.25 * saved.numel()
+    found = json.loads((folder / "training.json").read_text())["compression"]
+    assert found["nonzero"] == 0.25 * found["whole"] and found["left"] == found["whole"]
+
+
+def test_removed_heads_and_neurons_are_gone_from_what_is_saved_and_evaluated(run_train):
+    more = ("compression.multiple=4", "budget.max_steps=4", "evaluation.stages=[quality]")
+    (folder,) = run_train("compression=structured", *more, evaluate=True)
+    model = model_of(folder)
+    assert model.backbone.block_inner == [16] * 3 and model.encoder.blocks[2].outer.in_features == 16
+    report = (folder / "report" / "summary.md").read_text()
+    assert "compression structured" in report and "Compression structured: the matrices" in report
 
 
 def test_a_multirun_over_objectives_says_in_its_table_which_is_which(run_train, place):

@@ -12,15 +12,8 @@ from torch.nn.utils import parametrize
 
 from eat.checks import number
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.modules.linear import Linear
 from eat.ops.sparsity import cubic_share, straight_through
-
-
-def dense_layers(model: AdaptiveForSequenceClassification) -> Iterator[Linear]:
-    """Yield the dense layers of the encoder's blocks, one that blocks share once; no heads and no embeddings."""
-    for module in model.encoder.blocks.modules():
-        if isinstance(module, Linear):
-            yield module
+from eat.training.compression.layers import dense_layers
 
 
 class Mask(nn.Module):

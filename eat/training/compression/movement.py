@@ -7,7 +7,8 @@ from torch.nn.utils import parametrize
 from eat.checks import number
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.ops.sparsity import keep_largest, kept_count
-from eat.training.compression.gradual import GradualCompression, ScoredMask, dense_layers, masks
+from eat.training.compression.gradual import GradualCompression, ScoredMask, masks
+from eat.training.compression.layers import dense_layers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch.nn.utils import parametrize
 from eat.checks import number
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.ops.sparsity import keep_largest, kept_count
-from eat.training.compression.gradual import GradualCompression, ScoredMask, dense_layers, masks
+from eat.training.compression.gradual import GradualCompression, ScoredMask, masks
+from eat.training.compression.layers import dense_layers
 
 LEAST = 0.005
 """Share of a matrix that stays whatever its scores, as in the authors' code."""

@@ -79,10 +79,10 @@ class StructuredCompression(GradualCompression):
     def update(self, model: AdaptiveForSequenceClassification, step: int, total_steps: int) -> None:
         """Mark what is kept at this step by the scores as they are."""
         for block in _blocks(model):
-            neurons = min(block.inner_size, self.multiple * kept_count(self.neurons, block.inner_size // self.multiple))
+            multiples = max(1, round(self.neurons * block.inner_size / self.multiple))
             for layer, groups, final in (
                 (block.mixed, block.num_heads, kept_count(self.heads, block.num_heads)),
-                (block.outer, block.inner_size, neurons),
+                (block.outer, block.inner_size, min(block.inner_size, self.multiple * multiples)),
             ):
                 share = self.share_at(final / groups, step, total_steps)
                 mask = mask_of(layer, GroupMask)

@@ -6,7 +6,7 @@ import torch
 
 from eat.testing.models import make_model
 from eat.testing.tiny import tiny_adaptive
-from eat.training.compression.gradual import dense_layers
+from eat.training.compression.layers import dense_layers
 from tests.training.made import make_compression, make_objective
 from tests.training.small import fit
 

@@ -5,7 +5,8 @@ import torch
 
 from eat.testing.models import draw_batch, make_model
 from eat.testing.tiny import types_for
-from eat.training.compression.gradual import ScoredMask, dense_layers, masks
+from eat.training.compression.gradual import ScoredMask, masks
+from eat.training.compression.layers import dense_layers
 from eat.training.compression.soft_movement import LEAST, PenalisedMask
 from tests.training.made import make_compression
 from tests.training.small import fit
@@ -33,6 +34,19 @@ def test_scores_get_the_gradient_of_the_masked_weight_times_the_weight(name):
     for (weight, mask), layer in zip(masks(model, ScoredMask), dense_layers(plain), strict=True):
         torch.testing.assert_close(mask.scores.grad, layer.weight.grad * weight)
         torch.testing.assert_close(weight.grad, layer.weight.grad * mask.mask)
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
+def test_gradient_checkpointing_gives_equal_gradients():
+    model, compression = make_model(), make_compression("movement", keep=0.4)
+    compression.attach(model)
+    compression.update(model.train(), 1, 1)
+    backward(model)
+    expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    backward(model)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name])
 
 
 def test_the_highest_scores_stay_and_learn_at_their_own_rate(tmp_path):

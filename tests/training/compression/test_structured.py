@@ -175,3 +175,21 @@ def test_a_training_ends_with_as_many_heads_and_neurons_as_asked(tmp_path):
     inner = {block.inner_size for block in finished.encoder.blocks}
     assert heads == {2} and inner == {8 * round(0.4 * whole[0] / 8)}
     assert finished.config.backbone["block_inner"] == [*inner] * 3
+
+
+@pytest.mark.parametrize(
+    ("heads", "neurons", "multiple", "left"),
+    [
+        (1.0, 1.0, 16, (2, 24)),
+        (0.1, 0.1, 16, (1, 16)),
+        (0.5, 0.4, 1, (1, 10)),
+        (0.5, 0.4, 8, (1, 8)),
+        (1.0, 0.5, 64, (2, 24)),
+    ],
+)
+def test_shares_are_rounded_and_something_is_left(heads, neurons, multiple, left):
+    model = tiny_adaptive()
+    compression = make_compression("structured", heads=heads, neurons=neurons, multiple=multiple)
+    compression.attach(model)
+    block = compression.finish(model).encoder.blocks[0]
+    assert (block.num_heads, block.inner_size) == left
