@@ -234,7 +234,8 @@ class AdaptiveOutput(ModelOutput):
             evaluation.
         logits: Logits of the exit taken, (batch, classes); in training mode of a head drawn for each example, unless
             traced, when they are the last head's.
-        exit_depth: Depth (1-based) at which each example exited, (batch,).
+        exit_depth: Depth (1-based) at which each example exited, (batch,); by a sufficient rule the block behind or
+            within which it did, 0 for the embeddings.
         tokens_kept: (batch, depths + 1). Column 0 is what came in, column d what is alive after depth d's pruning, 0
             from the exit on; block d works on column d - 1.
         all_logits: (batch, heads, classes), when traced or training: every head's logits.
@@ -251,5 +252,5 @@ class AdaptiveOutput(ModelOutput):
         """Tokens that the last executed block worked on / tokens that came in, per example, in (0, 1]."""
         if self.tokens_kept is None or self.exit_depth is None:
             raise ValueError("retention: needs tokens_kept and exit_depth")
-        last = self.tokens_kept.gather(1, (self.exit_depth - 1).unsqueeze(1)).squeeze(1)
+        last = self.tokens_kept.gather(1, (self.exit_depth - 1).clamp(min=0).unsqueeze(1)).squeeze(1)
         return last / self.tokens_kept[:, 0]

@@ -18,6 +18,7 @@ from eat.data.tokenizer import train_tokenizer
 from eat.exits import EXITS
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.pruners import PRUNERS
+from eat.training.compression import COMPRESSIONS
 from eat.training.objectives import OBJECTIVES
 from tests.made.guarded import certificate_for
 
@@ -101,6 +102,6 @@ def test_links_lead_to_files(page: Path) -> None:
 
 def test_the_api_has_every_part() -> None:
     shown = re.findall(r"^::: ([\w.]+)$", (ROOT / "docs" / "api" / "parts.md").read_text(encoding="utf-8"), re.M)
-    families: tuple[Any, ...] = (ATTENTIONS, BACKBONES, EXITS, OBJECTIVES, PRUNERS)
+    families: tuple[Any, ...] = (ATTENTIONS, BACKBONES, COMPRESSIONS, EXITS, OBJECTIVES, PRUNERS)
     parts = {f"{part.__module__}.{part.__qualname__}" for family in families for part in family.values()}
     assert parts - set(shown) == set()

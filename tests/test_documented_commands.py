@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from eat.cli import settings
 from eat.cli.compose import CONF, plain
 from eat.evaluation import check_options
+from eat.training.compression import COMPRESSIONS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted({ROOT / "README.md", *(ROOT / "docs").rglob("*.md")} - {ROOT / "docs" / "extend.md"})
@@ -33,6 +34,7 @@ PLACES = (
     ("export", "run=there", "output=there"),
     ("predict", "model=there", "input=there", "output=there"),
     ("search",),
+    *(("train", f"compression={name}") for name in COMPRESSIONS if name != "none"),
 )
 """Where an option may belong: a command, and what it may need to be there."""
 NOT_OURS = {"key", "modules_to_save", "anyway", "model.manifest.certificate"}  # any key; of peft; of Python

@@ -37,6 +37,7 @@ class AlbertBackbone(Backbone):
     head_names: ClassVar = {"dense": "albert.pooler", "out": "classifier"}
     head_activation = "tanh"
     pooler_in_encoder = True
+    why_not_narrowed = "its one block stands at every depth"
     config_class: ClassVar[Any] = AlbertConfig
     fixed_keys: ClassVar = {"num_hidden_groups": 1, "inner_group_num": 1}
     config_keys: ClassVar = BertBackbone.config_keys | {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,15 +12,19 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from eat.attention import Attention
-from eat.checks import number, one_of, shown, whole_number
+from eat.checks import number, one_of, shown, whole_number, whole_numbers
 from eat.modules.block import Block
 from eat.modules.embeddings import Embeddings
 from eat.modules.heads import Head
+from eat.modules.learn_forget import LearnForgetBlock
 from eat.modules.linear import Linear
 
 # The largest published encoders have some 11e9 weights (XLM-R XXL), the deepest Transformers 1,000 layers (DeepNet):
 # a configuration beyond is a mistake or an attack on the memory, and is refused before anything is allocated.
 MAX_WEIGHTS, MAX_LAYERS = 20e9, 1000
+
+DENSE, LEARN_FORGET = "dense", "learn_forget"
+"""What a block's feed-forward may be: two dense layers with an activation, or gates."""
 
 _OPTIONAL = ("embedding_size", "sep_token_id")  # None is a value of these
 
@@ -50,6 +55,9 @@ class Backbone:
     pad_token_id: int = 0  # padding in the vocabulary
     sep_token_id: int | None = None  # separator in the vocabulary; None where unknown
     initializer_range: float = 0.02  # standard deviation of random weights
+    feed_forward: str = DENSE  # or LEARN_FORGET, which no checkpoint has
+    block_heads: Sequence[int] | None = None  # attention heads left in each block; None where none was removed
+    block_inner: Sequence[int] | None = None  # width of the feed-forward left in each block; None likewise
 
     config_class: ClassVar[Any]
     config_keys: ClassVar[dict[str, str]]
@@ -64,7 +72,9 @@ class Backbone:
     head_in_pretrained: ClassVar[bool] = False  # whether a checkpoint without classes has a part of the head outside
     position_offset: ClassVar[int] = 0
     bias: ClassVar[bool] = True  # whether dense layers of blocks and heads, and all norms, add one
-    why_not_onnx: ClassVar[str | None] = None  # why there are no ONNX segments of it
+    why_not_narrowed: ClassVar[str | None] = None  # why no heads and neurons of its type's blocks can be removed
+    why_not_onnx: ClassVar[str | None] = None  # why there are no ONNX segments of its type
+    feed_forwards: ClassVar[tuple[str, ...]] = (DENSE, LEARN_FORGET)
 
     def __post_init__(self) -> None:
         """Check the values that would otherwise fail deep inside torch, or fill the memory."""
@@ -81,6 +91,17 @@ class Backbone:
         if self.dim % self.num_heads:
             raise ValueError(f"backbone.dim: expected a multiple of num_heads={self.num_heads}, got {self.dim}")
         one_of("backbone.activation", self.activation, ACT2FN)
+        one_of("backbone.feed_forward", self.feed_forward, self.feed_forwards)
+        for name, most in (("block_heads", self.num_heads), ("block_inner", self.intermediate_size)):
+            if getattr(self, name) is not None:
+                self._check_narrowed(f"backbone.{name}", getattr(self, name), most)
+
+    def _check_narrowed(self, name: str, left: Any, most: int) -> None:
+        """Check what says how many heads or neurons are left in each block."""
+        if self.not_narrowed is not None:
+            raise ValueError(f"{name}: expected none for this encoder, since {self.not_narrowed}, got {shown(left)}")
+        if len(whole_numbers(name, left)) != self.num_layers or max(left) > most:
+            raise ValueError(f"{name}: expected {self.num_layers} numbers from 1 to {most}, got {shown(left)}")
 
     def _check_size(self) -> None:
         """Refuse a shape that no encoder has before anything is allocated for it."""
@@ -115,8 +136,41 @@ class Backbone:
 
     @property
     def block_weights(self) -> int:
-        """Weights of a block's matrices: four projections of the attention, two of the feed-forward."""
-        return 4 * self.dim**2 + 2 * self.dim * self.intermediate_size
+        """Weights of a block's matrices: four projections of the attention, two of the feed-forward or three gates."""
+        inner = 3 * self.dim if self.feed_forward == LEARN_FORGET else 2 * self.intermediate_size
+        return 4 * self.dim**2 + self.dim * inner
+
+    @property
+    def no_segments(self) -> str | None:
+        """Say why there are no ONNX segments of this shape; None where there are."""
+        return "a learn-forget feed-forward has no graph" if self.feed_forward == LEARN_FORGET else self.why_not_onnx
+
+    @property
+    def not_narrowed(self) -> str | None:
+        """Say why no heads and neurons of single blocks can be removed of this shape; None where they can."""
+        return "its feed-forward has gates" if self.feed_forward == LEARN_FORGET else self.why_not_narrowed
+
+    @property
+    def whole(self) -> Backbone:
+        """This shape without anything removed."""
+        return dataclasses.replace(self, block_heads=None, block_inner=None)
+
+    def heads_at(self, depth: int) -> int:
+        """Return how many attention heads the block at a depth has."""
+        return self.num_heads if self.block_heads is None else self.block_heads[depth - 1]
+
+    def inner_at(self, depth: int) -> int:
+        """Return the width of the feed-forward at a depth."""
+        return self.intermediate_size if self.block_inner is None else self.block_inner[depth - 1]
+
+    def attention_width(self, depth: int) -> int:
+        """Return the width of all heads of the block at a depth."""
+        return self.heads_at(depth) * (self.dim // self.num_heads)
+
+    def weights_at(self, depth: int) -> int:
+        """Return the weights of the matrices of the block at a depth."""
+        removed = 4 * (self.dim - self.attention_width(depth)) + 2 * (self.intermediate_size - self.inner_at(depth))
+        return self.block_weights - self.dim * removed
 
     def to_hf_config(self, **labels: Any) -> Any:
         """Write the shape as a Hugging Face config of this model type."""
@@ -153,18 +207,23 @@ class Backbone:
 
     def blocks(self, attention: Attention, embeddings: Embeddings | None = None) -> nn.ModuleList:
         """Build all blocks, in the order of depth; arguments are those of ``attentions``."""
-        return nn.ModuleList([self.block(part) for part in self.attentions(attention, embeddings)])
+        blocks = [self.block(part) for part in self.attentions(attention, embeddings)]
+        if self.block_heads is not None or self.block_inner is not None:
+            for depth, block in enumerate(blocks, start=1):
+                block.keep(range(self.heads_at(depth)), range(self.inner_at(depth)))
+        return nn.ModuleList(blocks)
 
     def block(self, attention: Attention) -> Block:
-        """Build one block around an attention part."""
-        return Block(
+        """Build one whole block around an attention part."""
+        gates = self.feed_forward == LEARN_FORGET
+        return (LearnForgetBlock if gates else Block)(
             attention,
             qkv=Linear(self.dim, 3 * self.dim, bias=self.bias),
             mixed=Linear(self.dim, self.dim, bias=self.bias),
             mixed_norm=self.norm(self.dim),
-            inner=Linear(self.dim, self.intermediate_size, bias=self.bias),
-            activation=ACT2FN[self.activation],
-            outer=Linear(self.intermediate_size, self.dim, bias=self.bias),
+            inner=Linear(self.dim, 3 * self.dim if gates else self.intermediate_size, bias=self.bias),
+            activation=nn.Identity() if gates else ACT2FN[self.activation],
+            outer=nn.Identity() if gates else Linear(self.intermediate_size, self.dim, bias=self.bias),
             outer_norm=self.norm(self.dim),
             num_heads=self.num_heads,
             dropout=self.dropout,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eat.attention.full import FullAttention
@@ -55,6 +56,27 @@ def weights_to_hf(backbone: Backbone, encoder: Mapping[str, Tensor], head: Mappi
             if f"{part}.{kind}" in head:
                 theirs[f"{their_name}.{kind}"] = head[f"{part}.{kind}"].clone()
     return theirs
+
+
+def with_zeros(backbone: Backbone, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return our encoder's weights in the shape of a whole backbone: zeros where blocks have fewer heads or neurons.
+
+    The order of heads and of neurons says nothing, so those that are left come first.
+    """
+    whole = dict(weights)
+    for index in range(backbone.num_layers):
+        for name, rows, columns in (
+            ("qkv", 3 * backbone.dim, backbone.dim),
+            ("mixed", backbone.dim, backbone.dim),
+            ("inner", backbone.intermediate_size, backbone.dim),
+            ("outer", backbone.dim, backbone.intermediate_size),
+        ):
+            parts = 3 if name == "qkv" else 1  # query, key and value, one below the other
+            weight, bias = f"blocks.{index}.{name}.weight", f"blocks.{index}.{name}.bias"
+            padding = (0, columns - whole[weight].shape[1], 0, (rows - whole[weight].shape[0]) // parts)
+            whole[weight] = F.pad(whole[weight].unflatten(0, (parts, -1)), padding).flatten(0, 1)
+            whole[bias] = F.pad(whole[bias].unflatten(0, (parts, -1)), padding[2:]).flatten()
+    return whole
 
 
 def tile_positions(table: Tensor, size: int, offset: int) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +16,18 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from transformers.utils import logging as transformers_logging
 
 from eat.backbones import BACKBONES
-from eat.backbones.base import Backbone
-from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf
+from eat.backbones.base import DENSE, Backbone
+from eat.backbones.convert import encoder_weights_from_hf, head_weights_from_hf, weights_to_hf, with_zeros
 from eat.backbones.mean_pooled import MeanPooledConfig, mean_pooled, mean_pooled_names, plain_names
 from eat.checks import one_of, plain, shown, whole_number
 from eat.modules.heads import POOLINGS
 from eat.ops.finite import first_not_finite
+
+log = logging.getLogger(__name__)
+
+NOT_IN_CHECKPOINTS = {"feed_forward": DENSE, "block_heads": None, "block_inner": None}
+"""Keys of a shape that say how it differs from every checkpoint; configurations have none of them at these values."""
+_FEED_FORWARD = re.compile(r"blocks\.\d+\.(inner|outer)\.")
 
 
 @contextmanager
@@ -45,8 +53,10 @@ class BackboneSource:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The backbone as plain values for ``config.json``."""
-        return {"name": self.config.model_type, **dataclasses.asdict(self.backbone)}
+        """The backbone as plain values for ``config.json``; nothing of what is as in every checkpoint."""
+        shape = {"name": self.config.model_type, **dataclasses.asdict(self.backbone)}
+        usual = NOT_IN_CHECKPOINTS
+        return {key: value for key, value in shape.items() if key not in usual or value != usual[key]}
 
     def labels(
         self, num_labels: int | None, id2label: Mapping[int, str] | None, problem_type: str | None
@@ -86,7 +96,12 @@ class BackboneSource:
         if "out.weight" in head and head["out.weight"].shape[0] != num_labels:
             head = {name: tensor for name, tensor in head.items() if not name.startswith("out.")}
         weights |= {f"heads.{last}.{name}": tensor for name, tensor in head.items()}
+        gated = self.backbone.feed_forward != DENSE
+        if gated:
+            weights = {name: tensor for name, tensor in weights.items() if not _FEED_FORWARD.match(name)}
+            random_parts.insert(0, "the feed-forward of all blocks")
         missing, unexpected = encoder.load_state_dict(weights, strict=False)
+        missing = [name for name in missing if not (gated and _FEED_FORWARD.match(name))]
         if unexpected or any(not name.startswith("heads.") for name in missing):
             raise ValueError(
                 f"weights: expected the parts of the encoder, got missing {missing}, unexpected {unexpected}"
@@ -101,6 +116,7 @@ def load_backbone(
     num_layers: int | None = None,
     max_length: int | None = None,
     sep_token_id: int | None = None,
+    feed_forward: str = DENSE,
 ) -> BackboneSource:
     """Load an encoder's shape and weights; arguments and errors are those of ``from_backbone``."""
     if isinstance(source, PreTrainedConfig):
@@ -114,6 +130,7 @@ def load_backbone(
         weights = None if weights is None else plain_names(config, weights)
         config = config.encoder_config
     backbone = _shape(config, num_layers, max_length, sep_token_id)
+    backbone = dataclasses.replace(backbone, feed_forward=feed_forward)
     if weights is None:
         return BackboneSource(backbone, config, None, {}, reads)
     encoder, head = encoder_weights_from_hf(backbone, weights), head_weights_from_hf(backbone, weights)
@@ -135,11 +152,15 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
     """Return a plain Hugging Face classifier that answers as an encoder with everything off and its last head do.
 
     It is Hugging Face's own class where that can read what the head does, else a
-    `eat.backbones.mean_pooled.MeanPooledForSequenceClassification`.
+    `eat.backbones.mean_pooled.MeanPooledForSequenceClassification`. In place of heads and neurons that were removed it
+    has zeros, since its class knows blocks of one size alone.
 
     Raises:
         ValueError: If Hugging Face's encoder cannot have this shape.
     """
+    narrowed, backbone = backbone != backbone.whole, backbone.whole
+    if narrowed:
+        log.info("to_hugging_face: heads and neurons that were removed are zeros there: the same answers, no faster")
     labels = {"num_labels": config.num_labels, "id2label": config.id2label, "label2id": config.label2id}
     last = encoder.get_submodule(f"heads.{backbone.num_layers}")
     reads = next(name for name, pool in POOLINGS.items() if pool is last.pool)
@@ -147,6 +168,8 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
     theirs = backbone.to_hf_config(problem_type=config.problem_type, **labels, **pooling)
     _check_same_shape(backbone, theirs)
     weights = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("heads.")}
+    if narrowed:
+        weights = with_zeros(backbone, weights)
     # Hugging Face's heads know no temperature: it goes into the classifier's weights.
     head = {n: t / last.temperature if n.startswith("out.") else t for n, t in last.state_dict().items()}
     named = weights_to_hf(backbone, weights, head)

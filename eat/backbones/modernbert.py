@@ -12,7 +12,7 @@ from transformers.activations import ACT2FN
 from eat.attention import Attention
 from eat.attention.local import LocalAttention
 from eat.attention.rotary import RotaryAttention
-from eat.backbones.base import Backbone
+from eat.backbones.base import DENSE, Backbone
 from eat.checks import number, whole_number
 from eat.modules.block import PreNormBlock
 from eat.modules.embeddings import Embeddings
@@ -54,7 +54,9 @@ class ModernBertBackbone(Backbone):
     head_activation = "gelu"
     head_in_pretrained = True  # masked-language models have the dense layer and the norm
     bias = False
+    why_not_narrowed = "its feed-forward is gated"
     why_not_onnx = "rotary positions, norms before the branches and gated feed-forwards have no graph"
+    feed_forwards: ClassVar = (DENSE,)
     pooling_key = "classifier_pooling"
     config_class: ClassVar[Any] = ModernBertConfig
     fixed_keys: ClassVar = {

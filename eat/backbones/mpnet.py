@@ -36,6 +36,7 @@ class MPNetBackbone(RobertaBackbone):
         "blocks.{i}.outer": "encoder.layer.{i}.output.dense",
         "blocks.{i}.outer_norm": "encoder.layer.{i}.output.LayerNorm",
     }
+    why_not_narrowed = "its heads share a position bias with those of all blocks"
     why_not_onnx = "its position bias has no graph"
     config_class: ClassVar[Any] = MPNetConfig
     config_keys: ClassVar = {ours: name for ours, name in RobertaBackbone.config_keys.items() if ours != "num_types"}

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from eat.attention import build_attention
+from eat.backbones.base import DENSE
 from eat.checks import closest, one_of, shown, true_or_false, whole_number
 from eat.cli.build import build
 from eat.data.module import check_data_options
@@ -19,6 +20,7 @@ from eat.pruners import build_pruner
 from eat.runs.saved import SECTIONS
 from eat.tasks import build_task
 from eat.training.best import check_best_metric
+from eat.training.compression import build_compression
 from eat.training.objectives import check_objective
 from eat.training.trainer import check_length
 
@@ -63,18 +65,29 @@ def check_training(values: Mapping[str, Any]) -> None:
     build_pruner(values["pruner"])
     build_exit(values["exit"])
     check_objective(values["objective"])
+    build_compression(values["compression"])
     build_task(values["task"])
     own = inspect.signature(check_data_options).parameters.keys()
     check_keys("data.", values["data"], own | {"max_length", "root", "cache_dir", *values["task"]})
     check_data_options(**{key: value for key, value in values["data"].items() if key in own})
     if values["retrofit"] is not None:
-        _check_retrofit(values["data"], values["optimizer"])
+        _check_retrofit(values["data"], values["optimizer"], values["compression"])
+    _check_measurable(values["backbone"].get("feed_forward", DENSE), values["evaluation"]["stages"])
     for part in ("data", "backbone"):
         whole_number(f"{part}.max_length", values[part].get("max_length"), at_least=3)
     _build_parts(values)
 
 
-def _check_retrofit(data: Mapping[str, Any], optimizer: Mapping[str, Any]) -> None:
+def _check_measurable(feed_forward: str, stages: Collection[str] | None) -> None:
+    """Refuse to end a training with what measures beside Hugging Face's model, where there is none."""
+    if feed_forward != DENSE and (stages is None or {"benchmark", "plan"} & set(stages)):
+        raise ValueError(
+            f"evaluation.stages: with backbone.feed_forward={feed_forward} there is no Hugging Face model to measure "
+            f"beside, expected stages without benchmark and plan, such as [quality,sweep], got {shown(stages)}"
+        )
+
+
+def _check_retrofit(data: Mapping[str, Any], optimizer: Mapping[str, Any], compression: Mapping[str, Any]) -> None:
     """Refuse options that heads on cached features have no use for."""
     if data["group_by_length"]:
         raise ValueError("data.group_by_length: expected false with retrofit, whose cached features have no length")
@@ -85,6 +98,11 @@ def _check_retrofit(data: Mapping[str, Any], optimizer: Mapping[str, Any]) -> No
     if optimizer.get("layer_decay", 1) != 1:
         raise ValueError(
             f"optimizer.layer_decay: expected 1 with retrofit, which trains no layer, got {optimizer['layer_decay']}"
+        )
+    if compression["name"] != "none":
+        raise ValueError(
+            f"compression: expected none with retrofit, which leaves the encoder's weights as they are, got "
+            f"{compression['name']}"
         )
 
 

@@ -30,6 +30,7 @@ from eat.runs.explained import explain_run
 from eat.search.settings import SearchSettings
 from eat.suite import SuiteSettings
 from eat.tasks import TASKS
+from eat.training.compression import COMPRESSIONS
 from eat.training.objectives import OBJECTIVES
 
 OF_STAGES = {name: stage.Settings for name, stage in STAGES.items() if dataclasses.fields(stage.Settings)}
@@ -41,6 +42,7 @@ CHOSEN: Mapping[str, Family[Any]] = {
     "pruner": PRUNERS,
     "exit": EXITS,
     "objective": OBJECTIVES,
+    "compression": COMPRESSIONS,
     "task": TASKS,
 }
 """Groups of ``conf`` whose options are parts by name."""

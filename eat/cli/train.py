@@ -3,6 +3,7 @@
 On several devices a process trains on each, and one evaluates.
 """
 
+import dataclasses
 import logging
 import shutil
 import signal
@@ -30,11 +31,14 @@ from eat.runs.data import FRESH, check_data, check_same, describe_data
 from eat.runs.environment import continue_with_kernels, write_environment
 from eat.runs.finished import FinishedRun
 from eat.runs.folder import RunFolder, begin, choose_run, continued_config
+from eat.runs.outcome import Compressed
 from eat.tasks import Task, build_task
 from eat.tasks.metrics import build_metrics
 from eat.training.backbones import TrainingBackbone
 from eat.training.best import LOSS, best_metric
 from eat.training.checkpoints import LAST, load_best
+from eat.training.compression import build_compression
+from eat.training.compression.layers import count_weights
 from eat.training.distributed import cluster, first_process_first, leave_processes, process_number
 from eat.training.module import AdaptiveModule
 from eat.training.objectives import build_objective
@@ -125,9 +129,13 @@ def train(config: DictConfig, run: RunFolder) -> None:
             raise SystemExit(1) from None
         leave_processes(trainer)
         if trainer.is_global_zero:
-            load_best(trainer).write(run.path)
-            module.model.set_pruning_scale(1.0)
-            run.save_model(module.model, tokenizer)
+            outcome, (whole, _) = load_best(trainer), count_weights(module.model)
+            model = module.finished_model()
+            if config.compression.name != "none":
+                compressed = Compressed(config.compression.name, whole, *count_weights(model))
+                outcome = dataclasses.replace(outcome, compression=compressed)
+            outcome.write(run.path)
+            run.save_model(model, tokenizer)
 
 
 def _prepare(
@@ -171,6 +179,7 @@ def _prepare(
         optimizer=build("optimizer", plain(config.optimizer)),
         scheduler=build("scheduler", plain(config.scheduler)),
         schedule=build("schedule", plain(config.schedule)),
+        compression=build_compression(plain(config.compression)),
         metrics=build_metrics(task, *([] if best == LOSS else [best])),
         best=best,
         seed=config.seed,

@@ -21,6 +21,7 @@ from eat.deployment.pruning import check_pruner
 from eat.deployment.runner import has_vnni
 from eat.exits.points import OperatingPoint
 from eat.files import replacing_folder
+from eat.models.binary import why_not_quantized
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.engines import EngineId
 from eat.models.granted import engine_of
@@ -145,9 +146,13 @@ def _describe(
 ) -> dict[str, Any]:
     """Return the manifest's values, but for the files."""
     backbone, config = model.backbone, model.config
-    if backbone.why_not_onnx is not None:
+    if backbone.no_segments is not None:
         name = (config.backbone or {})["name"]
-        raise ValueError(f"export: encoders of type {name} cannot be exported: {backbone.why_not_onnx}")
+        raise ValueError(f"export: encoders of type {name} cannot be exported: {backbone.no_segments}")
+    if engine.bits is not None and (binary := why_not_quantized(model)) is not None:
+        raise ValueError(f"int8: {binary}; leave int8 out")
+    if model.rules:
+        raise ValueError("model: sufficient rules cannot be exported; remove them first (model.set_rules(None))")
     parts = export_parts(model)
     check_pruner(parts["pruner"])
     check_exit(parts["exit"])

@@ -121,18 +121,18 @@ def _block(
     mix = _explicit if received else _fused
 
     def grouped() -> list[str]:
-        mixed = mix(graph, backbone, graph.add("Gather", qkv, "gather"), "mask")
+        mixed = mix(graph, block, graph.add("Gather", qkv, "gather"), "mask")
         return [graph.add("Gather", graph.add("Reshape", part, shape), "scatter") for part, shape in mixed]
 
     def as_they_lie() -> list[str]:
-        mixed = mix(graph, backbone, graph.add("Reshape", qkv, "shape"), None)
+        mixed = mix(graph, block, graph.add("Reshape", qkv, "shape"), None)
         return [graph.add("Reshape", part, shape) for part, shape in mixed]
 
     def whole() -> list[str]:
         return graph.choose("grouped", name, grouped, as_they_lie, outputs=2 if received else 1)
 
     if in_blocks:
-        mixed, *scores = graph.choose("blocked", f"{name}.blocks", lambda: [_blocks(graph, backbone, qkv)], whole)
+        mixed, *scores = graph.choose("blocked", f"{name}.blocks", lambda: [_blocks(graph, block, qkv)], whole)
     else:
         mixed, *scores = whole()
     mixed = _dense(graph, f"{name}.mixed", block.mixed, mixed)
@@ -145,18 +145,21 @@ def _block(
     ] if scores else None
 
 
-def _fused(graph: Graph, backbone: Backbone, qkv: str, mask: str | None) -> list[tuple[str, str]]:
+def _fused(graph: Graph, block: Any, qkv: str, mask: str | None) -> list[tuple[str, str]]:
     """Add ONNX Runtime's attention over a padded group; return what comes out and the shape of its rows."""
-    sizes = graph.constant(np.array([backbone.dim] * 3))
+    sizes = graph.constant(np.array([block.mixed.in_features] * 3))
     q, k, v = graph.split("Split", qkv, sizes, outputs=3, axis=-1)
     given = [q, k, v, "", "", mask] if mask else [q, k, v]
-    mixed = graph.add("MultiHeadAttention", *given, domain=MICROSOFT, num_heads=backbone.num_heads)
-    return [(mixed, graph.constant(np.array([-1, backbone.dim])))]
+    mixed = graph.add("MultiHeadAttention", *given, domain=MICROSOFT, num_heads=block.num_heads)
+    return [(mixed, graph.constant(np.array([-1, block.mixed.in_features])))]
 
 
-def _blocks(graph: Graph, backbone: Backbone, qkv: str) -> str:
+def _blocks(graph: Graph, block: Any, qkv: str) -> str:
     """Add attention of blocks of queries to the keys that they may see, then of global tokens to all."""
-    sizes, shape = graph.constant(np.array([backbone.dim] * 3)), graph.constant(np.array([-1, backbone.dim]))
+    sizes, shape = (
+        graph.constant(np.array([block.mixed.in_features] * 3)),
+        graph.constant(np.array([-1, block.mixed.in_features])),
+    )
     q, k, v = graph.split("Split", qkv, sizes, outputs=3, axis=-1)
     parts = []
     for queries, keys, mask in (
@@ -164,16 +167,16 @@ def _blocks(graph: Graph, backbone: Backbone, qkv: str) -> str:
         ("global_queries", "gather", "global_mask"),
     ):
         given = [graph.add("Gather", q, queries), *(graph.add("Gather", part, keys) for part in (k, v)), "", "", mask]
-        mixed = graph.add("MultiHeadAttention", *given, domain=MICROSOFT, num_heads=backbone.num_heads)
+        mixed = graph.add("MultiHeadAttention", *given, domain=MICROSOFT, num_heads=block.num_heads)
         parts.append(graph.add("Reshape", mixed, shape))
     return graph.add("Gather", graph.add("Concat", *parts, axis=0), "block_places")
 
 
-def _explicit(graph: Graph, backbone: Backbone, qkv: str, mask: str | None) -> list[tuple[str, str]]:
+def _explicit(graph: Graph, block: Any, qkv: str, mask: str | None) -> list[tuple[str, str]]:
     """Add attention by its parts, whose probabilities also say what each token received from live queries."""
-    head_dim = backbone.dim // backbone.num_heads
-    sizes = graph.constant(np.array([backbone.dim] * 3))
-    heads = graph.constant(np.array([0, 0, backbone.num_heads, head_dim]))
+    head_dim = block.mixed.in_features // block.num_heads
+    sizes = graph.constant(np.array([block.mixed.in_features] * 3))
+    heads = graph.constant(np.array([0, 0, block.num_heads, head_dim]))
     parts = [graph.add("Reshape", part, heads) for part in graph.split("Split", qkv, sizes, outputs=3, axis=-1)]
     q, v = (graph.add("Transpose", part, perm=[0, 2, 1, 3]) for part in (parts[0], parts[2]))
     k = graph.add("Transpose", parts[1], perm=[0, 2, 3, 1])
@@ -183,7 +186,10 @@ def _explicit(graph: Graph, backbone: Backbone, qkv: str, mask: str | None) -> l
     per_query = graph.add("ReduceMean", weights, graph.constant(np.array([1])), keepdims=0)
     graph.given("valid", "FLOAT", ["batch", "width", 1])
     received = graph.add("ReduceSum", graph.add("Mul", per_query, "valid"), graph.constant(np.array([1])), keepdims=0)
-    return [(mixed, graph.constant(np.array([-1, backbone.dim]))), (received, graph.constant(np.array([-1])))]
+    return [
+        (mixed, graph.constant(np.array([-1, block.mixed.in_features]))),
+        (received, graph.constant(np.array([-1]))),
+    ]
 
 
 def _head(graph: Graph, model: AdaptiveForSequenceClassification, depth: int, rows: str) -> str:

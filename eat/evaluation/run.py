@@ -66,7 +66,7 @@ def evaluate_run(
             where its model carries a certificate, else the configured one.
         pruner: Other pruning of the same weights, likewise; it gets a run folder of its own beside the run's, which
             ``certify.runs`` may name.
-        stages: Some of calibrate, benchmark, plan, quality, sweep, certify; None for all that the folder allows,
+        stages: Some of calibrate, certify, rules, benchmark, plan, quality, sweep; None for all that the folder allows,
             those on request only where one of their settings is given.
         thresholds: Values to sweep, and to certify, instead of the default ones: of the criterion of ``exit``, or of
             the configured one.

@@ -69,6 +69,10 @@ def explain(
         raise ValueError(f"model: expected an AdaptiveForSequenceClassification, got {type(model).__name__}")
     if model.training:
         raise RuntimeError("explain: the model is in training mode, call model.eval() first")
+    if model.rules:
+        raise ValueError(
+            "explain: exits by sufficient rules are not explained; remove the rules first (model.set_rules(None))"
+        )
     texts = [text] if text_pair is None else [text, text_pair]
     encoded, tokens_cut = encode(tokenizer, texts, model.backbone.max_length, max_length)
     tokens = tokens_of(encoded, texts)

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 from transformers import PreTrainedModel
 
+from eat.models import rules
 from eat.models.fingerprint import model_fingerprint
 from eat.models.granted import EAT, check_intact, engine_of
 
@@ -29,15 +30,20 @@ EAT_INT8 = "eat_int8"
 
 
 def check(model: PreTrainedModel) -> None:
-    """Compare the certificate with the model as it is; withdraw one that does not hold.
+    """Compare certificate and rules with the model as it is; withdraw what does not hold.
 
     An operating point that is not the certified one was chosen on purpose: it stays, without the certificate.
 
     Raises:
-        ValueError: If the certificate is not as it was granted.
+        ValueError: If the certificate, or a rule, is not as it was granted.
     """
+    if model.config.rules is not None:
+        rules.check(model, model_fingerprint(model))
     certificate = model.config.certificate
     if certificate is None:
+        return
+    if model.config.rules is not None:  # put there by hand: a model gets only one of the two
+        end(model, "sufficient rules were added")
         return
     check_intact(certificate, f"{model.config.name_or_path or 'model'}: config.certificate")
     if certificate["exit"] != model.config.exit:
@@ -50,7 +56,13 @@ def check(model: PreTrainedModel) -> None:
 
 
 def withdraw(model: PreTrainedModel, reason: str) -> None:
-    """Take the certificate of a model that has one, with a warning, and let the model run at full depth."""
+    """Take certificate and rules of a model that has them, with a warning; without one it runs at full depth."""
+    rules.withdraw(model, reason)
+    end(model, reason)
+
+
+def end(model: PreTrainedModel, reason: str) -> None:
+    """Take the certificate alone, likewise."""
     if model.config.certificate is None:
         return
     log.warning(

@@ -18,13 +18,15 @@ from eat.attention import Attention, build_attention
 from eat.attention.grouped import GroupedAttention
 from eat.backbones import build_backbone
 from eat.backbones.loading import load_backbone, to_hugging_face
-from eat.checks import number, plain, whole_number
+from eat.checks import number, plain, shown, whole_number
 from eat.exits import ExitCriterion, build_exit
 from eat.models import certificate
 from eat.models.adapters import HeadsByAlias
+from eat.models.binary import why_not_quantized
 from eat.models.config import AdaptiveConfig, head_options
 from eat.models.cost import CostModel
 from eat.models.encoder import AdaptiveEncoder
+from eat.models.fingerprint import model_fingerprint
 from eat.models.graphs import SegmentGraphs
 from eat.models.inputs import Inputs, pack_inputs, read_lengths, refuse
 from eat.models.quantization import (
@@ -35,6 +37,7 @@ from eat.models.quantization import (
     refuse_place,
     why_not_int8,
 )
+from eat.models.rules import SufficientRule, rules_config
 from eat.models.saving import CheckedWeights
 from eat.models.stream import Prediction, SurvivorPools
 from eat.modules.block import Block
@@ -82,6 +85,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
             build_exit(config.exit or {}),
             self.backbone.final_norm(),
         )
+        self.encoder.rules = config.built_rules()
         self._protect(attention)
         self._divide_logits()
         self.post_init()
@@ -135,7 +139,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         lengths = None if lengths is None else read_lengths(lengths)
         inputs = Inputs(input_ids, attention_mask, token_type_ids, lengths)
         output: AdaptiveOutput | None = None
-        if self._graphs is not None and not trace and self._protected_id is None:
+        if self._graphs is not None and not trace and self._protected_id is None and self.encoder.rules is None:
             output = self._graphs(self.backbone, self.encoder, inputs)
         if output is None:
             output = cast(AdaptiveOutput, self.encoder(self.embedded(inputs), trace=trace, head_depths=traced))
@@ -178,6 +182,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         final_head_pooling: str | None = None,
         max_length: int | None = None,
         sep_token_id: int | None = None,
+        feed_forward: str = "dense",
         id2label: Mapping[int, str] | None = None,
         problem_type: str | None = None,
         seed: int | None = None,
@@ -200,6 +205,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
                 where it reads that.
             max_length: Longest input; a longer position table than the checkpoint's is made by tiling it.
             sep_token_id: The separator's id where it is global and the checkpoint's config does not say.
+            feed_forward: "dense", or "learn_forget" for gates in the place of every block's feed-forward, which start
+                from random weights (`eat.modules.learn_forget`).
             id2label: Names of the labels.
             problem_type: Hugging Face's key; "regression" for one real-valued label.
             seed: Seed of the weights that start random; default: torch's global generator.
@@ -207,7 +214,13 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         Raises:
             ValueError: If the checkpoint is no known encoder, or an option is out of range.
         """
-        source = load_backbone(backbone, num_layers=num_layers, max_length=max_length, sep_token_id=sep_token_id)
+        source = load_backbone(
+            backbone,
+            num_layers=num_layers,
+            max_length=max_length,
+            sep_token_id=sep_token_id,
+            feed_forward=feed_forward,
+        )
         head_pooling = head_pooling or source.head_reads
         if source.head_reads == "mean" and final_head_pooling == "cls":
             raise ValueError("final_head_pooling: this checkpoint's own head reads the mean, got 'cls'; leave it out")
@@ -236,7 +249,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         """Return a copy for inference on a CPU with int8 weights, a quarter of the size; this model stays as it is.
 
         Each output channel has a scale, and each row its own while it runs, so that an answer never depends on its
-        batch. Heads, norms and attention compute in float32. Answers differ a little: a certificate ends, temperatures
+        batch. Norms and attention compute in float32. Answers differ a little: a certificate ends, temperatures
         and thresholds should be chosen anew. It is saved and loaded like any model.
 
         Args:
@@ -244,8 +257,11 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
                 the copy stays in float32.
 
         Raises:
-            ValueError: If the model is not float32 on a CPU, has adapters, or was made for inference before.
+            ValueError: If the model is not float32 on a CPU, has adapters or binary weights, or was made for inference
+                before.
         """
+        if (binary := why_not_quantized(self)) is not None:
+            raise ValueError(f"quantize: {binary}; use the model as it is")
         check_source(self, "quantize")
         twin = copy.deepcopy(self).eval()
         reason = None if anyway else why_not_int8()
@@ -275,9 +291,42 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         return twin.requires_grad_(False)
 
     def _refuse_if_made_for_inference(self, what: str) -> None:
-        if self._packed or self.config.engine is not None:
-            made = "packed" if self._packed else "int8"
+        if self._packed or self.config.engine is not None or self.config.weights is not None:
+            made = "packed" if self._packed else "int8" if self.config.engine is not None else "binary"
             raise RuntimeError(f"{what}: this model is {made}, for inference only; use the float32 model instead")
+
+    def keep_in_blocks(self, heads: Sequence[Sequence[int]], neurons: Sequence[Sequence[int]]) -> None:
+        """Remove attention heads and feed-forward neurons for good, in place: matrices get smaller, and so does work.
+
+        Answers are those of a model in which what reads them is zero. The configuration says what is left.
+
+        Args:
+            heads: For each block the heads that stay, counted from 0 and ascending; one at least.
+            neurons: For each block the neurons of the feed-forward that stay, likewise.
+
+        Raises:
+            ValueError: If the backbone's blocks cannot differ, or a list does not fit.
+            RuntimeError: If the model is int8 or packed.
+        """
+        self._refuse_if_made_for_inference("keep_in_blocks")
+        blocks = [cast(Block, block) for block in self.encoder.blocks]
+        for name, kept, there in (
+            ("heads", heads, [block.num_heads for block in blocks]),
+            ("neurons", neurons, [block.inner_size for block in blocks]),
+        ):
+            fits = len(kept) == len(there) and all(
+                len(some) > 0 and sorted({*some}) == list(some) and some[0] >= 0 and some[-1] < number
+                for some, number in zip(kept, there, strict=True)
+            )
+            if not fits:
+                raise ValueError(
+                    f"{name}: expected {len(there)} ascending lists of numbers below {there}, got {shown(kept)}"
+                )
+        left = {"block_heads": [len(some) for some in heads], "block_inner": [len(some) for some in neurons]}
+        self._set_part("backbone", (self.config.backbone or {}) | left)
+        self.backbone = build_backbone(self.config.backbone or {})
+        for block, of_heads, of_neurons in zip(blocks, heads, neurons, strict=True):
+            block.keep(of_heads, of_neurons)
 
     @property
     def num_layers(self) -> int:
@@ -333,7 +382,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
 
         Where the last head reads [CLS] it is Hugging Face's own class. Where it reads the mean there is none: it is a
         `eat.backbones.mean_pooled.MeanPooledForSequenceClassification`, Hugging Face's own encoder with that
-        head. It is saved and loaded like any other; loading it through Auto classes needs ``import eat``.
+        head. It is saved and loaded like any other; loading it through Auto classes needs ``import eat``. Removed heads
+        and neurons are zeros there.
 
         Raises:
             ValueError: If Hugging Face's encoder cannot have this shape.
@@ -360,6 +410,28 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         """
         self._set_part("exit", spec)
         self.encoder.exit_criterion = build_exit(spec)
+
+    @property
+    def rules(self) -> tuple[SufficientRule, ...]:
+        """The sufficient rules in use, in the order in which sequences meet them."""
+        return () if self.encoder.rules is None else self.encoder.rules.rules
+
+    def set_rules(self, rules: Iterable[SufficientRule] | None) -> None:
+        """Let sequences exit before the first head where a rule fires (`eat.models.rules`); None removes the rules.
+
+        They are saved with the model. A certificate is about the model without them, and ends.
+
+        Raises:
+            ValueError: If a rule does not suit the model, or does not come before the first head that runs.
+        """
+        rules = tuple(rules or ())
+        if not rules and self.config.rules is None:
+            return
+        fitted = rules_config(rules, model_fingerprint(self)) if rules else None
+        self.config.change("rules", fitted)
+        if rules:
+            certificate.end(self, "sufficient rules were added")
+        self.encoder.rules = self.config.built_rules()
 
     def set_pruner(self, **spec: Any) -> None:
         """Choose another pruner or another schedule for the same weights."""
@@ -420,8 +492,13 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         Raises:
             ValueError: If an option is out of range; while iterating, when an example is read that has no
                 ``input_ids``, is empty, padded or too long, or holds a number out of range: it is named.
-            RuntimeError: In training mode.
+            RuntimeError: In training mode, or if the model has sufficient rules.
         """
+        if self.rules:
+            raise RuntimeError(
+                "predict_stream: its pools stand behind heads, and this model has sufficient rules before them; call "
+                "the model on batches, or remove the rules (set_rules(None))"
+            )
         pools = SurvivorPools(self.backbone, self.encoder, self._protected_id, batch_size, max_in_flight)
         return pools.predict(examples)
 
@@ -433,7 +510,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         and compiled code uses torch's own instead of oneDNN's. MiniLM-L6 on AMD EPYC, one thread, CPU time of plain
         over compiled: 0.48x at batch 1 with 25 tokens, 0.54x at batch 32 with 764; without oneDNN 0.94x and 1.00x.
         """
-        self._refuse_if_made_for_inference("compile_blocks")
+        if self.config.weights is None:  # binary ones are dense in memory
+            self._refuse_if_made_for_inference("compile_blocks")
         for block in self.encoder.blocks:
             cast(Block, block).compiled = True
 

@@ -11,12 +11,20 @@ from transformers import PreTrainedConfig
 from eat.attention import build_attention
 from eat.backbones import build_backbone
 from eat.checks import number, one_of, plain, shown, whole_number
-from eat.exits import build_exit, check_exit
+from eat.exits import ExitCriterion, build_exit, check_exit
+from eat.models.binary import check_weights
+from eat.models.rules import Rules, build_rules
 from eat.modules.heads import POOLINGS
 from eat.ops.int8 import BITS
 from eat.pruners import build_pruner
 
-_OPTIONAL = ("certificate", "fingerprint", "engine")  # left out of what is saved where there are none
+_OPTIONAL = (
+    "certificate",
+    "fingerprint",
+    "engine",
+    "rules",
+    "weights",
+)  # left out of what is saved where there are none
 MAX_LABELS = 10_000_000  # extreme classification has 3 million; each has a name and a row in every head
 
 
@@ -39,6 +47,11 @@ class AdaptiveConfig(PreTrainedConfig):
             None without one.
         engine: ``{"name": "int8", "activation_bits": 8}`` where the weights are int8; None for float ones. Rows of 7
             bits are for processors that add products of bytes with saturation.
+        rules: What `eat.models.rules` builds: the sufficient rules by which sequences exit before the first head
+            (``rules``), the fingerprint (``model``) of the weights and configuration that they were fitted for, and the
+            ``digest`` of both; None without any.
+        weights: What `eat.models.binary.binary_weights` returns where weights have one bit on disk; None for floating
+            point.
         fingerprint: In ``config.json`` alone, what `eat.models.integrity` compares with the weights beside it;
             None once they are loaded.
     """
@@ -57,6 +70,8 @@ class AdaptiveConfig(PreTrainedConfig):
     certificate: dict[str, Any] | None = None
     fingerprint: dict[str, Any] | None = None
     engine: dict[str, Any] | None = None
+    rules: dict[str, Any] | None = None
+    weights: dict[str, Any] | None = None
 
     @property
     def initializer_range(self) -> float:
@@ -99,7 +114,7 @@ class AdaptiveConfig(PreTrainedConfig):
             self.label2id = {name: index for index, name in self.id2label.items()}
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """Return what is saved: without certificate, fingerprint and engine where there are none."""
+        """Return what is saved: without the keys that say nothing, such as an absent certificate."""
         saved = super().to_diff_dict()
         return {k: v for k, v in saved.items() if k not in _OPTIONAL or v is not None}
 
@@ -112,7 +127,7 @@ class AdaptiveConfig(PreTrainedConfig):
         """What the head at a depth reads: "cls" or "mean"."""
         return pooling_at(self.heads or {}, depth)
 
-    def change(self, key: str, spec: dict[str, Any]) -> Any:
+    def change(self, key: str, spec: dict[str, Any] | None) -> Any:
         """Set a key and return what it was; the configuration stays as it was where it would not pass `check`."""
         before = getattr(self, key)
         setattr(self, key, plain(spec))
@@ -141,6 +156,7 @@ class AdaptiveConfig(PreTrainedConfig):
         _check_certificate(self.certificate)
         _check_fingerprint(self.fingerprint)
         check_engine(self.engine)
+        check_weights(self.weights, self.engine)
         if any(depth >= layers for depth in pruner.depths):
             raise ValueError(
                 f"pruner.depths: expected depths between 1 and {layers - 1} (after the last layer of {layers} "
@@ -157,6 +173,15 @@ class AdaptiveConfig(PreTrainedConfig):
                 f"got {shown(self.problem_type)}"
             )
         check_exit(criterion, self.num_outputs)
+        self._rules(backbone.dim, criterion)
+
+    def built_rules(self) -> Rules | None:
+        """Build the sufficient rules; None where there are none."""
+        return self._rules(build_backbone(self.backbone or {}).dim, build_exit(self.exit or {}))
+
+    def _rules(self, dim: int, criterion: ExitCriterion) -> Rules | None:
+        depths = sorted((self.heads or {})["depths"])
+        return build_rules(self.rules, self.num_outputs, dim, depths[0] if criterion.active else depths[-1])
 
 
 def pooling_at(heads: Mapping[str, Any], depth: int) -> str:

@@ -50,8 +50,9 @@ class CostModel:
         @cache
         def cost_of_block(depth: int, tokens: int, extent: int) -> int:
             pairs = self.attentions[depth - 1].pairs(tokens, extent, num_global)
-            cost = block_flops(tokens, pairs, self.backbone.dim, self.backbone.block_weights)
-            return cost + (received_flops(pairs, self.backbone.dim) if self.pruner.needs(depth) else 0)
+            width = self.backbone.attention_width(depth)
+            cost = block_flops(tokens, pairs, width, self.backbone.weights_at(depth))
+            return cost + (received_flops(pairs, width) if self.pruner.needs(depth) else 0)
 
         total = self._embedding(tokens_kept[:, 0])
         for depth in range(1, self.backbone.num_layers + 1):
@@ -69,27 +70,30 @@ class CostModel:
         """
         shape, full = self.backbone, FullAttention()
         pairs = [(tokens, full.pairs(tokens, tokens, 1)) for tokens in lengths.tolist()]
-        block = [block_flops(*one, shape.dim, shape.block_weights) for one in pairs]
+        depths = range(1, shape.num_layers + 1)
+        sizes = [(shape.attention_width(depth), shape.weights_at(depth)) for depth in depths]
+        blocks = [sum(block_flops(*one, *size) for size in sizes) for one in pairs]
         head = head_flops(shape.dim, self.num_labels)
-        return self._embedding(lengths) + shape.num_layers * np.array(block, float) + head
+        return self._embedding(lengths) + np.array(blocks, float) + head
 
     def _embedding(self, lengths: Int64[np.ndarray, " batch"]) -> Float64[np.ndarray, " batch"]:
         width = self.backbone.embedding_size
         return np.zeros(len(lengths)) if width is None else lengths * (2.0 * width * self.backbone.dim)
 
 
-def block_flops(tokens: int, pairs: int, dim: int, weights: int) -> int:
+def block_flops(tokens: int, pairs: int, width: int, weights: int) -> int:
     """Count the FLOPs of one encoder block.
 
     A token is multiplied with each of the ``weights`` of its matrices; Q K^T and the weighted sum of V per query-key
-    pair. Element-wise work (norms, activations, softmax) is not counted, as in ``torch.utils.flop_counter``.
+    pair, over the ``width`` of all heads. Element-wise work (norms, activations, softmax) is not counted, as in
+    ``torch.utils.flop_counter``.
     """
-    return 2 * tokens * weights + 4 * dim * pairs
+    return 2 * tokens * weights + 4 * width * pairs
 
 
-def received_flops(pairs: int, dim: int) -> int:
+def received_flops(pairs: int, width: int) -> int:
     """Count the FLOPs of recomputing softmax(Q K^T), which the fused attention does not show."""
-    return 2 * dim * pairs
+    return 2 * width * pairs
 
 
 def head_flops(dim: int, num_labels: int) -> int:

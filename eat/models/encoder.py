@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import compress, islice
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from eat.checks import plain
 from eat.exits import ExitCriterion
+from eat.models.rules import EMBEDDINGS, Rules, Tap
+from eat.modules.block import Block
 from eat.modules.embeddings import Embeddings
 from eat.modules.heads import Heads
 from eat.packed import AdaptiveOutput, Packed, true_indices
@@ -59,6 +62,10 @@ class SegmentExit:
     staying: SegmentStart | None  # the other sequences; None where there are none
 
 
+Visit = Callable[[Tap, Packed], Packed | None]
+"""Is shown the rows at a tap and returns those that go on; None where no sequence does."""
+
+
 class AdaptiveEncoder(nn.Module):
     """Encoder blocks, one per depth, over packed rows: tokens are pruned between blocks, and sequences exit at heads.
 
@@ -86,16 +93,45 @@ class AdaptiveEncoder(nn.Module):
         self.head_depths = tuple(sorted(heads))
         self.pruner = pruner
         self.exit_criterion = exit_criterion
+        self.rules: Rules | None = None
 
     def forward(self, state: Packed, trace: bool, head_depths: tuple[int, ...] | None = None) -> AdaptiveOutput:
-        """Run segment after segment, as `advance` does, until every sequence has exited."""
+        """Let sequences exit by the rules, then run segment after segment, as `advance` does, until all have exited.
+
+        A traced pass has no rules: every sequence is to reach every head.
+        """
         answers = _Answers(state, len(self.blocks))
         start: SegmentStart | None = SegmentStart(state)
+        if self.rules is not None and not trace and head_depths is None:
+            left = self.walk(state, answers.leaving_by(self.rules), self.rules.last.depth)
+            start = None if left is None else SegmentStart(left, self.rules.last.depth)
+        history: Tensor | None = None
         while start is not None:
             ended = self.advance(start, trace, head_depths)
             answers.take(ended)
-            start = ended.staying
-        return answers.output(ended.history if trace else None)
+            start, history = ended.staying, ended.history
+        return answers.output(history if trace else None)
+
+    def walk(self, state: Packed, visit: Visit, last: int) -> Packed | None:
+        """Run the blocks up to depth ``last`` for inference, and show ``visit`` the rows at every tap on the way.
+
+        What it returns goes on; returns the rows after that block, or None where all sequences are gone before.
+        """
+        at = visit(EMBEDDINGS, state)
+        for depth, block in islice(enumerate(self.blocks, start=1), last):
+            block = cast(Block, block)
+            if at is not None:
+                attended = block.attended(self._pruned(at, depth - 1), received=self.pruner.needs(depth))
+                at = visit(Tap(depth, "attention"), attended)
+            if at is not None:
+                at = visit(Tap(depth, "block"), block.fed_forward(at))
+        return at
+
+    def _pruned(self, state: Packed, depth: int) -> Packed:
+        """Prune tokens after so many blocks, where the pruner does."""
+        if depth not in self.pruner.depths:
+            return state
+        return state.keep_tokens(self.pruner(state, depth), self.pruner.lengths_after(state, depth))
 
     def advance(self, start: SegmentStart, trace: bool, head_depths: tuple[int, ...] | None = None) -> SegmentExit:
         """Run one segment, which does not start at the last head, and apply the exit criterion at its head.
@@ -118,9 +154,7 @@ class AdaptiveEncoder(nn.Module):
         """Run the blocks up to the next of the heads, and that head; nothing here waits for the device."""
         state, lengths = start.state, []
         for depth, block in islice(enumerate(self.blocks), start.depth, None):
-            if depth in self.pruner.depths:
-                after = self.pruner.lengths_after(state, depth)
-                state = state.keep_tokens(self.pruner(state, depth), after)
+            state = self._pruned(state, depth)
             lengths.append(state.host_lengths)
             state = self._run(block, state, received=self.pruner.needs(depth + 1))
             if depth + 1 in head_depths:
@@ -197,6 +231,27 @@ class _Answers:
             self.logits.append(ended.logits)
             self.examples.extend(ended.leaving)
             self.exit_depth[list(ended.leaving)] = ended.depth
+
+    def leaving_by(self, rules: Rules) -> Visit:
+        """Return what lets sequences exit where a rule fires, for `AdaptiveEncoder.walk`; one host read per tap."""
+
+        def visit(tap: Tap, state: Packed) -> Packed | None:
+            if tap.place != "block":  # lengths as the attention has them; behind the embeddings, as they came in
+                self.tokens_kept[list(state.example), max(0, tap.depth - 1)] = state.host_lengths
+            found = rules.exits(tap, state)
+            if found is None:
+                return state
+            leave, logits = found
+            leaves = leave.tolist()
+            if not any(leaves):
+                return state
+            self.logits.append(logits.index_select(0, true_indices(leave, sum(leaves))))
+            gone = list(compress(state.example, leaves))
+            self.examples.extend(gone)
+            self.exit_depth[gone] = tap.depth
+            return None if all(leaves) else state.keep_sequences(~leave, [not left for left in leaves])
+
+        return visit
 
     def output(self, history: Float[Tensor, "heads batch classes"] | None) -> AdaptiveOutput:
         logits = self.logits[0]

@@ -14,14 +14,14 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from eat.models.config import AdaptiveConfig
 from eat.models.granted import encode
 
-OPERATING_POINT = frozenset({"exit", "certificate"})
-"""What a fingerprint leaves out: the exit is compared by itself, and a certificate cannot name itself."""
+OPERATING_POINT = frozenset({"exit", "certificate", "rules"})
+"""What a fingerprint leaves out: the exit is compared by itself, and certificate and rules cannot name themselves."""
 
 # About the files that a model was loaded from.
 _ABOUT_FILES = frozenset({"fingerprint"})
 
 # Keys that came after models were certified and traced: without a value they name nothing.
-_LATER = frozenset({"engine"})
+_LATER = frozenset({"engine", "weights"})
 
 # Of the keys that every Hugging Face configuration has, those that an answer or its reading depends on.
 _INHERITED = ("id2label", "problem_type")

@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from eat.checks import shown
+from eat.models.binary import packed_shapes
 from eat.models.fingerprint import raw_facts, tensors_digest
 from eat.models.granted import check_intact, encode, with_digest
 from eat.ops.finite import first_not_finite
@@ -64,9 +65,13 @@ def check_saved(
     """
     config, where = model.config, model.config.name_or_path or "the weights"
     saved, config.fingerprint = config.fingerprint, None  # it is about the files, and not about what becomes of them
-    with _tensors(state_dict, files or ()) as weights:
+    with tensors(state_dict, files or ()) as weights:
         found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-        expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        expected = (
+            {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+            if state_dict is not None
+            else packed_shapes(model)
+        )
         if saved is not None and state_dict is None:
             _check_shape(config, saved, where)
             if config.certificate is not None:
@@ -142,7 +147,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _tensors(state_dict: Mapping[str, Tensor] | None, files: Sequence[str]) -> Iterator[Mapping[str, Tensor]]:
+def tensors(state_dict: Mapping[str, Tensor] | None, files: Sequence[str]) -> Iterator[Mapping[str, Tensor]]:
     """Yield the tensors on disk under their names; those of safetensors files are mapped into memory."""
     if state_dict is not None:
         yield state_dict
@@ -162,10 +167,10 @@ def _tensors(state_dict: Mapping[str, Tensor] | None, files: Sequence[str]) -> I
 
 
 def _shape_digest(config: PreTrainedConfig) -> str:
-    """Name what no one can choose for trained weights: backbone, heads without their temperatures, and engine."""
+    """Name what no one can choose for trained weights: backbone, heads but temperatures, engine, binary or not."""
     facts = raw_facts(config)
     return hashlib.sha256(
-        encode({key: facts[key] for key in ("backbone", "heads", "engine") if key in facts})
+        encode({key: facts[key] for key in ("backbone", "heads", "engine", "weights") if key in facts})
     ).hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from eat.modules.quantized import CHUNK_CELLS, PackedLinear, QuantizedEmbedding,
 from eat.ops.int8 import INT8_GAIN, best_bits, gains, is_exact
 
 log = logging.getLogger(__name__)
+
+L = TypeVar("L", bound=nn.Module)
 
 
 def int8_engine() -> dict[str, Any]:
@@ -38,7 +40,7 @@ def quantize_layers(encoder: nn.Module, bits: int) -> None:
     """
     embeddings: Any = encoder.embeddings
     embeddings.words = QuantizedEmbedding(embeddings.words)
-    _replace(encoder, lambda layer: QuantizedLinear(layer, bits))
+    replace_layers(encoder, Linear, lambda layer: QuantizedLinear(layer, bits))
     for module in encoder.modules():
         if isinstance(module, Block):
             module.inner_cells = CHUNK_CELLS
@@ -49,16 +51,17 @@ def quantize_layers(encoder: nn.Module, bits: int) -> None:
 
 def pack_layers(encoder: nn.Module) -> None:
     """Replace an encoder's dense layers by packed ones with the same weights."""
-    _replace(encoder, PackedLinear)
+    replace_layers(encoder, Linear, PackedLinear)
     encoder.requires_grad_(False)
 
 
-def _replace(module: nn.Module, make: Callable[[Linear], nn.Module]) -> None:
+def replace_layers(module: nn.Module, kind: type[L], make: Callable[[L], nn.Module]) -> None:
+    """Replace the layers of exactly this kind, wherever they are within a module, by what is made of each."""
     for name, child in module.named_children():
-        if type(child) is Linear:
+        if type(child) is kind:
             setattr(module, name, make(child))
         else:
-            _replace(child, make)
+            replace_layers(child, kind, make)
 
 
 def check_source(model: PreTrainedModel, method: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from eat.models import certificate, integrity
+from eat.models.binary import packed_state, unpacked_state
 from eat.models.quantization import check_place
 from eat.modules.linear import arrange_weights
 
@@ -40,9 +41,23 @@ class CheckedWeights(PreTrainedModel):
     ) -> Any:
         """Check the weights before they are loaded, at the one place where transformers knows their files."""
         integrity.check_saved(model, state_dict, checkpoint_files, load_config.ignore_mismatched_sizes)
+        if model.config.weights is not None and state_dict is None:
+            with integrity.tensors(None, checkpoint_files) as packed:
+                state_dict, checkpoint_files = unpacked_state(model, packed), None
         return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Save as Hugging Face does, with the fingerprint that loading compares."""
-        with integrity.fingerprinted(self, args[2] if len(args) > 2 else kwargs.get("state_dict")):
+        """Save as Hugging Face does, binary weights by their bits, with the fingerprint that loading compares.
+
+        Raises:
+            ValueError: If weights that the configuration calls binary are not.
+        """
+        given = args[2] if len(args) > 2 else kwargs.get("state_dict")
+        if self.config.weights is not None:
+            given = packed_state(self, self.state_dict() if given is None else given)
+            if len(args) > 2:
+                args = (*args[:2], given, *args[3:])
+            else:
+                kwargs["state_dict"] = given
+        with integrity.fingerprinted(self, given):
             super().save_pretrained(*args, **kwargs)

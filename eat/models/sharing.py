@@ -22,7 +22,9 @@ def sharing_copy(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenc
 
 def all_off(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
     """Return our encoder with the same weights and everything off: full attention, no pruning, full depth."""
-    return variant(model, **ALL_OFF_PARTS)
+    twin = variant(model, **ALL_OFF_PARTS)
+    twin.set_rules(None)
+    return twin
 
 
 def variant(model: AdaptiveForSequenceClassification, **parts: Mapping[str, Any]) -> AdaptiveForSequenceClassification:

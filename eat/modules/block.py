@@ -1,7 +1,8 @@
 """One encoder block over live rows, in the post-norm form of BERT or the pre-norm form of ModernBERT."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eat.attention import Attention
-from eat.modules.linear import Linear, activated
+from eat.modules.linear import Linear, activated, kept
 from eat.packed import Packed
 
 # Most numbers inside the feed-forward at a time, for inference on a CPU: bounds its memory where there are many rows.
@@ -33,7 +34,7 @@ class Block(nn.Module):
         mixed_norm: nn.Module,
         inner: Linear,
         activation: nn.Module,
-        outer: Linear,
+        outer: nn.Module,
         outer_norm: nn.Module,
         num_heads: int,
         dropout: float,
@@ -61,24 +62,58 @@ class Block(nn.Module):
         project, finish = compiled_dense() if self.compiled else (type(self).project, type(self).finish)
         # Not named, so that queries, keys and values are gone before the feed-forward needs memory.
         mixed, scores = self.attention(project(self, state.rows), state, dropout=attention_dropout, received=received)
-        rows, step = state.rows, max(1, self.inner_cells // self.inner_size)
+        return state.with_rows(self._in_parts(functools.partial(finish, self), state.rows, mixed), scores)
+
+    def attended(self, state: Packed, received: bool) -> Packed:
+        """Return the rows after the attention's half of the block, in evaluation; `fed_forward` is the other half."""
+        mixed, scores = self.attention(self.project(state.rows), state, dropout=0.0, received=received)
+        return state.with_rows(self.mix(state.rows, mixed), scores)
+
+    def fed_forward(self, state: Packed) -> Packed:
+        """Return the rows after the feed-forward's half of the block."""
+        return state.with_rows(self._in_parts(self.feed_forward, state.rows), state.received)
+
+    def _in_parts(self, function: Callable[..., Tensor], rows: Tensor, *more: Tensor) -> Tensor:
+        """Apply a function of rows, on a CPU in inference to so many at a time as `INNER_CELLS` says."""
+        step = max(1, self.inner_cells // self.inner_size)
         if torch.is_grad_enabled() or not rows.is_cpu or rows.shape[0] <= step:
-            return state.with_rows(finish(self, rows, mixed), scores)
+            return function(rows, *more)
         finished = torch.empty_like(rows)
         for start in range(0, rows.shape[0], step):
             part = slice(start, start + step)
-            finished[part] = finish(self, rows[part], mixed[part])
-        return state.with_rows(finished, scores)
+            finished[part] = function(rows[part], *(one[part] for one in more))
+        return finished
+
+    def keep(self, heads: Sequence[int], neurons: Sequence[int]) -> None:
+        """Remove all attention heads and neurons but these: their rows and columns leave the matrices."""
+        device, width = self.qkv.weight.device, self.mixed.in_features
+        of_heads = torch.arange(width, device=device).unflatten(0, (self.num_heads, -1))
+        columns = of_heads[torch.tensor(heads, device=device)].flatten()
+        self.qkv = kept(self.qkv, outputs=torch.cat([columns + width * part for part in range(3)]))
+        self.mixed = kept(self.mixed, inputs=columns)
+        of_neurons = torch.tensor(neurons, device=device)
+        self.inner = kept(self.inner, outputs=of_neurons)
+        self.outer = kept(cast(Linear, self.outer), inputs=of_neurons)
+        self.num_heads, self.inner_size = len(heads), len(neurons)
 
     def project(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens 3 heads head_dim"]:
         """Return each row's query, key and value, by one matrix product."""
         return self.qkv(rows).unflatten(1, (3, self.num_heads, -1))
 
     def finish(
-        self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens dim"]
+        self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens width"]
     ) -> Float[Tensor, "tokens dim"]:
         """Return the rows after attention has mixed them: projection and feed-forward, each with residual and norm."""
-        rows = self.mixed_norm(rows + self._dropped(self.mixed(mixed)))
+        return self.feed_forward(self.mix(rows, mixed))
+
+    def mix(
+        self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens width"]
+    ) -> Float[Tensor, "tokens dim"]:
+        """Return the rows after the projection behind the attention, with residual and norm."""
+        return self.mixed_norm(rows + self._dropped(self.mixed(mixed)))
+
+    def feed_forward(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
+        """Return the rows after the feed-forward, with residual and norm."""
         return self.outer_norm(rows + self._dropped(self.outer(activated(self.inner, rows, self.activation))))
 
     def _dropped(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
@@ -95,11 +130,14 @@ class PreNormBlock(Block):
         """Return query, key and value of each row, which is normalised first."""
         return super().project(self.mixed_norm(rows))
 
-    def finish(
-        self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens dim"]
+    def mix(
+        self, rows: Float[Tensor, "tokens dim"], mixed: Float[Tensor, "tokens width"]
     ) -> Float[Tensor, "tokens dim"]:
-        """Return the rows after attention has mixed them; what is added to them is not normalised."""
-        rows = rows + self._dropped(self.mixed(mixed))
+        """Return the rows after the projection behind the attention; what is added to them is not normalised."""
+        return rows + self._dropped(self.mixed(mixed))
+
+    def feed_forward(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
+        """Return the rows after the feed-forward, which reads them normalised."""
         return rows + self.outer(activated(self.inner, self.outer_norm(rows), self.activation))
 
 

@@ -26,6 +26,23 @@ class Linear(nn.Linear):
         self.weight.data = arranged(self.weight.data)
 
 
+@torch.no_grad()
+def kept(layer: nn.Linear, *, outputs: Tensor | None = None, inputs: Tensor | None = None) -> Linear:
+    """Return a layer with some of another's outputs or inputs, by their indices; default all."""
+    weight: Tensor = layer.weight
+    bias: Tensor | None = layer.bias
+    if outputs is not None:
+        weight, bias = weight.index_select(0, outputs), None if bias is None else bias.index_select(0, outputs)
+    if inputs is not None:
+        weight = weight.index_select(1, inputs)
+    made = Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    made.weight = nn.Parameter(weight)
+    if bias is not None:
+        made.bias = nn.Parameter(bias)
+    made.arrange()
+    return made.train(layer.training)
+
+
 def activated(
     layer: nn.Module, rows: Float[Tensor, "tokens inputs"], activation: nn.Module
 ) -> Float[Tensor, "tokens outputs"]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from eat.kernels import Measured, fastest
 from eat.ops.linear import arranged, linear
+from eat.ops.precision import at_least_float32
 
 BITS = (7, 8)
 """How many bits a quantised row may have."""
@@ -54,6 +55,19 @@ def quantized_rows(
     step = rows.abs().amax(1, keepdim=True).div_(top).add_(_NEXT_TO_NOTHING)
     # By way of int8: torch converts to it five times faster than to uint8, and adding to bytes wraps around.
     return rows.div(step).round_().to(torch.int8).view(torch.uint8).add_(top + 1), step
+
+
+def fake_quantized_weight(weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
+    """Return what `quantized_weight` keeps of a weight; the gradient passes the rounding by (Bengio et al. 2013)."""
+    integers, scale = quantized_weight(weight.detach())
+    return weight + (integers * scale.unsqueeze(1) - weight.detach())
+
+
+def fake_quantized_rows(rows: Float[Tensor, "tokens inputs"], bits: int) -> Float[Tensor, "tokens inputs"]:
+    """Return what `quantized_rows` keeps of rows; the gradient passes the rounding by."""
+    rows = at_least_float32(rows)
+    quantized, step = quantized_rows(rows.detach(), bits)
+    return rows + ((quantized.to(rows.dtype) - (largest(bits) + 1)) * step - rows.detach())
 
 
 class Int8Product:

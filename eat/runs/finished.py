@@ -93,7 +93,8 @@ class FinishedRun:
 
         Args:
             device: A torch device, or "auto" for the first GPU where there is one.
-            certified: Whether the model keeps its certificate; without it, measure at operating points of your choice.
+            certified: Whether the model keeps its certificate and its sufficient rules; without them, measure at
+                operating points of your choice.
             engine: "eat", or "eat_int8" for int8 weights on a CPU, with temperatures and certificate of that engine.
 
         Raises:
@@ -113,7 +114,7 @@ class FinishedRun:
         self.model_config()  # refuses a damaged one in a line
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        left_out: dict[str, Any] = {} if certified else {"certificate": None}
+        left_out: dict[str, Any] = {} if certified else {"certificate": None, "rules": None}
         with no_progress_bars():
             model = AdaptiveForSequenceClassification.from_pretrained(self.folder / "model", **left_out)
         torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types

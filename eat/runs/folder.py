@@ -24,6 +24,7 @@ NEWER = {
     "retrofit": None,
     "holdout": BEFORE_HOLDOUTS,
     "best": {"metric": None},
+    "compression": {"name": "none"},
 }
 """Keys that an older run's configuration may lack, as they were meant then."""
 

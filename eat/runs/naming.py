@@ -38,7 +38,9 @@ NOT_TRAINING = (
 
 
 ADDED: Mapping[str, Any] = {
+    "backbone.feed_forward": "dense",
     "best.metric": None,
+    "compression.name": "none",
     "objective.class_weights": None,
     "objective.focal_gamma": 0.0,
     **{
@@ -72,8 +74,11 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 def run_name(config: Mapping[str, Any]) -> str:
     """Return a run's folder name: what a reader wants to know first, then the fingerprint of everything."""
     attention, pruner, objective = config["attention"], config["pruner"], config["objective"]
+    backbone = config["backbone"]
+    compression = (config.get("compression") or {}).get("name", "none")
     parts = [
-        config["backbone"]["name"],
+        backbone["name"],
+        *([backbone["feed_forward"]] if backbone.get("feed_forward", "dense") != "dense" else []),
         f"{attention['name']}{attention.get('window', '')}",
         "unpruned" if pruner["name"] == "none" else pruner["name"],
         *([objective["name"]] if objective["name"] != "joint" else []),
@@ -81,6 +86,7 @@ def run_name(config: Mapping[str, Any]) -> str:
         *(["distill"] if objective.get("teacher") else []),
         *(["weighted"] if objective.get("class_weights") else []),
         *(["focal"] if objective.get("focal_gamma") else []),
+        *([compression] if compression != "none" else []),
         *([config["head_pooling"]] if config["head_pooling"] != config["backbone"]["head_pooling"] else []),
         config["budget"]["name"],
         *([f"holdout_{config['holdout']['name']}"] if config["holdout"]["name"] != STANDARD else []),

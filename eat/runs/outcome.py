@@ -13,6 +13,16 @@ FILE = "training.json"
 
 
 @dataclasses.dataclass(frozen=True)
+class Compressed:
+    """What a compression left of the matrices of the encoder's blocks."""
+
+    name: str  # of `eat.training.compression.COMPRESSIONS`
+    whole: int  # weights of the matrices before
+    left: int  # weights that they still have
+    nonzero: int  # of those left
+
+
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """How a training ended."""
 
@@ -23,6 +33,7 @@ class Outcome:
     best_value: float | None  # the metric there
     stopped_early: str | None  # why it ended before its configured length; None where it did not
     class_weights: Mapping[str, float] | None = None  # what an example of each class counted; None for 1 each
+    compression: Compressed | None = None  # None where nothing was compressed
 
     def write(self, folder: Path) -> None:
         """Write it into a run's folder, whole or not at all."""
@@ -48,6 +59,7 @@ def read_outcome(folder: Path) -> Outcome | None:
             best_value=None if facts.get("best_value") is None else number("best_value", facts["best_value"]),
             stopped_early=None if facts.get("stopped_early") is None else _text("stopped_early", facts),
             class_weights=_weights(facts.get("class_weights")),
+            compression=_compressed(facts.get("compression")),
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}; delete it, and the report leaves it out") from error
@@ -59,6 +71,15 @@ def _weights(value: Any) -> dict[str, float] | None:
     if not isinstance(value, Mapping):
         raise ValueError(f"class_weights: expected weights by class, got {shown(value)}")
     return {name: number("class_weights", weight, at_least=0) for name, weight in value.items()}
+
+
+def _compressed(value: Any) -> Compressed | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"compression: expected counts of weights, got {shown(value)}")
+    counts = {key: whole_number(f"compression.{key}", value.get(key)) for key in ("whole", "left", "nonzero")}
+    return Compressed(_text("name", value), **counts)
 
 
 def _text(key: str, facts: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ PLACES = (
 """Settings that name files and folders to read: kept absolute, so that a run is found from any folder."""
 
 SECTIONS = (
-    *("task", "data", "backbone", "attention", "pruner", "exit", "objective"),
+    *("task", "data", "backbone", "attention", "pruner", "exit", "objective", "compression"),
     *("optimizer", "scheduler", "schedule", "trainer", "logger", "callbacks"),
 )
 """Keys whose values are mappings."""

@@ -14,7 +14,7 @@ SAME_DATA = ("task", "holdout", "seed", "data")
 """What decides which examples are held out, on which trials are compared ..."""
 OF_TRAINING = ("data.batch_size", "data.group_by_length", "data.max_length", "data.train_examples")
 """... but for these."""
-SAME_COST = ("backbone", "data.max_length")
+SAME_COST = ("backbone", "compression", "data.max_length")
 """What changes the dense encoder, as a part of which FLOPs are counted."""
 DIGITS = 4
 

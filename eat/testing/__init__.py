@@ -11,6 +11,7 @@ eat's own parts pass the same checks. They need nothing but what eat needs at ru
 from eat.testing.attentions import check_attention
 from eat.testing.backbones import check_backbone
 from eat.testing.checked import Checked, CheckFailedError
+from eat.testing.compressions import check_compression
 from eat.testing.engines import check_engine
 from eat.testing.exits import check_exit
 from eat.testing.objectives import check_objective
@@ -22,6 +23,7 @@ __all__ = [
     "Checked",
     "check_attention",
     "check_backbone",
+    "check_compression",
     "check_engine",
     "check_exit",
     "check_objective",

@@ -135,6 +135,10 @@ class MaskedClassifier:
         name = "blocks.0" if self.backbone["name"] == "albert" else f"blocks.{depth - 1}"
         mixed, received = self.mix(self.linear(rows, f"{name}.qkv"), alive, self.visible(alive, protected))
         rows = self.norm(rows + self.linear(mixed, f"{name}.mixed"), f"{name}.mixed_norm")
+        if self.backbone.get("feed_forward") == "learn_forget":
+            forget, learn, candidate = self.linear(rows, f"{name}.inner").chunk(3, dim=2)
+            gated = torch.sigmoid(forget) * rows + torch.sigmoid(learn) * torch.tanh(candidate)
+            return self.norm(gated, f"{name}.outer_norm"), received
         inner = self.linear(F.gelu(self.linear(rows, f"{name}.inner")), f"{name}.outer")
         return self.norm(rows + inner, f"{name}.outer_norm"), received
 
@@ -155,17 +159,17 @@ class MaskedClassifier:
     def mix(self, qkv: Tensor, alive: Tensor, visible: Tensor, theta: float | None = None) -> tuple[Tensor, Tensor]:
         """Return softmax(Q K^T / sqrt(d)) V and what each token received; ``theta`` is the base of rotary positions."""
         batch, width = alive.shape
-        heads, dim = self.backbone["num_heads"], self.backbone["dim"]
-        q, k, v = (part.view(batch, width, heads, dim // heads).transpose(1, 2) for part in qkv.chunk(3, dim=2))
+        head_dim = self.backbone["dim"] // self.backbone["num_heads"]
+        q, k, v = (part.reshape(batch, width, -1, head_dim).transpose(1, 2) for part in qkv.chunk(3, dim=2))
         if theta is not None:
             q, k = turned(q, theta), turned(k, theta)
-        scores = q @ k.transpose(2, 3) / math.sqrt(dim // heads)
+        scores = q @ k.transpose(2, 3) / math.sqrt(head_dim)
         if "embeddings.position_bias.table.weight" in self.weights:
             scores = scores + self.position_bias(width)
         probabilities = scores.masked_fill(~visible.unsqueeze(1), -math.inf).softmax(-1)
         probabilities = probabilities.nan_to_num()  # dead queries that see no key
         received = (probabilities.mean(1) * alive.unsqueeze(2)).sum(1)
-        return (probabilities @ v).transpose(1, 2).reshape(batch, width, dim), received
+        return (probabilities @ v).transpose(1, 2).flatten(2), received
 
     def position_bias(self, width: int) -> Tensor:
         """(heads, T, T): what MPNet adds to the score of query and key by their distance."""

@@ -11,9 +11,10 @@ from lightning import LightningDataModule
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from eat.backbones import BACKBONES
+from eat.backbones.base import DENSE, LEARN_FORGET
 from eat.backbones.tiny import tiny_config
 from eat.backbones.weights import resolve_weights
-from eat.checks import number, whole_number
+from eat.checks import number, one_of, whole_number
 from eat.data import TextDataModule
 from eat.data.tokenizer import load_tokenizer, read_tokenizer, train_tokenizer
 from eat.files import replacing_folder
@@ -68,6 +69,7 @@ class _WholeEncoder(abc.ABC):
 
     module = AdaptiveModule
     num_layers: int | None
+    feed_forward: str
     max_length: int
 
     @abc.abstractmethod
@@ -85,6 +87,7 @@ class _WholeEncoder(abc.ABC):
             num_layers=self.num_layers,
             max_length=self.max_length,
             sep_token_id=tokenizer.sep_token_id,
+            feed_forward=self.feed_forward,
             id2label=dict(enumerate(task.label_names)) or None,
             problem_type="regression" if task.kind == "regression" else None,
             **options,
@@ -111,9 +114,11 @@ class PretrainedBackbone(_WholeEncoder):
     num_layers: int | None  # takes the first so many layers; None all
     max_length: int
     head_pooling: str
+    feed_forward: str = DENSE  # or LEARN_FORGET, with random weights
 
     def __post_init__(self) -> None:
-        """Check the number of layers; the rest is checked with the weights."""
+        """Check the number of layers and the feed-forward; the rest is checked with the weights."""
+        one_of("backbone.feed_forward", self.feed_forward, (DENSE, LEARN_FORGET))
         if self.num_layers is not None:
             whole_number("backbone.num_layers", self.num_layers)
 
@@ -141,9 +146,11 @@ class TinyBackbone(_WholeEncoder):
     initializer_range: float  # standard deviation of the random weights; narrow encoders need more than BERT's 0.02
     max_length: int
     head_pooling: str
+    feed_forward: str = DENSE  # or LEARN_FORGET
 
     def __post_init__(self) -> None:
         """Check the values by the names that they are typed under."""
+        one_of("backbone.feed_forward", self.feed_forward, (DENSE, LEARN_FORGET))
         BACKBONES.checked("backbone.model_type", self.model_type)
         for name in ("vocab_size", "dim", "num_layers", "num_heads", "intermediate_size"):
             whole_number(f"backbone.{name}", getattr(self, name))

@@ -63,9 +63,9 @@ class RunCheckpoints(Checkpoint):
     The last state is written after the first step, then every so many optimiser steps or minutes, at each epoch's end,
     and on SIGTERM.
 
-    The best has the best value of the module's selecting metric in validation, the earlier of equal ones, counted only
-    once the final pruning ratio holds. The last state is never written between a step and the validation that belongs
-    to it: a training resumed from there would skip that validation.
+    The best has the best value of the module's selecting metric in validation, the earlier of equal ones, counted
+    only once pruning and compression are final. The last state is never written between a step and the validation
+    that belongs to it: a training resumed from there would skip that validation.
 
     Both go to ``checkpoints/`` in the trainer's ``default_root_dir``, the run folder.
     """

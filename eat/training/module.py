@@ -21,6 +21,8 @@ from eat.ops.labels import one_per_example
 from eat.ops.losses import joint_loss
 from eat.packed import AdaptiveOutput
 from eat.training.best import LOSS, MeanLoss
+from eat.training.compression import Compression
+from eat.training.compression.none import NoCompression
 from eat.training.distributed import from_all_processes, mean_over_processes
 from eat.training.objectives import Batch, Objective, Phase
 from eat.training.schedule import PruningSchedule
@@ -39,8 +41,9 @@ class AdaptiveModule(LightningModule):
 
     ``scheduler`` makes the learning-rate schedule from an optimiser, ``total_steps`` and ``restarts``. ``schedule``, of
     the pruning ratio, is shrunk to the training, or its first stage, where that is shorter: what is frozen afterwards
-    has met the final ratio. ``metrics`` are measured on the final head's logits; the one that is named ``best``, or the
-    loss, is measured for every head and selects the best model.
+    has met the final ratio. ``compression`` takes the parts of that length that it says. ``metrics`` are measured on
+    the final head's logits; the one that is named ``best``, or the loss, is measured for every head and selects the
+    best model.
     """
 
     def __init__(
@@ -53,10 +56,13 @@ class AdaptiveModule(LightningModule):
         schedule: PruningSchedule,
         metrics: MetricCollection,
         best: str,
+        compression: Compression = NoCompression(),  # noqa: B008  holds nothing
         seed: int = 0,
     ) -> None:
         super().__init__()
+        compression.attach(model)
         self.model = model
+        self.compression = compression
         self.objective = objective
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
@@ -71,6 +77,7 @@ class AdaptiveModule(LightningModule):
         self.best = best
         self.seed = seed
         self.total_steps, self.steps_per_epoch = 0, 0  # known once the data are
+        self.encoder_steps = 0  # of all steps those that train the encoder: all, or the first stage
         self._examples: list[Tensor] = []  # of the batches that the next optimiser step sums over
 
     @property
@@ -90,22 +97,23 @@ class AdaptiveModule(LightningModule):
 
     @property
     def validation_counts(self) -> bool:
-        """True where a validation tells which weights are best: as soon as the final pruning ratio holds.
+        """True where a validation tells which weights are best: as soon as pruning and compression are final.
 
         Never in a training of stages, which keeps its last weights: before the last stage some heads are untrained, and
         in it the final head, which is what validations compare, is frozen.
         """
         if self.objective.restarts(self.total_steps):
             return False
-        return not self.model.pruner.depths or self.global_step >= self.schedule.end_step(self.steps_per_epoch)
+        pruned = not self.model.pruner.depths or self.global_step >= self.schedule.end_step(self.steps_per_epoch)
+        return pruned and self.global_step >= self.compression.end_step(self.encoder_steps)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimiser and its schedule, and fit the pruning schedule to the training's length."""
         self.total_steps = int(self.trainer.estimated_stepping_batches)
         self.steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         restarts = self.objective.restarts(self.total_steps)
-        first_stage = (*restarts, self.total_steps)[0]
-        self.schedule = self.schedule.shrunk_to(first_stage / self.steps_per_epoch)
+        self.encoder_steps = (*restarts, self.total_steps)[0]
+        self.schedule = self.schedule.shrunk_to(self.encoder_steps / self.steps_per_epoch)
         optimizer = self.make_optimizer(self.model)
         scheduler = self.make_scheduler(optimizer, total_steps=self.total_steps, restarts=restarts)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -119,11 +127,18 @@ class AdaptiveModule(LightningModule):
         self.model.train()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set what depends on the step alone: random state, pruning ratio, and what is frozen."""
+        """Set what depends on the step: random state, pruning ratio, compression, and what is frozen."""
         position = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
         torch.manual_seed(step_seed(self.seed, position, self.global_rank))
         self.model.set_pruning_scale(self.schedule.scale_at(self.global_step, self.steps_per_epoch))
+        self.compression.update(self.model, self.global_step, self.encoder_steps)
         set_frozen(self.model, self.trainer.optimizers[0], self.phase.frozen)
+
+    def finished_model(self) -> AdaptiveForSequenceClassification:
+        """Return the trained model as it is saved: compressed for good, with all of the pruning ratio."""
+        model = self.compression.finish(self.model)
+        model.set_pruning_scale(1.0)
+        return model
 
     def on_fit_end(self) -> None:
         """Hand the model back with everything able to learn."""
@@ -135,6 +150,9 @@ class AdaptiveModule(LightningModule):
         output = self._forward(batch, phase.head_depths)
         assert output.all_logits is not None
         loss, parts = self.objective(output.all_logits, batch, phase)
+        penalty = self.compression.penalty(self.model)
+        if penalty is not None:
+            loss, parts = loss + penalty, parts | {"compression": penalty}
         weight = self._weight(batch_idx)
         if weight:
             self._examples.append(batch["example"])
@@ -174,8 +192,9 @@ class AdaptiveModule(LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_validation_start(self) -> None:
-        """Measure the model that will be used: all of the pruning ratio."""
+        """Measure the model that will be used: all of the pruning ratio, weights compressed as far as they are."""
         self.model.set_pruning_scale(1.0)
+        self.compression.update(self.model, self.global_step, self.encoder_steps)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure every head on a packed batch, without exits."""

@@ -18,7 +18,8 @@ def adamw(
 ) -> AdamW:
     """Build AdamW over the trainable parameters; biases and norms are not decayed.
 
-    Parameters are taken where they are: move the model to its device first.
+    Parameters are taken where they are: move the model to its device first. Those of a module that says so by an
+    attribute ``learning_rate`` (scores of weights that are pruned) learn at that rate, without decay.
 
     Args:
         model: The classifier.
@@ -43,6 +44,7 @@ def adamw(
         number("optimizer.betas", beta, at_least=0, below=1)
     layers = _layers_below_heads(model)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {(0, True): [], (0, False): []}
+    apart: dict[float, list[nn.Parameter]] = {}
     held: set[nn.Parameter] = set()  # shared parameters stand once
     for path, module in model.named_modules():
         norm = isinstance(module, (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase))
@@ -50,12 +52,16 @@ def adamw(
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and parameter not in held:
                 held.add(parameter)
+                if (rate := getattr(module, "learning_rate", None)) is not None:
+                    apart.setdefault(rate, []).append(parameter)
+                    continue
                 groups.setdefault((below, not (norm or name.endswith("bias"))), []).append(parameter)
     fused = all(parameter.device.type in _FUSED_DEVICES for parameter in held)
     options = [
         {"params": group, "lr": lr * layer_decay**below, "weight_decay": weight_decay if decayed else 0.0}
         for (below, decayed), group in groups.items()
     ]
+    options += [{"params": group, "lr": rate, "weight_decay": 0.0} for rate, group in apart.items()]
     return AdamW(options, lr=lr, betas=(betas[0], betas[1]), eps=eps, fused=fused)
 
 

@@ -23,6 +23,7 @@ from eat.suite import SuiteSettings
 from eat.suite.settings import PART_NAMES
 from eat.tasks import TASKS, build_task
 from eat.training.backbones import TrainingBackbone
+from eat.training.compression import COMPRESSIONS, build_compression
 from eat.training.objectives import OBJECTIVES, build_objective
 from eat.training.schedule import PruningSchedule
 from tests.training.made import make_tiny_backbone
@@ -68,10 +69,16 @@ def test_exit(option):
     assert isinstance(build_exit(spec("exit", option)), EXITS[option])
 
 
+@pytest.mark.parametrize("option", options("compression"))
+def test_compression(option):
+    assert isinstance(build_compression(spec("compression", option)), COMPRESSIONS[option])
+
+
 def test_every_part_of_a_family_has_its_yaml():
     assert options("pruner") == sorted(PRUNERS)
     assert options("exit") == sorted(EXITS)
     assert options("task") == sorted(TASKS)
+    assert options("compression") == sorted(COMPRESSIONS)
     presets = {"distill", "self_distill"}  # of the joint one
     assert set(options("objective")) - presets == OBJECTIVES.keys()
 

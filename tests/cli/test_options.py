@@ -21,7 +21,10 @@ from eat.runs.naming import ADDED, NOT_TRAINING, fingerprint
 from eat.training.objectives import OBJECTIVES
 
 settings.register()
-GROUPS = ("attention", "backbone", "budget", "callbacks", "exit", "logger", "objective", "pruner", "task", "trainer")
+GROUPS = (
+    *("attention", "backbone", "budget", "callbacks", "compression"),
+    *("exit", "logger", "objective", "pruner", "task", "trainer"),
+)
 FILES = [path for group in GROUPS for path in sorted((Path(CONF) / group).glob("*.yaml"))]
 
 
@@ -221,6 +224,22 @@ def test_cached_features_are_trained_on_by_one_device() -> None:
     values = plain(composed("retrofit=folder", "trainer=cpu", "trainer.devices=2", name="retrofit"))
     with pytest.raises(ValueError, match=r"trainer.devices: expected 1 with retrofit, .* got 2"):
         check_training(values)
+
+
+def test_frozen_weights_are_not_compressed() -> None:
+    values = plain(composed("retrofit=folder", "trainer=cpu", "compression=magnitude", name="retrofit"))
+    with pytest.raises(ValueError, match=r"compression: expected none with retrofit, .* got magnitude"):
+        check_training(values)
+
+
+def test_what_has_no_hugging_face_model_is_not_measured_beside_it() -> None:
+    chosen = ("backbone.feed_forward=learn_forget", "trainer=cpu")
+    for stages, got in (("null", "None"), ("[quality,benchmark]", r"\['quality', 'benchmark'\]")):
+        with pytest.raises(
+            ValueError, match=rf"evaluation\.stages: with backbone\.feed_forward=learn_forget .* got {got}"
+        ):
+            check_training(plain(composed(*chosen, f"evaluation.stages={stages}")))
+    check_training(plain(composed(*chosen, "evaluation.stages=[quality,sweep]")))
 
 
 @pytest.mark.parametrize("key", ["group_by_length", "num_workers"])

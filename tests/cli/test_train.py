@@ -302,6 +302,25 @@ def test_every_objective_trains_to_a_model_with_all_heads(run_train, objective):
     assert model_of(folder).head_depths == (2, 3)
 
 
+def test_a_compressed_training_saves_a_plain_model_with_zeros(run_train, asked):
+    (folder,) = run_train("compression=magnitude", "compression.keep=0.25", "budget.max_steps=4")
+    assert folder.name.startswith("tiny-windowed32-l2_norm-magnitude-paper-seed0-")
+    saved = weights(folder)["encoder.blocks.1.inner.weight"]
+    assert (saved != 0).sum() == 0.25 * saved.numel()
+    assert model_of(folder).encoder.blocks[1].inner.weight.count_nonzero() == 0.25 * saved.numel()
+    found = json.loads((folder / "training.json").read_text())["compression"]
+    assert found["nonzero"] == 0.25 * found["whole"] and found["left"] == found["whole"]
+
+
+def test_removed_heads_and_neurons_are_gone_from_what_is_saved_and_evaluated(run_train):
+    more = ("compression.multiple=4", "budget.max_steps=4", "evaluation.stages=[quality]")
+    (folder,) = run_train("compression=structured", *more, evaluate=True)
+    model = model_of(folder)
+    assert model.backbone.block_inner == [16] * 3 and model.encoder.blocks[2].outer.in_features == 16
+    report = (folder / "report" / "summary.md").read_text()
+    assert "compression structured" in report and "Compression structured: the matrices" in report
+
+
 def test_a_multirun_over_objectives_says_in_its_table_which_is_which(run_train, place):
     choices = ("objective=self_distill,two_stage", "budget.max_steps=4", "hydra.sweep.dir=objectives")
     folders = run_train(*choices, flags=("-m",), evaluate=True)

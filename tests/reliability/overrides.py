@@ -78,7 +78,10 @@ WORDS += (
     "a,b",
     "1e-3",
 )
-GROUPS = ("task", "backbone", "attention", "pruner", "exit", "objective", "trainer", "logger", "callbacks", "budget")
+GROUPS = (
+    *("task", "backbone", "attention", "pruner", "exit", "objective", "compression"),
+    *("trainer", "logger", "callbacks", "budget"),
+)
 
 
 @functools.cache

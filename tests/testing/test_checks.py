@@ -13,6 +13,7 @@ from eat.testing import (
     CheckFailedError,
     check_attention,
     check_backbone,
+    check_compression,
     check_engine,
     check_exit,
     check_objective,
@@ -21,6 +22,7 @@ from eat.testing import (
 )
 from tests.testing import wrong
 
+PRUNED = {"keep": 0.3, "start": 0.0, "end": 0.5}
 SMALL = {"train_rows": 300, "validation_rows": 60}
 FAILING = [
     (check_pruner, wrong.LooksAtTheBatch, "a sequence alone keeps the tokens that it keeps in its batch"),
@@ -78,6 +80,10 @@ FAILING = [
     (check_task, (wrong.NumbersForText, SMALL), "text columns are called as everywhere"),
     (check_task, (wrong.TrainOnly, SMALL), "train is loaded, and a reported split"),
     (check_task, (wrong.Repeats, SMALL), "held-out texts are nowhere else"),
+    (check_compression, (wrong.StaysAttached, PRUNED), "nothing of it is left in a finished model"),
+    (check_compression, (wrong.FinishesElsewhere, PRUNED), "answers as validations of the last steps saw it"),
+    (check_compression, (wrong.RemembersTheLeast, PRUNED), "a step sets the same whatever came before it"),
+    (check_compression, (wrong.NeverEnds, PRUNED), "it ends with the training at the latest"),
     (check_engine, wrong.OffByALittle("a"), "it answers as the model with everything off"),
     (check_engine, wrong.OffWhenLoaded("a"), "it answers as the model with everything off"),
     (check_engine, wrong.NamesAnother("a"), "what is saved names the engine"),

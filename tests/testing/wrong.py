@@ -15,6 +15,7 @@ from eat.exits.confidence import ConfidenceExit
 from eat.exits.threshold import ThresholdExit
 from eat.pruners.ranked import RankedPruner
 from eat.tasks.demo import DemoTask
+from eat.training.compression.magnitude import MagnitudeCompression
 from eat.training.objectives.depth_weighted import DepthWeightedObjective
 from eat.training.objectives.weighted import Phase
 
@@ -358,3 +359,29 @@ class Repeats(DemoTask):
         splits = super().load(root, cache_dir)
         rows = [*range(100), *range(100)]
         return splits | {"train": splits["train"].select(rows)}
+
+
+class StaysAttached(MagnitudeCompression):
+    def finish(self, model):
+        self.update(model, 1, 1)
+        return model
+
+
+class FinishesElsewhere(MagnitudeCompression):
+    def finish(self, model):
+        return dataclasses.replace(self, keep=self.keep / 2)._finish(model)
+
+    def _finish(self, model):
+        return super().finish(model)
+
+
+class RemembersTheLeast(MagnitudeCompression):
+    def share_at(self, final, step, total_steps):
+        shares = self.__dict__.setdefault("shares", [1.0])
+        shares.append(min(shares[-1] - 0.01, super().share_at(final, step, total_steps)))
+        return shares[-1]
+
+
+class NeverEnds(MagnitudeCompression):
+    def end_step(self, total_steps):
+        return total_steps + 1

@@ -8,6 +8,7 @@ import yaml
 from eat.registry import build_part
 from eat.training.backbones import TinyBackbone
 from eat.training.checkpoints import AnnealedEarlyStopping, RunCheckpoints
+from eat.training.compression import build_compression
 from eat.training.objectives import OBJECTIVES
 from eat.training.optimizer import adamw
 from eat.training.schedule import linear_warmup_decay
@@ -22,6 +23,10 @@ def read_conf(name):
 
 def make_objective(name, **changes):
     return build_part("objective", OBJECTIVES, read_conf(f"objective/{name}") | changes)
+
+
+def make_compression(name, **changes):
+    return build_compression(read_conf(f"compression/{name}") | changes)
 
 
 def make_tiny_backbone(**changes):

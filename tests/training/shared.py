@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from eat.data.sampler import EpochBatchSampler, batches_in_order
 from eat.training.objectives.depth_weighted import DepthWeightedObjective
-from tests.training.made import make_objective
+from tests.training.made import make_compression, make_objective
 from tests.training.small import SmallData, fit, make_module
 
 EXAMPLES, BATCH = 21, 5
@@ -43,7 +43,11 @@ OBJECTIVES = {
     "two_stage_distill": ("two_stage_distill", {}),
 }
 """File of conf/objective -> the one that it is made of, and its changes."""
-MORE = {"accumulated": {"accumulate_grad_batches": 2}, "validated_often": {"val_check_interval": 0.34}}
+MORE = {
+    "accumulated": {"accumulate_grad_batches": 2},
+    "validated_often": {"val_check_interval": 0.34},
+    "compressed": {"compression": make_compression("magnitude")},
+}
 """Options of further trainings of the first."""
 
 
@@ -108,9 +112,10 @@ class Broken(DepthWeightedObjective):
         return (loss * float("nan") if 13 in batch["example"] else loss), parts
 
 
-def train(folder, *callbacks, objective=None, **options):
+def train(folder, *callbacks, objective=None, compression=None, **options):
     """Train without dropout, in which processes differ, and with rounding that Adam does not blow up."""
-    module = make_module(objective=objective or make_objective("joint"), dropout=0.0, lr=1e-3)
+    more = {"compression": compression} if compression else {}
+    module = make_module(objective=objective or make_objective("joint"), dropout=0.0, lr=1e-3, **more)
     return fit(folder, *callbacks, module=module, data=SharedData(), max_epochs=2, **options)
 
 

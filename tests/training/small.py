@@ -97,6 +97,7 @@ def fit(
     *callbacks,
     module=None,
     objective=None,
+    compression=None,
     data=None,
     every_n_steps=2,
     max_epochs=3,
@@ -105,7 +106,7 @@ def fit(
 ):
     """Train in a folder, from its last checkpoint where there is one; return module, checkpoints and stopping."""
     folder = Path(folder)
-    module = module or make_module(objective=objective)
+    module = module or make_module(objective=objective, **({"compression": compression} if compression else {}))
     checkpoints, stopping = make_callbacks(every_n_steps, patience)
     trainer = build_trainer(
         accelerator="cpu",

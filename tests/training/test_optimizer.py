@@ -42,3 +42,12 @@ def test_layer_decay_lowers_the_rate_layer_by_layer_and_leaves_heads_alone():
             below = depth - 1 - int(name.split(".blocks.")[1].partition(".")[0])
         assert rates[id(parameter)] == 0.1 * 0.5**below, name
     assert len(rates) == len(list(model.parameters()))
+
+
+def test_a_module_may_have_a_learning_rate_of_its_own_without_decay():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(3, 3))
+    model[1].learning_rate = 0.7
+    *groups, scores = adamw(model, lr=0.1, weight_decay=0.5, betas=(0.9, 0.999), eps=1e-8).param_groups
+    assert [len(group["params"]) for group in groups] == [1, 1]
+    assert {id(p) for p in scores["params"]} == {id(p) for p in model[1].parameters()}
+    assert (scores["lr"], scores["weight_decay"]) == (0.7, 0.0)

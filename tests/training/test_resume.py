@@ -11,9 +11,10 @@ import pytest
 import torch
 from lightning import Callback
 
-from tests.training.made import make_objective
+from tests.training.made import CONF, make_compression, make_objective
 from tests.training.small import fit
 
+COMPRESSIONS = [make_compression(path.stem) for path in sorted((CONF / "compression").glob("*.yaml"))]
 ROOT = Path(__file__).parents[2]
 
 
@@ -72,6 +73,7 @@ def metrics(folder):
         (((7, "batch"), (9, "batch"), (12, "epoch")), {"objective": make_objective("two_stage"), "every_n_steps": 1}),
         (((13, "batch"),), {"objective": make_objective("two_stage_distill")}),
         (((5, "batch"),), {"objective": make_objective("two_stage_distill"), "accumulate_grad_batches": 2}),
+        *((((7, "batch"), (12, "epoch")), {"compression": part}) for part in COMPRESSIONS),
     ],
 )
 def test_an_interrupted_training_ends_as_one_left_alone(tmp_path, kills, options):

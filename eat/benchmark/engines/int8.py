@@ -8,6 +8,7 @@ import torch
 
 from eat.benchmark.engines.engine import Call, Engine, Saved, Source, missing, save_pretrained
 from eat.benchmark.engines.packed import packed_call, saved_call
+from eat.models.binary import why_not_quantized
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.quantization import why_not_int8
 from eat.models.tracer import Tracer, model_tracer
@@ -30,6 +31,10 @@ class Int8(Engine):
     def cannot_trace(self, device: torch.device) -> str | None:
         """Say that this is no CPU."""
         return missing((), "", device)
+
+    def cannot(self, source: Source) -> str | None:
+        """Say that the weights are binary."""
+        return why_not_quantized(source.trained)
 
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Write the quantised model."""

@@ -21,6 +21,7 @@ from eat.benchmark.engines.engine import (
     for_threads,
     missing,
 )
+from eat.models.binary import why_not_quantized
 from eat.models.tracer import Tracer
 
 REQUIRED = ("onnx", "onnxruntime")
@@ -37,9 +38,13 @@ class OnnxSegments(Engine):
         return missing(REQUIRED, "onnx", device)
 
     def cannot(self, source: Source) -> str | None:
-        """Say that there are no segments of this encoder, or that ranges cannot be measured without training rows."""
-        unknown = self.calibrated and not source.calibration
-        return source.trained.backbone.why_not_onnx or (NO_ROWS if unknown else None)
+        """Say that there are no segments of this encoder, that int8 ones would have binary weights, or no ranges."""
+        reasons = [source.trained.backbone.no_segments]
+        if self.dtype == "int8":
+            reasons.append(why_not_quantized(source.trained))
+        if self.calibrated and not source.calibration:
+            reasons.append(NO_ROWS)
+        return next(filter(None, reasons), None)
 
     @property
     def bits(self) -> int | None:

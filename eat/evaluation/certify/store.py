@@ -34,6 +34,7 @@ def store_certificate(run: FinishedRun, certificate: Certificate, text: str) -> 
     folder = run.folder / "model"
     stored = dataclasses.replace(certificate, model=model_fingerprint(run.load_model("cpu", certified=False)))
     config = run.model_config() | {"exit": certificate.exit.spec, "certificate": with_digest(stored.to_json())}
+    config.pop("rules", None)  # what is certified is the model without them
     write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")  # as Hugging Face does
     card = folder / "README.md"
     write_text(card, with_section(card.read_text(encoding="utf-8") if card.is_file() else new_card(run.name), text))

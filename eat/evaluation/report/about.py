@@ -20,6 +20,8 @@ def about_section(run: Evaluation) -> Section:
     parts = [f"attention {row['attention']}" + (f" (window {row['window']})" if row["window"] else "")]
     parts += [f"pruner {row['pruner']}" + (f" ({row['ratio']} after {row['depths']})" if row["depths"] else "")]
     parts += [f"heads at {row['head_depths']} on {row['head_pooling']}", f"objective {row['objective']}"]
+    compression = (run.run.config.get("compression") or {}).get("name", "none")
+    parts += [f"compression {compression}"] if compression != "none" else []
     lines += [f"{', '.join(parts)}; seed {row['seed']}.", f"Operating point of this report: {_point(run)}."]
     lines += [] if run.engine.is_eat else [f"Engine: {run.engine.label}. All answers below are its own."]
     lines += [CHOSEN_ON_REPORTED] if run.traces.chooses_on_reported else []

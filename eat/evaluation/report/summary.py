@@ -16,6 +16,7 @@ from eat.evaluation.report.section import Section
 from eat.evaluation.report.splits import difficulty_section, splits_section
 from eat.evaluation.report.table import Row
 from eat.evaluation.report.training import training_section
+from eat.evaluation.report.weights import weights_section
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ SECTIONS: tuple[Callable[[Evaluation], Section | None], ...] = (
     difficulty_section,
     benchmark_section,
     training_section,
+    weights_section,
 )
 """What every report shows after quality and cost, in this order."""
 

@@ -3,7 +3,7 @@
 from eat.evaluation.context import Evaluation
 from eat.evaluation.report.section import Section
 from eat.evaluation.report.table import in_cell, number, render
-from eat.runs.outcome import Outcome, read_outcome
+from eat.runs.outcome import Compressed, Outcome, read_outcome
 
 
 def training_section(run: Evaluation) -> Section | None:
@@ -23,7 +23,24 @@ def training_markdown(outcome: Outcome) -> str:
             f"{outcome.best_value:.4f}."
         )
     text = f"{outcome.steps:,} steps in {outcome.epochs} epochs: {ended}. {kept}"
+    if outcome.compression is not None:
+        text += f" {_compression_text(outcome.compression)}"
     if outcome.class_weights is None:
         return text
     lines = [[in_cell(name), number(weight, 4)] for name, weight in outcome.class_weights.items()]
     return f"{text}\n\n{render(['class', 'weight of its examples'], lines, markdown=True)}"
+
+
+def _compression_text(found: Compressed) -> str:
+    """Say what is left of the matrices, and how large that would be with the zeros packed away."""
+    text = (
+        f"Compression {found.name}: the matrices of the encoder's blocks have {found.left:,} of {found.whole:,} weights"
+        f" ({found.left / found.whole:.1%})"
+    )
+    if found.nonzero == found.left:
+        return f"{text}."
+    saved, packed = 4 * found.left / 1e6, (4 * found.nonzero + found.left / 8) / 1e6
+    return (
+        f"{text}, of which {found.nonzero:,} ({found.nonzero / found.left:.1%}) are not zero: {saved:.1f} MB as they "
+        f"are saved in float32, {packed:.1f} MB if zeros were left out and a bit for each weight said which."
+    )

@@ -12,6 +12,7 @@ from eat.evaluation.stages.calibrate import Calibrate
 from eat.evaluation.stages.certify import Certify
 from eat.evaluation.stages.plan import Plan
 from eat.evaluation.stages.quality import Quality
+from eat.evaluation.stages.rules import Rules
 from eat.evaluation.stages.stage import Stage
 from eat.evaluation.stages.sweep import Sweep
 from eat.runs.finished import FinishedRun
@@ -19,6 +20,7 @@ from eat.runs.finished import FinishedRun
 STAGES: dict[str, Stage] = {
     "calibrate": Calibrate(),
     "certify": Certify(),  # from here on the report is about the certified point
+    "rules": Rules(),
     "benchmark": Benchmark(),
     "plan": Plan(),
     "quality": Quality(),
