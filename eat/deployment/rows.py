@@ -80,7 +80,7 @@ class Rows:
 
 
 def segment_inputs(
-    state: Rows, group: slice, attention: Mapping[str, Any], dim: int, *, in_blocks: bool, masked: bool
+    state: Rows, group: slice, attention: Mapping[str, Any], *, in_blocks: bool, masked: bool
 ) -> dict[str, np.ndarray]:
     """Return what a segment is given about a group of sequences, whatever the segment.
 
@@ -88,7 +88,7 @@ def segment_inputs(
 
     ``gather`` (batch, width) is the row of each place of the padded group, row 0 where it is padding, and ``scatter``
     the place of each row; ``mask`` is added to attention scores. Where nothing is hidden ``grouped`` is False, and the
-    rows are attended as they lie, in the ``shape`` (batch, width, 3 dim).
+    rows are attended as they lie, in the ``shape`` (batch, width, -1), what is left being queries, keys and values.
     """
     lengths = state.lengths[group]
     batch, width = len(lengths), int(lengths.max())
@@ -114,7 +114,7 @@ def segment_inputs(
         mask = np.where(visible[:, None], np.float32(0), HIDDEN)
     return {
         "grouped": np.array(grouped),
-        "shape": np.array([batch, width, 3 * dim]),
+        "shape": np.array([batch, width, -1]),
         "gather": gather,
         "scatter": np.flatnonzero(valid),
         "mask": mask,

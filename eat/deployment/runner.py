@@ -168,7 +168,6 @@ class OnnxClassifier:
                 state,
                 group,
                 manifest.attention,
-                manifest.dim,
                 in_blocks="blocked" in names,
                 masked=manifest.segments[place].received,
             )

@@ -100,17 +100,25 @@ def test_engines_for_inference_take_it(made):
     assert len(list(model.predict_stream(stream, batch_size=2))) == len(stream)
 
 
-@pytest.mark.parametrize("received", [False, True])
-def test_exported_segments_take_it(received, tmp_path):
+@pytest.mark.parametrize(
+    ("pruner", "attention"),
+    [
+        ("l2_norm", {"name": "full"}),
+        ("attention_received", {"name": "full"}),
+        ("l2_norm", {"name": "windowed", "window": 8}),  # of the long text by blocks
+    ],
+)
+def test_exported_segments_take_it(pruner, attention, tmp_path):
     pytest.importorskip("onnxruntime")
     from eat.benchmark.engines import ENGINES, Source
 
-    pruner = {"name": "attention_received" if received else "l2_norm", "depths": [1], "ratio": 0.3}
-    _, model = narrowed(pruner=pruner)
+    part = {"name": pruner, "depths": [1], "ratio": 0.3}
+    _, model = narrowed(pruner=part, attention=attention, max_length=300)
     model = model.float()
     engine, source = ENGINES["eat_onnx"], Source(model)
     call = engine.call(engine.save(source, tmp_path, "eat_onnx"))
-    batch = [{"input_ids": [2, *range(5, 5 + n), 4], "token_type_ids": [0] * (n + 2)} for n in (3, 9)]
+    words = torch.randint(5, 40, (290,), generator=torch.Generator().manual_seed(0)).tolist()
+    batch = [{"input_ids": [2, *words[:n], 4], "token_type_ids": [0] * (n + 2)} for n in (3, 290)]
     expected = [model(**{k: torch.tensor([v]) for k, v in one.items()}).logits[0].tolist() for one in batch]
     for got, wanted in zip(call(batch).tolist(), expected, strict=True):
         assert got == pytest.approx(wanted, abs=1e-4)
