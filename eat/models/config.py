@@ -17,6 +17,9 @@ from eat.ops.int8 import BITS
 from eat.pruners import build_pruner
 
 _OPTIONAL = ("certificate", "fingerprint", "engine")  # left out of what is saved where there are none
+MULTI_LABEL = "multi_label_classification"
+PROBLEM_TYPES = {"regression": "regression", "multi_label": MULTI_LABEL}
+"""Hugging Face's ``problem_type`` for what a task asks; None, which is the default, for one class of several."""
 MAX_LABELS = 10_000_000  # extreme classification has 3 million; each has a name and a row in every head
 
 
@@ -87,7 +90,7 @@ class AdaptiveConfig(PreTrainedConfig):
 
     @property
     def num_labels(self) -> int | None:
-        """Classes, or 1 for regression."""
+        """Classes, or labels of a multi-label model, or 1 for regression."""
         return None if self.id2label is None else len(self.id2label)
 
     @num_labels.setter
@@ -105,8 +108,13 @@ class AdaptiveConfig(PreTrainedConfig):
 
     @property
     def num_outputs(self) -> int:
-        """Logits of each head: the classes, or 1 for regression."""
+        """Logits of each head: the classes, the labels of a multi-label model, or 1 for regression."""
         return len(self.id2label or {})
+
+    @property
+    def multi_label(self) -> bool:
+        """True where each output is a label with a sigmoid of its own."""
+        return self.problem_type == MULTI_LABEL
 
     def head_pooling(self, depth: int) -> str:
         """What the head at a depth reads: "cls" or "mean"."""
@@ -150,13 +158,13 @@ class AdaptiveConfig(PreTrainedConfig):
             raise ValueError(
                 "attention.global_tokens: 'sep' needs the separator's id; pass sep_token_id to from_backbone"
             )
-        fitting = "regression" if self.num_outputs == 1 else "single_label_classification"
-        if self.problem_type not in (None, fitting):
+        fitting = ["regression"] if self.num_outputs == 1 else ["single_label_classification", MULTI_LABEL]
+        if self.problem_type not in (None, *fitting):
             raise ValueError(
-                f"problem_type: expected {fitting!r} or None with num_labels={self.num_outputs}, "
+                f"problem_type: expected {', '.join(map(repr, fitting))} or None with num_labels={self.num_outputs}, "
                 f"got {shown(self.problem_type)}"
             )
-        check_exit(criterion, self.num_outputs)
+        check_exit(criterion, self.num_outputs, self.multi_label)
 
 
 def pooling_at(heads: Mapping[str, Any], depth: int) -> str:

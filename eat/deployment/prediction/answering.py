@@ -72,6 +72,8 @@ class Answering:
         truncate: Cut long texts; False refuses them.
         guard: What watches the answers, or None.
         fallback: What answers once the guard has fired: the guard's own call.
+        label_threshold: Labels of a multi-label model apply where their probability is above it.
+        probabilities: Keep the probability of each class or label.
     """
 
     def __init__(
@@ -83,9 +85,12 @@ class Answering:
         truncate: bool = True,
         guard: Guard | None = None,
         fallback: Engine | None = None,
+        label_threshold: float = 0.5,
+        probabilities: bool = False,
     ) -> None:
         self.engine, self.batch_size, self.truncate = engine, batch_size, truncate
         self.guard, self.fallback = guard, fallback
+        self.label_threshold, self.probabilities = label_threshold, probabilities
         self.cache = Cache(cache)
 
     def window(self, rows: Sequence[Row]) -> tuple[list[Answer | None], int]:
@@ -145,11 +150,18 @@ class Answering:
         answers: list[Answer | None] = [None] * len(rows)
         if whole:
             output = self._watched([encoded[place] for place in whole])
-            for place, found in zip(whole, answers_of(output, self.engine.labels), strict=True):
+            said = answers_of(
+                output,
+                self.engine.labels,
+                multi_label=self.engine.multi_label,
+                label_threshold=self.label_threshold,
+            )
+            for place, found in zip(whole, said, strict=True):
                 retention = _short(found.tokens_kept / found.tokens)
-                answers[place] = Answer(
-                    found.label, _short(found.score), found.exit_depth, retention, encoded[place].cut > 0
-                )
+                answer = Answer(found.label, _short(found.score), found.exit_depth, retention, encoded[place].cut > 0)
+                if self.probabilities:
+                    answer = dataclasses.replace(answer, probabilities=[*map(_short, found.probabilities)])
+                answers[place] = answer
         return answers
 
     def _watched(self, encoded: Sequence[Encoded]) -> OnnxOutput:

@@ -40,6 +40,10 @@ class Engine(Protocol):
         """Names of the classes; one where the answer is a number."""
 
     @property
+    def multi_label(self) -> bool:
+        """Whether each class is a label of its own, of which a text has any number."""
+
+    @property
     def encoder(self) -> TextEncoder:
         """What turns texts into token ids."""
 
@@ -64,6 +68,7 @@ class TorchEngine:
         tokenizer = read_tokenizer(folder, "take a whole copy of the model")
         self.encoder = TextEncoder(tokenizer.backend_tokenizer, templates_of(tokenizer), model.backbone.max_length)
         self.labels = [str(label) for _, label in sorted((model.config.id2label or {}).items())]
+        self.multi_label = model.config.multi_label
         words = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
         self.facts = {
             "engine": name,
@@ -98,6 +103,7 @@ class OnnxEngine:
 
     def __init__(self, served: OnnxClassifier, name: str) -> None:
         self.encoder, self.labels, self.run_encoded = served.encoder, served.manifest.labels, served.run_encoded
+        self.multi_label = served.manifest.multi_label
         words = hashlib.sha256(served.manifest.text().encode()).hexdigest()[:16]
         self.facts = {"engine": name, "model": words, "exit": served.manifest.exit}
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from eat.deployment.prediction.answering import Answering, Guard
 from eat.deployment.prediction.destination import Destination, File, Stream
-from eat.deployment.prediction.engines import OnnxEngine, TorchEngine, load_engine
+from eat.deployment.prediction.engines import Engine, OnnxEngine, TorchEngine, load_engine
 from eat.deployment.prediction.journal import Journal, Part
 from eat.deployment.prediction.places import held, kept_names, parts_of, read_input, read_output
 from eat.deployment.prediction.progress import Progress
@@ -27,6 +27,8 @@ from eat.tasks.formats import check_dialect
 MOST_CHARACTERS = 32 << 20  # of a window's texts
 MESSAGES = 10  # about rows that cannot be read
 CLASSES = {"label": pa.string(), "score": pa.float32()}
+SETS = {"labels": pa.list_(pa.string()), "score": pa.float32()}
+PROBABILITY = "probability_"
 NUMBER = {"value": pa.float32()}
 EVERY = {"exit_depth": pa.int32(), "retention": pa.float32()}
 MakeGuard = Callable[[Any], Guard]
@@ -94,14 +96,14 @@ def predict_file(
     given = read_input(input, settings.input_format)
     target, layout = read_output(output, settings.output_format, given, settings.fresh)
     dialect = check_dialect(settings.delimiter, settings.quotes, [f"input.{given.kind}"], "")
-    names = kept_names(settings.keep, {*CLASSES, *NUMBER, *EVERY})
     with ExitStack() as stack:
         if target is not None:
             stack.enter_context(held(target))
         source = stack.enter_context(open_source(given, settings.text_columns, settings.keep, dialect))
         engine = load_engine(model, settings)
         answering = _answering(engine, settings, make_guard)
-        own = {**(NUMBER if len(engine.labels) == 1 else CLASSES), **EVERY}
+        own = _own_columns(engine, settings)
+        names = kept_names(settings.keep, {*CLASSES, *NUMBER, *own})
         types = {name: source.kept_types[column] for column, name in names.items() if column in source.kept_types}
         written = FORMATS[layout]([*names.values(), *own], types | own)
         place: Destination
@@ -116,8 +118,25 @@ def predict_file(
     return Summary(tally, messages, None if answering.guard is None else bool(answering.guard.fired))
 
 
+def _own_columns(engine: Engine, settings: PredictSettings) -> dict[str, pa.DataType]:
+    """Return the columns of an answer, in their order, and their types in Parquet."""
+    if settings.label_threshold != 0.5 and not engine.multi_label:
+        raise ValueError(
+            f"label_threshold: expected 0.5 where the model is not a multi-label one, got {settings.label_threshold:g}"
+        )
+    if len(engine.labels) == 1:
+        if settings.probabilities:
+            raise ValueError("probabilities: expected false for a regression, whose answer is a number, got true")
+        return {**NUMBER, **EVERY}
+    each = {f"{PROBABILITY}{name}": pa.float32() for name in engine.labels if settings.probabilities}
+    if settings.probabilities and len(each) < len(engine.labels):
+        raise ValueError("probabilities: expected false for a model with two classes of one name, got true")
+    return {**(SETS if engine.multi_label else CLASSES), **EVERY, **each}
+
+
 def _answering(engine: TorchEngine | OnnxEngine, settings: PredictSettings, make_guard: MakeGuard | None) -> Answering:
     options: dict[str, Any] = {name: getattr(settings, name) for name in ("batch_size", "cache", "truncate")}
+    options |= {name: getattr(settings, name) for name in ("label_threshold", "probabilities")}
     if settings.guard and isinstance(engine, TorchEngine):
         if make_guard is None:
             raise ValueError("make_guard: expected what makes one, such as eat.monitoring.DriftGuard, got none")
@@ -187,8 +206,9 @@ def _values(answer: Answer | None, own: Sequence[str]) -> list[Any]:
     """Return what is written of an answer, in our columns' order."""
     if answer is None:
         return [None] * len(own)
-    values = dataclasses.asdict(answer) | {"value": answer.score}
-    return [values[name] for name in own]
+    values = dataclasses.asdict(answer) | {"value": answer.score, "labels": answer.label}
+    named = [values[name] for name in own if not name.startswith(PROBABILITY)]
+    return [*named, *answer.probabilities]
 
 
 def _digest(window: Sequence[Row]) -> str:

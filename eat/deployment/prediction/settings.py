@@ -28,6 +28,8 @@ class PredictSettings:
     text: str = "text"  # column of the text; lines of plain text are a column of this name
     text_pair: str | None = None  # column of the second text, for models of pairs
     keep: Sequence[str] = ()  # columns carried over, such as [id]; one named like ours is called input_<name>
+    label_threshold: float = 0.5  # of a multi-label model: labels whose probability is above it are written
+    probabilities: bool = False  # also a column probability_NAME for each class or label
     engine: str | None = None  # one of torch, int8 (by model.quantize()), onnx, onnx_int8; null: as the folder is
     exit: Mapping[str, Any] | None = None  # another operating point; None is the model's own, certified if it has one
     guard: bool = False  # watch a certified model for drift; behind an alarm rows are answered at full depth
@@ -59,7 +61,8 @@ class PredictSettings:
             if getattr(self, name) is not None:
                 one_of(name, getattr(self, name), known)
         one_of("unreadable", self.unreadable, UNREADABLE)
-        for name in ("guard", "truncate", "fresh", "quotes", "progress"):
+        number("label_threshold", self.label_threshold, above=0, below=1)
+        for name in ("probabilities", "guard", "truncate", "fresh", "quotes", "progress"):
             true_or_false(name, getattr(self, name))
         number("false_alarm", self.false_alarm, above=0, below=1)
         whole_number("cache", self.cache, at_least=0)
