@@ -6,17 +6,18 @@ import dataclasses
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 
 from eat.deployment.encoding import Encoded
 from eat.deployment.prediction.engines import Engine
 from eat.deployment.prediction.reading import Row
 from eat.deployment.prediction.tally import Answer
 from eat.deployment.runner import OnnxOutput, answers_of
-from eat.packed import AdaptiveOutput
+
+if TYPE_CHECKING:
+    from eat.packed import AdaptiveOutput
 
 OBSERVED_AT_ONCE = 32  # answers that a guard takes note of before it is asked whether it fired
 
@@ -195,6 +196,11 @@ def _joined(outputs: Sequence[OnnxOutput]) -> OnnxOutput:
 
 
 def _tensors(output: OnnxOutput) -> AdaptiveOutput:
+    """Return an output as a guard reads it; what a guard watches is a model in torch, which is there."""
+    import torch
+
+    from eat.packed import AdaptiveOutput
+
     logits, exit_depth, tokens_kept = map(torch.from_numpy, (output.logits, output.exit_depth, output.tokens_kept))
     return AdaptiveOutput(logits=logits, exit_depth=exit_depth, tokens_kept=tokens_kept)
 

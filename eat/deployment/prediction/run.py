@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from eat.checks import folder_name
 from eat.deployment.prediction.answering import Answering, Guard
 from eat.deployment.prediction.destination import Destination, File, Stream
-from eat.deployment.prediction.engines import Engine, OnnxEngine, TorchEngine, load_engine
+from eat.deployment.prediction.engines import Engine, load_engine
 from eat.deployment.prediction.journal import Journal, Part
 from eat.deployment.prediction.places import held, kept_names, parts_of, read_input, read_output
 from eat.deployment.prediction.progress import Progress
@@ -22,6 +23,7 @@ from eat.deployment.prediction.reading import Row, Source, open_source
 from eat.deployment.prediction.settings import PredictSettings
 from eat.deployment.prediction.tally import Answer, Tally
 from eat.deployment.prediction.writing import FORMATS
+from eat.runs.saved import read_config
 from eat.tasks.formats import check_dialect
 
 MOST_CHARACTERS = 32 << 20  # of a window's texts
@@ -92,14 +94,16 @@ def predict_file(
         RuntimeError: If another process writes it.
         ValueError: If an argument, the model or the input is not as it must be, or what was begun is of others.
     """
-    settings = settings or PredictSettings()
-    given = read_input(input, settings.input_format)
+    given = read_input(input, (settings or PredictSettings()).input_format)
+    settings = (settings or PredictSettings()).completed({} if given.kind == "text" else trained_on(model))
     target, layout = read_output(output, settings.output_format, given, settings.fresh)
     dialect = check_dialect(settings.delimiter, settings.quotes, [f"input.{given.kind}"], "")
     with ExitStack() as stack:
         if target is not None:
             stack.enter_context(held(target))
-        source = stack.enter_context(open_source(given, settings.text_columns, settings.keep, dialect))
+        source = stack.enter_context(
+            open_source(given, settings.text_columns, settings.keep, dialect, settings.separator or "")
+        )
         engine = load_engine(model, settings)
         answering = _answering(engine, settings, make_guard)
         own = _own_columns(engine, settings)
@@ -118,6 +122,14 @@ def predict_file(
     return Summary(tally, messages, None if answering.guard is None else bool(answering.guard.fired))
 
 
+def trained_on(model: str | Path) -> Mapping[str, Any]:
+    """Return the ``task`` of a run that was trained on a user's file, whose columns it names; nothing of all else."""
+    folder = Path(folder_name("model", model))
+    run = folder.parent if folder.name == "model" else folder
+    task = read_config(run, "model").get("task", {}) if (run / "config.yaml").is_file() else {}
+    return task if isinstance(task, Mapping) and task.get("name") == "file" else {}
+
+
 def _own_columns(engine: Engine, settings: PredictSettings) -> dict[str, pa.DataType]:
     """Return the columns of an answer, in their order, and their types in Parquet."""
     if settings.label_threshold != 0.5 and not engine.multi_label:
@@ -134,10 +146,13 @@ def _own_columns(engine: Engine, settings: PredictSettings) -> dict[str, pa.Data
     return {**(SETS if engine.multi_label else CLASSES), **EVERY, **each}
 
 
-def _answering(engine: TorchEngine | OnnxEngine, settings: PredictSettings, make_guard: MakeGuard | None) -> Answering:
+def _answering(engine: Engine, settings: PredictSettings, make_guard: MakeGuard | None) -> Answering:
     options: dict[str, Any] = {name: getattr(settings, name) for name in ("batch_size", "cache", "truncate")}
     options |= {name: getattr(settings, name) for name in ("label_threshold", "probabilities")}
-    if settings.guard and isinstance(engine, TorchEngine):
+    if settings.guard:
+        from eat.deployment.prediction.torch_engine import TorchEngine
+
+        assert isinstance(engine, TorchEngine)  # an export is refused with a guard
         if make_guard is None:
             raise ValueError("make_guard: expected what makes one, such as eat.monitoring.DriftGuard, got none")
         guard = make_guard(engine.model)
