@@ -67,6 +67,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
 
     def __init__(self, config: AdaptiveConfig) -> None:
         super().__init__(config)
+        self.model_tags = ["eat", "early-exit"]  # which push_to_hub writes on the card
         self.register_load_state_dict_post_hook(certificate.weights_replaced)
         config.check()
         if config.problem_type is None and config.num_outputs == 1:
