@@ -1,4 +1,4 @@
-"""Read labels: one per example, (batch,) or (batch, 1) as a column of a data set gives it; or several, of sigmoids."""
+"""Read labels: one per example, (batch,) or (batch, 1) as a column of a data set gives it, or a row of 0 and 1."""
 
 from typing import Any
 

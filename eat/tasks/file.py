@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset, Features, List, Value
 
 from eat.checks import number, one_of, shown, whole_number
-from eat.tasks.formats import Table, check_dialect, read_table
+from eat.tasks.formats import DELIMITERS, Table, check_dialect, read_table
 from eat.tasks.kinds import KINDS, TaskKind
 from eat.tasks.label_sets import Sets, labelled_rows, sets_of_columns, sets_of_names, warn_of_constant_labels
 from eat.tasks.labels import (
@@ -60,7 +60,8 @@ class FileTask:
         label: Column of the label; or several, each 0 or 1, whose names are then labels of a multi-label task.
         label_names: Names of the classes in label order, where the file has their numbers, from 0; or, where it has
             the names, their order. None: the labels are names.
-        label_separator: What stands between the names in one column of a multi-label task, where it holds text.
+        label_separator: What stands between the names in one column of a multi-label task, where it holds text; also
+            ``"comma"``, ``"semicolon"``, ``"tab"`` or ``"pipe"``.
         kind: ``"classification"``; ``"multi_label"``, where a text has any number of labels (of one column: a list of
             names; implied by several columns); or ``"regression"`` for finite scores.
         unlabelled: What becomes of rows without a label, which are those with an empty one, and of classes those with
@@ -128,7 +129,7 @@ class FileTask:
             raise ValueError(
                 f"data.label_separator: expected text between names of labels, got {shown(label_separator)}"
             )
-        self._label_separator = label_separator
+        self._label_separator = DELIMITERS.get(label_separator, label_separator)
         if label_names is not None and len(self._label_columns) > 1:
             raise ValueError(
                 f"data.label_names: expected null where data.label names a column for each label, got "

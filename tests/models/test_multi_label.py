@@ -23,6 +23,7 @@ def test_the_loss_and_the_answers_are_those_of_hugging_face():
     theirs.config.problem_type = MULTI_LABEL
     ours = AdaptiveForSequenceClassification.from_backbone(theirs)
     assert ours.config.problem_type == MULTI_LABEL
+    assert AdaptiveForSequenceClassification.from_backbone(theirs, num_labels=3).config.problem_type == MULTI_LABEL
     ids, mask, types = batch_of([3, 9, 5], "right", seed=0, pad=0)
     labels = torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1]]).float()
     expected = theirs(ids, mask, types, labels=labels)

@@ -44,7 +44,7 @@ def test_every_way_of_writing_them_gives_the_same_labels(tmp_path: Path) -> None
     one = {"label": "labels", "kind": "multi_label"}
     assert read(write(tmp_path / "lists.jsonl", ROWS), **one) == expected
     joined = columns(tmp_path / "x.csv", {"text": by_column["text"], "labels": [" ; ".join(r["labels"]) for r in ROWS]})
-    assert read(joined, **one, label_separator=";") == expected
+    assert read(joined, **one, label_separator=";") == read(joined, **one, label_separator="semicolon") == expected
     text = [{"text": row["text"], "labels": json.dumps(row["labels"])} for row in ROWS]
     assert read(write(tmp_path / "text.jsonl", text), **one) == expected
     Dataset.from_list(ROWS).to_parquet(tmp_path / "lists.parquet")
