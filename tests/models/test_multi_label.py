@@ -6,8 +6,11 @@ import torch.nn.functional as F
 from transformers import BertForSequenceClassification, pipeline
 
 from eat.data.tokenizer import train_tokenizer
+from eat.explanation import explain
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import MULTI_LABEL
+from eat.monitoring import RiskMonitor
+from eat.traces.profile import measure
 from tests.made.models import make_model
 from tests.reference.tiny import batch_of, tiny_hugging_face
 
@@ -94,3 +97,33 @@ def test_a_pipeline_gives_each_label_its_own_probability():
         assert found == pytest.approx(
             dict(zip(("good", "bad", "soup"), logits.sigmoid().tolist(), strict=True)), abs=1e-6
         )
+
+
+def test_what_a_guard_and_a_monitor_see_is_the_least_sure_label_and_the_set():
+    model = make(exit={"name": "confidence", "threshold": 0.5})
+    batch = batch_of([3, 9, 5, 7, 4, 11, 6, 8], "right", seed=1, pad=0)
+    with torch.no_grad():
+        output, full = model(*batch), model(*batch, trace=True).logits
+    arrays = (each.numpy() for each in (output.logits, output.exit_depth, output.tokens_kept))
+    confidence = measure(*arrays, multi_label=True)[1]
+    p = output.logits.sigmoid()
+    assert confidence.tolist() == pytest.approx(torch.maximum(p, 1 - p).amin(-1).tolist())
+    monitor = RiskMonitor(model, audit=1.0, bound=0.5)
+    monitor(*batch)
+    differ = int(((output.logits > 0) != (full > 0)).any(-1).sum())
+    assert monitor.report()["losses"] == differ > 0
+
+
+def test_an_explanation_names_every_label_that_applies():
+    tokenizer = train_tokenizer(["good bad soup film the was very not"] * 4, 40)
+    model = make(id2label={0: "good", 1: "bad", 2: "soup"})
+    with torch.no_grad():
+        output = model(**tokenizer("the soup was good", return_tensors="pt"))
+    p = dict(zip(("good", "bad", "soup"), output.logits[0].sigmoid().tolist(), strict=True))
+    found = explain(model, tokenizer, "the soup was good")
+    named = [name for name in sorted(p, key=p.get, reverse=True) if p[name] > 0.5]
+    assert found.label == (", ".join(named) or "no label")
+    assert found.confidence == pytest.approx(min(max(each, 1 - each) for each in p.values()), abs=1e-6)
+    head = next(head for head in found.heads if head.depth == int(output.exit_depth))
+    assert dict(head.probabilities) == pytest.approx(p, abs=1e-6)
+    assert found.label in str(found) and found.to_html().startswith("<!")
