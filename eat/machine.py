@@ -14,10 +14,12 @@ _GPU_FACTS = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "pow
 
 def device_name(name: str, value: Any) -> str:
     """Return the name of a device that torch knows, or "auto"; else raise a ValueError that calls it ``name``."""
+    if value in ("auto", "cpu"):
+        return str(value)
     import torch  # not at the top: an exported model is served without torch
 
     try:
-        torch.device("cpu" if value == "auto" else str(value))
+        torch.device(str(value))
     except RuntimeError:
         raise ValueError(f"{name}: expected auto, cpu or cuda, got {shown(value)}") from None
     return str(value)

@@ -80,7 +80,8 @@ def test_the_commands_train(command, place, monkeypatch):
     saved = yaml.safe_load((run / "config.yaml").read_text())["task"]
     task = build_task(saved)
     texts = task.load()["train"]["text"][:]
-    named = saved["label_names"] or ["two", "classes"]
+    several = saved["label"] if isinstance(saved["label"], list) else None
+    named = saved["label_names"] or several or ["two", "classes"]
     assert task.num_labels == (1 if saved["kind"] == "regression" else len(named))
     assert set(named) <= set(task.label_names) or saved["label_names"] is None
     assert all((": " in text) == (saved["separator"] == ": ") for text in texts)

@@ -74,6 +74,8 @@ class BackboneSource:
             names, problem_type = self.config.id2label, problem_type or self.config.problem_type
         elif num_labels == self.config.num_labels and "out.weight" in self.head_weights:
             names = self.config.id2label
+            if self.config.problem_type == "multi_label_classification":  # what its own head answers
+                problem_type = problem_type or self.config.problem_type
         keys: dict[str, Any] = {"problem_type": problem_type}
         if names is None:
             keys["num_labels"] = num_labels or 2

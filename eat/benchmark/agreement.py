@@ -14,7 +14,7 @@ from eat.benchmark.engines import EAT, ENGINES
 from eat.benchmark.results import Benchmark, Comparison, Measurement, OwnQuality
 from eat.benchmark.shortcuts import Shortcut, truncated_trace
 from eat.exits.points import FULL_DEPTH, OperatingPoint
-from eat.traces.quality import Point, measure_point, predictions
+from eat.traces.quality import Point, measure_point, predictions, same_answers
 from eat.traces.replay import replay
 from eat.traces.run_traces import RunTraces
 
@@ -25,17 +25,21 @@ ROUNDING = {"float32": 1e-4, "tf32": 1e-2, "float16": 2e-2, "bfloat16": 1e-1}
 
 
 def compare_with_all_off(
-    answers: Mapping[str, Float[np.ndarray, "examples classes"]], rounding: float
+    answers: Mapping[str, Float[np.ndarray, "examples classes"]], rounding: float, multi_label: bool = False
 ) -> dict[str, Comparison]:
     """Set each contender's logits beside those of our encoder with everything off, which answered the same examples."""
     theirs = answers[ALL_OFF]
     tolerance = rounding * max(1.0, float(np.abs(theirs).max()))
     regression = theirs.shape[1] == 1
     best = np.sort(theirs, axis=1)
-    near = np.zeros(len(theirs), dtype=bool) if regression else best[:, -1] - best[:, -2] <= 2 * tolerance
+    if multi_label:
+        near = np.abs(theirs).min(axis=1) <= tolerance
+    else:
+        near = np.zeros(len(theirs), dtype=bool) if regression else best[:, -1] - best[:, -2] <= 2 * tolerance
+    said = predictions(theirs, multi_label)
     compared = {}
     for name, ours in answers.items():
-        differ = np.zeros(len(theirs), dtype=bool) if regression else ours.argmax(axis=1) != theirs.argmax(axis=1)
+        differ = np.zeros_like(near) if regression else ~same_answers(predictions(ours, multi_label), said)
         compared[name] = Comparison(
             examples=len(theirs),
             difference=float(np.abs(ours - theirs).max()),
@@ -107,7 +111,7 @@ def compare_with_replay(
     for name, answers in benchmark.answers.items():
         rows = index[: len(answers)]
         expected = runs[name].logits if name in runs else shallow.get(name, all_off).full_depth
-        agreement[name] = (count_equal(np.asarray(answers), expected[rows]), len(rows))
+        agreement[name] = (count_equal(np.asarray(answers), expected[rows], all_off.multi_label), len(rows))
     measurements = []
     for one in benchmark.measurements:
         work, rows = executed.get(one.contender), index[: one.examples]
@@ -147,8 +151,12 @@ def _quality(point: Point) -> OwnQuality:
     return OwnQuality(point.metrics, None if delta is None else (delta.points, delta.low, delta.high), point.ece)
 
 
-def count_equal(live: Float[np.ndarray, "examples classes"], replayed: Float[np.ndarray, "examples classes"]) -> int:
+def count_equal(
+    live: Float[np.ndarray, "examples classes"],
+    replayed: Float[np.ndarray, "examples classes"],
+    multi_label: bool = False,
+) -> int:
     """Count the live predictions that equal the replayed ones; scores of a regression may differ by rounding."""
-    ours, theirs = predictions(live), predictions(replayed)
-    equal = np.isclose(ours, theirs, rtol=1e-3, atol=1e-3) if live.shape[1] == 1 else ours == theirs
+    ours, theirs = predictions(live, multi_label), predictions(replayed, multi_label)
+    equal = np.isclose(ours, theirs, rtol=1e-3, atol=1e-3) if live.shape[1] == 1 else same_answers(ours, theirs)
     return int(equal.sum())

@@ -135,7 +135,7 @@ def run_benchmark(
                     times, logits = measure_times(contenders, examples, texts, batch_size, settings, device)
                     measurements += times
                     answers |= {name: rows for name, rows in logits.items() if len(rows) > len(answers.get(name, ()))}
-                    for name, found in compare_with_all_off(logits, rounding).items():
+                    for name, found in compare_with_all_off(logits, rounding, model.config.multi_label).items():
                         compared[name] = max(compared.get(name, found), found, key=_doubt)
         with num_threads(thread_counts[0]):
             on_whole = answer_whole(contenders, whole, max(settings.batch_sizes))

@@ -175,6 +175,8 @@ def _prepare(
             label_names=task.label_names,
             max_length=backbone.max_length,
             label_counts=data.label_counts(),
+            num_examples=len(data.splits["train"]),
+            multi_label=task.kind == "multi_label",
         ),
         optimizer=build("optimizer", plain(config.optimizer)),
         scheduler=build("scheduler", plain(config.scheduler)),

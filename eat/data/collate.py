@@ -19,7 +19,7 @@ class PackingCollator:
         """Return a batch.
 
         ``input_ids`` and, where the tokenizer gives them, ``token_type_ids`` (tokens,); ``lengths``, ``example`` and,
-        where there are any, ``labels`` (batch,).
+        where there are any, ``labels`` (batch,), of a multi-label task (batch, labels).
         """
         split = self.split
         numbers = np.asarray(examples, dtype=np.int64)
@@ -42,6 +42,6 @@ class PackingCollator:
 
 
 def label_tensor(labels: np.ndarray) -> Tensor:
-    """Return labels as the losses take them: int64 classes, or float32 scores."""
+    """Return labels as the losses take them: int64 classes, or float32 scores and rows of 0 and 1."""
     tensor = torch.from_numpy(labels)
     return tensor.float() if tensor.is_floating_point() else tensor.long()

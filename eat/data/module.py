@@ -213,9 +213,11 @@ class TextDataModule(LightningDataModule):
         return digest.hexdigest()
 
     def label_counts(self) -> list[int]:
-        """Count the training examples of each class, in label order; none of a regression."""
+        """Count the training examples of each class, or with each label, in label order; none of a regression."""
         if self.task.kind == "regression":
             return []
+        if self.task.kind == "multi_label":
+            return list(map(int, np.sum(self.splits["train"][self.task.label_field][:], axis=0)))
         counts = np.bincount(self.splits["train"][self.task.label_field][:], minlength=self.task.num_labels)
         return list(map(int, counts))
 

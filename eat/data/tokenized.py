@@ -32,7 +32,8 @@ class TokenizedSplit:
     input_ids: Int[np.ndarray, " tokens"]  # the special ones included
     offsets: Int[np.ndarray, " examples_and_one"]  # example i's tokens are input_ids[offsets[i] : offsets[i + 1]]
     token_type_ids: Int[np.ndarray, " tokens"] | None  # None where the tokenizer gives none
-    labels: Int[np.ndarray, " examples"] | Float[np.ndarray, " examples"] | None  # classes or scores; None: unlabelled
+    # Classes, scores or, for several labels, rows of 0 and 1; None: unlabelled.
+    labels: Int[np.ndarray, " examples"] | Float[np.ndarray, examples * labels] | None
 
     def __len__(self) -> int:
         """Return the number of examples."""

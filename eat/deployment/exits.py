@@ -22,6 +22,12 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return grown / grown.sum(-1, keepdims=True)
 
 
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return each label's probability, without overflow."""
+    grown: np.ndarray = np.exp(-np.abs(logits))
+    return np.where(logits > 0, 1, grown) / (1 + grown)
+
+
 def normalised_entropy(logits: np.ndarray) -> np.ndarray:
     """Return the entropy divided by log(classes), in [0, 1]."""
     shifted = logits - logits.max(-1, keepdims=True)
@@ -40,6 +46,15 @@ def agreeing_heads(history: np.ndarray) -> np.ndarray:
     predictions = np.where(np.isnan(history).any(-1), -1, history.argmax(-1))
     agrees = (predictions[::-1] == predictions[-1]) & (predictions[-1] >= 0)
     return np.maximum(np.cumprod(agrees, axis=0).sum(0) - 1, 0)
+
+
+def sets_as_classes(history: np.ndarray) -> np.ndarray:
+    """Return multi-label answers as logits of two classes, as `eat.ops.confidence.sets_as_classes` does."""
+    sets = history > 0
+    changes = (sets[1:] != sets[:-1]).any(-1).cumsum(0) % 2 == 1
+    second = np.concatenate((np.zeros_like(sets[:1, :, 0]), changes))
+    sure = np.maximum(np.abs(history).min(-1), np.finfo(history.dtype).tiny)
+    return np.stack((np.where(second, 0, sure), np.where(second, sure, 0)), axis=-1)
 
 
 def _confidence(history: np.ndarray, patience: int) -> np.ndarray:

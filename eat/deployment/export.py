@@ -181,6 +181,7 @@ def _describe(
         "fingerprint": fingerprint,
         "certificate": None if certificate is None else dict(certificate),
         "templates": templates_of(tokenizer),
+        "multi_label": config.multi_label,
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eat.checks import one_of, shown, whole_number
+from eat.checks import one_of, shown, true_or_false, whole_number
 from eat.deployment.exits import check_exit
 from eat.deployment.pruning import check_pruner
 from eat.files import read_object
@@ -19,6 +19,9 @@ FILE = "eat_onnx.json"
 TOKENIZER = "tokenizer.json"
 FORMAT = 1
 """Of the folder; a newer one is refused."""
+
+
+_LATER = frozenset({"multi_label"})  # keys that older exports lack
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,7 @@ class Manifest:
     certificate: dict[str, Any] | None  # of this engine, for this model and its exit
     templates: list[Template]  # for one text, and for a pair where the tokenizer takes pairs
     files: dict[str, str]  # name -> SHA-256 of every other file
+    multi_label: bool = False  # whether each output is a label with a sigmoid of its own
 
     @property
     def head_depths(self) -> list[int]:
@@ -89,8 +93,8 @@ def read_manifest(folder: Path) -> Manifest:
     if version > FORMAT:
         raise ValueError(f"{FILE}: expected format {FORMAT} or older, got {version}; install a newer eat to read it")
     known = {field.name for field in dataclasses.fields(Manifest)}
-    if set(values) != known:
-        odd = sorted(set(values) ^ known)
+    odd = sorted((set(values) ^ known) - _LATER)
+    if odd:
         raise ValueError(f"{FILE}: expected the keys {sorted(known)}, got others or none of {odd}; export again")
     try:
         values["segments"] = [Segment(**segment) for segment in values["segments"]]
@@ -148,6 +152,7 @@ def _check(manifest: Manifest) -> None:
     if manifest.certificate is not None:
         where, own = f"{FILE}: certificate", manifest
         check_certificate(manifest.certificate, where, own.engine, own.bits, own.fingerprint, own.exit)
+    true_or_false(f"{FILE}: multi_label", manifest.multi_label)
     if len(manifest.temperatures) != len(manifest.head_depths):
         raise ValueError(f"{FILE}: expected a temperature for each head, got {shown(manifest.temperatures)}")
     for file in (*(segment.file for segment in manifest.segments), TOKENIZER):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from eat.checks import folder_name, one_line, whole_number
 from eat.deployment.encoding import Encoded, TextEncoder
-from eat.deployment.exits import check_exit, leaves, probabilities
+from eat.deployment.exits import check_exit, leaves, probabilities, sets_as_classes, sigmoid
 from eat.deployment.manifest import TOKENIZER, Manifest, Segment, read_manifest
 from eat.deployment.pruning import check_pruner, prune
 from eat.deployment.rows import Rows, concatenated, segment_inputs
@@ -42,11 +42,12 @@ class OnnxOutput:
 class OnnxAnswer:
     """One answer to a text."""
 
-    label: str
-    score: float  # probability of the label, or the predicted number of a regression
+    label: str | tuple[str, ...]  # of a multi-label model every label that applies
+    score: float  # probability of the label, of a multi-label model of its least sure one; the number of a regression
     exit_depth: int
     tokens: int  # tokens that came in
     tokens_kept: int  # tokens that the last block run worked on
+    probabilities: tuple[float, ...] = ()  # of each class or label, in their order; none of a regression
 
 
 class OnnxClassifier:
@@ -117,7 +118,8 @@ class OnnxClassifier:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             output = self.run_encoded([encoded[i] for i in batch])
-            found |= dict(zip(batch, answers_of(output, self.manifest.labels), strict=True))
+            answers = answers_of(output, self.manifest.labels, multi_label=self.manifest.multi_label)
+            found |= dict(zip(batch, answers, strict=True))
         return [found[i] for i in range(len(encoded))]
 
     @property
@@ -180,15 +182,28 @@ class OnnxClassifier:
         return dataclasses.replace(state, rows=joined[0], received=received), joined[-1]
 
 
-def answers_of(output: OnnxOutput, labels: Sequence[str]) -> list[OnnxAnswer]:
-    """Read the answers off a batch's output; ``labels`` has one name where the answer is a number."""
-    regression = output.logits.shape[1] == 1
-    best = output.logits.argmax(1)
-    scores = output.logits[:, 0] if regression else probabilities(output.logits).max(1)
+def answers_of(
+    output: OnnxOutput, labels: Sequence[str], *, multi_label: bool = False, label_threshold: float = 0.5
+) -> list[OnnxAnswer]:
+    """Read the answers off a batch's output; ``labels`` has one name where the answer is a number.
+
+    Of a multi-label model those labels apply whose probability is above ``label_threshold``.
+    """
+    logits, named = output.logits, tuple[Any, ...]()
+    if multi_label:
+        each = sigmoid(logits)
+        scores = np.maximum(each, 1 - each).min(1)
+        named = tuple(tuple(compress(labels, row)) for row in (each > label_threshold).tolist())
+    elif logits.shape[1] > 1:
+        each = probabilities(logits)
+        scores = each.max(1)
+    else:
+        each, scores = logits[:, :0], logits[:, 0]
+    named = named or tuple(labels[index] for index in logits.argmax(1).tolist())
     last = np.take_along_axis(output.tokens_kept, output.exit_depth[:, None] - 1, 1)[:, 0]
-    columns = (best, scores, output.exit_depth, output.tokens_kept[:, 0], last)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [OnnxAnswer(labels[index], *others) for index, *others in rows]
+    columns = (scores, output.exit_depth, output.tokens_kept[:, 0], last)
+    rows = zip(named, *(column.tolist() for column in columns), map(tuple, each.tolist()), strict=True)
+    return [OnnxAnswer(*row) for row in rows]
 
 
 class _Run:
@@ -233,7 +248,7 @@ class _Run:
         elif self.trace:
             return
         else:
-            leave = leaves(manifest.exit, self.history)
+            leave = leaves(manifest.exit, sets_as_classes(self.history) if manifest.multi_label else self.history)
         leaving = state.example[leave]
         self.logits[leaving] = logits[leave]
         self.exit_depth[leaving] = segment.end

@@ -92,15 +92,18 @@ def fit_temperatures(trace: Trace, max_ece: float) -> tuple[float, ...]:
     Raises:
         ValueError: If the model predicts a score, or the split holds one class only.
     """
-    labels = torch.tensor(trace.labels, dtype=torch.long)
-    if labels.unique().numel() < 2 and not trace.is_regression:
+    measured = measure_heads(trace)  # which refuses a score
+    labels = torch.tensor(trace.questions(trace.full_depth)[1], dtype=torch.long)
+    if labels.unique().numel() < 2:
         raise ValueError(
             f"calibrate: all {len(trace)} examples of the split {shown(trace.metadata.get('split', ''))} are of one "
             f"class, {labels[0]}; a temperature can only be fitted on two or more"
         )
     return tuple(
-        fit_temperature(torch.from_numpy(trace.all_logits[:, head]), labels) if found.ece > max_ece else 1.0
-        for head, found in enumerate(measure_heads(trace))
+        fit_temperature(torch.from_numpy(trace.questions(trace.all_logits[:, head])[0]), labels)
+        if found.ece > max_ece
+        else 1.0
+        for head, found in enumerate(measured)
     )
 
 

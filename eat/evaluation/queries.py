@@ -158,8 +158,8 @@ def measure_runs(
 
 def _queries(data: TextDataModule, split: str | None) -> tuple[str, list[tuple[str, ...]], list[int]]:
     """Return the name, the texts and the labels of the split that is asked for."""
-    if data.task.num_labels < 2:
-        raise ValueError("candidates: expected classifiers, whose accuracy is measured, got a regression")
+    if data.task.kind != "classification":
+        raise ValueError(f"candidates: expected runs that give a text one class of several, got a {data.task.kind}")
     known = [name for name in data.splits if name != "train"]
     chosen = one_of("split", split, tuple(known)) if split else ("test" if "test" in known else data.report_splits[0])
     rows = data.splits[chosen]

@@ -41,7 +41,8 @@ class ExitCriterion(Protocol):
     def __call__(self, history: Float[Tensor, "heads batch classes"]) -> Bool[Tensor, " batch"]:
         """Return True where a sequence exits; example i's answer depends on ``history[:, i]`` only.
 
-        Where the last head's logits are NaN no sequence exits.
+        Where the last head's logits are NaN no sequence exits. Of a multi-label model it is given what
+        `eat.ops.confidence.sets_as_classes` makes of the heads' logits.
         """
         ...
 
@@ -62,8 +63,12 @@ EXITS: Family[type[Any]] = Family(
 )
 
 
-def check_exit(criterion: ExitCriterion, num_outputs: int) -> None:
-    """Check that a criterion, and its thresholds, suit heads with so many outputs: the classes, or 1 for regression."""
+def check_exit(criterion: ExitCriterion, num_outputs: int, multi_label: bool = False) -> None:
+    """Check that a criterion, and its thresholds, suit heads with so many outputs: the classes, or 1 for regression.
+
+    Raises:
+        ValueError: If they do not; of a multi-label model also if there is a threshold per class.
+    """
     name = next((name for name, part in EXITS.items() if type(criterion) is part), type(criterion).__name__)
     if criterion.needs_classes and num_outputs < 2:
         raise ValueError(
@@ -75,6 +80,11 @@ def check_exit(criterion: ExitCriterion, num_outputs: int) -> None:
             f"exit.name: {name!r} needs one predicted number (regression), but the model has num_labels={num_outputs}"
         )
     if isinstance(criterion, ThresholdExit):
+        if multi_label and isinstance(criterion.threshold, tuple):
+            raise ValueError(
+                "exit.threshold: expected one number for a multi-label model, whose least sure label decides, got "
+                f"{list(criterion.threshold)}"
+            )
         criterion.bound(num_outputs)
 
 

@@ -19,6 +19,7 @@ from eat.explanation.reasons import LAST, NOT_REACHED, NOT_RUN, reason
 from eat.explanation.tokens import encode, tokens_of
 from eat.explanation.watching import Pruned, watch
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.ops.confidence import max_probability, sets_as_classes
 from eat.ops.precision import at_least_float32
 from eat.packed import AdaptiveOutput
 
@@ -108,6 +109,7 @@ def _heads(
     assert answer.logits is not None and answer.exit_depth is not None and traced.all_logits is not None
     exit_depth = int(answer.exit_depth)
     history = traced.all_logits.transpose(0, 1)
+    read = sets_as_classes(history) if model.config.multi_label else history
     running = model.encoder.running_heads(trace=False)
     answers = []
     for index, depth in enumerate(model.head_depths):
@@ -118,7 +120,7 @@ def _heads(
         elif depth > exit_depth:
             decision = NOT_REACHED
         else:
-            decision = reason(str((model.config.exit or {})["name"]), model.exit_criterion, history[: index + 1])
+            decision = reason(str((model.config.exit or {})["name"]), model.exit_criterion, read[: index + 1])
         reached = depth in running and depth <= exit_depth
         logits = answer.logits[0] if depth == exit_depth else history[index, 0]
         answers.append(_head(model, depth, logits, model.temperatures[index], reached, decision))
@@ -137,8 +139,15 @@ def _head(
     values = tuple(logits.tolist())
     if len(values) == 1:
         return HeadAnswer(depth, f"{values[0]:.4g}", None, {}, values, temperature, reached, decision)
-    probabilities = at_least_float32(logits).softmax(-1).tolist()
     names = _names(model.config.id2label or {})
+    if model.config.multi_label:
+        sure = float(max_probability(sets_as_classes(logits[None, None])))
+        probabilities = at_least_float32(logits).sigmoid().tolist()
+        order = sorted(range(len(values)), key=lambda index: -probabilities[index])
+        by_name = {names[index]: probabilities[index] for index in order}
+        label = ", ".join(names[index] for index in order if values[index] > 0) or "no label"
+        return HeadAnswer(depth, label, sure, by_name, values, temperature, reached, decision)
+    probabilities = at_least_float32(logits).softmax(-1).tolist()
     first = int(logits.argmax())  # of equal classes the one that the model answers
     order = sorted(range(len(values)), key=lambda index: (index != first, -probabilities[index]))
     by_name = {names[index]: probabilities[index] for index in order}

@@ -43,7 +43,7 @@ from eat.models.stream import Prediction, SurvivorPools
 from eat.modules.block import Block
 from eat.modules.heads import Head
 from eat.modules.linear import arrange_weights
-from eat.ops.labels import one_per_example
+from eat.ops.labels import one_per_example, read_label_sets
 from eat.ops.losses import EARLY_WEIGHT, FINAL_WEIGHT, answer_loss, draw_answers, joint_loss
 from eat.packed import AdaptiveOutput, Packed
 from eat.pruners import Pruner, build_pruner
@@ -70,6 +70,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
 
     def __init__(self, config: AdaptiveConfig) -> None:
         super().__init__(config)
+        self.model_tags = ["eat", "early-exit"]  # which push_to_hub writes on the card
         self.register_load_state_dict_post_hook(certificate.weights_replaced)
         config.check()
         if config.problem_type is None and config.num_outputs == 1:
@@ -84,6 +85,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
             build_pruner(config.pruner or {}),
             build_exit(config.exit or {}),
             self.backbone.final_norm(),
+            multi_label=config.multi_label,
         )
         self.encoder.rules = config.built_rules()
         self._protect(attention)
@@ -119,7 +121,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
             attention_mask: (batch, width), 1 or True on real tokens; default all. Not for packed input.
             token_type_ids: Shaped like ``input_ids``; default 0.
             lengths: (batch,) or (batch, 1), or a list: tokens of each sequence of a packed input.
-            labels: (batch,) or (batch, 1), class indices, or real values for regression; ``loss`` is then given.
+            labels: (batch,) or (batch, 1), class indices, or real values for regression; for a multi-label model
+                (batch, labels), 0 or 1, of any dtype; ``loss`` is then given.
             trace: Run every head, without early exits; ``all_logits`` is then given. Implied in training mode.
             head_depths: Trace these heads alone, in ascending order; blocks behind the last of them do not run either.
             return_dict: False gives a tuple.
@@ -158,9 +161,13 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         return pack_inputs(self.backbone, self.encoder.embeddings, inputs, protected_id=self._protected_id)
 
     def _loss(self, output: AdaptiveOutput, labels: Tensor, head_depths: Sequence[int]) -> Float[Tensor, ""]:
+        assert output.logits is not None
+        if self.config.multi_label:
+            labels = read_label_sets(labels, *output.logits.shape)
+        else:
+            labels = one_per_example("labels", labels, len(output.logits))
         if self.training and output.all_logits is not None:
             return joint_loss(output.all_logits, labels, self._joint_weights(head_depths))
-        assert output.logits is not None
         return answer_loss(output.logits, labels)
 
     def _joint_weights(self, head_depths: Sequence[int]) -> list[float]:
@@ -191,7 +198,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
 
         Args:
             backbone: A hub name, a local folder, a loaded model, or a config (then all weights are random).
-            num_labels: Classes, 1 for regression; default: what a fine-tuned checkpoint has, else 2.
+            num_labels: Classes or labels, 1 for regression; default: what a fine-tuned checkpoint has, else 2.
             num_layers: Keep the first so many layers; default all.
             attention: ``{"name": "full"}`` or ``{"name": "windowed", "window": 32, ...}``.
             pruner: ``{"name": "l2_norm", "depths": [2, 4], "ratio": 0.3}``, ...; default none.
@@ -208,7 +215,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
             feed_forward: "dense", or "learn_forget" for gates in the place of every block's feed-forward, which start
                 from random weights (`eat.modules.learn_forget`).
             id2label: Names of the labels.
-            problem_type: Hugging Face's key; "regression" for one real-valued label.
+            problem_type: Hugging Face's key; "regression" for one real-valued label, "multi_label_classification" for
+                labels of which a text may have any number.
             seed: Seed of the weights that start random; default: torch's global generator.
 
         Raises:

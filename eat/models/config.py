@@ -18,13 +18,11 @@ from eat.modules.heads import POOLINGS
 from eat.ops.int8 import BITS
 from eat.pruners import build_pruner
 
-_OPTIONAL = (
-    "certificate",
-    "fingerprint",
-    "engine",
-    "rules",
-    "weights",
-)  # left out of what is saved where there are none
+# Left out of what is saved where there are none.
+_OPTIONAL = ("certificate", "fingerprint", "engine", "rules", "weights")
+MULTI_LABEL = "multi_label_classification"
+PROBLEM_TYPES = {"regression": "regression", "multi_label": MULTI_LABEL}
+"""Hugging Face's ``problem_type`` for what a task asks; None, which is the default, for one class of several."""
 MAX_LABELS = 10_000_000  # extreme classification has 3 million; each has a name and a row in every head
 
 
@@ -102,7 +100,7 @@ class AdaptiveConfig(PreTrainedConfig):
 
     @property
     def num_labels(self) -> int | None:
-        """Classes, or 1 for regression."""
+        """Classes, or labels of a multi-label model, or 1 for regression."""
         return None if self.id2label is None else len(self.id2label)
 
     @num_labels.setter
@@ -120,8 +118,13 @@ class AdaptiveConfig(PreTrainedConfig):
 
     @property
     def num_outputs(self) -> int:
-        """Logits of each head: the classes, or 1 for regression."""
+        """Logits of each head: the classes, the labels of a multi-label model, or 1 for regression."""
         return len(self.id2label or {})
+
+    @property
+    def multi_label(self) -> bool:
+        """True where each output is a label with a sigmoid of its own."""
+        return self.problem_type == MULTI_LABEL
 
     def head_pooling(self, depth: int) -> str:
         """What the head at a depth reads: "cls" or "mean"."""
@@ -166,13 +169,13 @@ class AdaptiveConfig(PreTrainedConfig):
             raise ValueError(
                 "attention.global_tokens: 'sep' needs the separator's id; pass sep_token_id to from_backbone"
             )
-        fitting = "regression" if self.num_outputs == 1 else "single_label_classification"
-        if self.problem_type not in (None, fitting):
+        fitting = ["regression"] if self.num_outputs == 1 else ["single_label_classification", MULTI_LABEL]
+        if self.problem_type not in (None, *fitting):
             raise ValueError(
-                f"problem_type: expected {fitting!r} or None with num_labels={self.num_outputs}, "
+                f"problem_type: expected {', '.join(map(repr, fitting))} or None with num_labels={self.num_outputs}, "
                 f"got {shown(self.problem_type)}"
             )
-        check_exit(criterion, self.num_outputs)
+        check_exit(criterion, self.num_outputs, self.multi_label)
         self._rules(backbone.dim, criterion)
 
     def built_rules(self) -> Rules | None:
@@ -181,6 +184,8 @@ class AdaptiveConfig(PreTrainedConfig):
 
     def _rules(self, dim: int, criterion: ExitCriterion) -> Rules | None:
         depths = sorted((self.heads or {})["depths"])
+        if self.rules is not None and self.multi_label:
+            raise ValueError("rules: expected none where a text has several labels: a rule answers one class")
         return build_rules(self.rules, self.num_outputs, dim, depths[0] if criterion.active else depths[-1])
 
 

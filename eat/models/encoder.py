@@ -18,6 +18,7 @@ from eat.models.rules import EMBEDDINGS, Rules, Tap
 from eat.modules.block import Block
 from eat.modules.embeddings import Embeddings
 from eat.modules.heads import Heads
+from eat.ops.confidence import sets_as_classes
 from eat.packed import AdaptiveOutput, Packed, true_indices
 from eat.pruners import Pruner
 
@@ -70,7 +71,8 @@ class AdaptiveEncoder(nn.Module):
     """Encoder blocks, one per depth, over packed rows: tokens are pruned between blocks, and sequences exit at heads.
 
     The last depth always has a head. Where blocks leave rows as they grew (pre-norm), one ``norm`` stands before all
-    heads, as in CALM (Schuster et al. 2022) and LayerSkip (Elhoushi et al. 2024).
+    heads, as in CALM (Schuster et al. 2022) and LayerSkip (Elhoushi et al. 2024). ``multi_label``: each output of a
+    head is a label of its own, and a sequence exits where the criterion is content with the least sure of them.
     """
 
     gradient_checkpointing = False  # Hugging Face's models set this, and the function, on every module that has it
@@ -84,6 +86,7 @@ class AdaptiveEncoder(nn.Module):
         pruner: Pruner,
         exit_criterion: ExitCriterion,
         norm: nn.Module | None = None,
+        multi_label: bool = False,
     ) -> None:
         super().__init__()
         self.embeddings = embeddings
@@ -93,6 +96,7 @@ class AdaptiveEncoder(nn.Module):
         self.head_depths = tuple(sorted(heads))
         self.pruner = pruner
         self.exit_criterion = exit_criterion
+        self.multi_label = multi_label
         self.rules: Rules | None = None
 
     def forward(self, state: Packed, trace: bool, head_depths: tuple[int, ...] | None = None) -> AdaptiveOutput:
@@ -147,8 +151,12 @@ class AdaptiveEncoder(nn.Module):
         elif trace:
             parted = (), end.history[-1, :0], end.next_start
         else:
-            parted = _part(end, self.exit_criterion(end.history))
+            parted = _part(end, self.leaving(end.history))
         return SegmentExit(end.depth, end.history, end.state.example, end.lengths, *parted)
+
+    def leaving(self, history: Float[Tensor, "heads batch classes"]) -> Bool[Tensor, " batch"]:
+        """Return True where a sequence exits after the last head of the history."""
+        return self.exit_criterion(sets_as_classes(history) if self.multi_label else history)
 
     def to_head(self, start: SegmentStart, head_depths: tuple[int, ...]) -> SegmentEnd:
         """Run the blocks up to the next of the heads, and that head; nothing here waits for the device."""

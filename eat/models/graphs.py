@@ -102,7 +102,7 @@ class RecordedShape:
             # A mask left over from another run would hold that run's positions.
             start = SegmentStart(before.state.uncached(), before.depth, before.history)
         here = encoder.to_head(start, heads)
-        return here, None if here.depth == len(encoder.blocks) else encoder.exit_criterion(here.history)
+        return here, None if here.depth == len(encoder.blocks) else encoder.leaving(here.history)
 
     def answer(self, input_ids: Int[Tensor, " ..."], token_type_ids: Int[Tensor, " ..."] | None) -> AdaptiveOutput:
         """Replay step after step until the sequence exits."""

@@ -91,7 +91,7 @@ class DriftGuard:
         self._fingerprint = certificate["model"]
         self._lanes = Lanes(model, points, float(min_retention), owner="DriftGuard")
         share = false_alarm / sum(point.profile is not None for point in points.values())
-        layers = model.num_layers
+        layers, self._multi_label = model.num_layers, model.config.multi_label
         self._watches = {
             name: Watch(point, num_layers=layers, false_alarm=share, window=window, seed=seed + place)
             for place, (name, point) in enumerate(points.items())
@@ -260,7 +260,7 @@ class DriftGuard:
         if output.logits is None or output.exit_depth is None or output.tokens_kept is None:
             raise ValueError("output: expected logits, exit_depth and tokens_kept, got one without")
         logits = output.logits.detach().double().cpu().numpy()
-        values = measure(logits, output.exit_depth.cpu().numpy(), output.tokens_kept.cpu().numpy())
+        values = measure(logits, output.exit_depth.cpu().numpy(), output.tokens_kept.cpu().numpy(), self._multi_label)
         with self._lock:
             watch = self._watches[source]
             fires = watch.observe(values, np.isfinite(logits).all(axis=1), order)

@@ -139,7 +139,11 @@ class RiskMonitor:
             part.input_ids, part.attention_mask, part.token_type_ids, lengths=part.lengths
         ).logits.cpu()
         served = output.logits[rows].cpu()
-        differs = (served.argmax(-1) != full.argmax(-1)) | ~(served.isfinite().all(-1) & full.isfinite().all(-1))
+        if self._model.config.multi_label:
+            other = ((served > 0) != (full > 0)).any(-1)
+        else:
+            other = served.argmax(-1) != full.argmax(-1)
+        differs = other | ~(served.isfinite().all(-1) & full.isfinite().all(-1))
         with self._lock:
             before, fired = self.test.fired, self.test.observe(differs.double().numpy())
             report = self.test.report() if fired and not before else None

@@ -40,5 +40,20 @@ def agreeing_heads(history: Float[Tensor, "heads batch classes"]) -> Int[Tensor,
     return (agrees.long().cumprod(0).sum(0) - 1).clamp(min=0)
 
 
+def sets_as_classes(history: Float[Tensor, "heads batch labels"]) -> Float[Tensor, "heads batch 2"]:
+    """Return multi-label answers, one sigmoid per label, as logits of two classes: what exit criteria read.
+
+    A head is as sure of a set of labels as of its least sure label: the class that it predicts has the probability
+    min_l max(p_l, 1 - p_l). From one head to the next that class changes exactly where the set does (p_l > 1/2), so
+    that heads agree where they name the same labels. NaN stays NaN.
+    """
+    sets = history > 0
+    changes = (sets[1:] != sets[:-1]).any(-1).cumsum(0) % 2 == 1
+    second = torch.cat((torch.zeros_like(sets[:1, :, 0]), changes))
+    logits = at_least_float32(history)
+    sure = logits.abs().amin(-1).clamp_min(torch.finfo(logits.dtype).tiny)  # a tie would name the wrong class
+    return torch.stack((sure.masked_fill(second, 0.0), sure.masked_fill(~second, 0.0)), dim=-1)
+
+
 def _probabilities(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch classes"]:
     return torch.softmax(at_least_float32(logits), dim=-1)

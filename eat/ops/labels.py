@@ -1,4 +1,4 @@
-"""Read what holds one value per example: (batch,), or (batch, 1) as a column of a data set gives it."""
+"""Read labels: one per example, (batch,) or (batch, 1) as a column of a data set gives it, or a row of 0 and 1."""
 
 from typing import Any
 
@@ -38,6 +38,27 @@ def read_classes(labels: Any, batch: int, classes: int) -> Int[Tensor, " batch"]
         lowest, highest = int(labels.min()), int(labels.max())
         raise ValueError(f"labels: expected class indices in [0, {classes}), got {lowest} to {highest}")
     return labels
+
+
+def is_multi_label(labels: Any, outputs: int) -> bool:
+    """Tell labels that answer each of several outputs by yes or no, (batch, outputs), from one label per example."""
+    return isinstance(labels, Tensor) and outputs > 1 and labels.ndim == 2 and labels.shape[1] == outputs
+
+
+def read_label_sets(labels: Any, batch: int, outputs: int) -> Float[Tensor, "batch outputs"]:
+    """Return multi-label labels, 0 or 1 for each output, in floating point, as Hugging Face has them.
+
+    They are checked on the CPU only, as classes are.
+
+    Raises:
+        ValueError: If they are no tensor, of another shape, or one is neither 0 nor 1.
+    """
+    if not isinstance(labels, Tensor) or labels.shape != (batch, outputs) or labels.is_complex():
+        got = f"shape {tuple(labels.shape)}" if isinstance(labels, Tensor) else f"a {type(labels).__name__}"
+        raise ValueError(f"labels: expected 0 or 1 for each label, of shape ({batch}, {outputs}), got {got}")
+    if labels.is_cpu and not ((labels == 0) | (labels == 1)).all():
+        raise ValueError(f"labels: expected 0 or 1, got {labels[(labels != 0) & (labels != 1)][0].item()}")
+    return labels if labels.is_floating_point() else labels.to(torch.get_default_dtype())
 
 
 def read_targets(labels: Any, batch: int) -> Float[Tensor, " batch"]:

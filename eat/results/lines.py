@@ -141,8 +141,10 @@ def _mean_delta(shown: Sequence[Shown], dense: Experiment | None) -> Delta | Non
         return paired[0].delta if paired else None
     trace = paired[0].run.traces.reported
     others = [other for run in paired if (other := dense.of_seed(run.run.seed)) is not None]
-    ours = np.stack([predictions(_logits(run.run, run.point.exit)) for run in paired])
-    theirs = np.stack([predictions(_dense_logits(r.run, other)) for r, other in zip(paired, others, strict=True)])
+    ours = np.stack([predictions(_logits(run.run, run.point.exit), trace.multi_label) for run in paired])
+    theirs = np.stack(
+        [predictions(_dense_logits(r.run, other), trace.multi_label) for r, other in zip(paired, others, strict=True)]
+    )
     value = METRICS[trace.task.metrics[0]].value
     low, high = seeds_difference_interval(
         lambda said, truth: value(said, truth, trace.task), trace.labels, ours, theirs

@@ -49,6 +49,7 @@ ADDED: Mapping[str, Any] = {
             "validation_share": None,
             "separator": " ",
             "label_names": None,
+            "label_separator": ",",
             "unlabelled": "refuse",  # which trains as before, or not at all
             "max_rows": None,
         }.items()

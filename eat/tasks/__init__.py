@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from datasets import Dataset
 
@@ -12,9 +12,10 @@ from eat.tasks.demo import DemoTask
 from eat.tasks.file import FileTask
 from eat.tasks.glue import cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb
 from eat.tasks.imdb import imdb
+from eat.tasks.kinds import KINDS, TaskKind
 from eat.tasks.leakage import LeakageRule
 
-__all__ = ["TASKS", "Task", "TaskFacts", "build_task", "describe_rows"]
+__all__ = ["KINDS", "TASKS", "Task", "TaskFacts", "TaskKind", "build_task", "describe_rows"]
 
 
 @runtime_checkable
@@ -31,19 +32,19 @@ class TaskFacts(Protocol):
 
     @property
     def label_field(self) -> str:
-        """The label column: int64 class numbers, or float32 scores."""
+        """The label column: int64 class numbers, float32 scores, or lists of float32, 1 where a label applies."""
 
     @property
-    def kind(self) -> Literal["classification", "regression"]:
-        """Whether labels are classes or scores."""
+    def kind(self) -> TaskKind:
+        """Whether a text has one class, any number of labels, or a score."""
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """Class names in label order; empty for regression."""
+        """Names of the classes or labels, in their order; empty for regression."""
 
     @property
     def num_labels(self) -> int:
-        """Outputs that a model needs: one per class; one for regression."""
+        """Outputs that a model needs: one per class or label; one for regression."""
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -1,15 +1,17 @@
-"""File task, a user's own text: a CSV, TSV, JSON or Parquet file with a text column and a label column."""
+"""File task, a user's own text: a CSV, TSV, JSON or Parquet file with a text column and a label column, or several."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, Value
+from datasets import Dataset, Features, List, Value
 
 from eat.checks import number, one_of, shown, whole_number
-from eat.tasks.formats import Table, check_dialect, read_table
+from eat.tasks.formats import DELIMITERS, Table, check_dialect, read_table
+from eat.tasks.kinds import KINDS, TaskKind
+from eat.tasks.label_sets import Sets, labelled_rows, sets_of_columns, sets_of_names, warn_of_constant_labels
 from eat.tasks.labels import (
     UNLABELLED,
     check_label_names,
@@ -26,13 +28,19 @@ from eat.tasks.texts import group_values, read_texts, warn_of_odd_texts
 from eat.tasks.units import draw_units
 
 VALIDATION_SHARE = 0.1
+METRICS_OF: Mapping[TaskKind, tuple[str, ...]] = {
+    "classification": ("accuracy", "macro_f1"),
+    "multi_label": ("micro_f1", "macro_f1", "subset_accuracy", "label_accuracy"),
+    "regression": ("pearson", "spearman"),
+}
+"""What is measured, the primary metric first."""
 MANY_CLASSES = 50  # more than this, and a new one in every other row: no class label
 
 _log = logging.getLogger(__name__)
 
 
 class FileTask:
-    """Classification of, or regression on, a user's own rows.
+    """Classification, by one class or by several labels, of a user's own rows, or regression on them.
 
     Class names are ``label_names``, else those that the training file stores with the label column (Parquet), else its
     distinct labels, by number where all are numbers, else by character; 1, 1.0 and "1" are one label, and so are True
@@ -49,10 +57,13 @@ class FileTask:
             read as text.
         text_pair: Column of the second text, likewise, or None.
         separator: What stands between the texts of a list of columns.
-        label: Column of the label.
+        label: Column of the label; or several, each 0 or 1, whose names are then labels of a multi-label task.
         label_names: Names of the classes in label order, where the file has their numbers, from 0; or, where it has
             the names, their order. None: the labels are names.
-        kind: ``"classification"``, or ``"regression"`` for finite scores.
+        label_separator: What stands between the names in one column of a multi-label task, where it holds text; also
+            ``"comma"``, ``"semicolon"``, ``"tab"`` or ``"pipe"``.
+        kind: ``"classification"``; ``"multi_label"``, where a text has any number of labels (of one column: a list of
+            names; implied by several columns); or ``"regression"`` for finite scores.
         unlabelled: What becomes of rows without a label, which are those with an empty one, and of classes those with
             -1 where 0 and 1 are classes: ``"refuse"``, which a command says; ``"drop"``; or ``"keep"``, which takes -1
             for a class and refuses the empty, as runs do whose configuration does not say.
@@ -81,8 +92,9 @@ class FileTask:
         text: str | Sequence[str] = "text",
         text_pair: str | Sequence[str] | None = None,
         separator: str = " ",
-        label: str = "label",
+        label: str | Sequence[str] = "label",
         label_names: Sequence[str | int] | None = None,
+        label_separator: str = ",",
         kind: str = "classification",
         unlabelled: str = "keep",
         max_rows: int | None = None,
@@ -91,18 +103,18 @@ class FileTask:
         group_by: str | Sequence[str] | None = None,
         split_seed: int = 0,
     ) -> None:
-        if kind not in ("classification", "regression"):
-            raise ValueError(f"data.kind: expected 'classification' or 'regression', got {shown(kind)}")
+        self._label_columns = _columns_of("data.label", label)
+        self.kind: TaskKind = self._checked_kind(kind, label)
         pair = {} if text_pair is None else {"data.text_pair": text_pair}
         self._texts = {option: _columns_of(option, value) for option, value in ({"data.text": text} | pair).items()}
-        _check_strings("the name of a column", {"data.label": label})
-        wanted = [(column, option) for option, columns in self._texts.items() for column in columns]
-        self._columns = dict([*wanted, (label, "data.label")])
-        if len(self._columns) <= len(wanted):
+        columns_of = {**self._texts, "data.label": self._label_columns}
+        wanted = [(column, option) for option, columns in columns_of.items() for column in columns]
+        self._columns = dict(wanted)
+        if len(self._columns) < len(wanted):
             given = {option: columns[0] if len(columns) == 1 else columns for option, columns in self._texts.items()}
             raise ValueError(
                 f"data.text, data.text_pair, data.label: expected different columns, got "
-                f"{shown(given | {'data.label': label})}"
+                f"{shown(given | {'data.label': label if isinstance(label, str) else list(label)})}"
             )
         if not isinstance(separator, str):
             raise ValueError(f"data.separator: expected text that stands between joined texts, got {shown(separator)}")
@@ -113,28 +125,36 @@ class FileTask:
         self._validation_share = self._checked_share(validation_share)
         self._max_rows = None if max_rows is None else whole_number("data.max_rows", max_rows)
         self._unlabelled = one_of("data.unlabelled", unlabelled, UNLABELLED)
+        if not isinstance(label_separator, str) or not label_separator:
+            raise ValueError(
+                f"data.label_separator: expected text between names of labels, got {shown(label_separator)}"
+            )
+        self._label_separator = DELIMITERS.get(label_separator, label_separator)
+        if label_names is not None and len(self._label_columns) > 1:
+            raise ValueError(
+                f"data.label_names: expected null where data.label names a column for each label, got "
+                f"{shown(label_names)}"
+            )
         self._given_names = check_label_names(label_names, kind)
         self.source_columns = tuple(columns[0] for columns in self._texts.values())
         self.text_fields = ("text", "text_pair")[: len(self.source_columns)]
-        self._groups = self._group_columns(group_by, label)
+        self._groups = self._group_columns(group_by)
         self.group_by = None if group_by is None else SharedColumns(tuple(self._groups.values()))
-        self._label_column = label
         self._dialect = check_dialect(delimiter, quotes, self._files.values())
         self._split_seed = split_seed
         self._splits: dict[str, Dataset] = {}
         self._label_names: tuple[str, ...] = ()
-        self.kind: Literal["classification", "regression"] = "regression" if kind == "regression" else "classification"
-        self.metrics = ("accuracy", "macro_f1") if kind == "classification" else ("pearson", "spearman")
+        self.metrics = METRICS_OF[self.kind]
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """Class names in label order; empty for regression. Reads the files."""
+        """Names of the classes or labels, in their order; empty for regression. Reads the files."""
         self.load()
         return self._label_names
 
     @property
     def num_labels(self) -> int:
-        """Outputs that a model needs: one per class; one for regression."""
+        """Outputs that a model needs: one per class or label; one for regression."""
         return max(1, len(self.label_names))
 
     def load(self, root: str | Path | None = None, cache_dir: str | Path | None = None) -> dict[str, Dataset]:
@@ -149,6 +169,20 @@ class FileTask:
             self._splits = self._read()
         return dict(self._splits)
 
+    def _checked_kind(self, kind: str, label: Any) -> TaskKind:
+        if kind not in KINDS:
+            raise ValueError(f"data.kind: expected one of {list(KINDS)}, got {shown(kind)}")
+        if isinstance(label, str):
+            return kind
+        if len(self._label_columns) < 2:
+            raise ValueError(
+                f"data.label: expected a column, or two or more that hold 0 or 1, got {shown(list(label))}; one label "
+                f"that applies or not is a task of two classes, data.label={self._label_columns[0]}"
+            )
+        if kind == "regression":
+            raise ValueError(f"data.label: expected one column with data.kind=regression, got {shown(list(label))}")
+        return "multi_label"
+
     def _checked_share(self, share: float | None) -> float:
         if share is not None and len(self._files) > 1:
             raise ValueError(
@@ -157,10 +191,12 @@ class FileTask:
             )
         return VALIDATION_SHARE if share is None else number("data.validation_share", share, above=0, below=1)
 
-    def _group_columns(self, group_by: object, label: str) -> dict[str, str]:
+    def _group_columns(self, group_by: object) -> dict[str, str]:
         """Return the file's columns that ``group_by`` names -> the columns of what is loaded."""
         names = [group_by] if isinstance(group_by, str) else [] if group_by is None else group_by
-        if not isinstance(names, Sequence) or not all(isinstance(name, str) and name != label for name in names):
+        if not isinstance(names, Sequence) or not all(
+            isinstance(name, str) and name not in self._label_columns for name in names
+        ):
             raise ValueError(
                 f"data.group_by: expected a column, not data.label's, or a list of them, got {shown(group_by)}"
             )
@@ -178,9 +214,11 @@ class FileTask:
             )
             for split, file in self._files.items()
         }
-        labels: dict[str, list[int]] | dict[str, list[float]]
+        labels: dict[str, list[int]] | dict[str, list[float]] | dict[str, Sets]
         if self.kind == "regression":
-            labels = {split: scores(table, self._label_column) for split, table in tables.items()}
+            labels = {split: scores(table, self._label_columns[0]) for split, table in tables.items()}
+        elif self.kind == "multi_label":
+            labels = self._read_sets(tables)
         else:
             labels = self._number_classes(tables)
         splits = {split: self._rows(table, labels[split], split == "train") for split, table in tables.items()}
@@ -188,32 +226,46 @@ class FileTask:
 
     def _used_rows(self, table: Table) -> Table:
         """Leave out rows without a label, and all but a draw of ``max_rows``, in the order of the file."""
-        table = with_labels(
-            table, self._label_column, self._unlabelled, is_class=self.kind == "classification", named=self._given_names
-        )
+        if self.kind == "multi_label":
+            table = labelled_rows(table, self._label_columns, self._unlabelled)
+        else:
+            is_class = self.kind == "classification"
+            table = with_labels(
+                table, self._label_columns[0], self._unlabelled, is_class=is_class, named=self._given_names
+            )
         if self._max_rows is None or self._max_rows >= len(table.lines):
             return table
         drawn = np.random.Generator(np.random.PCG64([self._split_seed, 2])).permutation(len(table.lines))
         _log.info("%s: %d of %d rows are read (data.max_rows)", table.path, self._max_rows, len(table.lines))
         return table.taken(np.sort(drawn[: self._max_rows]).tolist())
 
-    def _rows(self, table: Table, labels: list[int] | list[float], in_train: bool) -> Dataset:
-        text, score = Value("string"), Value("float32" if self.kind == "regression" else "int64")
-        columns: dict[str, tuple[list[Any], Value]] = {}
+    def _rows(self, table: Table, labels: list[int] | list[float] | Sets, in_train: bool) -> Dataset:
+        text, answer = Value("string"), Value("int64" if self.kind == "classification" else "float32")
+        columns: dict[str, tuple[list[Any], Any]] = {}
         for field, (option, sources) in zip(self.text_fields, self._texts.items(), strict=True):
             parts = [read_texts(table, column, option) for column in sources]
             columns[field] = [self._separator.join(texts) for texts in zip(*parts, strict=True)], text
             for column, texts in zip(sources, parts, strict=True) if in_train else ():
                 warn_of_odd_texts(texts, table, column, option)
-        columns[self.label_field] = labels, score
+        sets = List(answer, length=len(self._label_names)) if self.kind == "multi_label" else None
+        columns[self.label_field] = labels, sets or answer
         columns["line"] = list(table.lines), Value("int64")
         for column, field in self._groups.items() if in_train else ():
             columns.setdefault(field, (group_values(table, column), text))
         features = Features({field: kind for field, (_, kind) in columns.items()})
         return Dataset.from_dict({field: values for field, (values, _) in columns.items()}, features=features)
 
+    def _read_sets(self, tables: Mapping[str, Table]) -> dict[str, Sets]:
+        columns = self._label_columns
+        if len(columns) > 1:
+            self._label_names, sets = columns, sets_of_columns(tables, columns)
+        else:
+            self._label_names, sets = sets_of_names(tables, columns[0], self._label_separator, self._given_names)
+        warn_of_constant_labels(self._label_names, sets["train"], tables["train"].path)
+        return sets
+
     def _number_classes(self, tables: Mapping[str, Table]) -> dict[str, list[int]]:
-        column = self._label_column
+        column = self._label_columns[0]
         names = {split: class_names(table, column) for split, table in tables.items()}
         refuse_two_spellings(tables, names)
         train = tables["train"]
@@ -233,7 +285,7 @@ class FileTask:
         if not told and len(known) > max(MANY_CLASSES, num_rows / 2):
             raise ValueError(
                 f"data.label: {path}: {len(known)} different labels in {num_rows} rows of column {shown(column)}: is "
-                "it the label? For scores say data.kind=regression"
+                "it the label? For scores say data.kind=regression, for several labels a text data.kind=multi_label"
             )
         self._label_names = known
         return labels
@@ -255,7 +307,7 @@ class FileTask:
 
 
 def _columns_of(option: str, value: Any) -> tuple[str, ...]:
-    """Return the columns that a text is made of: one, or a list."""
+    """Return the columns that an option names: one, or a list."""
     columns = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
     if not columns:
         raise ValueError(f"{option}: expected a column, or a list of columns, got []")

@@ -112,7 +112,8 @@ def class_names(table: Table, column: str) -> list[str]:
         if not isinstance(value, str | bool | int):
             raise ValueError(
                 f"data.label: {table.path}, {table.place(row)}: expected text, an integer or true/false in column "
-                f"{shown(column)}, got {shown(value)}; for scores say data.kind=regression"
+                f"{shown(column)}, got {shown(value)}; for scores say data.kind=regression, for a list of labels "
+                "data.kind=multi_label"
             )
         names.append(canonical_name(str(value)))
     return names

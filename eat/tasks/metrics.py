@@ -1,8 +1,8 @@
 """Metrics of a task: running ones for training (torchmetrics), and plain functions of arrays for replayed logits.
 
 Running ones take logits (examples, classes), for regression (examples, 1); plain ones, which agree with scikit-learn
-and SciPy, what was predicted. Both take labels. A share that has nothing to count is 0, a correlation with a constant
-is NaN.
+and SciPy, what was predicted. Both take labels; of a multi-label task labels and predictions are (examples, labels) of
+0 and 1. A share that has nothing to count is 0, a correlation with a constant is NaN.
 """
 
 import math
@@ -21,6 +21,9 @@ from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassF1Score,
     MulticlassMatthewsCorrCoef,
+    MultilabelAccuracy,
+    MultilabelExactMatch,
+    MultilabelF1Score,
 )
 from torchmetrics.wrappers import LambdaInputTransformer
 
@@ -70,6 +73,26 @@ def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Mean of F1 over the classes that were predicted or true."""
     classes = np.union1d(predicted, labels).tolist()
     return float(np.mean([f1(predicted, labels, positive) for positive in classes]))
+
+
+def micro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """F1 of all labels of all examples together, in a multi-label task."""
+    return f1(predicted.reshape(-1), labels.reshape(-1))
+
+
+def mean_label_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Mean of F1 over all labels, in a multi-label task."""
+    return float(np.mean([f1(said, truth) for said, truth in zip(predicted.T, labels.T, strict=True)]))
+
+
+def subset_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Share of examples all of whose labels are right, in a multi-label task."""
+    return accuracy((predicted == labels).all(axis=1), np.ones(len(labels), dtype=bool))
+
+
+def label_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Share of labels, over all examples, that are right, in a multi-label task."""
+    return accuracy(predicted.reshape(-1), labels.reshape(-1))
 
 
 def matthews(predicted: np.ndarray, labels: np.ndarray) -> float:
@@ -138,6 +161,29 @@ def _running_in_scope_accuracy(task: TaskFacts) -> Metric:
     return MulticlassAccuracy(task.num_labels, average="micro", ignore_index=task.label_names.index(OUT_OF_SCOPE))
 
 
+def _named(logits: Tensor) -> Tensor:
+    return (logits > 0).long()
+
+
+def _of_sets(metric: Metric) -> Metric:
+    """Hand a metric what is predicted in place of logits, which torchmetrics would take for probabilities if it can."""
+    return LambdaInputTransformer(metric, _named, torch.Tensor.long)
+
+
+def _macro_f1(predicted: np.ndarray, labels: np.ndarray, task: TaskFacts) -> float:
+    return (mean_label_f1 if _has_labels(task) else macro_f1)(predicted, labels)
+
+
+def _running_macro_f1(task: TaskFacts) -> Metric:
+    if _has_labels(task):
+        return _of_sets(MultilabelF1Score(task.num_labels, average="macro"))
+    return MulticlassF1Score(task.num_labels, average="macro")
+
+
+def _has_labels(task: TaskFacts) -> bool:
+    return task.kind == "multi_label"
+
+
 def _has_classes(task: TaskFacts) -> bool:
     return task.kind == "classification"
 
@@ -159,8 +205,15 @@ METRICS: Mapping[str, TaskMetric] = {
         lambda task: MulticlassAccuracy(task.num_labels, average="micro"), _value(accuracy), _has_classes
     ),
     "f1": TaskMetric(_running_f1, _value(f1), _has_two_classes),
-    "macro_f1": TaskMetric(
-        lambda task: MulticlassF1Score(task.num_labels, average="macro"), _value(macro_f1), _has_classes
+    "macro_f1": TaskMetric(_running_macro_f1, _macro_f1, lambda task: not _has_scores(task)),
+    "micro_f1": TaskMetric(
+        lambda task: _of_sets(MultilabelF1Score(task.num_labels, average="micro")), _value(micro_f1), _has_labels
+    ),
+    "subset_accuracy": TaskMetric(
+        lambda task: _of_sets(MultilabelExactMatch(task.num_labels)), _value(subset_accuracy), _has_labels
+    ),
+    "label_accuracy": TaskMetric(
+        lambda task: _of_sets(MultilabelAccuracy(task.num_labels, average="micro")), _value(label_accuracy), _has_labels
     ),
     "matthews": TaskMetric(lambda task: MulticlassMatthewsCorrCoef(task.num_labels), _value(matthews), _has_classes),
     "pearson": TaskMetric(lambda task: LambdaInputTransformer(PearsonCorrCoef(), _score), _value(pearson), _has_scores),

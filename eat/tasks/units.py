@@ -29,8 +29,15 @@ def row_texts(dataset: Dataset) -> list[tuple[str, ...]]:
 
 
 def row_strata(dataset: Dataset) -> list[Hashable]:
-    """Return the class of every row; one stratum for all where labels are scores."""
+    """Return the class of every row; one stratum for all where labels are scores.
+
+    Of a row with several labels it is the rarest: draws by it keep the rare labels' proportions, as iterative
+    stratification does (Sechidis et al. 2011), in one pass.
+    """
     labels = dataset["label"][:]
+    if labels and isinstance(labels[0], list):
+        times = [sum(column) for column in zip(*labels, strict=True)]
+        return [min((i for i, has in enumerate(row) if has), key=lambda i: times[i], default=None) for row in labels]
     return [None] * len(labels) if any(isinstance(label, float) for label in labels[:1]) else list(labels)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ from torch import Tensor
 from eat.exits import EXITS, ExitCriterion, ThresholdExit
 from eat.exits import check_exit as check_outputs
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.config import MULTI_LABEL
 from eat.packed import AdaptiveOutput
+from eat.tasks import TaskKind
 from eat.testing.checked import Checked, in_models, seeds
 from eat.testing.models import (
     answer,
@@ -43,7 +45,7 @@ def check_exit(
     These are: one boolean for each example, from its own logits alone, in any precision; nothing changed, nothing
     remembered; NaN never exits; sure answers do where it is active; a threshold per class is that of the predicted
     class; what it cannot read is refused; inside a model the same exits alone, in a batch and replayed from a trace,
-    equal to the slow masked encoder; saved and loaded by name.
+    equal to the slow masked encoder, whatever the model predicts that it can read; saved and loaded by name.
 
     Args:
         exit: Its class, with ``arguments``; a function that builds one; an instance; or a name that the family knows.
@@ -74,8 +76,8 @@ def check_exit(
                 _check_alone(checked, subject, number)
                 if thresholds and takes_them:
                     _check_threshold(checked, subject, number)
-        for num_labels in outputs_of(criterion):
-            model = make_model(exit=subject.spec, pruner=PRUNER, num_labels=num_labels)
+        for labels in kinds_of(criterion):
+            model = make_model(exit=subject.spec, pruner=PRUNER, **labels)
             for number in in_models(seed, trials):
                 with checked.trial(number):
                     check_in_model(checked, model, number, masked=True)
@@ -88,6 +90,15 @@ def check_exit(
 def outputs_of(criterion: ExitCriterion) -> list[int]:
     """List numbers of outputs that it can read: 3 classes, 1 score, or both."""
     return [*([] if criterion.needs_score else [CLASSES]), *([] if criterion.needs_classes else [1])]
+
+
+def kinds_of(criterion: ExitCriterion) -> list[dict[str, Any]]:
+    """List the options of models that it can decide for: classes, a score, or labels with a sigmoid each."""
+    kinds: list[dict[str, Any]] = [{"num_labels": num_labels} for num_labels in outputs_of(criterion)]
+    per_class = isinstance(criterion, ThresholdExit) and isinstance(criterion.threshold, tuple)
+    if not criterion.needs_score and not per_class:
+        kinds.append({"num_labels": CLASSES, "problem_type": MULTI_LABEL})
+    return kinds
 
 
 def draw_history(outputs: int, seed: int) -> Tensor:
@@ -179,9 +190,12 @@ def _check_replay(checked: Checked, model: AdaptiveForSequenceClassification, se
     """Expect that a trace gives the exits, the answers and the counts of the live model."""
     ids, mask, types = without_holes(model, draw_batch(model, seed))
     live = answer(model, (ids, mask, types))
-    examples = {"labels": torch.zeros(len(ids)), "example": torch.arange(len(ids))}
-    kind: Literal["classification", "regression"] = "regression" if model.config.num_outputs == 1 else "classification"
-    task = RecordedTask("check", kind, (), (), model.config.num_outputs)
+    outputs, shape = model.config.num_outputs, [len(ids)]
+    kind: TaskKind = "regression" if outputs == 1 else "classification"
+    if model.config.multi_label:
+        kind, shape = "multi_label", [*shape, outputs]
+    examples = {"labels": torch.zeros(shape), "example": torch.arange(len(ids))}
+    task = RecordedTask("check", kind, (), (), outputs)
     batches, facts = [pack(ids, mask, types) | examples], {"split": "check", "config": model.config.to_dict()}
     trace = record_trace(model, batches, task, metadata=facts)
     heads = exit_head(trace, model.exit_criterion)

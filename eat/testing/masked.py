@@ -15,7 +15,7 @@ from torch import Tensor
 
 from eat.exits import ThresholdExit
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.ops.confidence import margin
+from eat.ops.confidence import margin, sets_as_classes
 from eat.ops.selection import rounded_scores
 from eat.packed import Packed
 
@@ -238,6 +238,7 @@ class MaskedClassifier:
     def decides(self, history: list[np.ndarray]) -> tuple[bool, float]:
         """Ask the criterion whether one example exits, from its logits so far, and how close that was."""
         answers = torch.from_numpy(np.stack(history)).unsqueeze(1)
+        answers = sets_as_classes(answers) if self.model.config.multi_label else answers
         return bool(self.model.exit_criterion(answers)), exit_gap(self.model.exit_criterion, answers)
 
     def linear(self, rows: Tensor, name: str) -> Tensor:

@@ -112,6 +112,8 @@ def check_gradients(checked: Checked, model: AdaptiveForSequenceClassification, 
     trained = copy.deepcopy(model).train()
     ids, mask, types = draw_batch(model, seed)
     labels = torch.arange(len(ids)) % max(2, model.config.num_outputs)
+    if model.config.multi_label:
+        labels = torch.nn.functional.one_hot(labels, model.config.num_outputs).double()
     trained.zero_grad()
     trained(ids, mask, types_for(model, types), labels=labels).loss.backward()
     for name, parameter in trained.named_parameters():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from eat.training.objectives import OBJECTIVES, Objective, build_objective
 from eat.training.objectives.weighted import Phase
 
 CLASSES, TOTAL_STEPS = 3, 10
+Draw = Callable[[int, int, int], tuple[Tensor, dict[str, Tensor]]]
 HUGE = 1e4  # logits of this size overflow an exp
 
 
@@ -30,9 +31,10 @@ def check_objective(
     """Check that an objective keeps what every objective promises.
 
     These are: what a step trains follows from the step alone; the loss is one finite number, the sum of its parts, for
-    huge logits too; a finite gradient reaches the heads that learn, and no others; labels of shape (batch,) and
-    (batch, 1) count alike, or are refused by name; a mean over examples, in any order; a regression is refused where
-    classes are needed; nothing remembered; built by name.
+    huge logits too; a finite gradient reaches the heads that learn, and no others; labels of shape (batch,) and (batch,
+    1) count alike, or are refused by name; a mean over examples, in any order; the same where a text has any number of
+    labels, or a refusal that names them; a regression is refused where classes are needed; nothing remembered; built by
+    name.
 
     Args:
         objective: Its class, with ``arguments``; a function that builds one; an instance; or a name.
@@ -57,7 +59,9 @@ def check_objective(
             with checked.trial(number):
                 _check_phases(checked, subject, number)
                 for outputs in (CLASSES,) if built.needs_classes else (CLASSES, 1):
-                    _check_loss(checked, subject.build(), outputs, number)
+                    _check_loss(checked, subject.build(), draw_examples, outputs, number)
+                if _takes_label_sets(checked, subject.build()):
+                    _check_loss(checked, subject.build(), draw_label_sets, CLASSES, number)
     return checked
 
 
@@ -71,6 +75,13 @@ def draw_examples(outputs: int, heads: int, seed: int) -> tuple[Tensor, dict[str
     labels = torch.randn(batch, generator=generator) if outputs == 1 else classes
     logits = torch.randn(batch, heads, outputs, generator=generator)
     return logits, {"input_ids": ids, "lengths": lengths, "labels": labels, "example": torch.arange(batch)}
+
+
+def draw_label_sets(outputs: int, heads: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """Draw what `draw_examples` does, with labels of a multi-label task: 0 or 1 for each output."""
+    logits, batch = draw_examples(outputs, heads, seed)
+    drawn = torch.rand(len(logits), outputs, generator=torch.Generator().manual_seed(seed)) < 0.5
+    return logits, {**batch, "labels": drawn.float()}
 
 
 def taken(batch: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
@@ -105,6 +116,17 @@ def _check_kinds(checked: Checked, subject: Subject, objective: Any) -> None:
         checked.expect(not objective.needs_classes, fact, "a ValueError", "no error")
 
 
+def _takes_label_sets(checked: Checked, objective: Any) -> bool:
+    """Tell whether it takes labels of a multi-label task; if not, expect that it says so."""
+    phase = objective.phase(0, TOTAL_STEPS, (1, 3, 6))
+    try:
+        objective(*draw_label_sets(CLASSES, len(phase.head_depths), 0), phase)
+    except ValueError as error:
+        checked.expect("labels" in str(error), "it takes several labels or refuses them by name", "labels", str(error))
+        return False
+    return True
+
+
 def _check_phases(checked: Checked, subject: Subject, seed: int) -> None:
     """Check what steps train, for depths and numbers of steps that are drawn."""
     generator = torch.Generator().manual_seed(seed)
@@ -131,10 +153,10 @@ def _check_phases(checked: Checked, subject: Subject, seed: int) -> None:
         checked.expect("head_depths" in str(error), fact, "a message that names head_depths", str(error))
 
 
-def _check_loss(checked: Checked, objective: Any, outputs: int, seed: int) -> None:
+def _check_loss(checked: Checked, objective: Any, draw: Draw, outputs: int, seed: int) -> None:
     """Check the loss of a drawn batch, in a phase that is drawn."""
     phase = objective.phase(seed % TOTAL_STEPS, TOTAL_STEPS, (1, 3, 6))
-    all_logits, batch = draw_examples(outputs, len(phase.head_depths), seed)
+    all_logits, batch = draw(outputs, len(phase.head_depths), seed)
     loss = _loss_and_gradient(checked, objective, all_logits, batch, phase)
     rows = list(range(len(all_logits)))
     checked.same(objective(all_logits, batch, phase)[0], loss, "it remembers nothing")
@@ -144,13 +166,26 @@ def _check_loss(checked: Checked, objective: Any, outputs: int, seed: int) -> No
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
     moved = objective(all_logits[order], taken(batch, order), phase)[0]
     checked.same(moved, loss, "the order of the examples does not matter", within)
+    if batch["labels"].ndim == 1:
+        _check_column(checked, objective, all_logits, batch, phase, loss, within)
+    _loss_and_gradient(checked, objective, all_logits.sign() * HUGE, batch, phase, huge=True)
+
+
+def _check_column(
+    checked: Checked,
+    objective: Any,
+    all_logits: Tensor,
+    batch: dict[str, Tensor],
+    phase: Phase,
+    loss: Tensor,
+    within: float,
+) -> None:
     fact = "labels of shape (batch, 1) count as (batch,), or are refused by name"
     column = {**batch, "labels": batch["labels"].unsqueeze(1)}
     try:
         checked.same(objective(all_logits, column, phase)[0], loss, fact, within)
     except ValueError as error:
         checked.expect("labels" in str(error), fact, "a message that names labels", str(error))
-    _loss_and_gradient(checked, objective, all_logits.sign() * HUGE, batch, phase, huge=True)
 
 
 def _loss_and_gradient(

@@ -12,7 +12,7 @@ import numpy as np
 from datasets import Dataset
 
 from eat.data.splits import carve
-from eat.tasks import Task, build_task
+from eat.tasks import KINDS, Task, build_task
 from eat.tasks.leakage import SAME_TEXT
 from eat.tasks.metrics import METRICS
 from eat.tasks.units import pair_key, row_texts
@@ -89,9 +89,9 @@ def _missing(task: Any) -> str:
 
 
 def _check_facts(checked: Checked, task: Task) -> None:
-    checked.expect(task.kind in ("classification", "regression"), "kind is known", "one of two", task.kind)
-    names, classes = task.label_names, task.kind == "classification"
-    fact = "there are a name and an output for each class, one output and no names for a regression"
+    checked.expect(task.kind in KINDS, "kind is known", f"one of {KINDS}", task.kind)
+    names, classes = task.label_names, task.kind != "regression"
+    fact = "there are a name and an output for each class or label, one output and no names for a regression"
     checked.expect(len(set(names)) == len(names) and (len(names) > 1) == classes, fact, "distinct names", names)
     checked.same(task.num_labels, max(1, len(names)), fact)
     known = set(task.metrics) <= set(METRICS) and len(task.metrics) > 0
@@ -111,14 +111,20 @@ def _check_rows(checked: Checked, task: Task, split: str, rows: Dataset) -> None
         checked.expect(not odd, "texts are strings", "str", f"{odd[:1]} in {split!r}")
     labels = np.asarray(rows[task.label_field][:])
     kind = "int64" if task.kind == "classification" else "float32"
-    dtype = rows.features[task.label_field].dtype
+    feature = rows.features[task.label_field]
+    dtype = (feature.feature if task.kind == "multi_label" else feature).dtype
     checked.same(dtype, kind, f"labels of a {task.kind} are {kind}")
     fits = np.isfinite(labels).all()
     if task.kind == "classification":
         fits &= bool(((labels >= 0) & (labels < task.num_labels)).all())
+    if task.kind == "multi_label":
+        fits &= bool(labels.shape == (len(rows), task.num_labels) and ((labels == 0) | (labels == 1)).all())
     fact = "labels are in range"
     checked.expect(
-        bool(fits), fact, f"[0, {task.num_labels}) or finite", f"{labels.min()}..{labels.max()} in {split!r}"
+        bool(fits),
+        fact,
+        f"[0, {task.num_labels}), 0 or 1 for each, or finite",
+        f"{labels.min()}..{labels.max()} in {split!r}",
     )
 
 
@@ -140,7 +146,7 @@ def _check_held_out(checked: Checked, task: Task, train: Dataset, seed: int) -> 
     for one, other in (("train", "threshold"), ("train", "certification"), ("threshold", "certification")):
         shared = texts[one] & texts[other]
         checked.expect(not shared, "held-out texts are nowhere else", f"none of {one} in {other}", sorted(shared)[:3])
-    labels = train[task.label_field][:]
+    labels = list(map(str, train[task.label_field][:]))
     if any(len({labels[row] for row in unit.rows}) > 1 for unit in units):
         checked.left_out.append("the same draw for rows in any order: rows of several labels belong together")
         return

@@ -87,6 +87,12 @@ def _check_labels(trace: Trace) -> None:
         return
     if not np.issubdtype(trace.labels.dtype, np.integer):
         raise ValueError(f"column 'label': expected whole numbers, got {trace.labels.dtype}")
+    if trace.multi_label:
+        if trace.labels.shape[1:] != (trace.task.num_labels,):
+            raise ValueError(f"column 'label': expected lists of {trace.task.num_labels}, as its task has labels")
+        odd = ((trace.labels != 0) & (trace.labels != 1)).any(axis=1)
+        _refuse("label", odd, "0 or 1 for each label", trace.labels)
+        return
     last = trace.task.num_labels - 1
     _refuse("label", (trace.labels < 0) | (trace.labels > last), f"classes from 0 to {last}", trace.labels)
 

@@ -31,7 +31,20 @@ def confusion_matrix(
 
 def class_qualities(matrix: Int[np.ndarray, "classes classes"], names: Sequence[str]) -> list[ClassQuality]:
     """Return precision, recall and F1 of every class, in the order of the matrix."""
-    hits, support, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    return _qualities(matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0), names)
+
+
+def label_qualities(
+    labels: Int[np.ndarray, "n labels"], predicted: Int[np.ndarray, "n labels"], names: Sequence[str]
+) -> list[ClassQuality]:
+    """Return precision, recall and F1 of every label of a multi-label task, from 0 and 1 for each."""
+    hits = ((labels == 1) & (predicted == 1)).sum(axis=0)
+    return _qualities(hits, (labels == 1).sum(axis=0), (predicted == 1).sum(axis=0), names)
+
+
+def _qualities(
+    hits: Int[np.ndarray, " n"], support: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], names: Sequence[str]
+) -> list[ClassQuality]:
     precision, recall = _share(hits, predicted), _share(hits, support)
     f1 = _share(2 * hits, support + predicted)
     columns = (precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), predicted.tolist())

@@ -12,6 +12,7 @@ from eat.exits import ThresholdExit, check_exit
 from eat.exits.points import OperatingPoint
 from eat.exits.threshold import Threshold
 from eat.tasks.metrics import METRICS
+from eat.traces.quality import predictions
 from eat.traces.replay import exit_head
 from eat.traces.trace import Trace
 
@@ -33,7 +34,7 @@ def measure_grid(trace: Trace, points: Sequence[OperatingPoint]) -> Grid:
     """Replay and measure operating points on a traced split; those that decide alike are measured once."""
     costs = trace.costs
     metric = METRICS[trace.task.metrics[0]].value
-    said = trace.all_logits[:, :, 0] if trace.is_regression else trace.all_logits.argmax(axis=2)
+    said = np.stack([predictions(logits, trace.multi_label) for logits in np.moveaxis(trace.all_logits, 1, 0)], axis=1)
     depths, rows, dense = np.asarray(trace.head_depths), np.arange(len(trace)), costs.dense.sum()
     known: dict[tuple[bool, bytes], tuple[float, float, float]] = {}
     measured = np.empty((3, len(points)))
@@ -60,7 +61,7 @@ def exit_heads(trace: Trace, points: Sequence[OperatingPoint]) -> Int8[np.ndarra
     for members in families.values():
         criteria = [points[index].build() for index in members]
         for criterion in criteria:
-            check_exit(criterion, trace.all_logits.shape[2])
+            check_exit(criterion, trace.all_logits.shape[2], trace.multi_label)
         thresholded = [criterion for criterion in criteria if isinstance(criterion, ThresholdExit)]
         heads[members] = _family_heads(trace, thresholded) if thresholded else exit_head(trace, criteria[0])
     return heads
@@ -68,7 +69,7 @@ def exit_heads(trace: Trace, points: Sequence[OperatingPoint]) -> Int8[np.ndarra
 
 def _family_heads(trace: Trace, criteria: Sequence[ThresholdExit]) -> Int8[np.ndarray, "points examples"]:
     """Score each head once and compare the scores with the thresholds of all criteria, as each would live."""
-    history = torch.from_numpy(trace.all_logits).transpose(0, 1)
+    history = trace.exit_history
     early = range(len(history) - 1)
     scores = [criteria[0].score(history[: head + 1]) for head in early]
     predicted = history.argmax(-1)

@@ -12,7 +12,10 @@ from eat.traces.trace import Trace
 
 @dataclasses.dataclass(frozen=True)
 class HeadCalibration:
-    """What one head's probabilities are worth on one split; doubt is 1 - confidence."""
+    """What one head's probabilities are worth on one split; doubt is 1 - confidence.
+
+    In a multi-label task each label of each example counts as an example of two classes.
+    """
 
     depth: int  # the head's depth
     accuracy: float  # share of right answers
@@ -31,10 +34,10 @@ def measure_heads(trace: Trace) -> list[HeadCalibration]:
     """
     if trace.is_regression:
         raise ValueError("calibrate: needs class probabilities; a regression model has none")
-    labels = torch.tensor(trace.labels, dtype=torch.long)
     measured = []
     for head, depth in enumerate(trace.head_depths):
-        logits = torch.from_numpy(trace.all_logits[:, head]).double()
+        asked, answers = trace.questions(trace.all_logits[:, head])
+        logits, labels = torch.from_numpy(asked).double(), torch.tensor(answers, dtype=torch.long)
         probabilities = logits.softmax(1)
         confidence, right = probabilities.amax(1), logits.argmax(1) == labels
         mixed = bool(right.any()) and not bool(right.all())

@@ -88,11 +88,16 @@ def measure(
     logits: Float[np.ndarray, "examples classes"],
     exit_depth: Int[np.ndarray, " examples"],
     tokens_kept: Int[np.ndarray, "examples columns"],
+    multi_label: bool = False,
 ) -> Float64[np.ndarray, "quantities examples"]:
     """Return each of `QUANTITIES`, in that order; an answer whose logits are NaN or infinite has confidence 0.
 
-    The logits are those of the exit taken, ``tokens_kept`` is as in `eat.packed.AdaptiveOutput`.
+    The logits are those of the exit taken, ``tokens_kept`` is as in `eat.packed.AdaptiveOutput`; a ``multi_label``
+    answer's confidence is that in its least sure label.
     """
+    if multi_label:
+        least = np.abs(logits).min(axis=1, keepdims=True)
+        logits = np.concatenate((np.zeros_like(least), least), axis=1)
     tokens_in = tokens_kept[:, 0]
     last = np.take_along_axis(tokens_kept, exit_depth[:, None] - 1, axis=1)[:, 0]
     return np.stack([exit_depth, _confidence(logits), last / tokens_in, tokens_in]).astype(np.float64)

@@ -43,16 +43,30 @@ class Point:
     delta_dense: Delta | None = None  # to a dense run, where one was given
 
 
-def predictions(logits: Float[np.ndarray, "examples classes"]) -> Num[np.ndarray, " examples"]:
-    """Return the most probable class of each example, or its score where the model has one output."""
+def predictions(
+    logits: Float[np.ndarray, "examples classes"], multi_label: bool = False
+) -> Num[np.ndarray, "examples *labels"]:
+    """Return the most probable class of each example, or its score where the model has one output.
+
+    Of a multi-label task it is 1 for each label that is more probable than not, else 0.
+    """
+    if multi_label:
+        return (logits > 0).astype(np.int8)
     return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
 
 
+def same_answers(
+    ours: Num[np.ndarray, "examples *labels"], theirs: Num[np.ndarray, "examples *labels"]
+) -> Bool[np.ndarray, " examples"]:
+    """Return True where two answers are the same; of a multi-label task where all labels are."""
+    return (ours == theirs).reshape(len(ours), -1).all(axis=1)
+
+
 def metric_values(
-    task: RecordedTask, labels: Num[np.ndarray, " n"], logits: Float[np.ndarray, "n classes"]
+    task: RecordedTask, labels: Num[np.ndarray, "n *labels"], logits: Float[np.ndarray, "n classes"]
 ) -> dict[str, float]:
     """Compute the metrics of a task, the primary one first."""
-    said = predictions(logits)
+    said = predictions(logits, task.kind == "multi_label")
     return {name: METRICS[name].value(said, labels, task) for name in task.metrics}
 
 
@@ -68,13 +82,13 @@ def measure_point(
     """
     run = replay(trace, point)
     values = metric_values(trace.task, trace.labels, run.logits)
-    right = predictions(run.logits) == trace.labels
+    right = same_answers(predictions(run.logits, trace.multi_label), trace.labels)
     executed = run.flops(trace.costs)
     return Point(
         exit=point,
         metrics=values,
         interval=wilson_interval(int(right.sum()), len(trace)) if next(iter(values)) == "accuracy" else None,
-        ece=None if trace.is_regression else expected_calibration_error(*_confidence(run.logits, trace.labels)),
+        ece=None if trace.is_regression else expected_calibration_error(*_confidence(trace, run.logits)),
         avg_depth=float(run.exit_depth.mean()),
         retention=float(run.retention.mean()),
         gflops=float(executed.mean()) / 1e9,
@@ -93,12 +107,12 @@ def difference(
     def metric(said: np.ndarray, labels: np.ndarray) -> float:
         return METRICS[name].value(said, labels, trace.task)
 
-    ours, theirs = predictions(logits), predictions(reference)
+    ours, theirs = (predictions(each, trace.multi_label) for each in (logits, reference))
     low, high = paired_difference_interval(metric, trace.labels, ours, theirs)
     points = 100 * (metric(ours, trace.labels) - metric(theirs, trace.labels))
     if trace.is_regression:
         return Delta(points, 100 * low, 100 * high)
-    gained, lost, p_value = mcnemar(ours == trace.labels, theirs == trace.labels)
+    gained, lost, p_value = mcnemar(*(same_answers(said, trace.labels) for said in (ours, theirs)))
     return Delta(points, 100 * low, 100 * high, gained, lost, p_value)
 
 
@@ -112,12 +126,13 @@ def head_calibration(trace: Trace, num_bins: int = 15) -> dict[int, tuple[float,
         raise ValueError("calibration needs class probabilities; a regression model has none")
     result = {}
     for head, depth in enumerate(trace.head_depths):
-        sure, right = _confidence(trace.all_logits[:, head], trace.labels)
+        sure, right = _confidence(trace, trace.all_logits[:, head])
         result[depth] = (expected_calibration_error(sure, right, num_bins), reliability(sure, right, num_bins))
     return result
 
 
 def _confidence(
-    logits: Float[np.ndarray, "n classes"], labels: Num[np.ndarray, " n"]
-) -> tuple[Float[torch.Tensor, " n"], Bool[torch.Tensor, " n"]]:
-    return max_probability(torch.from_numpy(logits)), torch.from_numpy(predictions(logits) == labels)
+    trace: Trace, logits: Float[np.ndarray, "n classes"]
+) -> tuple[Float[torch.Tensor, " questions"], Bool[torch.Tensor, " questions"]]:
+    asked, answers = trace.questions(logits)
+    return max_probability(torch.from_numpy(asked)), torch.from_numpy(predictions(asked) == answers)

@@ -83,7 +83,8 @@ def record_trace(
             for batch in batches:
                 logits, kept = answer(batch)
                 parts["example"].append(batch["example"].numpy())
-                parts["labels"].append(batch["labels"].numpy())
+                labels = batch["labels"].numpy()
+                parts["labels"].append(labels.astype(np.int8) if task.kind == "multi_label" else labels)
                 parts["all_logits"].append(logits)
                 parts["tokens_kept"].append(kept)
                 if after_batch is not None:

@@ -55,8 +55,8 @@ def replay(trace: Trace, point: OperatingPoint) -> Replay:
 
 def exit_head(trace: Trace, criterion: ExitCriterion) -> Int[np.ndarray, " examples"]:
     """Return at which head (0 for the first) each example leaves; the last head takes all that are left."""
-    check_exit(criterion, trace.all_logits.shape[2])
-    history = torch.from_numpy(trace.all_logits).transpose(0, 1)
+    check_exit(criterion, trace.all_logits.shape[2], trace.multi_label)
+    history = trace.exit_history
     heads = torch.full((len(trace),), len(trace.head_depths) - 1)
     for head in reversed(range(len(trace.head_depths) - 1)):  # the earliest head that lets an example go wins
         heads[criterion(history[: head + 1])] = head

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from eat.traces.quality import metric_values, predictions
+from eat.traces.quality import metric_values, predictions, same_answers
 from eat.traces.statistics import Interval, mean_interval, wilson_interval
 from eat.traces.trace import Trace
 
@@ -28,14 +28,18 @@ class SplitFacts:
     length_percentiles: Mapping[str, float]  # percentile (`PERCENTILES`, as text) -> tokens per example
     metric: str  # name of the primary metric
     full_depth: float  # the primary metric at full depth
-    right: int | None  # right answers at full depth; None in regression
+    right: int | None  # right answers (all labels) at full depth; None in regression
     accuracy_interval: Interval | None  # wilson 95 % interval of their share; None in regression
 
     @classmethod
     def of(cls, trace: Trace) -> "SplitFacts":
         """Describe the split of a trace."""
         metric, value = next(iter(metric_values(trace.task, trace.labels, trace.full_depth).items()))
-        right = None if trace.is_regression else int((predictions(trace.full_depth) == trace.labels).sum())
+        right = (
+            None
+            if trace.is_regression
+            else int(same_answers(predictions(trace.full_depth, trace.multi_label), trace.labels).sum())
+        )
         return cls(
             name=trace.split,
             data=trace.metadata.get("data", ""),

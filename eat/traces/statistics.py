@@ -93,9 +93,9 @@ def mean_interval(values: Num[np.ndarray, " n"], confidence: float = 0.95) -> In
 
 def paired_difference_interval(
     metric: Metric,
-    labels: Num[np.ndarray, " n"],
-    predictions: Num[np.ndarray, " n"],
-    reference: Num[np.ndarray, " n"],
+    labels: Num[np.ndarray, "n *labels"],
+    predictions: Num[np.ndarray, "n *labels"],
+    reference: Num[np.ndarray, "n *labels"],
     draws: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -117,9 +117,9 @@ def paired_difference_interval(
 
 def seeds_difference_interval(
     metric: Metric,
-    labels: Num[np.ndarray, " n"],
-    predictions: Num[np.ndarray, "seeds n"],
-    reference: Num[np.ndarray, "seeds n"],
+    labels: Num[np.ndarray, "n *labels"],
+    predictions: Num[np.ndarray, "seeds n *labels"],
+    reference: Num[np.ndarray, "seeds n *labels"],
     draws: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,

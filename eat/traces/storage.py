@@ -23,12 +23,12 @@ _METADATA_KEY = b"eat"
 def write_trace(trace: Trace, path: Path) -> None:
     """Write a trace as Parquet (zstd), whole or not at all.
 
-    Columns: ``example``, ``label``, ``length``, ``logits_<depth>`` (fixed-size list, one per head), ``tokens_kept``
-    (fixed-size list over depths), then the further columns.
+    Columns: ``example``, ``label`` (of a multi-label task a fixed-size list), ``length``, ``logits_<depth>``
+    (fixed-size list, one per head), ``tokens_kept`` (fixed-size list over depths), then the further columns.
     """
     table = {
         "example": pa.array(np.arange(len(trace))),
-        "label": pa.array(trace.labels),
+        "label": _fixed_size_lists(trace.labels) if trace.multi_label else pa.array(trace.labels),
         "length": pa.array(trace.lengths),
         **{
             f"logits_{depth}": _fixed_size_lists(trace.all_logits[:, head])
@@ -66,12 +66,14 @@ def read_trace(path: Path) -> Trace:
         logits = [f"logits_{depth}" for depth in head_depths]
         _check_columns(table, ["example", "label", "length", "tokens_kept", *logits])
         own = {"example", "label", "length", "tokens_kept", *logits}
+        task = RecordedTask.from_json(facts["task"])
+        several = task.kind == "multi_label"
         trace = Trace(
-            labels=_numbers(table, "label", "numbers"),
+            labels=_matrix(table, "label", "whole numbers") if several else _numbers(table, "label", "numbers"),
             all_logits=np.stack([_matrix(table, name, "floats") for name in logits], axis=1),
             tokens_kept=_matrix(table, "tokens_kept", "whole numbers"),
             head_depths=head_depths,
-            task=RecordedTask.from_json(facts["task"]),
+            task=task,
             metadata=facts["metadata"],
             columns={name: _further(table, name) for name in table.column_names if name not in own},
             temperatures=None if facts.get("temperatures") is None else tuple(facts["temperatures"]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import torch
 
 from eat.exits import EXITS, ThresholdExit
 from eat.exits.points import OperatingPoint
@@ -74,7 +73,7 @@ def score_quantiles(trace: Trace) -> Callable[[OperatingPoint], Sequence[float]]
         criterion = point.build()
         if not isinstance(criterion, ThresholdExit):
             return []
-        history = torch.from_numpy(trace.all_logits).transpose(0, 1)
+        history = trace.exit_history
         early = range(len(history) - 1)
         scores = [criterion.score(history[: head + 1]).double().numpy() for head in early]
         finite = np.concatenate([np.empty(0), *scores])

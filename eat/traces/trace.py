@@ -7,13 +7,15 @@ threshold and patience, long after the weights are gone.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int, Num
 
-from eat.checks import shown
-from eat.tasks import TaskFacts
+from eat.checks import one_of
+from eat.ops.confidence import sets_as_classes
+from eat.tasks import KINDS, TaskFacts, TaskKind
 from eat.traces.costs import Costs
 
 
@@ -22,7 +24,7 @@ class RecordedTask:
     """What a trace remembers of its task: enough to compute the metrics (see ``TaskFacts``), not the text."""
 
     name: str
-    kind: Literal["classification", "regression"]
+    kind: TaskKind
     label_names: tuple[str, ...]
     metrics: tuple[str, ...]
     num_labels: int
@@ -38,8 +40,7 @@ class RecordedTask:
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> "RecordedTask":
         """Read back what `dataclasses.asdict` gave, after JSON has turned tuples into lists."""
-        if facts["kind"] not in ("classification", "regression"):
-            raise ValueError(f"task: expected the kind classification or regression, got {shown(facts['kind'])}")
+        one_of("task.kind", facts["kind"], KINDS)
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
         return cls(**values)
 
@@ -49,7 +50,7 @@ class Trace:
     """What a model answered at every head for each example of a split, in the split's order.
 
     Attributes:
-        labels: Class or, in regression, score of each example.
+        labels: Class or, in regression, score of each example; in a multi-label task (examples, labels) of 0 and 1.
         all_logits: Logits of each head, in the precision of the pass.
         tokens_kept: Tokens alive when no sequence exits: column 0 came in, column d after depth d's pruning; the last
             column is 0, because the last head takes all.
@@ -62,7 +63,7 @@ class Trace:
         undivided: The raw trace, where this one was divided.
     """
 
-    labels: Num[np.ndarray, " examples"]
+    labels: Num[np.ndarray, "examples *labels"]
     all_logits: Float[np.ndarray, "examples heads classes"]
     tokens_kept: Int[np.ndarray, "examples columns"]
     head_depths: tuple[int, ...]
@@ -145,6 +146,29 @@ class Trace:
     def lengths(self) -> Int[np.ndarray, " examples"]:
         """Tokens of each example as it came in."""
         return self.tokens_kept[:, 0]
+
+    @property
+    def multi_label(self) -> bool:
+        """True where each output is a label with a sigmoid of its own."""
+        return self.task.kind == "multi_label"
+
+    @cached_property
+    def exit_history(self) -> Float[torch.Tensor, "heads examples classes"]:
+        """What exit criteria read: every head's logits, of a multi-label task as `sets_as_classes` gives them."""
+        history = torch.from_numpy(self.all_logits).transpose(0, 1)
+        return sets_as_classes(history) if self.multi_label else history
+
+    def questions(
+        self, logits: Float[np.ndarray, "examples classes"]
+    ) -> tuple[Float[np.ndarray, "questions answers"], Int[np.ndarray, " questions"]]:
+        """Return logits and answers of all that probabilities are given for, in a classification.
+
+        That is each example's class; of a multi-label task each label of each example, yes or no.
+        """
+        if not self.multi_label:
+            return logits, self.labels
+        flat = logits.reshape(-1)
+        return np.stack((np.zeros_like(flat), flat), axis=1), self.labels.reshape(-1)
 
     @property
     def is_regression(self) -> bool:

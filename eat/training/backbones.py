@@ -19,6 +19,7 @@ from eat.data import TextDataModule
 from eat.data.tokenizer import load_tokenizer, read_tokenizer, train_tokenizer
 from eat.files import replacing_folder
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.config import PROBLEM_TYPES
 from eat.tasks import TaskFacts
 from eat.training.module import AdaptiveModule
 
@@ -89,7 +90,7 @@ class _WholeEncoder(abc.ABC):
             sep_token_id=tokenizer.sep_token_id,
             feed_forward=self.feed_forward,
             id2label=dict(enumerate(task.label_names)) or None,
-            problem_type="regression" if task.kind == "regression" else None,
+            problem_type=PROBLEM_TYPES.get(task.kind),
             **options,
         )
 

@@ -7,7 +7,6 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from eat.checks import one_of
-from eat.ops.labels import one_per_example
 from eat.ops.losses import answer_loss
 from eat.tasks import TaskFacts
 from eat.tasks.metrics import METRICS, suitable_metrics
@@ -47,10 +46,9 @@ class MeanLoss(Metric):
         self.add_state("examples", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: logits (examples, classes) and labels (examples,)."""
-        labels = one_per_example("labels", labels, len(logits))
-        self.total += len(labels) * answer_loss(logits, labels)
-        self.examples += len(labels)
+        """Add a batch: logits (examples, classes) and labels as `joint_loss` takes them."""
+        self.total += len(logits) * answer_loss(logits, labels)
+        self.examples += len(logits)
 
     def compute(self) -> Tensor:
         """Return the mean."""

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from eat.backbones.loading import quiet_transformers
 from eat.checks import one_line, shown
+from eat.models.config import MULTI_LABEL
 from eat.ops.finite import first_not_finite
 
 SAVE_TOKENIZER = "save it there beside the weights (tokenizer.save_pretrained)"
@@ -44,6 +45,19 @@ def load_weights(setting: str, path: str, **options: Any) -> PreTrainedModel:
     if broken is not None:
         raise ValueError(f"{setting}: expected finite weights, {path} has NaN or infinity in {shown(broken)}")
     return model
+
+
+def check_problem(setting: str, path: str, problem_type: str | None, *, multi_label: bool) -> None:
+    """Check that a classifier was trained for one class of several, or for any number of labels, as the task asks.
+
+    Raises:
+        ValueError: If it was not: the same outputs would mean something else.
+    """
+    if (problem_type == MULTI_LABEL) != multi_label:
+        raise ValueError(
+            f"{setting}: expected problem_type {MULTI_LABEL!r} exactly where data.kind is multi_label, "
+            f"the classifier in {path} has {shown(problem_type)}"
+        )
 
 
 def class_order(

@@ -157,9 +157,9 @@ class AdaptiveModule(LightningModule):
         if weight:
             self._examples.append(batch["example"])
         shown = {"train/loss": loss.detach(), "train/retention": output.retention.mean()}
-        labels = one_per_example("labels", batch["labels"], len(output.all_logits))
+        labels = batch["labels"]
         if not labels.is_floating_point():  # of the deepest head that ran; Lightning keeps what is left out
-            shown["train/accuracy"] = (output.all_logits[:, -1].argmax(-1) == labels).float().mean()
+            shown["train/accuracy"] = (output.all_logits[:, -1].argmax(-1) == labels.flatten()).float().mean()
         shown = self._over_processes(shown, weight)
         if not torch.isfinite(shown["train/loss"]):  # of any process: all stop
             raise FloatingPointError(self._explain(f"the loss is {shown['train/loss'].item()}"))
@@ -200,7 +200,9 @@ class AdaptiveModule(LightningModule):
         """Measure every head on a packed batch, without exits."""
         output = self._forward(batch, self.model.head_depths)
         assert output.all_logits is not None
-        labels = one_per_example("labels", batch["labels"], len(output.all_logits))
+        labels = batch["labels"]
+        if not self.model.config.multi_label:
+            labels = one_per_example("labels", labels, len(output.all_logits))
         loss = joint_loss(output.all_logits[:, -1:], labels, [1.0])  # the same in all objectives
         # A value for each example: with the check for NaN left out, torchmetrics (1.9) leaves weights out as well.
         for name, values in zip(MEANS, (loss.expand(len(labels)), output.retention), strict=True):

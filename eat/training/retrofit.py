@@ -18,9 +18,10 @@ from eat.checks import shown
 from eat.data import TextDataModule
 from eat.data.tokenizer import load_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.config import PROBLEM_TYPES
 from eat.tasks import TaskFacts
 from eat.training.backbones import TextSource
-from eat.training.fine_tuned import SAVE_TOKENIZER, class_order, load_weights, model_path
+from eat.training.fine_tuned import SAVE_TOKENIZER, check_problem, class_order, load_weights, model_path
 from eat.training.heads import FeatureDataModule, HeadsModule
 
 log = logging.getLogger(__name__)
@@ -61,13 +62,14 @@ class ClassifierBackbone:
             remedy="; say which of the task's classes each of its outputs is, in its order: "
             "backbone=classifier backbone.labels=[...]",
         )
+        check_problem("retrofit", self.path, theirs.config.problem_type, multi_label=task.kind == "multi_label")
         model = AdaptiveForSequenceClassification.from_backbone(
             theirs,
             num_labels=task.num_labels,
             final_head_pooling=reads,
             sep_token_id=tokenizer.sep_token_id,
             id2label=dict(enumerate(names)) or None,
-            problem_type="regression" if task.kind == "regression" else None,
+            problem_type=PROBLEM_TYPES.get(task.kind),
             **options,
         )
         self._check_fit(model, tokenizer)

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from eat.checks import shown
 from eat.data.tokenizer import load_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.training.fine_tuned import SAVE_TOKENIZER, class_order, load_weights, model_path
+from eat.training.fine_tuned import SAVE_TOKENIZER, check_problem, class_order, load_weights, model_path
 
 
 class Teacher:
@@ -32,7 +32,13 @@ class Teacher:
 
     @classmethod
     def from_folder(
-        cls, folder: str | Path, *, tokenizer: PreTrainedTokenizerBase, label_names: Sequence[str], max_length: int
+        cls,
+        folder: str | Path,
+        *,
+        tokenizer: PreTrainedTokenizerBase,
+        label_names: Sequence[str],
+        max_length: int,
+        multi_label: bool = False,
     ) -> "Teacher":
         """Load a fine-tuned Hugging Face classifier from its folder, or from a finished run's, and check that it fits.
 
@@ -50,6 +56,7 @@ class Teacher:
             )
         model = load_weights("objective.teacher", path)
         order, _ = class_order("objective.teacher", path, model.config.id2label or {}, label_names)
+        check_problem("objective.teacher", path, model.config.problem_type, multi_label=multi_label)
         longest = getattr(model.config, "max_position_embeddings", None)
         if longest is not None and longest < max_length:
             raise ValueError(

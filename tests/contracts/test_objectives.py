@@ -26,7 +26,10 @@ REFUSED = {
 
 def teach(batch):
     """A teacher that is sure of the label."""
-    labels = batch["labels"].reshape(-1)
+    labels = batch["labels"]
+    if labels.ndim == 2 and labels.shape[1] == 3:
+        return 8.0 * labels - 4.0
+    labels = labels.reshape(-1)
     return labels.unsqueeze(1) if labels.is_floating_point() else 4.0 * torch.nn.functional.one_hot(labels, 3)
 
 

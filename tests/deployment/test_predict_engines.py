@@ -13,7 +13,7 @@ import torch
 from eat.data.encoding import template_of
 from eat.data.tokenizer import read_tokenizer
 from eat.deployment import PredictSettings, predict_file
-from eat.deployment.prediction import engines
+from eat.deployment.prediction import torch_engine
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.fingerprint import model_fingerprint
 from eat.monitoring import DriftGuard
@@ -137,7 +137,7 @@ def test_a_guard_goes_on_with_its_test_after_a_stop(certified: Path, tmp_path: P
     texts = [f"good film {'very ' * 60}{i}" for i in range(200)]
     source = write_rows(tmp_path / "drifted.txt", [{"text": text} for text in texts])
     watched(certified, source, tmp_path / "whole.jsonl", window=20)
-    append, count = engines.TorchEngine.run_encoded, [0]
+    append, count = torch_engine.TorchEngine.run_encoded, [0]
 
     def stopping(self: Any, batch: Any) -> Any:
         count[0] += 1
@@ -145,7 +145,7 @@ def test_a_guard_goes_on_with_its_test_after_a_stop(certified: Path, tmp_path: P
             raise KeyboardInterrupt
         return append(self, batch)
 
-    monkeypatch.setattr(engines.TorchEngine, "run_encoded", stopping)
+    monkeypatch.setattr(torch_engine.TorchEngine, "run_encoded", stopping)
     with pytest.raises(KeyboardInterrupt):
         watched(certified, source, tmp_path / "stopped.jsonl", window=20)
     state = json.loads(next((tmp_path / "stopped.jsonl.parts").glob("state-*")).read_text())

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from eat.deployment.encoding import kept_lengths
-from eat.deployment.exits import CRITERIA, leaves
+from eat.deployment.exits import CRITERIA, leaves, sets_as_classes, sigmoid
 from eat.deployment.pruning import rounded
 from eat.exits import EXITS
 from eat.exits.points import OperatingPoint
+from eat.ops.confidence import sets_as_classes as in_torch
 from eat.ops.selection import rounded_scores
 
 POINTS = [
@@ -33,6 +34,16 @@ def test_every_criterion_decides_as_with_torch(spec: dict) -> None:
         decided.append(ours)
     together = np.concatenate(decided)
     assert spec["name"] == "never" or (together.any() and not together.all())
+
+
+def test_sets_of_labels_are_read_as_with_torch() -> None:
+    history = np.random.default_rng(0).normal(0, 1.5, (4, 300, 3)).astype(np.float32)
+    history[0, 0] = history[-1, 1, 2] = np.nan
+    history[1:, 2:40] = history[:1, 2:40] * np.float32(0.5)
+    history[1, 40] = 0.0
+    np.testing.assert_array_equal(sets_as_classes(history), in_torch(torch.from_numpy(history)).numpy())
+    logits = np.linspace(-120, 120, 999, dtype=np.float32)
+    np.testing.assert_allclose(sigmoid(logits), torch.from_numpy(logits).sigmoid().numpy(), rtol=1e-6, atol=1e-30)
 
 
 def test_all_criteria_are_there() -> None:

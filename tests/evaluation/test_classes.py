@@ -10,7 +10,7 @@ from eat.evaluation import evaluate_run
 from eat.evaluation.report.classes import classes_markdown, draw_confusion
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.runs.finished import FinishedRun
-from eat.traces.classes import confusion_matrix
+from eat.traces.classes import class_qualities, confusion_matrix
 from eat.traces.quality import predictions
 from eat.traces.replay import replay
 from eat.traces.run_traces import read_traces
@@ -53,7 +53,8 @@ def test_a_regression_has_no_classes(tmp_path, monkeypatch):
 def test_means_are_over_classes_that_are_there_as_in_macro_f1():
     labels, predicted = np.array([0, 0, 1, 1, 3]), np.array([0, 1, 1, 1, 0])
     matrix = confusion_matrix(labels, predicted, 4)
-    (line,) = (line for line in classes_markdown("x", list("abcd"), {"x": matrix}).splitlines() if "mean" in line)
+    found = class_qualities(matrix, list("abcd"))
+    (line,) = (line for line in classes_markdown("x", {"x": found}, 5).splitlines() if "mean" in line)
     assert line.split("|")[-2].strip() == f"{f1_score(labels, predicted, average='macro', zero_division=0):.4f}"
 
 
@@ -64,7 +65,8 @@ def test_any_names_and_any_number_of_classes_are_laid_out_and_drawn(num_classes,
     matrix[0, 1] = 9
     draw_confusion("validation", names, {"full depth": matrix, "never": matrix}, tmp_path / "confusion.png")
     assert (tmp_path / "confusion.png").stat().st_size > 0
-    text = classes_markdown("validation", names, {"full depth": matrix})
+    found = class_qualities(matrix, names)
+    text = classes_markdown("validation", {"full depth": found}, int(matrix.sum()))
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == min(num_classes, 20) + 3
     assert table[2].startswith(r"| a\|b ") and table[2].split()[3] == "10"

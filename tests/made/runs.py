@@ -11,9 +11,12 @@ import yaml
 
 from eat.data.tokenizer import train_tokenizer
 from eat.evaluation import evaluate_run
+from eat.models.config import MULTI_LABEL
 from tests.made.models import EXIT, make_model
 
 WORDS = ("good", "fine", "great", "bad", "poor", "awful", "soup", "film", "the", "was", "very", "not")
+SETS = ("good", "bad", "soup")
+"""Words that are labels of their own where a run is multi-label."""
 
 
 def least_config(task: str = "made_up", **more: Any) -> str:
@@ -28,6 +31,7 @@ def write_run(
     pruner: dict[str, Any] | None = None,
     exit: dict[str, Any] | None = None,
     regression: bool = False,
+    multi_label: bool = False,
     seed: int = 0,
 ) -> Path:
     """Write a run folder as a training would leave it, with a random tiny model on a made-up CSV file."""
@@ -37,11 +41,16 @@ def write_run(
     rows = [" ".join(generator.choice(WORDS, size=generator.integers(2, 12))) for _ in range(120)]
     files = {"train": rows[:80], "validation": rows[80:]}
     label = (lambda text: text.count("good")) if regression else (lambda text: "yes" if "good" in text else "no")
+    if multi_label:
+        label = lambda text: ",".join(str(int(word in text)) for word in SETS)  # noqa: E731
+    column = ",".join(SETS) if multi_label else "label"
     for name, texts in files.items():
         lines = [f"{text},{label(text)}" for text in dict.fromkeys(texts)]
-        (folder / f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+        (folder / f"{name}.csv").write_text("\n".join([f"text,{column}", *lines]) + "\n")
     tokenizer = train_tokenizer(rows, 100)
     options = {"num_labels": 1, "problem_type": "regression"} if regression else {}
+    if multi_label:
+        options = {"id2label": dict(enumerate(SETS)), "num_labels": len(SETS), "problem_type": MULTI_LABEL}
     model = make_model(torch.float32, pruner=pruner, exit=exit, **options)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
@@ -61,6 +70,7 @@ def write_run(
         },
     }
     config["task"] |= {"label": "label", "kind": "regression" if regression else "classification"}
+    config["task"] |= {"label": list(SETS)} if multi_label else {}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {"commit": "abc1234", "threads": 1, "packages": {"torch": "2"}}
     (folder / "environment.json").write_text(json.dumps(environment))

@@ -65,7 +65,26 @@ BAD_OPTIONS = [
     ({"final_head_pooling": "max"}, r"final_head_pooling: expected one of \['cls', 'mean'\], got 'max'"),
     ({"num_layers": 5}, r"num_layers: expected an integer between 1 and 4, got 5"),
     ({"num_layers": 0}, r"num_layers: expected an integer between 1 and 4, got 0"),
-    ({"problem_type": "multi_label_classification"}, r"problem_type: expected 'single_label_classification' or None"),
+    (
+        {"problem_type": "several"},
+        r"problem_type: expected 'single_label_classification', 'multi_label_class.*' or None",
+    ),
+    (
+        {"problem_type": "multi_label_classification", "num_labels": 1},
+        r"problem_type: expected 'regression' or None with num_labels=1, got 'multi_label_classification'",
+    ),
+    (
+        {
+            "problem_type": "multi_label_classification",
+            "exit": {"name": "confidence", "threshold": [0.8, 0.9, 0.7]},
+            "num_labels": 3,
+        },
+        r"exit\.threshold: expected one number for a multi-label model, .* got \[0.8, 0.9, 0.7\]",
+    ),
+    (
+        {"problem_type": "multi_label_classification", "exit": {"name": "difference"}, "num_labels": 3},
+        r"exit\.name: 'difference' needs one predicted number",
+    ),
     ({"problem_type": "regression", "num_labels": 3}, r"problem_type: expected .* with num_labels=3, got 'regression'"),
     ({"num_labels": 0}, r"num_labels: expected an integer of 1 or more, got 0"),
     ({"num_labels": 3, "id2label": {0: "a", 1: "b"}}, r"id2label: expected num_labels=3 names, got 2"),

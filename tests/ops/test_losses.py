@@ -1,5 +1,6 @@
 """The losses against values worked by hand and against loops."""
 
+import itertools
 import math
 
 import pytest
@@ -143,3 +144,52 @@ def test_routed_cross_entropy_by_hand():
     all_logits = torch.tensor([[HALF, QUARTER], [[0.0, 50.0], HALF]])
     value = losses.routed_cross_entropy(all_logits, torch.tensor([0, 1]))
     assert value.item() == pytest.approx(math.log(4) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_several_labels_cost_the_mean_of_their_binary_cross_entropies(gamma, smoothing):
+    all_logits = torch.randn(4, 2, 3, dtype=torch.float64)
+    labels = torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]]).double()
+    weights, head_weights = [0.5, 1.0, 4.0], [0.3, 1.0]
+    expected = 0.0
+    for example, head, label in itertools.product(range(4), range(2), range(3)):
+        p, y = all_logits[example, head, label].sigmoid().item(), labels[example, label].item()
+        target = (1 - smoothing) * y + smoothing / 2
+        loss = -weights[label] * target * math.log(p) - (1 - target) * math.log(1 - p)
+        right = p if y else 1 - p
+        expected += head_weights[head] * (1 - right) ** gamma * loss / 12
+    options = {"label_smoothing": smoothing, "class_weights": weights, "focal_gamma": gamma}
+    assert losses.joint_loss(all_logits, labels, head_weights, **options).item() == pytest.approx(expected, rel=1e-9)
+    plain = losses.joint_loss(all_logits, labels, head_weights)
+    theirs = sum(w * F.binary_cross_entropy_with_logits(all_logits[:, h], labels) for h, w in enumerate(head_weights))
+    torch.testing.assert_close(plain, theirs)
+    torch.testing.assert_close(losses.joint_loss(all_logits, labels.long(), head_weights), theirs, check_dtype=False)
+
+
+def test_several_labels_distil_as_two_answers_each():
+    student, teacher = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
+    expected = 0.0
+    for ours, theirs in zip((student / 2).sigmoid().flatten(), (teacher / 2).sigmoid().flatten(), strict=True):
+        expected += theirs * (theirs / ours).log() + (1 - theirs) * ((1 - theirs) / (1 - ours)).log()
+    found = losses.distillation(student, teacher, 2.0, multi_label=True)
+    assert found.item() == pytest.approx(4 * expected.item() / 15, rel=1e-9)
+    heads = torch.stack((student, teacher), dim=1)
+    torch.testing.assert_close(losses.self_distillation(heads, 2.0, multi_label=True), found)
+
+
+def test_several_labels_are_routed_by_the_least_sure():
+    logits = torch.tensor([[[50.0, 0.0], [50.0, -50.0]], [[50.0, -50.0], [0.0, 0.0]]])
+    torch.testing.assert_close(losses.routing_weights(logits, multi_label=True), torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([[0.5, 0.0, 1.0]]), r"labels: expected 0 or 1, got 0.5"),
+        (torch.tensor([[0, 1]]), r"labels: expected one per example, of shape \(1,\) or \(1, 1\), got shape \(1, 2\)"),
+    ],
+)
+def test_odd_label_sets_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        losses.joint_loss(torch.randn(1, 2, 3), labels, [1.0, 1.0])

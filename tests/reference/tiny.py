@@ -3,6 +3,8 @@
 import functools
 from typing import Any
 
+import torch
+
 from eat.backbones import BACKBONES
 from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
@@ -43,8 +45,10 @@ MODEL_TYPES = list(BACKBONES)
 def shared_float64(
     model_type: str, head_pooling: str, seed: int = 0, **options: Any
 ) -> AdaptiveForSequenceClassification:
-    """A float64 model that many examples share; callers set all three parts themselves."""
-    return tiny_adaptive(model_type, head_pooling=head_pooling, seed=seed, **options).double()
+    """A float64 model that many examples share, whatever ran before; callers set all three parts themselves."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return tiny_adaptive(model_type, head_pooling=head_pooling, seed=seed, **options).double()
 
 
 def configure(

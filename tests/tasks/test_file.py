@@ -388,7 +388,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_options_are_checked_before_anything_is_read() -> None:
     with pytest.raises(ValueError, match=r"expected different columns, got"):
         FileTask("x.csv", text="label")
-    with pytest.raises(ValueError, match=r"data\.kind: expected 'classification' or 'regression', got 'ranking'"):
+    with pytest.raises(
+        ValueError, match=r"data\.kind: expected one of \['classification', .*'regression'\], got 'ranking'"
+    ):
         build_task({"name": "file", "train": "x.csv", "kind": "ranking"})
     for options, message in (
         ({"delimiter": "ab"}, r"data\.delimiter: expected a character .*'semicolon'.* or null, got 'ab'"),

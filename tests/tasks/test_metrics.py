@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as reference
 
-from eat.tasks import TASKS, build_task
-from eat.tasks.metrics import METRICS, build_metrics, matthews, pearson
+from eat.tasks import TASKS, TaskFacts, build_task
+from eat.tasks.metrics import METRICS, build_metrics, matthews, pearson, suitable_metrics
 from eat.tasks.public import PublicTask
+from eat.traces.trace import RecordedTask
 
 
 def task(num_labels: int, *metrics: str) -> PublicTask:
@@ -28,7 +29,7 @@ def plain(of: PublicTask, logits: np.ndarray, labels: np.ndarray) -> dict[str, f
     return {name: METRICS[name].value(predicted, labels, of) for name in of.metrics}
 
 
-def running(of: PublicTask, logits: np.ndarray, labels: np.ndarray, batch: int) -> dict[str, float]:
+def running(of: TaskFacts, logits: np.ndarray, labels: np.ndarray, batch: int) -> dict[str, float]:
     metrics = build_metrics(of)
     for start in range(0, len(labels), batch):
         part = slice(start, start + batch)
@@ -99,3 +100,22 @@ def test_every_task_has_its_metrics(name: str) -> None:
     built = build_task({"name": name})
     assert set(built.metrics) <= set(METRICS)
     assert set(build_metrics(built)) == set(built.metrics)
+
+
+@given(seed=st.integers(0, 10**6), num_labels=st.integers(2, 5), num_rows=st.integers(1, 60), batch=st.integers(10, 40))
+def test_several_labels_agree_with_scikit_learn(seed: int, num_labels: int, num_rows: int, batch: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.normal(size=(num_rows, num_labels)), rng.integers(2, size=(num_rows, num_labels))
+    logits = np.abs(logits) if seed % 2 else logits  # which torchmetrics could take for probabilities
+    predicted = (logits > 0).astype(int)
+    expected = {
+        "micro_f1": reference.f1_score(labels, predicted, average="micro", zero_division=0),
+        "macro_f1": reference.f1_score(labels, predicted, average="macro", zero_division=0),
+        "subset_accuracy": reference.accuracy_score(labels, predicted),
+        "label_accuracy": 1 - reference.hamming_loss(labels, predicted),
+    }
+    names = tuple(f"label {i}" for i in range(num_labels))
+    of = RecordedTask("made_up", "multi_label", names, tuple(expected), num_labels)
+    assert suitable_metrics(of) == list(expected)
+    assert {name: METRICS[name].value(predicted, labels, of) for name in expected} == pytest.approx(expected)
+    assert running(of, logits, labels.astype(np.float32), batch) == pytest.approx(expected, abs=1e-5)

@@ -200,7 +200,7 @@ DAMAGES: list[tuple[Damage, str]] = [
     (facts(lambda it: it.pop("task")), r"KeyError\('task'\)"),
     (
         facts(lambda it: it["task"].update(kind="ranking")),
-        r"expected the kind classification or .*, got 'ranking'",
+        r"task.kind: expected one of .*'multi_label'.*, got 'ranking'",
     ),
     (facts(lambda it: it["task"].update(metrics=["fame"])), r"task: expected some of the metrics .*, got \['fame'\]"),
     (facts(lambda it: it["task"].update(label_names=["a"])), r"columns 'logits_\*': expected 1 values per row"),

@@ -100,7 +100,8 @@ def make_plan(
         budget = dataclasses.replace(budget, min_batches=len(batches_of(examples, size)))
         live = measure(baselines | {chosen.exit.label: ours}, examples, size, budget, clock=clock)
     machine = describe_machine(model)
-    warn_of_others(compare_with_all_off({name: live.logits(name) for name in baselines}, rounding_of(machine)))
+    by_baseline = {name: live.logits(name) for name in baselines}
+    warn_of_others(compare_with_all_off(by_baseline, rounding_of(machine), held_out.multi_label))
     replayed = replay(held_out, chosen.exit).take(rows)
     return Plan(
         budget=settings.budget,
@@ -114,7 +115,7 @@ def make_plan(
         measured=_measured(live, chosen.exit.label),
         metric=held_out.task.metrics[0],
         quality={trace.split: _quality(trace, chosen.exit) for trace in (held_out, reported)},
-        agreement=(count_equal(live.logits(chosen.exit.label), replayed.logits), len(rows)),
+        agreement=(count_equal(live.logits(chosen.exit.label), replayed.logits, held_out.multi_label), len(rows)),
         fit=fit,
         candidates=candidates,
     )

@@ -6,17 +6,18 @@ import dataclasses
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 
 from eat.deployment.encoding import Encoded
 from eat.deployment.prediction.engines import Engine
 from eat.deployment.prediction.reading import Row
 from eat.deployment.prediction.tally import Answer
 from eat.deployment.runner import OnnxOutput, answers_of
-from eat.packed import AdaptiveOutput
+
+if TYPE_CHECKING:
+    from eat.packed import AdaptiveOutput
 
 OBSERVED_AT_ONCE = 32  # answers that a guard takes note of before it is asked whether it fired
 
@@ -72,6 +73,8 @@ class Answering:
         truncate: Cut long texts; False refuses them.
         guard: What watches the answers, or None.
         fallback: What answers once the guard has fired: the guard's own call.
+        label_threshold: Labels of a multi-label model apply where their probability is above it.
+        probabilities: Keep the probability of each class or label.
     """
 
     def __init__(
@@ -83,9 +86,12 @@ class Answering:
         truncate: bool = True,
         guard: Guard | None = None,
         fallback: Engine | None = None,
+        label_threshold: float = 0.5,
+        probabilities: bool = False,
     ) -> None:
         self.engine, self.batch_size, self.truncate = engine, batch_size, truncate
         self.guard, self.fallback = guard, fallback
+        self.label_threshold, self.probabilities = label_threshold, probabilities
         self.cache = Cache(cache)
 
     def window(self, rows: Sequence[Row]) -> tuple[list[Answer | None], int]:
@@ -145,11 +151,18 @@ class Answering:
         answers: list[Answer | None] = [None] * len(rows)
         if whole:
             output = self._watched([encoded[place] for place in whole])
-            for place, found in zip(whole, answers_of(output, self.engine.labels), strict=True):
+            said = answers_of(
+                output,
+                self.engine.labels,
+                multi_label=self.engine.multi_label,
+                label_threshold=self.label_threshold,
+            )
+            for place, found in zip(whole, said, strict=True):
                 retention = _short(found.tokens_kept / found.tokens)
-                answers[place] = Answer(
-                    found.label, _short(found.score), found.exit_depth, retention, encoded[place].cut > 0
-                )
+                answer = Answer(found.label, _short(found.score), found.exit_depth, retention, encoded[place].cut > 0)
+                if self.probabilities:
+                    answer = dataclasses.replace(answer, probabilities=[*map(_short, found.probabilities)])
+                answers[place] = answer
         return answers
 
     def _watched(self, encoded: Sequence[Encoded]) -> OnnxOutput:
@@ -183,6 +196,11 @@ def _joined(outputs: Sequence[OnnxOutput]) -> OnnxOutput:
 
 
 def _tensors(output: OnnxOutput) -> AdaptiveOutput:
+    """Return an output as a guard reads it; what a guard watches is a model in torch, which is there."""
+    import torch
+
+    from eat.packed import AdaptiveOutput
+
     logits, exit_depth, tokens_kept = map(torch.from_numpy, (output.logits, output.exit_depth, output.tokens_kept))
     return AdaptiveOutput(logits=logits, exit_depth=exit_depth, tokens_kept=tokens_kept)
 

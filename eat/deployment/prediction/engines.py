@@ -1,34 +1,18 @@
-"""What answers texts: a saved model in torch, float32 or int8, or an exported folder in ONNX Runtime."""
+"""What answers texts: an exported folder in ONNX Runtime, without torch, or a saved model in torch."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor
-
 from eat.checks import folder_name, shown
-from eat.data.tokenizer import read_tokenizer
 from eat.deployment import manifest as manifests
 from eat.deployment.encoding import Encoded, TextEncoder
-from eat.deployment.export import templates_of
 from eat.deployment.prediction.settings import PredictSettings
 from eat.deployment.runner import OnnxClassifier, OnnxOutput
-from eat.exits.points import OperatingPoint
-from eat.files import read_object
 from eat.machine import num_cores
-from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.config import AdaptiveConfig
-from eat.models.fingerprint import model_fingerprint
-from eat.packed import AdaptiveOutput
-from eat.runs.finished import no_progress_bars
-
-log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -38,6 +22,10 @@ class Engine(Protocol):
     @property
     def labels(self) -> list[str]:
         """Names of the classes; one where the answer is a number."""
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether each class is a label of its own, of which a text has any number."""
 
     @property
     def encoder(self) -> TextEncoder:
@@ -51,58 +39,17 @@ class Engine(Protocol):
         """Answer what the encoder returned."""
 
 
-class TorchEngine:
-    """A model in torch, in evaluation mode.
-
-    Attributes:
-        call: What answers packed tensors: the model, or a guard around it.
-    """
-
-    def __init__(self, model: AdaptiveForSequenceClassification, folder: Path, name: str) -> None:
-        self.model = model
-        self.call: Callable[..., AdaptiveOutput] = model
-        tokenizer = read_tokenizer(folder, "take a whole copy of the model")
-        self.encoder = TextEncoder(tokenizer.backend_tokenizer, templates_of(tokenizer), model.backbone.max_length)
-        self.labels = [str(label) for _, label in sorted((model.config.id2label or {}).items())]
-        words = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
-        self.facts = {
-            "engine": name,
-            "model": model_fingerprint(model),
-            "exit": model.config.exit,
-            "tokenizer": words,
-        }
-
-    def answered_by(self, call: Callable[..., AdaptiveOutput]) -> TorchEngine:
-        """Return the same with another call."""
-        twin = copy.copy(self)
-        twin.call = call
-        return twin
-
-    @torch.inference_mode()
-    def run_encoded(self, batch: Sequence[Encoded]) -> OnnxOutput:
-        """Answer what the encoder returned, as one packed batch."""
-        device = next(self.model.parameters()).device
-
-        def packed(values: Sequence[list[int]]) -> Tensor:
-            return torch.tensor([token for one in values for token in one], device=device)
-
-        types = packed([one.types for one in batch]) if self.model.backbone.num_types else None
-        output = self.call(packed([one.ids for one in batch]), None, types, lengths=[len(one.ids) for one in batch])
-        assert output.logits is not None and output.exit_depth is not None and output.tokens_kept is not None
-        arrays = (output.logits.float(), output.exit_depth, output.tokens_kept)
-        return OnnxOutput(*(tensor.cpu().numpy() for tensor in arrays))
-
-
 class OnnxEngine:
     """An exported folder in ONNX Runtime."""
 
     def __init__(self, served: OnnxClassifier, name: str) -> None:
         self.encoder, self.labels, self.run_encoded = served.encoder, served.manifest.labels, served.run_encoded
+        self.multi_label = served.manifest.multi_label
         words = hashlib.sha256(served.manifest.text().encode()).hexdigest()[:16]
         self.facts = {"engine": name, "model": words, "exit": served.manifest.exit}
 
 
-def load_engine(folder: str | Path, settings: PredictSettings) -> TorchEngine | OnnxEngine:
+def load_engine(folder: str | Path, settings: PredictSettings) -> Engine:
     """Load a run's folder, a saved model's or an exported one; nothing in it is executed.
 
     A certified model answers at its certified point unless another exit is asked for.
@@ -124,7 +71,11 @@ def load_engine(folder: str | Path, settings: PredictSettings) -> TorchEngine | 
             f"{folder} is none"
         )
     changes = {key: value for key, value in (settings.exit or {}).items() if value is not None}
-    return (_load_onnx if exported else _load_torch)(folder, settings, changes)
+    if exported:
+        return _load_onnx(folder, settings, changes)
+    from eat.deployment.prediction.torch_engine import load_torch
+
+    return load_torch(folder, settings, changes)
 
 
 def _load_onnx(folder: Path, settings: PredictSettings, changes: Mapping[str, Any]) -> OnnxEngine:
@@ -137,57 +88,7 @@ def _load_onnx(folder: Path, settings: PredictSettings, changes: Mapping[str, An
         raise ValueError(f"engine: expected {name}, as {folder} was exported, got {settings.engine}")
     served = OnnxClassifier.from_folder(folder, threads=settings.threads or num_cores())
     if changes:
+        from eat.exits.points import OperatingPoint  # another point's arguments are checked where exits are, in torch
+
         served = served.changed(exit=OperatingPoint.of(served.manifest.exit).changed(changes).spec)
     return OnnxEngine(served, name)
-
-
-def _load_torch(folder: Path, settings: PredictSettings, changes: Mapping[str, Any]) -> TorchEngine:
-    name = settings.engine or "torch"
-    if name not in ("torch", "int8"):
-        raise ValueError(
-            f"model: expected an exported folder for engine={name}, {folder} is a saved model; {_export(folder, name)}"
-        )
-    _check_config(folder)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    with no_progress_bars():
-        model = AdaptiveForSequenceClassification.from_pretrained(folder)
-    if changes:
-        certified = model.config.certificate is not None
-        model.set_exit(**OperatingPoint.of(model.config.exit or {}).changed(changes).spec)
-        if certified and model.config.certificate is None:
-            log.warning("exit: the model's certificate is about another operating point than the one asked for")
-    model = model.eval()
-    if name == "int8" and model.config.engine is None:
-        model = model.quantize()
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() and name == "torch" and model.config.engine is None else "cpu"
-    torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types
-    return TorchEngine(model, folder, name)
-
-
-def _check_config(folder: Path) -> None:
-    """Refuse in a line what transformers would refuse in many, or load from elsewhere."""
-    path = folder / "config.json"
-    if (folder / "adapter_config.json").exists():  # which names modules and other models to load
-        raise ValueError(f"model: {folder} is a PEFT adapter; merge it into its model and save that")
-    config = read_object(path)
-    if config.get("model_type") != AdaptiveConfig.model_type:
-        raise ValueError(
-            f"model: expected a model that eat saved, {path} is about one of type {shown(config.get('model_type'))}; "
-            "`eat train retrofit=...` makes one of it"
-        )
-    try:
-        AdaptiveConfig.from_dict(config).check()
-    except ValueError as error:
-        raise ValueError(f"model: {path} is no model's ({error}); take a whole copy of the model") from error
-    if not any(folder.glob("model*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-        raise FileNotFoundError(f"model: {folder} has no model.safetensors; take a whole copy of the model")
-
-
-def _export(folder: Path, name: str) -> str:
-    """Say how to export a saved model."""
-    if folder.name == "model" and (folder.parent / "config.yaml").is_file():
-        return f"`eat export run={folder.parent} output=served format={name}` exports it"
-    return f"eat.deployment.export_onnx({str(folder)!r}, {str(folder)!r}, 'served', int8={name != 'onnx'}) exports it"

@@ -25,6 +25,8 @@ from eat.tasks.texts import is_no_text, why_no_text
 
 T = TypeVar("T")
 Columns = dict[str, Any]
+TextColumns = Sequence[Sequence[str]]
+"""Of each text the columns that it is joined of."""
 
 LONGEST = 64 << 20  # bytes of a line, and of a row in quotes: more is taken for a file that is broken
 _FIRST = 1000  # rows of JSON that say which columns there are
@@ -51,20 +53,25 @@ class Source:
 
 
 @contextmanager
-def open_source(given: Input, text_columns: Sequence[str], keep: Sequence[str], dialect: Dialect) -> Iterator[Source]:
+def open_source(
+    given: Input, text_columns: TextColumns, keep: Sequence[str], dialect: Dialect, separator: str = " "
+) -> Iterator[Source]:
     """Open what is to be predicted; what is wrong with it as a whole is said before any row is answered.
 
     Args:
         given: What is read, and of which kind it is.
-        text_columns: The column of the text, and that of the second one of a pair.
+        text_columns: The columns that the text is joined of, and those of the second one of a pair.
         keep: Columns that are carried over.
         dialect: How CSV and TSV are written.
+        separator: What stands between joined texts.
 
     Raises:
         ValueError: If a column is missing, or the file is not of this kind; later, from ``rows``, if a quote never
             closes or a line has no end.
     """
-    wanted = {**dict.fromkeys(keep, "keep"), **dict(zip(text_columns, ("text", "text_pair"), strict=False))}
+    wanted = dict.fromkeys(keep, "keep")
+    for option, columns in zip(("text", "text_pair"), text_columns, strict=False):
+        wanted |= dict.fromkeys(columns, option)
     path, kind = given.path or Path("standard input"), given.kind
     with ExitStack() as stack:
         types: dict[str, pa.DataType] = {}
@@ -83,7 +90,8 @@ def open_source(given: Input, text_columns: Sequence[str], keep: Sequence[str], 
             first = list(islice(found, 1))  # which reads the header
         if not first:
             raise ValueError(f"input: {path} has no rows")
-        rows = _rows(chain(first, found), path, "row" if kind == "parquet" else "line", text_columns, keep)
+        word = "row" if kind == "parquet" else "line"
+        rows = _rows(chain(first, found), path, word, text_columns, keep, separator)
         yield Source(rows, place.share if given.size is not None else lambda: None, types)
 
 
@@ -178,16 +186,19 @@ def _attempts(rows: Iterator[T]) -> Iterator[T | BrokenRowError]:
             yield error
 
 
-def _rows(found: Found, path: Path, word: str, text_columns: Sequence[str], keep: Sequence[str]) -> Iterator[Row]:
+def _rows(
+    found: Found, path: Path, word: str, text_columns: TextColumns, keep: Sequence[str], separator: str
+) -> Iterator[Row]:
     for number, values in found:
         place = f"{path}, {word} {number}"
         if isinstance(values, BrokenRowError):
             yield Row(place, None, (None,) * len(keep), str(values))
             continue
         kept = tuple(values[name] for name in keep)
-        why = next(filter(None, (_why_no_text(values[name], name) for name in text_columns)), None)
+        why = next(filter(None, (_why_no_text(values[name], name) for name in chain(*text_columns))), None)
         if why is None:
-            yield Row(place, tuple(str(values[name]) for name in text_columns), kept)
+            texts = (separator.join(str(values[name]) for name in columns) for columns in text_columns)
+            yield Row(place, tuple(texts), kept)
         else:
             yield Row(place, None, kept, f"{place}: {why}")
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from eat.checks import folder_name
 from eat.deployment.prediction.answering import Answering, Guard
 from eat.deployment.prediction.destination import Destination, File, Stream
-from eat.deployment.prediction.engines import OnnxEngine, TorchEngine, load_engine
+from eat.deployment.prediction.engines import Engine, load_engine
 from eat.deployment.prediction.journal import Journal, Part
 from eat.deployment.prediction.places import held, kept_names, parts_of, read_input, read_output
 from eat.deployment.prediction.progress import Progress
@@ -22,11 +23,14 @@ from eat.deployment.prediction.reading import Row, Source, open_source
 from eat.deployment.prediction.settings import PredictSettings
 from eat.deployment.prediction.tally import Answer, Tally
 from eat.deployment.prediction.writing import FORMATS
+from eat.runs.saved import read_config
 from eat.tasks.formats import check_dialect
 
 MOST_CHARACTERS = 32 << 20  # of a window's texts
 MESSAGES = 10  # about rows that cannot be read
 CLASSES = {"label": pa.string(), "score": pa.float32()}
+SETS = {"labels": pa.list_(pa.string()), "score": pa.float32()}
+PROBABILITY = "probability_"
 NUMBER = {"value": pa.float32()}
 EVERY = {"exit_depth": pa.int32(), "retention": pa.float32()}
 MakeGuard = Callable[[Any], Guard]
@@ -94,16 +98,19 @@ def predict_file(
     if settings.cluster is not None:
         raise ValueError("cluster: expected none for a file; eat.deployment.predict_shards answers a folder of shards")
     given = read_input(input, settings.input_format)
+    settings = settings.completed({} if given.kind == "text" else trained_on(model))
     target, layout = read_output(output, settings.output_format, given, settings.fresh)
     dialect = check_dialect(settings.delimiter, settings.quotes, [f"input.{given.kind}"], "")
-    names = kept_names(settings.keep, {*CLASSES, *NUMBER, *EVERY})
     with ExitStack() as stack:
         if target is not None:
             stack.enter_context(held(target))
-        source = stack.enter_context(open_source(given, settings.text_columns, settings.keep, dialect))
+        source = stack.enter_context(
+            open_source(given, settings.text_columns, settings.keep, dialect, settings.separator or "")
+        )
         engine = load_engine(model, settings)
         answering = _answering(engine, settings, make_guard)
-        own = {**(NUMBER if len(engine.labels) == 1 else CLASSES), **EVERY}
+        own = _own_columns(engine, settings)
+        names = kept_names(settings.keep, {*CLASSES, *NUMBER, *own})
         types = {name: source.kept_types[column] for column, name in names.items() if column in source.kept_types}
         written = FORMATS[layout]([*names.values(), *own], types | own)
         place: Destination
@@ -118,9 +125,37 @@ def predict_file(
     return Summary(tally, messages, None if answering.guard is None else bool(answering.guard.fired))
 
 
-def _answering(engine: TorchEngine | OnnxEngine, settings: PredictSettings, make_guard: MakeGuard | None) -> Answering:
+def trained_on(model: str | Path) -> Mapping[str, Any]:
+    """Return the ``task`` of a run that was trained on a user's file, whose columns it names; nothing of all else."""
+    folder = Path(folder_name("model", model))
+    run = folder.parent if folder.name == "model" else folder
+    task = read_config(run, "model").get("task", {}) if (run / "config.yaml").is_file() else {}
+    return task if isinstance(task, Mapping) and task.get("name") == "file" else {}
+
+
+def _own_columns(engine: Engine, settings: PredictSettings) -> dict[str, pa.DataType]:
+    """Return the columns of an answer, in their order, and their types in Parquet."""
+    if settings.label_threshold != 0.5 and not engine.multi_label:
+        raise ValueError(
+            f"label_threshold: expected 0.5 where the model is not a multi-label one, got {settings.label_threshold:g}"
+        )
+    if len(engine.labels) == 1:
+        if settings.probabilities:
+            raise ValueError("probabilities: expected false for a regression, whose answer is a number, got true")
+        return {**NUMBER, **EVERY}
+    each = {f"{PROBABILITY}{name}": pa.float32() for name in engine.labels if settings.probabilities}
+    if settings.probabilities and len(each) < len(engine.labels):
+        raise ValueError("probabilities: expected false for a model with two classes of one name, got true")
+    return {**(SETS if engine.multi_label else CLASSES), **EVERY, **each}
+
+
+def _answering(engine: Engine, settings: PredictSettings, make_guard: MakeGuard | None) -> Answering:
     options: dict[str, Any] = {name: getattr(settings, name) for name in ("batch_size", "cache", "truncate")}
-    if settings.guard and isinstance(engine, TorchEngine):
+    options |= {name: getattr(settings, name) for name in ("label_threshold", "probabilities")}
+    if settings.guard:
+        from eat.deployment.prediction.torch_engine import TorchEngine
+
+        assert isinstance(engine, TorchEngine)  # an export is refused with a guard
         if make_guard is None:
             raise ValueError("make_guard: expected what makes one, such as eat.monitoring.DriftGuard, got none")
         guard = make_guard(engine.model)
@@ -189,8 +224,9 @@ def _values(answer: Answer | None, own: Sequence[str]) -> list[Any]:
     """Return what is written of an answer, in our columns' order."""
     if answer is None:
         return [None] * len(own)
-    values = dataclasses.asdict(answer) | {"value": answer.score}
-    return [values[name] for name in own]
+    values = dataclasses.asdict(answer) | {"value": answer.score, "labels": answer.label}
+    named = [values[name] for name in own if not name.startswith(PROBABILITY)]
+    return [*named, *answer.probabilities]
 
 
 def _digest(window: Sequence[Row]) -> str:

@@ -36,12 +36,13 @@ class PredictSettings:
         ValueError: Naming the setting that is of another type or out of range.
     """
 
-    text: str = "text"  # column of the text; lines of plain text are a column of this name
-    text_pair: str | None = None  # column of the second text, for models of pairs
+    text: str | Sequence[str] | None = None  # column of the text, or columns to join; null: the run's own, else text
+    text_pair: str | Sequence[str] | None = None  # likewise of the second text, for models of pairs
+    separator: str | None = None  # stands between joined texts; null: the run's own, else a space
     keep: Sequence[str] = ()  # columns carried over, such as [id]; one named like ours is called input_<name>
-    engine: str | None = (
-        None  # torch, int8 (by model.quantize()), onnx, onnx_int8 or onnx_static; null: as the folder is
-    )
+    label_threshold: float = 0.5  # of a multi-label model: labels whose probability is above it are written
+    probabilities: bool = False  # also a column probability_NAME for each class or label
+    engine: str | None = None  # torch, int8 (by model.quantize()), onnx, onnx_int8, onnx_static; null: as the folder is
     exit: Mapping[str, Any] | None = None  # another operating point; None is the model's own, certified if it has one
     guard: bool = False  # watch a certified model for drift; behind an alarm rows are answered at full depth
     false_alarm: float = 0.01  # probability that the guard ever fires although nothing has changed
@@ -61,10 +62,11 @@ class PredictSettings:
     cluster: str | None = None  # ray: input and output are folders of shards, answered by the machines of a Ray cluster
 
     def __post_init__(self) -> None:
-        for name in ("text", "text_pair"):
-            _check_column(name, getattr(self, name), optional=name == "text_pair")
-        if self.text == self.text_pair:
-            raise ValueError(f"text_pair: expected another column than text's, got {shown(self.text_pair)}")
+        columns = [column for of_text in self.text_columns for column in of_text]
+        if len({*columns}) < len(columns):
+            raise ValueError(f"text, text_pair: expected different columns, got {shown(columns)}")
+        if self.separator is not None and not isinstance(self.separator, str):
+            raise ValueError(f"separator: expected text that stands between joined texts, got {shown(self.separator)}")
         for column in (keep := several("keep", self.keep, "[id]")):
             _check_column("keep", column)
         if len({*keep}) < len(keep):
@@ -78,7 +80,8 @@ class PredictSettings:
             if getattr(self, name) is not None:
                 one_of(name, getattr(self, name), known)
         one_of("unreadable", self.unreadable, UNREADABLE)
-        for name in ("guard", "truncate", "fresh", "quotes", "progress"):
+        number("label_threshold", self.label_threshold, above=0, below=1)
+        for name in ("probabilities", "guard", "truncate", "fresh", "quotes", "progress"):
             true_or_false(name, getattr(self, name))
         number("false_alarm", self.false_alarm, above=0, below=1)
         whole_number("cache", self.cache, at_least=0)
@@ -94,11 +97,29 @@ class PredictSettings:
         return {name: value for name, value in values.items() if name not in _ABOUT_A_SESSION}
 
     @property
-    def text_columns(self) -> tuple[str, ...]:
-        """The column of the text, or both of a pair."""
-        return (self.text,) if self.text_pair is None else (self.text, self.text_pair)
+    def text_columns(self) -> tuple[tuple[str, ...], ...]:
+        """The columns that the text is joined of, or those of both texts of a pair."""
+        given = {"text": "text" if self.text is None else self.text, "text_pair": self.text_pair}
+        return tuple(_columns(name, value) for name, value in given.items() if value is not None)
+
+    def completed(self, trained: Mapping[str, Any]) -> PredictSettings:
+        """Return the settings with what is not said taken from how a run was trained: its ``task`` of the file."""
+        text, pair, separator = self.text, self.text_pair, self.separator
+        if text is None:
+            text, pair = trained.get("text", "text"), trained.get("text_pair") if pair is None else pair
+        separator = trained.get("separator", " ") if separator is None else separator
+        return dataclasses.replace(self, text=text, text_pair=pair, separator=separator)
 
 
-def _check_column(name: str, column: Any, optional: bool = False) -> None:
-    if not (column is None and optional) and (not isinstance(column, str) or not column):
+def _columns(name: str, value: Any) -> tuple[str, ...]:
+    columns = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    if not columns:
+        raise ValueError(f"{name}: expected a column, or a list of columns, got []")
+    for column in columns:
+        _check_column(name, column)
+    return columns
+
+
+def _check_column(name: str, column: Any) -> None:
+    if not isinstance(column, str) or not column:
         raise ValueError(f"{name}: expected the name of a column, got {shown(column)}")

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 class Answer:
     """What is written of a row, and whether its text was cut."""
 
-    label: str  # of a regression the one name that it has
-    score: float  # probability of the label, or the predicted number of a regression
+    label: str | Sequence[str]  # of a regression the one name that it has; of a multi-label model all that apply
+    score: float  # as in `eat.deployment.OnnxAnswer`
     exit_depth: int
     retention: float  # tokens that the last block run worked on / tokens that came in
     cut: bool
+    probabilities: Sequence[float] = ()  # of each class or label; nothing where they are not asked for
 
 
 @dataclasses.dataclass(frozen=True)

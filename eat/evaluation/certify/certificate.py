@@ -240,7 +240,7 @@ def check_splits(runs: Runs, settings: CertifySettings) -> None:
         if traces.reported.is_regression:
             raise ValueError(f"certify: its losses are about classes, and {run} predicts a score (regression)")
     calibration = runs[first].need("certification", "certify")
-    classes = np.unique(calibration.labels)
+    classes = np.unique(calibration.labels, axis=0)
     if settings.risk.needs_labels and len(classes) < 2:
         raise ValueError(
             f"certify: all {len(calibration)} labels of the certification split are class {classes[0]}; a certificate "
@@ -299,7 +299,9 @@ def _certificate(
         retention=float(replayed.retention.mean()),
         gflops=float(flops.mean()) / 1e9,
         flops_ratio=float(flops.sum() / reference.costs.dense.sum()),
-        profile=Profile.of(measure(replayed.logits, replayed.exit_depth, replayed.tokens_kept)).to_dict(),
+        profile=Profile.of(
+            measure(replayed.logits, replayed.exit_depth, replayed.tokens_kept, trace.multi_label)
+        ).to_dict(),
         by=settings.by,
         groups=dict(zip(groups.names, groups.sizes, strict=True)) if settings.by else None,
         engine=served.name,

@@ -85,6 +85,10 @@ def groups_of(trace: Trace, by: str | None, held_out: Trace) -> Groups:
     if by is None:
         return Groups(("all",), np.zeros(len(trace), dtype=np.int64))
     if by == "label":
+        if trace.multi_label:
+            raise ValueError(
+                "certify.by: expected another than label in a multi-label task: texts have several or none"
+            )
         return Groups(tuple(trace.task.label_names), trace.labels.astype(np.int64))
     if by == "length":
         cuts = np.unique(np.quantile(held_out.lengths, [1 / 3, 2 / 3], method="lower"))

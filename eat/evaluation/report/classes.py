@@ -1,4 +1,4 @@
-"""Class by class, at full depth and at the operating point: precision, recall, F1, and what is taken for what."""
+"""Class by class, or label by label, at full depth and at the operating point: precision, recall, F1, confusions."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from eat.evaluation.report.section import Section
 from eat.evaluation.report.table import in_cell, number, render
 from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.tables import Table
-from eat.traces.classes import class_qualities, confusion_matrix
+from eat.traces.classes import ClassQuality, class_qualities, confusion_matrix, label_qualities
 from eat.traces.quality import predictions
 from eat.traces.replay import replay
 from eat.traces.trace import Trace
@@ -43,7 +43,10 @@ Matrix = Int[np.ndarray, "classes classes"]
 
 
 def classes_section(run: Evaluation) -> Section | None:
-    """Lay out classes.csv, confusion.csv, confusion.png and a table of the main split; None of a regression."""
+    """Lay out classes.csv, confusion.csv, confusion.png and a table of the main split; None of a regression.
+
+    Labels that a text has any number of are not taken for one another: of a multi-label task classes.csv is all.
+    """
     main = run.traces.reported
     if main.is_regression:
         return None
@@ -52,33 +55,37 @@ def classes_section(run: Evaluation) -> Section | None:
     classes, confusion = [], []
     for split in run.traces.all_off:
         for point in points:
-            matrix = _matrix(run.traces.splits[split], point)
-            place = {"split": split, "exit": _title(point)}
-            for found in class_qualities(matrix, names):
+            trace, place = run.traces.splits[split], {"split": split, "exit": _title(point)}
+            for found in _qualities(trace, point):
                 values = {name: getattr(found, name) for name in CLASSES.columns[3:]}
                 classes.append(CLASSES.row(**place, **{"class": found.name}, **values))
+            matrix = np.zeros((0, 0)) if main.multi_label else _matrix(trace, point)
             for row, column in np.argwhere(matrix).tolist():
                 pair = {"class": names[row], "predicted": names[column], "examples": int(matrix[row, column])}
                 confusion.append(CONFUSION.row(**place, **pair))
+    by_point = {_title(point): _qualities(main, point) for point in points}
+    files: dict[str, Any] = {"classes.csv": CLASSES.as_csv(classes)}
+    if main.multi_label:
+        return Section("Labels", classes_markdown(main.split, by_point, len(main), each="label"), files=files)
     matrices = {_title(point): _matrix(main, point) for point in points}
-    return Section(
-        "Classes",
-        classes_markdown(main.split, names, matrices),
-        files={
-            "classes.csv": CLASSES.as_csv(classes),
-            "confusion.csv": CONFUSION.as_csv(confusion),
-            "confusion.png": partial(draw_confusion, main.split, names, matrices),
-        },
-    )
+    files["confusion.csv"] = CONFUSION.as_csv(confusion)
+    files["confusion.png"] = partial(draw_confusion, main.split, names, matrices)
+    return Section("Classes", classes_markdown(main.split, by_point, len(main)), files=files)
 
 
-def classes_markdown(split: str, names: Sequence[str], matrices: Mapping[str, Matrix]) -> str:
-    """Lay out a line per class, the last operating point's beside full depth; of many classes the worst."""
-    by_point = [class_qualities(matrix, names) for matrix in matrices.values()]
+def classes_markdown(
+    split: str, qualities: Mapping[str, Sequence[ClassQuality]], num_examples: int, each: str = "class"
+) -> str:
+    """Lay out a line per class or label, the last operating point's beside full depth; of many the worst.
+
+    The mean is that of `eat.tasks.metrics.METRICS`' macro_f1: over classes that are there, or over all labels.
+    """
+    by_point, names = list(qualities.values()), [found.name for found in next(iter(qualities.values()))]
+    several = "classes" if each == "class" else "labels"
     order = sorted(range(len(names)), key=lambda index: by_point[-1][index].f1)[:SHOWN]
     order = order if len(names) > SHOWN else list(range(len(names)))
-    headers = [f"class on {split}", "examples"]
-    for label in matrices:
+    headers = [f"{each} on {split}", "examples"]
+    for label in qualities:
         headers += [f"precision, {label}", "recall", "F1"]
     lines = []
     for index in order:
@@ -86,13 +93,14 @@ def classes_markdown(split: str, names: Sequence[str], matrices: Mapping[str, Ma
         for found in by_point:
             cells += [number(value, 4) for value in (found[index].precision, found[index].recall, found[index].f1)]
         lines.append(cells)
-    averages = ["mean over classes", f"{int(next(iter(matrices.values())).sum()):,}"]
+    averages = [f"mean over {several}", f"{num_examples:,}"]
     for found in by_point:
-        there = [(one.precision, one.recall, one.f1) for one in found if one.support or one.predicted]
+        counted = [one for one in found if one.support or one.predicted or each == "label"]
+        there = [(one.precision, one.recall, one.f1) for one in counted]
         averages += [number(mean, 4) for mean in np.mean(there, axis=0)]
     text = render(headers, [*lines, averages], markdown=True)
     if len(names) > SHOWN:
-        text += f"\n\nThe {SHOWN} of {len(names)} classes with the lowest F1; classes.csv has all."
+        text += f"\n\nThe {SHOWN} of {len(names)} {several} with the lowest F1; classes.csv has all."
     return text
 
 
@@ -127,6 +135,13 @@ def _number(axes: Axes, matrix: Matrix, shares: np.ndarray, names: Sequence[str]
 
 def _title(point: OperatingPoint) -> str:
     return "full depth" if point == FULL_DEPTH else point.label
+
+
+def _qualities(trace: Trace, point: OperatingPoint) -> list[ClassQuality]:
+    names = trace.task.label_names
+    if trace.multi_label:
+        return label_qualities(trace.labels, predictions(replay(trace, point).logits, multi_label=True), names)
+    return class_qualities(_matrix(trace, point), names)
 
 
 def _matrix(trace: Trace, point: OperatingPoint) -> Matrix:

@@ -37,6 +37,8 @@ class Rules(Stage):
         traces = run.traces
         if traces.reported.is_regression:
             raise ValueError(f"rules: expected classes, and {run.run.name} predicts a score (regression)")
+        if traces.reported.multi_label:
+            raise ValueError(f"rules: expected one class of several, and {run.run.name} gives a text several labels")
         calibration, held_out = traces.need("certification", "rules"), traces.need("threshold", "rules")
         check_enough(settings, len(calibration))
         if settings.apply and run.run.model_config().get("certificate") is not None:

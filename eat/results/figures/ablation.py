@@ -66,7 +66,8 @@ def mean_difference(pairs: Sequence[Pair], draws: int = 1000, seed: int = 0) -> 
     """
     task, labels = pairs[0][0].task, pairs[0][0].labels
     metric = METRICS[task.metrics[0]].value
-    answered = [(predictions(ours), predictions(theirs)) for _, ours, theirs in pairs]
+    sets = task.kind == "multi_label"
+    answered = [(predictions(ours, sets), predictions(theirs, sets)) for _, ours, theirs in pairs]
 
     def difference(rows: np.ndarray) -> float:
         truth = labels[rows]

@@ -25,9 +25,9 @@ MOST = 4
 
 def pooled_reliability(traces: Sequence[Trace], head: int) -> tuple[float, Reliability]:
     """Return the expected calibration error of a head, and its bins, over the examples of all seeds together."""
-    confidence = torch.cat([max_probability(torch.from_numpy(trace.all_logits[:, head])) for trace in traces])
-    right = np.concatenate([predictions(trace.all_logits[:, head]) == trace.labels for trace in traces])
-    correct = torch.from_numpy(right)
+    asked = [trace.questions(trace.all_logits[:, head]) for trace in traces]
+    confidence = torch.cat([max_probability(torch.from_numpy(logits)) for logits, _ in asked])
+    correct = torch.from_numpy(np.concatenate([predictions(logits) == answers for logits, answers in asked]))
     return expected_calibration_error(confidence, correct, NUM_BINS), reliability(confidence, correct, NUM_BINS)
 
 

@@ -11,7 +11,7 @@ from eat.tasks.formats.parquet import read_parquet
 from eat.tasks.formats.table import Table
 from eat.tasks.formats.text_lines import ZIPPED
 
-__all__ = ["INSTEAD", "Dialect", "Table", "check_dialect", "format_suffix", "read_table"]
+__all__ = ["DELIMITERS", "INSTEAD", "Dialect", "Table", "check_dialect", "format_suffix", "read_table"]
 
 DELIMITED = {".csv": ",", ".tsv": "\t"}
 """Suffixes of files with a delimiter, and what it is where the header does not say otherwise."""

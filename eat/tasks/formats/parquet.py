@@ -32,8 +32,12 @@ def read_parquet(path: Path, wanted: Mapping[str, str]) -> Table:
     for name in wanted:
         dictionary = _dictionary(table.column(name))
         names = _class_label_names(table.schema, name, path)
-        if names is not None and pa.types.is_integer(table.schema.field(name).type):
-            columns[name] = _named(columns[name], names, f"{path}: column {shown(name)}")
+        kind, where = table.schema.field(name).type, f"{path}: column {shown(name)}"
+        if names is not None and pa.types.is_integer(kind):
+            columns[name] = _named(columns[name], names, where)
+            stored[name] = names
+        elif names is not None and pa.types.is_nested(kind) and pa.types.is_integer(kind.value_type):
+            columns[name] = [None if row is None else _named(row, names, where) for row in columns[name]]
             stored[name] = names
         elif dictionary is not None:
             stored[name] = dictionary
@@ -52,7 +56,8 @@ def open_parquet(path: Path, wanted: Mapping[str, str]) -> pq.ParquetFile:
     require_columns(available, wanted, path)
     for name, option in wanted.items():
         if option not in _OF_ANY_TYPE:
-            _check_type(file.schema_arrow.field(name).type, f"{option}: {path}: column {shown(name)}")
+            place = f"{option}: {path}: column {shown(name)}"
+            _check_type(file.schema_arrow.field(name).type, place, lists=option == "data.label")
     return file
 
 
@@ -65,7 +70,9 @@ def unreadable(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: not readable as Parquet ({one_line(error)})") from error
 
 
-def _check_type(kind: pa.DataType, where: str) -> None:
+def _check_type(kind: pa.DataType, where: str, lists: bool = False) -> None:
+    if lists and (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        kind = kind.value_type
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     is_text = pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)
     is_number = pa.types.is_integer(value) or pa.types.is_floating(value) or pa.types.is_decimal(value)
@@ -86,6 +93,7 @@ def _class_label_names(schema: pa.Schema, column: str, path: Path) -> tuple[str,
     text = (schema.metadata or {}).get(_HUGGING_FACE)
     try:
         feature = {} if text is None else json.loads(text)["info"]["features"].get(column, {})
+        feature = feature.get("feature", feature)  # of a list, that of its values
         names = feature["names"] if feature.get("_type") == "ClassLabel" else None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: the features stored in its metadata are broken ({error!r})") from error

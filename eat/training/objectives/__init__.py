@@ -49,7 +49,8 @@ class Objective(Protocol):
 
         Args:
             all_logits: Answers of the phase's heads, in their order.
-            batch: Packed batch with ``labels``: int64 classes, or float32 targets of a regression.
+            batch: Packed batch with ``labels``: int64 classes, float32 targets of a regression, or of a multi-label
+                task (batch, classes) of 0 and 1 in float32.
             phase: What this step trains.
         """
 
@@ -90,12 +91,15 @@ def build_objective(
     label_names: Sequence[str],
     max_length: int,
     label_counts: Sequence[int] = (),
+    num_examples: int = 0,
+    multi_label: bool = False,
 ) -> Objective:
     """Build an objective from ``{"name": ..., **arguments}``, loading its teacher where one is named.
 
     ``teacher`` is the folder of a fine-tuned Hugging Face classifier, or a finished run folder. Tokenizer, classes
     (none for regression) and longest input are the student's. ``class_weights`` is "balanced", by ``label_counts``, the
-    training examples of each class, or a weight by class name.
+    training examples of each class, or a weight by class name; in a ``multi_label`` task it is about the examples that
+    have a label, out of ``num_examples``.
 
     Raises:
         ValueError: If a name or a value is not possible, the objective needs classes and there are none, or the teacher
@@ -104,10 +108,15 @@ def build_objective(
     spec = dict(spec)
     if spec.get("teacher") is not None:
         spec["teacher"] = Teacher.from_folder(
-            spec["teacher"], tokenizer=tokenizer, label_names=label_names, max_length=max_length
+            spec["teacher"],
+            tokenizer=tokenizer,
+            label_names=label_names,
+            max_length=max_length,
+            multi_label=multi_label,
         )
     if spec.get("class_weights") is not None and label_names:
-        spec["class_weights"] = find_class_weights(spec["class_weights"], label_names, label_counts)
+        of_others = [num_examples - count for count in label_counts] if multi_label else None
+        spec["class_weights"] = find_class_weights(spec["class_weights"], label_names, label_counts, of_others)
     if not label_names:
         _refuse_of_classes(spec)
     objective: Objective = build_part("objective", OBJECTIVES, spec)

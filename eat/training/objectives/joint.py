@@ -9,6 +9,7 @@ from torch import Tensor
 
 from eat.checks import number
 from eat.ops import losses
+from eat.ops.labels import is_multi_label
 from eat.training.objectives.weighted import Batch, Loss, Phase, WeightedObjective
 
 
@@ -58,10 +59,11 @@ class JointObjective(WeightedObjective):
     def __call__(self, all_logits: Float[Tensor, "batch heads classes"], batch: Batch, phase: Phase) -> Loss:
         """Return the loss and its parts."""
         _, parts = super().__call__(all_logits, batch, phase)
+        multi_label = is_multi_label(batch["labels"], all_logits.shape[2])
         if self.self_weight > 0:
-            advice = losses.self_distillation(all_logits, self.temperature)
+            advice = losses.self_distillation(all_logits, self.temperature, multi_label)
             parts["self_distillation"] = self.self_weight * advice
         if self.teacher is not None and self.teacher_weight > 0:
-            advice = losses.distillation(all_logits[:, -1], self.teacher(batch), self.temperature)
+            advice = losses.distillation(all_logits[:, -1], self.teacher(batch), self.temperature, multi_label)
             parts["distillation"] = self.teacher_weight * advice
         return torch.stack(list(parts.values())).sum(), parts

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eat.checks import number
+from eat.ops.labels import is_multi_label
 from eat.ops.losses import self_distillation
 from eat.training.objectives.two_stage import TwoStageObjective
 from eat.training.objectives.weighted import Batch, Loss, Phase
@@ -36,5 +37,6 @@ class TwoStageDistillObjective(TwoStageObjective):
         """Return the loss, its one part."""
         if not phase.frozen:
             return super().__call__(all_logits, batch, phase)
-        loss = self_distillation(all_logits, self.temperature)
+        multi_label = is_multi_label(batch["labels"], all_logits.shape[2])
+        loss = self_distillation(all_logits, self.temperature, multi_label)
         return loss, {"self_distillation": loss}

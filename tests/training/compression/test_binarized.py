@@ -165,7 +165,11 @@ def test_what_would_change_or_waste_them_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"^int8: its weights are binary"):
         export_onnx(model, None, tmp_path / "exported", int8=True)
     reasons = {name: engine.cannot(Source(model)) for name, engine in ENGINES.items()}
-    assert {name for name, reason in reasons.items() if "binary" in (reason or "")} == {"eat_int8", "eat_onnx_int8"}
+    assert {name for name, reason in reasons.items() if "binary" in (reason or "")} == {
+        "eat_int8",
+        "eat_onnx_int8",
+        "eat_onnx_static",
+    }
 
 
 def test_others_get_the_dense_numbers(tmp_path):
