@@ -124,7 +124,8 @@ def _check_tracer(
     """Compare every head's logits, and the tokens kept, with those of the model in torch."""
     exact = model_tracer(model)
     with tempfile.TemporaryDirectory(prefix="eat-check-") as folder, torch.inference_mode():
-        tracer = engine.tracer(Source(model), Path(folder, "traced"))
+        rows = [example for batch in batches for example in batch]
+        tracer = engine.tracer(Source(model, calibration=rows), Path(folder, "traced"))
         for batch in batches:
             packed = {key: torch.tensor(list(chain.from_iterable(e[key] for e in batch))) for key in batch[0]}
             packed["lengths"] = torch.tensor([len(example["input_ids"]) for example in batch])

@@ -11,6 +11,8 @@ AREA = 3.0
 """Square points for a MiB."""
 LEAST = 30.0
 """Square points of a classifier that stores nothing, or little."""
+COLUMNS = 2
+"""Of the legend."""
 NEAR = (0.08, 0.002)
 """Logarithm of latency, and accuracy, within which two points' numbers are written one below the other."""
 
@@ -23,7 +25,7 @@ def draw_queries(rows: Sequence[Row], path: Path, title: str) -> None:
         path: Without suffix.
         title: What was measured: data, machine, threads.
     """
-    with printing(path, 3.4, title) as figure:
+    with printing(path, 3.2 + 0.17 * math.ceil(len(rows) / COLUMNS), title) as figure:
         axes = figure.subplots()
         for index, row in enumerate(rows):
             place = row["latency_ms_mean"], row["accuracy"]
@@ -41,7 +43,7 @@ def draw_queries(rows: Sequence[Row], path: Path, title: str) -> None:
         axes.set_xlabel("latency of one text (ms, mean and standard deviation; tokenising included)")
         axes.set_ylabel("accuracy")
         axes.margins(0.12)
-        figure.legend(loc="outside right upper", fontsize=SMALL, handletextpad=0.2, frameon=False)
+        figure.legend(loc="outside lower left", ncols=COLUMNS, fontsize=SMALL, handletextpad=0.2, frameon=False)
 
 
 def _near(one: Row, other: Row) -> bool:
