@@ -17,6 +17,14 @@ Limit = int | float | None
 MAX_SHOWN = 120  # characters of a value in a message
 
 
+def duration(seconds: float) -> str:
+    """Write a duration as people say it: 40 s, 12 min, 3 h 5 min."""
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def shown(value: Any) -> str:
     """Write a value for a message, on one line and not too long."""
     text = " ".join(line.strip() for line in repr(value).splitlines())

@@ -9,7 +9,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
-from eat.checks import number
+from eat.checks import duration, number
 
 _SHOWN = ("train/loss", "train/accuracy", "train/retention")
 
@@ -30,14 +30,6 @@ class TimeLeft:
         if taken == 0 or not math.isfinite(total_steps):
             return "-"
         return duration((time.monotonic() - self._time) / taken * max(0.0, total_steps - step))
-
-
-def duration(seconds: float) -> str:
-    """Write a duration as people say it: 40 s, 12 min, 3 h 5 min."""
-    if round(seconds) < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class RunBar(TQDMProgressBar):

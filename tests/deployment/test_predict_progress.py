@@ -25,7 +25,7 @@ def test_a_log_has_a_line_now_and_then(clock: WorkClock, capsys: pytest.CaptureF
     clock.work(20)
     share = 0.4
     shown.update(2000)
-    assert capsys.readouterr().err == "2,000 rows, 25 rows/s, 40%, 0:02:00 remaining\n"
+    assert capsys.readouterr().err == "2,000 rows, 25 rows/s, 40%, 2 min remaining\n"
     shown.end()
     assert capsys.readouterr().err == ""
 

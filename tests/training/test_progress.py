@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from eat.training.progress import ProgressLines, RunBar, TimeLeft, duration, progress_bar
+from eat.checks import duration
+from eat.training.progress import ProgressLines, RunBar, TimeLeft, progress_bar
 from tests.training.small import fit
 
 

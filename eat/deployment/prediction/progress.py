@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from eat.checks import duration
+
 TERMINAL_S, LOG_S = 0.5, 30.0  # seconds between two lines
 
 
@@ -39,7 +41,7 @@ class Progress:
         line = f"{rows:,} rows, {(rows - rows_before) / elapsed:,.0f} rows/s"
         share = self._share_read()
         if share is not None and share > share_before:
-            line += f", {share:.0%}, {_duration(elapsed * (1 - share) / (share - share_before))} remaining"
+            line += f", {share:.0%}, {duration(elapsed * (1 - share) / (share - share_before))} remaining"
         text = f"\r{line:<78}" if self._redraws else f"{line}\n"
         print(text, end="", file=sys.stderr, flush=True)
         self._drawn = self._redraws
@@ -49,13 +51,3 @@ class Progress:
         if self._drawn:
             print(file=sys.stderr)
             self._drawn = False
-
-
-def _duration(seconds: float) -> str:
-    """Write a duration.
-
-    >>> _duration(3725.0)
-    '1:02:05'
-    """
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
