@@ -129,6 +129,11 @@ class FileTask:
             raise ValueError(
                 f"data.label_separator: expected text between names of labels, got {shown(label_separator)}"
             )
+        if label_separator != "," and (self.kind != "multi_label" or len(self._label_columns) > 1):
+            raise ValueError(
+                f"data.label_separator: expected data.kind=multi_label with names in one column, between which it "
+                f"stands, got {shown(label_separator)} without"
+            )
         self._label_separator = DELIMITERS.get(label_separator, label_separator)
         if label_names is not None and len(self._label_columns) > 1:
             raise ValueError(

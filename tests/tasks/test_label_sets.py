@@ -94,6 +94,16 @@ def test_the_task_keeps_its_promises(tmp_path: Path) -> None:
         ),
         ([{"a": "x;y"}], {"label": "a"}, r"expected two labels or more .* got \['x;y'\]; .* data.label_separator=','"),
         ([{"a": "x"}], {"label": "a", "label_separator": ""}, r"^data.label_separator: expected text between names"),
+        (
+            [{"a": "x;y"}],
+            {"label": "a", "kind": "classification", "label_separator": ";"},
+            r"^data.label_separator: expected data.kind=multi_label with names in one column, .* got ';' without",
+        ),
+        (
+            [{"a": 1, "b": 0}],
+            {"label_separator": ";"},
+            r"^data.label_separator: expected data.kind=multi_label with names",
+        ),
         ([{"a": "x,z"}], {"label": "a", "label_names": ["x", "y"]}, r"training does not know the label 'z' .*'x', 'y'"),
     ],
 )
