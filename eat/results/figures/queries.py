@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.ticker import LogLocator, NullFormatter
+
 from eat.results.figures.style import LOOKS, SMALL, printing
 from eat.tables import Row
 
@@ -39,7 +41,9 @@ def draw_queries(rows: Sequence[Row], path: Path, title: str) -> None:
             down = math.sqrt(area / math.pi) + 8 * (1 + sum(_near(row, other) for other in rows[:index]))
             axes.annotate(str(index + 1), place, (0, -down), textcoords="offset points", fontsize=SMALL, ha="center")
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("latency of one text (ms, mean and standard deviation; tokenising included)")
         axes.set_ylabel("accuracy")
         axes.margins(0.12)
