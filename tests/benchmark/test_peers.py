@@ -1,5 +1,6 @@
 """OpenVINO and CTranslate2 answer as the model that was converted, on as many threads as wanted, or say why not."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from eat.backbones.tiny import tiny_config
 from eat.benchmark.contenders import Contender
-from eat.benchmark.engines import ENGINES, PADDED, Call, Source, call_saved, cannot_run, not_measured
+from eat.benchmark.engines import ENGINES, PADDED, Call, Source, call_saved, cannot_run, ctranslate2, not_measured
 from eat.benchmark.engines.packed import packed_call
 from eat.benchmark.run import answer_whole
 from eat.models.classifier import AdaptiveForSequenceClassification
@@ -163,3 +164,17 @@ def test_no_usage_data_is_sent() -> None:
 
     _core()
     assert "openvino_telemetry" not in sys.modules
+
+
+@pytest.mark.skipif(not hasattr(os, "RTLD_DEEPBIND"), reason="only glibc lets a library prefer its own copies")
+def test_ctranslate2_is_loaded_with_its_own_openmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ctranslate2.py").write_text("import sys\n\nFLAGS = sys.getdlopenflags()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    kept, before = sys.modules.pop("ctranslate2", None), sys.getdlopenflags()
+    try:
+        flags = ctranslate2._ctranslate2().FLAGS
+    finally:
+        del sys.modules["ctranslate2"]
+        if kept is not None:
+            sys.modules["ctranslate2"] = kept
+    assert (flags, sys.getdlopenflags()) == (before | os.RTLD_DEEPBIND, before)

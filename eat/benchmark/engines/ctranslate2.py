@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,7 +148,7 @@ def _encoder(folder: Path, threads: int, dtype: str) -> Any:
 
 
 def _ctranslate2() -> Any:
-    with quiet(), _short_spins():
+    with quiet(), _short_spins(), _own_libraries():
         import ctranslate2
 
     return ctranslate2
@@ -164,3 +165,22 @@ def _short_spins() -> Iterator[None]:
     finally:
         if not given:
             del os.environ["GOMP_SPINCOUNT"]
+
+
+@contextlib.contextmanager
+def _own_libraries() -> Iterator[None]:
+    """Let the library that is loaded meanwhile call its own copy of OpenMP, not torch's, which torch makes global.
+
+    In one copy the threads of both are counted together: from the first call on there are more than cores, so that
+    idle ones sleep at once, and every operator of torch with several threads waits for them to wake: on two cores
+    int8 at batch 1 took three times as long.
+    """
+    deep = getattr(os, "RTLD_DEEPBIND", 0)  # glibc alone has it
+    before = sys.getdlopenflags() if deep else 0
+    if deep:
+        sys.setdlopenflags(before | deep)
+    try:
+        yield
+    finally:
+        if deep:
+            sys.setdlopenflags(before)
