@@ -39,10 +39,13 @@ ENGINE_LOOKS = {
     "onnxruntime": ("v", RED),
     "openvino": ("P", PURPLE),
     "ctranslate2": ("X", GREEN),
+    "eat_onnx_static": ("h", ORANGE),
     "eat_onnx": ("d", ORANGE),
     "eat": ("D", ORANGE),
 }
 """Marker and colour by how an engine's name begins; those in int8 are hollow."""
+SERVED = {"eat_int8": "p", "eat_onnx_static": "h"}
+"""Marker of what another engine of ours serves, by its name; a star for all others."""
 IN_PANEL = 5
 """So many names a panel has room for; more stand beside the panels."""
 METRIC_NAMES = {"f1": "F1", "macro_f1": "macro F1", "matthews": "Matthews correlation"}
@@ -193,8 +196,8 @@ def _look(row: Row) -> dict[str, Any]:
     engine = row["engine"] or "eat"
     marker, colour = next(look for name, look in ENGINE_LOOKS.items() if engine.startswith(name))
     if row["model"] != "dense":  # what another engine of ours serves
-        marker, colour = ("*" if "onnx" in engine else "p"), SKY
-    return {"marker": marker, "color": colour, "markerfacecolor": "white" if engine.endswith("int8") else colour}
+        marker, colour = SERVED.get(engine, "*"), SKY
+    return {"marker": marker, "color": colour, "markerfacecolor": "white" if row["dtype"] == "int8" else colour}
 
 
 def _annotate(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -> None:
