@@ -9,9 +9,8 @@ from eat.cli.compose import plain
 from eat.cli.jobs import earlier_report
 from eat.cli.options import check_keys, need
 from eat.evaluation import Report, evaluate_run
+from eat.runs.data import PLACES
 from eat.runs.finished import runs_beside
-
-DATA = ("root", "cache_dir", "train", "validation", "test")
 
 
 @command("evaluate")
@@ -22,6 +21,6 @@ def main(config: DictConfig) -> Report:
         return report
     options = plain(config)
     places = options.pop("data", None) or {}
-    check_keys("data.", places, DATA)
+    check_keys("data.", places, PLACES)
     data = {f"data_{key}": value for key, value in places.items()}
     return evaluate_run(options.pop("run"), **data, **options)

@@ -12,7 +12,7 @@ from eat.cli.command import command
 from eat.cli.compose import keep_quiet, plain
 from eat.cli.options import check_keys, need
 from eat.deployment.export import ExportSettings, export_onnx
-from eat.runs.data import FILES, load_data
+from eat.runs.data import PLACES, load_data
 from eat.runs.finished import FinishedRun, runs_beside
 
 
@@ -26,7 +26,7 @@ def main(config: DictConfig) -> Path:
     settings = [field.name for field in dataclasses.fields(ExportSettings)]
     check_keys("", options, ["run", "output", "data", *settings])
     places = options["data"]
-    check_keys("data.", places, [*FILES, "root", "cache_dir"])
+    check_keys("data.", places, PLACES)
     asked = ExportSettings(**{name: options[name] for name in settings})
     output = Path(folder_name("output", options["output"]))
     run = FinishedRun(options["run"])

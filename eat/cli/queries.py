@@ -11,6 +11,7 @@ from eat.cli.options import check_keys, need
 from eat.cli.settings import defaults
 from eat.evaluation.queries import QuerySettings, measure_runs
 from eat.results.queries import write_queries
+from eat.runs.data import PLACES
 from eat.tables import Row
 
 NEEDED = {"candidates": "finished runs by name, as {dense: runs/sst2/...}", "output": "a folder"}
@@ -25,6 +26,7 @@ def main(config: DictConfig) -> list[Row]:
     options = plain(config)
     check_keys("", options, [*NEEDED, "title", "data", *defaults(QuerySettings)])
     candidates, output, title, places = (options.pop(key) for key in (*NEEDED, "title", "data"))
+    check_keys("data.", places, PLACES)
     folder = Path(folder_name("output", output))
     measured = measure_runs(candidates, QuerySettings(**options), data_places=places)
     print(write_queries(measured, folder, title))

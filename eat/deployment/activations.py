@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.examples import end_to_end, read_example
 from eat.modules.block import Block
 
 BATCH = 32
@@ -64,7 +64,7 @@ def measure_activations(
         examples: ``input_ids`` and perhaps ``token_type_ids`` of texts like those to be answered: training rows.
 
     Raises:
-        ValueError: If there are no examples.
+        ValueError: If there are no examples, or one is not as `eat.models.examples.read_example` reads it.
     """
     if not examples:
         raise ValueError("calibration: expected some training rows, which ranges are measured on, got none")
@@ -83,7 +83,11 @@ def measure_activations(
     try:
         with torch.inference_mode():
             for start in range(0, len(examples), BATCH):
-                _answer(model, examples[start : start + BATCH])
+                batch = enumerate(examples[start : start + BATCH], start)
+                ids, types, lengths = end_to_end(
+                    [read_example(one, place, model.backbone) for place, one in batch], model.device
+                )
+                model(ids, token_type_ids=types, lengths=lengths, trace=True)
     finally:
         model.train(training)
         for hook in hooks:
@@ -100,15 +104,6 @@ def _dense(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     assert isinstance(block, Block)
     for part in ("qkv", "mixed", "inner", "outer"):
         yield part, block.get_submodule(part)
-
-
-def _answer(model: AdaptiveForSequenceClassification, batch: Sequence[Mapping[str, Sequence[int]]]) -> None:
-    given = {
-        key: torch.tensor([*chain.from_iterable(example[key] for example in batch)])
-        for key in ("input_ids", "token_type_ids")
-        if key in batch[0]
-    }
-    model(**given, lengths=[len(example["input_ids"]) for example in batch], trace=True)
 
 
 def _rounded(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

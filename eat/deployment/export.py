@@ -16,7 +16,7 @@ from eat.data.tokenizer import read_tokenizer
 from eat.deployment import manifest as manifests
 from eat.deployment.activations import measure_activations
 from eat.deployment.exits import check_exit
-from eat.deployment.manifest import FORMAT, Manifest, Segment, Template, check_certificate
+from eat.deployment.manifest import EXPORTS, FORMAT, Manifest, Segment, Template, check_certificate
 from eat.deployment.pruning import check_pruner
 from eat.deployment.runner import has_vnni
 from eat.exits.points import OperatingPoint
@@ -26,23 +26,20 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.engines import EngineId
 from eat.models.granted import engine_of
 
-FORMATS = ("onnx", "onnx_int8", "onnx_static")
-
 
 @dataclasses.dataclass(frozen=True)
 class ExportSettings:
     """What ``eat export`` writes."""
 
-    format: str = "onnx"  # onnx in float32; onnx_int8 with the blocks' weights and products in int8; onnx_static
-    # likewise, with ranges that are measured on training rows: faster, where texts are like those
+    format: str = "onnx"  # onnx in float32, onnx_int8, or onnx_static: int8 with ranges measured on training rows
     bits: int | None = None  # of an activation in int8: 7 for processors without VNNI, else 8; None asks this one
     certified: bool = True  # false leaves out a certificate, and exports what was certified for other engines alone
 
     def __post_init__(self) -> None:
         """Check the values."""
-        one_of("format", self.format, FORMATS)
+        one_of("format", self.format, EXPORTS)
         true_or_false("certified", self.certified)
-        _ = self.engine
+        self.engine  # noqa: B018  # which checks the bits
 
     @property
     def engine(self) -> EngineId:

@@ -113,10 +113,8 @@ class Graph:
         steps = 2**self.bits - 1
         step = np.float32((high - low) / steps)
         zero = np.uint8(np.clip(np.rint(-low / step), 0, steps))
-        # Seven bits end where the eighth begins, which QuantizeLinear does not know.
-        top = None if self.bits == 8 else self.constant(np.float32(high))
-        if top is not None:
-            rows = self.add("Min", rows, top)
+        if self.bits < 8:  # seven bits end where the eighth begins, which QuantizeLinear does not know
+            rows = self.add("Min", rows, self.constant(np.float32(high)))
         step_name, zero_name = self.constant(step, f"{name}.step"), self.constant(zero, f"{name}.zero")
         quantised, scales = per_channel(weight)
         return self.add(

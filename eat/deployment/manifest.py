@@ -17,6 +17,8 @@ from eat.models.granted import check_intact, engine_of
 
 FILE = "eat_onnx.json"
 TOKENIZER = "tokenizer.json"
+EXPORTS = ("onnx", "onnx_int8", "onnx_static")
+"""What can be exported; the engine that runs it is called so behind ``eat_``."""
 FORMAT = 1
 """Of the folder; a newer one is refused."""
 
@@ -49,7 +51,7 @@ class Manifest:
     """Everything that the runner knows of a model."""
 
     format: int
-    engine: str  # "eat_onnx", "eat_onnx_int8" or "eat_onnx_static"
+    engine: str  # "eat_" and one of `EXPORTS`
     bits: int | None  # of an activation in an int8 product: 8, or 7 for processors without VNNI; None in float32
     segments: list[Segment]
     dim: int
@@ -142,7 +144,7 @@ def digest_of(file: Path) -> str:
 
 
 def _check(manifest: Manifest) -> None:
-    one_of(f"{FILE}: engine", manifest.engine, ("eat_onnx", "eat_onnx_int8", "eat_onnx_static"))
+    one_of(f"{FILE}: engine", manifest.engine, [f"eat_{name}" for name in EXPORTS])
     one_of(f"{FILE}: attention.name", manifest.attention.get("name"), ("full", "windowed"))
     check_pruner(manifest.pruner)
     check_exit(manifest.exit)

@@ -168,10 +168,11 @@ def _queries(data: TextDataModule, split: str | None) -> tuple[str, list[tuple[s
 
 
 def _candidate(served: Served, data: TextDataModule, folder: Path) -> tuple[Candidate, dict[str, Any] | None]:
-    call, weights, exit = served.build(training_rows(data, CALIBRATION_ROWS), folder)
+    rows = training_rows(data, CALIBRATION_ROWS)
+    call, weights, exit = served.build(rows, folder)
     tokenizer = read_tokenizer(served.run.folder / "model", "train again")
     encoder = TextEncoder(tokenizer.backend_tokenizer, templates_of(tokenizer), data.max_length)
-    typed = "token_type_ids" in training_rows(data, 1)[0]
+    typed = "token_type_ids" in rows[0]
 
     def answers(texts: Sequence[Any]) -> list[int]:
         batch = [{"input_ids": one.ids, **({"token_type_ids": one.types} if typed else {})} for one in encoder(texts)]

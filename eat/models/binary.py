@@ -78,12 +78,9 @@ def packed_shapes(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
 
 def unpacked_state(model: PreTrainedModel, packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a model's tensors from what lies on disk, which is checked to be complete."""
-    state, inputs = (
-        dict(packed),
-        {name: tensor.shape[1] for name, tensor in model.state_dict().items() if tensor.ndim > 1},
-    )
+    state, own = dict(packed), model.state_dict()
     for name in _names(model):
-        state[name] = unpack_signs(state.pop(name + SIGNS), state.pop(name + SCALE), inputs[name])
+        state[name] = unpack_signs(state.pop(name + SIGNS), state.pop(name + SCALE), own[name].shape[1])
     return state
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -97,6 +97,14 @@ class SufficientRule:
         return [math.log1p(-self.exit_bound) if label == self.label else other for label in range(num_labels)]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Tensors:
+    """The rules of a tap on a device."""
+
+    tests: list[tuple[str, Float[Tensor, " dim"], float]]  # pooling, weight and threshold of each
+    answers: Float[Tensor, "rules classes"]
+
+
 class Rules:
     """The rules of a model in the order in which sequences meet them; of several at a tap the first that fires acts."""
 
@@ -104,26 +112,28 @@ class Rules:
         self.rules = tuple(sorted(rules, key=lambda rule: (rule.tap, rule.label)))
         self.num_labels = num_labels
         self.last = self.rules[-1].tap
-        self._tensors: dict[tuple[object, ...], Tensor] = {}
+        self._tensors: dict[tuple[Tap, torch.device], _Tensors | None] = {}
 
     def exits(self, tap: Tap, state: Packed) -> tuple[Bool[Tensor, " batch"], Float[Tensor, "batch classes"]] | None:
         """Return which sequences exit at a tap, and what each would answer; None where no rule reads there."""
+        key = (tap, state.rows.device)
+        if key not in self._tensors:
+            self._tensors[key] = self._made(*key)
+        here = self._tensors[key]
+        if here is None:
+            return None
+        pooled = {name: POOLINGS[name](state).float() for name, _, _ in here.tests}
+        fires = torch.stack([pooled[name] @ weight > threshold for name, weight, threshold in here.tests])
+        first = fires.int().argmax(0)  # 0 where none fires
+        return fires.any(0), here.answers.index_select(0, first).to(state.rows.dtype)
+
+    def _made(self, tap: Tap, device: torch.device) -> _Tensors | None:
         here = [rule for rule in self.rules if rule.tap == tap]
         if not here:
             return None
-        pooled = {name: POOLINGS[name](state).float() for name in {rule.pooling for rule in here}}
-        fires = torch.stack([pooled[r.pooling] @ self._on(state, r.weight) > r.threshold for r in here])
-        first = fires.int().argmax(0)  # 0 where none fires
-        answers = torch.stack([self._on(state, rule.logits(self.num_labels)) for rule in here])
-        return fires.any(0), answers.index_select(0, first).to(state.rows.dtype)
-
-    def _on(self, state: Packed, values: Sequence[float]) -> Float[Tensor, " numbers"]:
-        """Return numbers on the rows' device, copied there once."""
-        key = (state.rows.device, tuple(values))
-        if key not in self._tensors:
-            with torch.inference_mode(False):  # later calls may be outside of it
-                self._tensors[key] = torch.tensor(key[1]).to(state.rows.device)
-        return self._tensors[key]
+        with torch.inference_mode(False):  # later calls may be outside of it
+            tests = [(rule.pooling, torch.tensor(rule.weight, device=device), rule.threshold) for rule in here]
+            return _Tensors(tests, torch.tensor([rule.logits(self.num_labels) for rule in here], device=device))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle without the tensors."""

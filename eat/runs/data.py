@@ -18,6 +18,8 @@ from eat.tasks import Task, build_task
 log = logging.getLogger(__name__)
 
 FILES = ("train", "validation", "test")
+PLACES = ("root", "cache_dir", *FILES)
+"""What says where a run's own data lie now."""
 FRESH = "fresh=true trains anew and sets that run aside, paths.runs= trains elsewhere; or give back the old data"
 MOVED = "say where its own data lie, files by data.train=, data.validation= and data.test=, public data by data.root="
 

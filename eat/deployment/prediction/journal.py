@@ -107,7 +107,7 @@ class Journal:
         lines = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
         try:
             header, *written = map(json.loads, lines)
-            self._compare(header)
+            check_header(self.folder, header, json.loads(self._header))
             self.done = _DONE in written
             written = [line for line in written if line != _DONE]
             for number, (size, digest, tally, _) in enumerate(written):
@@ -120,11 +120,16 @@ class Journal:
             raise ValueError(f"output: {self.folder} is damaged ({one_line(error)}); fresh=true starts anew") from error
         os.truncate(file, sum(map(len, lines)))
 
-    def _compare(self, begun: Mapping[str, Any]) -> None:
-        asked = json.loads(self._header)
-        for key in sorted({*begun, *asked}):
-            if begun.get(key) != asked.get(key):
-                raise ValueError(
-                    f"{key}: {self.folder} was begun with {shown(begun.get(key))}, got {shown(asked.get(key))}; go on "
-                    "with what it was begun with, or start anew with fresh=true"
-                )
+
+def check_header(folder: Path, begun: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Check that what was begun in a folder has the header that is asked for now.
+
+    Raises:
+        ValueError: Naming a value that differs.
+    """
+    for key in sorted({*begun, *asked}):
+        if begun.get(key) != asked.get(key):
+            raise ValueError(
+                f"{key}: {folder} was begun with {shown(begun.get(key))}, got {shown(asked.get(key))}; go on with what "
+                "it was begun with, or start anew with fresh=true"
+            )

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eat.checks import number, one_of, several, shown, true_or_false, whole_number
+from eat.deployment.manifest import EXPORTS
 from eat.deployment.prediction.places import INPUTS
 from eat.deployment.prediction.writing import FORMATS
 from eat.machine import device_name
 
-ENGINES = ("torch", "int8", "onnx", "onnx_int8", "onnx_static")
+ENGINES = ("torch", "int8", *EXPORTS)
 UNREADABLE = ("keep", "refuse")
 CLUSTERS = ("ray",)
 _ABOUT_A_SESSION = {

@@ -16,6 +16,7 @@ from typing import Any
 
 from eat.checks import folder_name, one_line, shown
 from eat.deployment.prediction.engines import load_engine
+from eat.deployment.prediction.journal import check_header
 from eat.deployment.prediction.places import INPUTS
 from eat.deployment.prediction.run import MESSAGES, Summary, predict_file
 from eat.deployment.prediction.settings import PredictSettings
@@ -154,15 +155,9 @@ def _read(folder: Path, facts: dict[str, Any], fresh: bool) -> dict[str, dict[st
         write_text(path, json.dumps({"facts": facts, "shards": {}}, indent=1))
         return {}
     kept = read_object(path)
-    begun, asked = kept.get("facts"), json.loads(json.dumps(facts))
-    if not isinstance(begun, dict) or not isinstance(kept.get("shards"), dict):
+    if not isinstance(kept.get("facts"), dict) or not isinstance(kept.get("shards"), dict):
         raise ValueError(f"output: {path} is no list of shards; fresh=true starts anew")
-    for key in sorted({*begun, *asked}):
-        if begun.get(key) != asked.get(key):
-            raise ValueError(
-                f"{key}: {folder} was begun with {shown(begun.get(key))}, got {shown(asked.get(key))}; go on with what "
-                "it was begun with, or start anew with fresh=true"
-            )
+    check_header(folder, kept["facts"], json.loads(json.dumps(facts)))
     return dict(kept["shards"])
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from jaxtyping import Float, Int
 from eat.benchmark.engines import Encoded
 from eat.benchmark.protocol import batches_of
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.examples import end_to_end, read_example
 from eat.models.inputs import Inputs
 from eat.models.rules import Tap
 from eat.modules.heads import POOLINGS
@@ -33,7 +33,7 @@ def tap_examples(
     model: AdaptiveForSequenceClassification, examples: Sequence[Encoded], taps: Collection[Tap], batch_size: int = 64
 ) -> Tapped:
     """Run examples to full depth, pruned as the model prunes, and pool the rows at some taps in every way."""
-    encoder, device = model.encoder, model.device
+    encoder = model.encoder
     pooled: dict[Place, list[np.ndarray]] = defaultdict(list)
     answers = []
 
@@ -44,13 +44,9 @@ def tap_examples(
 
     with torch.inference_mode():
         for batch in batches_of(examples, batch_size):
-            ids, types = (
-                torch.tensor(list(chain.from_iterable(example[key] for example in batch)), device=device)
-                if key in batch[0]
-                else None
-                for key in ("input_ids", "token_type_ids")
+            ids, types, lengths = end_to_end(
+                [read_example(example, place, model.backbone) for place, example in enumerate(batch)], model.device
             )
-            lengths = torch.tensor([len(example["input_ids"]) for example in batch])
             last = encoder.walk(model.embedded(Inputs(ids, None, types, lengths)), visit, model.num_layers)
             assert last is not None  # the visit lets every sequence go on
             logits = encoder.heads(encoder.read_by_heads(last), model.num_layers)
