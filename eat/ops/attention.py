@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from eat.ops.dropout import SCORES_AT_ONCE, dropped_attention
+
 PerHead = Float[Tensor, "batch width heads head_dim"]
 
 # Positions of queries (*batch, queries) and of keys (*batch, keys) -> (*batch, heads, queries, keys)
@@ -61,6 +63,9 @@ def attend(
 ) -> Float[Tensor, "batch queries heads head_dim"]:
     """Return softmax(Q K^T / sqrt(head_dim)) V; the mask takes the queries' dtype, which autocast may have lowered."""
     mask = None if mask is None else mask.to(q.dtype)
+    learned = mask is not None and mask.requires_grad  # a backbone's bias
+    if dropout and q.is_cpu and not learned and q[..., 0].numel() * k.shape[2] > SCORES_AT_ONCE:
+        return dropped_attention(q, k, v, mask, dropout).transpose(1, 2)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2)
 
 
