@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ import numpy as np
 from eat.deployment.blocks import HIDDEN, NOTHING, block_inputs
 
 ROWS_AT_ONCE = 128  # a product is as fast per row from about 100 rows on, and these stay in the cache
+
+Layouts = dict[tuple[Any, ...], dict[str, np.ndarray]]
+"""What `segment_inputs` returned for rows that lie like these."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,6 +31,7 @@ class Rows:
     extents: np.ndarray  # (batch,) tokens that came in
     num_protected: np.ndarray  # (batch,)
     received: np.ndarray | None = None  # (tokens,) attention received, where a segment reports it
+    layouts: Layouts = dataclasses.field(default_factory=dict)  # shared by all whose tokens are the same
 
     @classmethod
     def start(cls, ids: np.ndarray, lengths: np.ndarray, types: np.ndarray, protected_id: int | None) -> Rows:
@@ -43,7 +47,9 @@ class Rows:
             protected |= ids == protected_id
         num_protected = np.add.reduceat(protected.astype(np.int64), lengths.cumsum() - lengths)
         rows = np.empty((len(ids), 0), dtype=np.float32)
-        return cls(rows, ids, types, positions, protected, order, lengths, lengths, num_protected)
+        alone = len(lengths) == 1 and len(ids) <= ROWS_AT_ONCE and num_protected[0] == 1
+        layouts = _lone_layouts(len(ids)) if alone else {}
+        return cls(rows, ids, types, positions, protected, order, lengths, lengths, num_protected, None, layouts)
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -60,7 +66,7 @@ class Rows:
         names = ("rows", "ids", "types", "positions", "protected")
         per_row = {name: getattr(self, name)[index] for name in names}
         received = None if self.received is None else self.received[index]
-        return dataclasses.replace(self, **per_row, received=received, **changes)
+        return dataclasses.replace(self, **per_row, received=received, layouts={}, **changes)
 
     def keep_sequences(self, mask: np.ndarray) -> Rows:
         """Return the sequences where ``mask`` is True."""
@@ -90,6 +96,21 @@ def segment_inputs(
     the place of each row; ``mask`` is added to attention scores. Where nothing is hidden ``grouped`` is False, and the
     rows are attended as they lie, in the ``shape`` (batch, width, -1), what is left being queries, keys and values.
     """
+    key = (group.start, attention["name"], attention.get("window"), in_blocks, masked)
+    if key not in state.layouts:
+        state.layouts[key] = _segment_inputs(state, group, attention, in_blocks=in_blocks, masked=masked)
+    return state.layouts[key]
+
+
+@lru_cache(maxsize=64)
+def _lone_layouts(length: int) -> Layouts:
+    """Return what was found for a sequence of this length that runs alone, with all of its tokens."""
+    return {}
+
+
+def _segment_inputs(
+    state: Rows, group: slice, attention: Mapping[str, Any], *, in_blocks: bool, masked: bool
+) -> dict[str, np.ndarray]:
     lengths = state.lengths[group]
     batch, width = len(lengths), int(lengths.max())
     first = int(state.starts[group.start])

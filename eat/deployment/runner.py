@@ -173,7 +173,7 @@ class OnnxClassifier:
                 in_blocks="blocked" in names,
                 masked=manifest.segments[place].received,
             )
-            values |= {"rows": state.rows[tokens], "ids": state.ids[tokens], "types": state.types[tokens]}
+            values = values | {"rows": state.rows[tokens], "ids": state.ids[tokens], "types": state.types[tokens]}
             values |= {"positions": state.positions[tokens] + manifest.position_offset, "answer": np.array(answer)}
             outputs.append(session.run(None, {name: values[name] for name in names}))
         joined = [concatenated(part) for part in zip(*outputs, strict=True)]
