@@ -9,6 +9,7 @@ which are better grouped than its own would be on so few examples.
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import product
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -46,22 +47,22 @@ TRAINER = "huggingface_trainer"
 Epoch = Callable[[], float]
 """Trains for one epoch and returns the seconds that it took."""
 
-BATCH_SIZE = 32
+EPOCHS_OF = (("sst2", 32), ("imdb", 8))
+"""Whose lengths the examples have, and how many are in a batch."""
 LR, WEIGHT_DECAY, CLIP = 2e-5, 0.01, 1.0
 BETAS, EPS = (0.9, 0.999), 1e-8  # the Trainer's own
 
 
 def training_rows(shape: str, dtype: torch.dtype, settings: SuiteSettings) -> Iterator[Row]:
-    """Measure training throughput in interleaved epochs over the same examples with SST-2's lengths."""
-    lengths = np.resize(
-        np.random.default_rng(settings.seed).permutation(real_lengths("sst2")), settings.training_steps * BATCH_SIZE
-    )
-    for threads in settings.thread_counts:
+    """Measure training throughput in interleaved epochs over the same examples, short ones and long ones."""
+    for (data_set, batch_size), threads in product(EPOCHS_OF, settings.thread_counts):
+        drawn = np.random.default_rng(settings.seed).permutation(real_lengths(data_set))
+        lengths = np.resize(drawn, settings.training_steps * batch_size)
         with num_threads(threads):
             epochs = training_contenders(
                 shape_config(shape),
                 lengths,
-                batch_size=BATCH_SIZE,
+                batch_size=batch_size,
                 bf16=dtype == torch.bfloat16,
                 device=settings.torch_device,
                 seed=settings.seed,
@@ -71,7 +72,7 @@ def training_rows(shape: str, dtype: torch.dtype, settings: SuiteSettings) -> It
             timed = measure(clock.calls, lengths.tolist(), len(lengths), budget, clock=clock, training=True)
         for name in epochs:
             row = timed_row(timed, next(iter(epochs)), name, float(lengths.mean()))
-            yield row | {"inputs": "sst2", "batch_size": BATCH_SIZE, "threads": threads, "engine": name}
+            yield row | {"inputs": data_set, "batch_size": batch_size, "threads": threads, "engine": name}
 
 
 def training_contenders(
