@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from eat.ops.finite import first_not_finite
 
 log = logging.getLogger(__name__)
 
+OWN_TYPE = "eat"  # the ``model_type`` of our own classifiers
 NOT_IN_CHECKPOINTS = {"feed_forward": DENSE, "block_heads": None, "block_inner": None}
 """Keys of a shape that say how it differs from every checkpoint; configurations have none of them at these values."""
 _FEED_FORWARD = re.compile(r"blocks\.\d+\.(inner|outer)\.")
@@ -124,6 +125,7 @@ def load_backbone(
     if isinstance(source, PreTrainedConfig):
         config, weights = source, None
     elif isinstance(source, PreTrainedModel):
+        source = _plain(source)
         config, weights = source.config, dict(source.state_dict())
     else:
         config, weights = _load_checkpoint(str(source))
@@ -202,7 +204,7 @@ def _shape(
     if config.model_type not in BACKBONES:
         raise ValueError(
             f"backbone: expected a model of type {BACKBONES.known}, got {shown(config.model_type)}"
-            + ("; a saved eat model is loaded with from_pretrained" if config.model_type == "eat" else "")
+            + ("; give the model, not its config" if config.model_type == OWN_TYPE else "")
         )
     backbone = BACKBONES[config.model_type].from_hf_config(config)
     num_layers, max_length, sep_token_id = map(plain, (num_layers, max_length, sep_token_id))
@@ -215,9 +217,22 @@ def _shape(
     return dataclasses.replace(backbone, **{key: value for key, value in changes.items() if value is not None})
 
 
+def _plain(model: PreTrainedModel) -> PreTrainedModel:
+    """Return an adaptive classifier as Hugging Face's own, with its last head alone; any other model as it is."""
+    if model.config.model_type != OWN_TYPE:
+        return model
+    try:
+        return cast(Any, model).to_hugging_face()
+    except RuntimeError as error:
+        raise ValueError(f"backbone: {error}") from None
+
+
 def _load_checkpoint(name: str) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
     """Load a folder's or the hub's weights, with the head that it has and without what would be random."""
     config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    if config.model_type == OWN_TYPE:
+        own = _plain(AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=False))
+        return own.config, dict(own.state_dict())
     if config.model_type not in BACKBONES and not isinstance(config, MeanPooledConfig):
         return config, {}
     is_classifier = any(a.endswith("ForSequenceClassification") for a in config.architectures or ())

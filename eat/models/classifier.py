@@ -197,7 +197,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         """Put a Hugging Face encoder's weights into an adaptive classifier; without options it is the plain model.
 
         Args:
-            backbone: A hub name, a local folder, a loaded model, or a config (then all weights are random).
+            backbone: A hub name, a local folder, a loaded model, or a config (then all weights are random). A model may
+                be one of ours: its encoder and last head are taken, whatever else it has is as the options say.
             num_labels: Classes or labels, 1 for regression; default: what a fine-tuned checkpoint has, else 2.
             num_layers: Keep the first so many layers; default all.
             attention: ``{"name": "full"}`` or ``{"name": "windowed", "window": 32, ...}``.

@@ -2,13 +2,14 @@
 
 import abc
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lightning import LightningDataModule
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from eat.backbones import BACKBONES
 from eat.backbones.base import DENSE, LEARN_FORGET
@@ -22,6 +23,8 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import PROBLEM_TYPES
 from eat.tasks import TaskFacts
 from eat.training.module import AdaptiveModule
+
+log = logging.getLogger(__name__)
 
 TextSource = Callable[[], Iterable[str]]
 
@@ -106,7 +109,7 @@ class PretrainedBackbone(_WholeEncoder):
     """A checkpoint and its tokenizer.
 
     It is read from the folder ``path``, else from the one of its short name under ``EAT_WEIGHTS_ROOT``, else from the
-    hub.
+    hub. ``path`` may be a finished run: its weights and its last head are what this training starts from.
     """
 
     name: str
@@ -123,6 +126,21 @@ class PretrainedBackbone(_WholeEncoder):
         if self.num_layers is not None:
             whole_number("backbone.num_layers", self.num_layers)
 
+    def build(
+        self, tokenizer: PreTrainedTokenizerBase, task: TaskFacts, **options: Any
+    ) -> AdaptiveForSequenceClassification:
+        """See ``TrainingBackbone``; says where certificates rest on what a fine-tuned checkpoint has not seen."""
+        model = super().build(tokenizer, task, **options)
+        path = self.source()
+        if any(name.endswith("ForSequenceClassification") for name in _architectures(path)):
+            log.info(
+                "backbone: %s was fine-tuned before; thresholds and certificates of this run stand on rows held out of "
+                "%s's training part, and are worth as much only if it was not trained on these rows",
+                path,
+                task.name,
+            )
+        return model
+
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
         """Load the checkpoint's tokenizer."""
         return load_tokenizer("backbone.path", self.source(), "take a whole copy of the checkpoint")
@@ -130,6 +148,10 @@ class PretrainedBackbone(_WholeEncoder):
     def source(self, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
         """Return the checkpoint's folder or hub name."""
         return resolve_weights(self.name, path=self.path, hub=self.hub)
+
+
+def _architectures(path: str) -> list[str]:
+    return AutoConfig.from_pretrained(path, trust_remote_code=False).architectures or []
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
@@ -16,12 +15,6 @@ from eat.ops.finite import first_not_finite
 SAVE_TOKENIZER = "save it there beside the weights (tokenizer.save_pretrained)"
 
 log = logging.getLogger(__name__)
-
-
-def model_path(folder: str | Path) -> str:
-    """Return what ``from_pretrained`` reads: of a run folder the ``model/`` in it."""
-    inner = Path(folder) / "model"
-    return str(inner) if (inner / "config.json").is_file() else str(folder)
 
 
 def load_weights(setting: str, path: str, **options: Any) -> PreTrainedModel:

@@ -14,6 +14,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrain
 from eat.backbones import BACKBONES
 from eat.backbones.loading import head_reads
 from eat.backbones.mean_pooled import MeanPooledConfig
+from eat.backbones.weights import model_path
 from eat.checks import shown
 from eat.data import TextDataModule
 from eat.data.tokenizer import load_tokenizer
@@ -21,7 +22,7 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import PROBLEM_TYPES
 from eat.tasks import TaskFacts
 from eat.training.backbones import TextSource
-from eat.training.fine_tuned import SAVE_TOKENIZER, check_problem, class_order, load_weights, model_path
+from eat.training.fine_tuned import SAVE_TOKENIZER, check_problem, class_order, load_weights
 from eat.training.heads import FeatureDataModule, HeadsModule
 
 log = logging.getLogger(__name__)

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from eat.backbones.weights import model_path
 from eat.checks import shown
 from eat.data.tokenizer import load_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.training.fine_tuned import SAVE_TOKENIZER, check_problem, class_order, load_weights, model_path
+from eat.training.fine_tuned import SAVE_TOKENIZER, check_problem, class_order, load_weights
 
 
 class Teacher:
