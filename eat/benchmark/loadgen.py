@@ -43,7 +43,7 @@ class LoadGenSettings:
         ValueError: Naming the setting that is of another type or out of range.
     """
 
-    scenarios: Sequence[str] = tuple(SCENARIOS)  # single_stream, offline, server
+    scenarios: Sequence[str] = tuple(SCENARIOS)  # which of single_stream, offline and server
     seconds: int | float = 10.0  # of each run, at least
     batch_size: int = 32  # texts in a call at most, of those that wait
     latency_ms: int | float = 50.0  # what 99 % of a server's queries must meet

@@ -76,11 +76,8 @@ class Contender:
     @property
     def about(self) -> dict[str, Any]:
         """What results say of it."""
-        return {
-            "engine": self.served.engine,
-            "exit": self.served.exit_of(self.model),
-            "certified": self.certified,
-        }
+        exit = self.served.exit_of(self.model)
+        return {"engine": self.served.engine, "exit": exit, "certified": self.certified}
 
 
 class LoadGenRun:
@@ -165,13 +162,14 @@ class LoadGenRun:
                 log.info("left out: %s: %s", name, error)
 
     def _contender(self, name: str, source: Source) -> Contender:
-        engine = ENGINES[EAT if name == POOLED else name]
+        key = EAT if name == POOLED else name
+        engine = ENGINES[key]
         # Slow is no reason against what is named: that is measured.
         reason = engine.why_not(CPU) if self.settings.engines is None else engine.cannot_trace(CPU)
         reason = reason or engine.cannot(source)
         if reason is not None:
             raise ValueError(f"engines: {name} cannot run here: {reason}")
-        served = Served(name, self.run, EAT if name == POOLED else name, None)
+        served = Served(name, self.run, key, None)
         model, certified = served.load()
         if name == POOLED:
             model.survivor_pools()  # refuses a model with sufficient rules
@@ -186,7 +184,7 @@ class LoadGenRun:
         size = self.settings.batch_size
         if not contender.pooled:
             return Batches(call, size)
-        # Half of the time a server has is for waiting; where nothing is ever late, waiting is only to be of use.
+        # A server's query may wait in pools for half of its time; elsewhere nothing is late, and waiting fills batches.
         return Pooled(contender.model, size, self.settings.latency_ms / 2 if scenario == "server" else None)
 
     @torch.inference_mode()
