@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted({ROOT / "README.md", *(ROOT / "docs").rglob("*.md")} - {ROOT / "docs" / "extend.md"})
 """The page about parts in other packages has a test of its own, in which there is such a package."""
 COMMAND = re.compile(
-    r"(?:python (?=train\.py|evaluate\.py)|eat )(train|evaluate|search|benchmark|predict)(?:\.py)? (.*)"
+    r"(?:python (?=train\.py|evaluate\.py)|eat )(train|evaluate|search|benchmark|predict|loadgen)(?:\.py)? (.*)"
 )
 OPTION = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)=\S*|([a-z_]+(?:\.[a-z_]+)+)")
 PLACES = (
@@ -33,6 +33,7 @@ PLACES = (
     ("benchmark",),
     ("export", "run=there", "output=there"),
     ("predict", "model=there", "input=there", "output=there"),
+    ("loadgen", "run=there", "output=there"),
     ("search",),
     *(("train", f"compression={name}") for name in COMPRESSIONS if name != "none"),
 )

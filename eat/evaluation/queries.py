@@ -23,6 +23,7 @@ from eat.deployment.export import templates_of
 from eat.exits.points import OperatingPoint
 from eat.machine import describe_host
 from eat.models.certificate import EAT_INT8
+from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.engines import EngineId
 from eat.runs.data import load_data
 from eat.runs.finished import FinishedRun
@@ -83,22 +84,32 @@ class Served:
         """Whether it prunes and exits; the others run the dense model."""
         return self.engine == EAT or ENGINES[self.engine].adaptive
 
-    def build(self, calibration: Sequence[Encoded], folder: Path) -> tuple[Call, Path, dict[str, Any] | None]:
-        """Load it; return what answers batches, where its weights lie, and its operating point if it has one."""
-        engine = ENGINES[self.engine]
+    def load(self) -> tuple[AdaptiveForSequenceClassification, bool]:
+        """Load the model that it runs, at its operating point, and say whether that is certified."""
         certified = self.adaptive and self.exit is None
         if not self.adaptive or self.engine == EAT:
             model = self.run.load_model("cpu", certified=certified)
+            certificate = model.config.certificate
         else:
-            model, _ = self.run.model_of(EngineId(self.engine, engine.bits), certified=certified)
+            engine = EngineId(self.engine, ENGINES[self.engine].bits)
+            model, certificate = self.run.model_of(engine, certified=certified)
         if self.exit is not None:
             model.set_exit(**OperatingPoint.of(model.config.exit or {}).changed(self.exit).spec)
-        exit = model.config.exit if self.adaptive else None
+        return model, certificate is not None
+
+    def exit_of(self, model: AdaptiveForSequenceClassification) -> dict[str, Any] | None:
+        """Return the operating point that it serves the loaded model at; None where it runs the dense one."""
+        return model.config.exit if self.adaptive else None
+
+    def serve(
+        self, model: AdaptiveForSequenceClassification, calibration: Sequence[Encoded], folder: Path
+    ) -> tuple[Call, Path]:
+        """Write the loaded model as its engine needs it; return what answers batches, and where its weights lie."""
         if self.engine == EAT_INT8:  # int8 already, with what is known of that engine
-            return packed_call(model), Path(save_pretrained(model, folder / "int8", self.engine, 0).path), exit
+            return packed_call(model), Path(save_pretrained(model, folder / "int8", self.engine, 0).path)
         source = Source(model, token_types=model.backbone.num_types > 0, calibration=calibration)
-        saved = engine.save(source, folder, self.engine)
-        return engine.call(saved), Path(saved.path), exit
+        saved = ENGINES[self.engine].save(source, folder, self.engine)
+        return ENGINES[self.engine].call(saved), Path(saved.path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,9 +148,9 @@ def measure_runs(
     runs = {one.run.folder: one.run for one in served}
     data = {folder: load_data(run, data_places) for folder, run in runs.items()}
     first = data[served[0].run.folder]
-    split, texts, labels = _queries(first, settings.split)
+    split, texts, labels = labelled_texts(first, settings.split, "candidates")
     for one in served:
-        if (split, texts, labels) != _queries(data[one.run.folder], split):
+        if (split, texts, labels) != labelled_texts(data[one.run.folder], split, "candidates"):
             raise ValueError(f"candidates.{one.name}: expected a run on the {split} of {served[0].name}'s, got another")
     with tempfile.TemporaryDirectory(prefix="eat-queries-") as name, _threads(settings.threads):
         built: dict[str, Candidate] = {}
@@ -156,10 +167,16 @@ def measure_runs(
     return MeasuredRuns(rows, first.task.name, split, about, machine)
 
 
-def _queries(data: TextDataModule, split: str | None) -> tuple[str, list[tuple[str, ...]], list[int]]:
-    """Return the name, the texts and the labels of the split that is asked for."""
+def labelled_texts(
+    data: TextDataModule, split: str | None, argument: str
+) -> tuple[str, list[tuple[str, ...]], list[int]]:
+    """Return the name, the texts and the labels of the split that is asked for; None is test, else validation.
+
+    Raises:
+        ValueError: If there is no such split, or texts do not have one class each; that names the ``argument``.
+    """
     if data.task.kind != "classification":
-        raise ValueError(f"candidates: expected runs that give a text one class of several, got a {data.task.kind}")
+        raise ValueError(f"{argument}: expected a run that gives a text one class of several, got a {data.task.kind}")
     known = [name for name in data.splits if name != "train"]
     chosen = one_of("split", split, tuple(known)) if split else ("test" if "test" in known else data.report_splits[0])
     rows = data.splits[chosen]
@@ -169,7 +186,8 @@ def _queries(data: TextDataModule, split: str | None) -> tuple[str, list[tuple[s
 
 def _candidate(served: Served, data: TextDataModule, folder: Path) -> tuple[Candidate, dict[str, Any] | None]:
     rows = training_rows(data, CALIBRATION_ROWS)
-    call, weights, exit = served.build(rows, folder)
+    model, _ = served.load()
+    call, weights = served.serve(model, rows, folder)
     tokenizer = read_tokenizer(served.run.folder / "model", "train again")
     encoder = TextEncoder(tokenizer.backend_tokenizer, templates_of(tokenizer), data.max_length)
     typed = "token_type_ids" in rows[0]
@@ -182,7 +200,7 @@ def _candidate(served: Served, data: TextDataModule, folder: Path) -> tuple[Cand
         for start in range(0, len(texts), BATCH):
             yield from answers(texts[start : start + BATCH])
 
-    return Candidate(lambda text: answers([text])[0], weights, all_answers), exit
+    return Candidate(lambda text: answers([text])[0], weights, all_answers), served.exit_of(model)
 
 
 @contextmanager

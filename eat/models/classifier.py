@@ -503,13 +503,21 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
                 ``input_ids``, is empty, padded or too long, or holds a number out of range: it is named.
             RuntimeError: In training mode, or if the model has sufficient rules.
         """
+        return self.survivor_pools(batch_size, max_in_flight=max_in_flight).predict(examples)
+
+    def survivor_pools(self, batch_size: int = 32, *, max_in_flight: int | None = None) -> SurvivorPools:
+        """Return what ``predict_stream`` runs, to be fed as examples arrive: `eat.models.stream.SurvivorPools`.
+
+        Raises:
+            ValueError: If an option is out of range.
+            RuntimeError: In training mode, or if the model has sufficient rules.
+        """
         if self.rules:
             raise RuntimeError(
                 "predict_stream: its pools stand behind heads, and this model has sufficient rules before them; call "
                 "the model on batches, or remove the rules (set_rules(None))"
             )
-        pools = SurvivorPools(self.backbone, self.encoder, self._protected_id, batch_size, max_in_flight)
-        return pools.predict(examples)
+        return SurvivorPools(self.backbone, self.encoder, self._protected_id, batch_size, max_in_flight)
 
     def compile_blocks(self) -> None:
         """Compile what each block does to rows (all but the attention), once for all blocks and lengths.

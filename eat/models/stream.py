@@ -74,36 +74,68 @@ class SurvivorPools:
     def predict(self, examples: Iterable[Mapping[str, Any]]) -> Iterator[Prediction]:
         """Answer the examples in their order."""
         incoming = enumerate(examples)
+        answered: dict[int, Prediction] = {}
         arrived = handed_out = 0
         while True:
             for index, mapping in islice(incoming, self.max_in_flight - (arrived - handed_out)):
-                self._arrivals.append((index, read_example(mapping, index, self.backbone)))
-                self._tokens_kept[index] = []
+                self.add(index, mapping)
                 arrived += 1
             if arrived == handed_out:
                 return
-            self._step()
-            while handed_out in self._answered:
+            answered |= self.step()
+            while handed_out in answered:
                 # Counted before it goes out: the caller may never come back.
                 handed_out += 1
-                yield self._answered.pop(handed_out - 1)
+                yield answered.pop(handed_out - 1)
+
+    def __len__(self) -> int:
+        """Count the examples that wait, in whatever pool."""
+        return len(self._tokens_kept)
+
+    def add(self, index: int, example: Any) -> None:
+        """Let an example wait for the first segment: a mapping with ``input_ids``, and an index above those before.
+
+        Raises:
+            ValueError: If it is not as it must be: it is named by its index.
+        """
+        self._arrivals.append((index, read_example(example, index, self.backbone)))
+        self._tokens_kept[index] = []
 
     @torch.inference_mode()
-    def _step(self) -> None:
-        """Run one batch through one segment."""
-        self._check_mode()
-        self._collect(self.encoder.advance(self._next_batch(), trace=False))
+    def step(self, *, oldest_first: bool = False) -> dict[int, Prediction]:
+        """Run one batch through one segment, and return by index what is answered with it, perhaps nothing.
 
-    def _next_batch(self) -> SegmentStart:
-        """Take the oldest of the deepest full pool; where none is full and no more may come in, of the fullest."""
+        It is the deepest full pool's, where none is full the fullest one's; with ``oldest_first`` that of the pool
+        whose first example is the oldest, which bounds how long one waits where examples come slowly.
+
+        Raises:
+            RuntimeError: In training mode.
+            ValueError: If nothing waits.
+        """
+        self._check_mode()
+        if not len(self):
+            raise ValueError("step: expected examples that wait, got none; add some first")
+        self._collect(self.encoder.advance(self._next_batch(oldest_first), trace=False))
+        answered, self._answered = self._answered, {}
+        return answered
+
+    def _next_batch(self, oldest_first: bool) -> SegmentStart:
+        """Take the first examples of a pool: see `step`."""
         waiting = {0: len(self._arrivals)} | {depth: len(pool) for depth, pool in self._survivors.items()}
-        depth = max(waiting, key=lambda depth: (min(waiting[depth], self.batch_size), depth))
+        if oldest_first:
+            depth = min((depth for depth, count in waiting.items() if count), key=self._first_in)
+        else:
+            depth = max(waiting, key=lambda depth: (min(waiting[depth], self.batch_size), depth))
         count = min(waiting[depth], self.batch_size)
         if depth == 0:
             return SegmentStart(self._embed([self._arrivals.popleft() for _ in range(count)]))
         waited = [self._survivors[depth].popleft() for _ in range(count)]
         history = torch.cat([one.history for one in waited if one.history is not None], dim=1)
         return SegmentStart(Packed.join([one.state for one in waited]), depth, history)
+
+    def _first_in(self, depth: int) -> int:
+        """Return the index of the first example in a pool that is not empty."""
+        return self._survivors[depth][0].state.example[0] if depth else self._arrivals[0][0]
 
     def _embed(self, arrivals: list[tuple[int, Example]]) -> Packed:
         indices, examples = zip(*arrivals, strict=True)

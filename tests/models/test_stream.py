@@ -323,3 +323,38 @@ def test_each_head_is_read_once(monkeypatch):
     assert len(list(pools.predict(varied(8)))) == 8
     early = [one.depth for one in reached if one.depth < 3]
     assert early == [1, 2] and read.count(torch.bool) == 2
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+def test_examples_that_arrive_one_by_one_are_answered_as_if_alone(oldest_first):
+    """As a server has them: they come while others are under way, and answers leave as soon as they are there."""
+    model = configure(shared_float64("bert", "cls", num_layers=5), FULL, L2_NORM, HALF_LEAVE)
+    pools, examples, answered, gone = model.survivor_pools(4), varied(30), {}, []
+    for index, example in enumerate(examples):
+        pools.add(index, example)
+        if index % 3 == 0:
+            answered |= (now := pools.step(oldest_first=oldest_first))
+            gone += list(now)
+    while len(pools):
+        answered |= (now := pools.step(oldest_first=oldest_first))
+        gone += list(now)
+    assert sorted(gone) == list(range(30)) and gone != sorted(gone), "each once, and not in their order"
+    assert_answers(model, examples, [answered[index] for index in range(30)])
+    with pytest.raises(ValueError, match="step: expected examples that wait, got none"):
+        pools.step()
+
+
+def test_the_oldest_does_not_wait_where_it_goes_first():
+    """A survivor alone in its pool is overtaken by every pair that comes in, but for where the oldest goes first."""
+    model = configure(shared_float64("bert", "cls"), FULL, NO_PRUNER, {"name": "confidence", "threshold": 1.0})
+    steps = {}
+    for oldest_first in (False, True):
+        pools = model.survivor_pools(8)
+        pools.add(0, GOOD)
+        for step in range(1, 20):
+            pools.add(2 * step, GOOD)
+            pools.add(2 * step + 1, GOOD)
+            if 0 in pools.step(oldest_first=oldest_first):
+                steps[oldest_first] = step
+                break
+    assert steps[True] == 3 < steps[False]
