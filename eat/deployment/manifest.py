@@ -188,7 +188,7 @@ def _check(manifest: Manifest) -> None:
         number("temperatures", temperature, above=0)
     if manifest.certificate is not None:
         own = manifest
-        check_certificate(own.certificate or {}, "certificate", own.engine, own.bits, own.fingerprint, own.exit)
+        check_certificate(manifest.certificate, "certificate", own.engine, own.bits, own.fingerprint, own.exit)
     _check_templates(manifest)
     for file in (*(segment.file for segment in manifest.segments), TOKENIZER):
         if file not in manifest.files and (file != TOKENIZER or manifest.templates):

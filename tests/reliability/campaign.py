@@ -133,7 +133,6 @@ def merged(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:
     """Write a summary as JSON and, beside it, as Markdown."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
     write_text(path.with_suffix(".md"), markdown(summary))
 

@@ -81,6 +81,7 @@ def main(arguments: list[str]) -> int:
     chosen = {kind: KINDS[kind] for kind in options["kind"].split(",")} if "kind" in options else KINDS
     first, cases = int(options.get("first", 0)), int(options.get("cases", 0))
     at = commit()  # while it runs another may be checked out
+    out.parent.mkdir(parents=True, exist_ok=True)
 
     def note(tallies: dict[str, Tally]) -> None:
         if "kind" not in options:
