@@ -75,8 +75,8 @@ docs-serve: install ## Show the documentation at http://127.0.0.1:8000 while it 
 gpu: install ## On a machine with a GPU: CUDA tests and benchmark, budget=paper runs; again until done: make gpu SECONDS=540
 	$(BIN)/python -m tests.gpu_run task=$(TASK) seconds=$(if $(filter file,$(origin SECONDS)),540,$(SECONDS))
 
-fuzz: install ## Try random inputs for SECONDS, or one again: make fuzz KIND=answers SEED=17
-	$(BIN)/python -m tests.reliability.fuzz $(if $(SEED),kind=$(KIND) seed=$(SEED),seconds=$(SECONDS) first=$(FIRST))
+fuzz: install ## Try random inputs for SECONDS, or INPUTS of them, or one again: make fuzz KIND=answers SEED=17
+	$(BIN)/python -m tests.reliability.fuzz $(if $(SEED),kind=$(KIND) seed=$(SEED),$(if $(INPUTS),inputs=$(INPUTS),seconds=$(SECONDS)) first=$(FIRST))
 
 kills: install ## Kill trainings and evaluations at random moments, go on, compare: make kills KILLS=1000
 	$(BIN)/python -m tests.reliability.kills kills=$(KILLS) first=$(FIRST)

@@ -53,7 +53,7 @@ def explain(error: BaseException, config_name: str, typed: Sequence[str]) -> str
     ``config_name`` is the command's configuration and ``typed`` its overrides, for the closest known key.
     """
     text = str(error)
-    group, _, option = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
+    group, option = _chosen(str(getattr(error, "missing_cfg_file", "")))
     if isinstance(error, MissingConfigException) and group == "hydra/launcher":
         known = ["basic", "joblib", "submitit_local", "submitit_slurm", *options(group)]
         more = closest(option, known) or "; all but basic need pip install 'eat-transformers[cluster]'"
@@ -76,6 +76,15 @@ def explain(error: BaseException, config_name: str, typed: Sequence[str]) -> str
     elif isinstance(error, OmegaConfBaseException):
         text = f"{error.full_key}: {text.splitlines()[0]}"
     return one_line(text.replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception", ""))
+
+
+def _chosen(file: str) -> tuple[str, str]:
+    """Return the group of a file in ``conf`` that is not there, and what was chosen of it, folders and all."""
+    group, _, option = file.partition("/")
+    if group == "hydra":  # whose groups lie a folder deeper
+        kind, _, option = option.partition("/")
+        group = f"{group}/{kind}"
+    return group, option
 
 
 def _closest_key(key: str, known: Iterable[str]) -> str:

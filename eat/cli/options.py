@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,7 @@ def check_training(values: Mapping[str, Any]) -> None:
     for prefix, known in KEYS.items():
         section = values[prefix[:-1]] if prefix else values
         check_keys(prefix, section, known)
-        for key in known:
-            if key not in section and key not in OPTIONAL:
-                raise ValueError(f"{prefix}{key}: expected a value, got none; leave it out for the default")
+        _check_given(prefix, section, known)
     for part in ("backbone", "budget", "holdout"):
         _check_word(f"{part}.name", values[part].get("name"))
     check_evaluation(values["evaluation"])
@@ -69,10 +67,11 @@ def check_training(values: Mapping[str, Any]) -> None:
     build_task(values["task"])
     own = inspect.signature(check_data_options).parameters.keys()
     check_keys("data.", values["data"], own | {"max_length", "root", "cache_dir", *values["task"]})
+    _check_given("data.", values["data"], own)
     check_data_options(**{key: value for key, value in values["data"].items() if key in own})
     if values["retrofit"] is not None:
         _check_retrofit(values["data"], values["optimizer"], values["compression"])
-    _check_measurable(values["backbone"].get("feed_forward", DENSE), values["evaluation"]["stages"])
+    _check_measurable(values["backbone"].get("feed_forward", DENSE), values["evaluation"].get("stages"))
     for part in ("data", "backbone"):
         whole_number(f"{part}.max_length", values[part].get("max_length"), at_least=3)
     _build_parts(values)
@@ -151,6 +150,13 @@ def check_keys(prefix: str, values: Any, known: Collection[str]) -> None:
             raise ValueError(f"{prefix}{key}: expected one of {sorted(known)}{closest(key, known)}")
         if not prefix and key in (*SECTIONS, "evaluation") and not isinstance(value, Mapping):
             raise ValueError(f"{key}: expected {key}.name=value, got {shown(value)}")
+
+
+def _check_given(prefix: str, values: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse that a key which is read was removed."""
+    for key in known:
+        if key not in values and key not in OPTIONAL:
+            raise ValueError(f"{prefix}{key}: expected a value, got none; leave it out for the default")
 
 
 def _check_word(key: str, name: Any) -> None:

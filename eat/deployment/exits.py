@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from eat.checks import one_of
+from eat.checks import number, one_of, whole_number
 
 Measure = Callable[[np.ndarray, int], np.ndarray]
 
@@ -116,9 +116,18 @@ CRITERIA: Mapping[str, tuple[Measure, Callable[..., np.ndarray]]] = {
 """Name -> the score of each example, and how one that exits compares with the threshold."""
 
 
-def check_exit(spec: Mapping[str, Any]) -> None:
-    """Refuse a criterion that is not known here, such as one of another package."""
-    one_of("exit.name", spec.get("name"), ["never", *CRITERIA])
+def check_exit(spec: Mapping[str, Any], num_outputs: int, multi_label: bool) -> None:
+    """Refuse a criterion that is not known here, such as one of another package, or arguments that it cannot have."""
+    name = one_of("exit.name", spec.get("name"), ["never", *CRITERIA])
+    if name != "never" and (name == "difference") != (num_outputs == 1):
+        raise ValueError(f"exit.name: expected one that suits {num_outputs} outputs, got {name!r}")
+    whole_number("exit.patience", spec.get("patience", 1))
+    if spec.get("veto_margin") is not None:
+        number("exit.veto_margin", spec["veto_margin"], at_least=0, at_most=1)
+    threshold: Any = 0 if spec.get("threshold") is None else spec["threshold"]
+    one_each = isinstance(threshold, list | tuple) and len(threshold) == num_outputs and not multi_label
+    for value in threshold if one_each else [threshold]:
+        number("exit.threshold", value, at_least=0)
 
 
 def leaves(spec: Mapping[str, Any], history: np.ndarray) -> np.ndarray:

@@ -152,7 +152,7 @@ def _describe(
         raise ValueError("model: sufficient rules cannot be exported; remove them first (model.set_rules(None))")
     parts = export_parts(model)
     check_pruner(parts["pruner"])
-    check_exit(parts["exit"])
+    check_exit(parts["exit"], config.num_outputs, config.multi_label)
     if config.certificate is not None:
         raise ValueError(
             f"model: its certificate was made with {engine_of(config.certificate)} and says nothing of {engine.label}; "

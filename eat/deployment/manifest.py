@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eat.checks import one_of, shown, true_or_false, whole_number
+from eat.checks import as_typed, number, one_line, one_of, several, shown, some_of, true_or_false, whole_number
 from eat.deployment.exits import check_exit
 from eat.deployment.pruning import check_pruner
 from eat.files import read_object
@@ -104,7 +104,10 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**values)
         _check(manifest)
     except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{FILE}: expected what an export writes, got a value of another kind ({error})") from error
+        said = one_line(error)[:200]
+        raise ValueError(f"{FILE}: expected what an export writes, got a value of another kind ({said})") from error
+    except ValueError as error:
+        raise ValueError(f"{FILE}: {error}; export again") from error
     for name, digest in manifest.files.items():
         _check_file(folder, name, digest)
     return manifest
@@ -143,23 +146,78 @@ def digest_of(file: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def check_parts(manifest: Manifest) -> None:
+    """Check attention, pruner and exit, and that the segments can be run with them.
+
+    Raises:
+        ValueError: If a value is of another type or out of range, or a pruner acts where no segment ends.
+    """
+    attention, pruner = manifest.attention, manifest.pruner
+    if one_of("attention.name", attention.get("name"), ("full", "windowed")) == "windowed":
+        if whole_number("attention.window", attention.get("window"), at_least=2) % 2:
+            raise ValueError(f"attention.window: expected an even number, got {attention['window']}")
+        some_of("attention.global_tokens", attention.get("global_tokens"), ("cls", "sep"))
+    check_pruner(pruner)
+    check_exit(manifest.exit, len(manifest.labels), manifest.multi_label)
+    ends = {segment.end: segment.received for segment in manifest.segments}
+    depths = pruner.get("depths", ())
+    if any(depth not in ends for depth in depths):
+        raise ValueError(f"pruner.depths: expected depths at which a segment ends, {sorted(ends)}, got {depths}")
+    if pruner["name"] == "attention_received" and not all(ends[depth] for depth in depths):
+        raise ValueError("pruner.name: 'attention_received' needs an export with this pruner, got one without")
+
+
 def _check(manifest: Manifest) -> None:
-    one_of(f"{FILE}: engine", manifest.engine, [f"eat_{name}" for name in EXPORTS])
-    one_of(f"{FILE}: attention.name", manifest.attention.get("name"), ("full", "windowed"))
-    check_pruner(manifest.pruner)
-    check_exit(manifest.exit)
-    ends = [0, *(segment.end for segment in manifest.segments)]
-    if [segment.start for segment in manifest.segments] != ends[:-1] or not manifest.segments[-1].head:
-        raise ValueError(f"{FILE}: expected segments that follow each other up to a head, got blocks {ends}")
+    """Check every value; what was edited may be of any type."""
+    one_of("engine", manifest.engine, [f"eat_{name}" for name in EXPORTS])
+    if manifest.bits not in ((None,) if manifest.engine == "eat_onnx" else (7, 8)):
+        raise ValueError(f"bits: expected none in float32, 7 or 8 in int8, got {shown(manifest.bits)}")
+    for name, least in (("dim", 1), ("vocab_size", 1), ("max_length", 1), ("num_types", 0), ("position_offset", 0)):
+        whole_number(name, getattr(manifest, name), least)
+    if manifest.protected_id is not None:
+        whole_number("protected_id", manifest.protected_id, 0)
+    true_or_false("multi_label", manifest.multi_label)
+    labels = several("labels", manifest.labels, "['no', 'yes']")
+    if not labels or not all(isinstance(name, str) for name in labels):
+        raise ValueError(f"labels: expected names, got {shown(manifest.labels)}")
+    _check_segments(manifest.segments)
+    check_parts(manifest)
+    if len(several("temperatures", manifest.temperatures, "[1.0]")) != len(manifest.head_depths):
+        raise ValueError(f"temperatures: expected one for each head, got {shown(manifest.temperatures)}")
+    for temperature in manifest.temperatures:
+        number("temperatures", temperature, above=0)
     if manifest.certificate is not None:
-        where, own = f"{FILE}: certificate", manifest
-        check_certificate(manifest.certificate, where, own.engine, own.bits, own.fingerprint, own.exit)
-    true_or_false(f"{FILE}: multi_label", manifest.multi_label)
-    if len(manifest.temperatures) != len(manifest.head_depths):
-        raise ValueError(f"{FILE}: expected a temperature for each head, got {shown(manifest.temperatures)}")
+        own = manifest
+        check_certificate(manifest.certificate, "certificate", own.engine, own.bits, own.fingerprint, own.exit)
+    _check_templates(manifest)
     for file in (*(segment.file for segment in manifest.segments), TOKENIZER):
         if file not in manifest.files and (file != TOKENIZER or manifest.templates):
-            raise ValueError(f"{FILE}: expected the SHA-256 of {file} among 'files', got none; export again")
+            raise ValueError(f"files: expected the SHA-256 of {as_typed(file)} among them, got none")
+
+
+def _check_segments(segments: Sequence[Segment]) -> None:
+    for segment in segments:
+        whole_number("segments.end", segment.end)
+        true_or_false("segments.head", segment.head)
+        true_or_false("segments.received", segment.received)
+    ends = [0, *(segment.end for segment in segments)]
+    follow = [segment.start for segment in segments] == ends[:-1] and ends == sorted({*ends})
+    if not segments or not follow or not segments[-1].head:
+        raise ValueError(f"segments: expected some that follow each other up to a head, got blocks {shown(ends)}")
+
+
+def _check_templates(manifest: Manifest) -> None:
+    """Check that special tokens and their types suit one text, and then a pair."""
+    for texts, template in enumerate(manifest.templates, start=1):
+        ids, types, of_texts = template.special_ids, template.special_types, template.text_types
+        fits = texts <= 2 and len(ids) == len(types) == texts + 1 and len(of_texts) == texts
+        fits = fits and all(len(some) == len(own) for some, own in zip(ids, types, strict=True))
+        for lists, limit in ((ids, manifest.vocab_size), ([*types, of_texts], max(1, manifest.num_types))):
+            fits = fits and all(type(value) is int and 0 <= value < limit for values in lists for value in values)
+        if not fits:
+            raise ValueError(
+                f"templates: expected special tokens around {texts} texts, got {shown(dataclasses.asdict(template))}"
+            )
 
 
 def _check_file(folder: Path, name: str, digest: str) -> None:

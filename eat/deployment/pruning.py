@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from eat.checks import one_of
+from eat.checks import number, one_of, several, shown, whole_number, whole_numbers
 from eat.deployment.rows import Rows
 
 SCORE_BITS = 16  # as in eat.ops.selection: scores that are equal but for rounding are equal
@@ -48,8 +48,19 @@ SCORES: Mapping[str, Callable[[Rows, Mapping[str, Any], int], np.ndarray]] = {
 
 
 def check_pruner(spec: Mapping[str, Any]) -> None:
-    """Refuse a pruner that is not known here, such as one of another package."""
-    one_of("pruner.name", spec.get("name"), ["none", *SCORES])
+    """Refuse a pruner that is not known here, such as one of another package, or arguments that it cannot have."""
+    if one_of("pruner.name", spec.get("name"), ["none", *SCORES]) == "none":
+        return
+    depths = whole_numbers("pruner.depths", spec.get("depths"))
+    ratios = several("pruner.ratio", spec.get("ratio"), "[0.3]")
+    if len(depths) != len(ratios) or depths != sorted({*depths}):
+        raise ValueError(f"pruner.ratio: expected one for each of ascending depths {depths}, got {shown(ratios)}")
+    for ratio in ratios:
+        number("pruner.ratio", ratio, at_least=0, below=1)
+    whole_number("pruner.min_tokens", spec.get("min_tokens"), at_least=0)
+    number("pruner.min_retention", spec.get("min_retention"), at_least=0, at_most=1)
+    if spec["name"] == "random" and (isinstance(spec.get("seed"), bool) or not isinstance(spec.get("seed"), int)):
+        raise ValueError(f"pruner.seed: expected an integer, got {shown(spec.get('seed'))}")
 
 
 def prune(state: Rows, spec: Mapping[str, Any], depth: int) -> Rows:

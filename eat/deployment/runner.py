@@ -16,9 +16,9 @@ import numpy as np
 
 from eat.checks import folder_name, one_line, whole_number
 from eat.deployment.encoding import Encoded, TextEncoder
-from eat.deployment.exits import check_exit, leaves, probabilities, sets_as_classes, sigmoid
-from eat.deployment.manifest import TOKENIZER, Manifest, Segment, read_manifest
-from eat.deployment.pruning import check_pruner, prune
+from eat.deployment.exits import leaves, probabilities, sets_as_classes, sigmoid
+from eat.deployment.manifest import FILE, TOKENIZER, Manifest, Segment, check_parts, read_manifest
+from eat.deployment.pruning import prune
 from eat.deployment.rows import Rows, concatenated, segment_inputs
 from eat.machine import cpu_facts
 
@@ -97,14 +97,7 @@ class OnnxClassifier:
         """
         filled = {name: dict(spec) for name, spec in parts.items()}
         manifest = dataclasses.replace(self.manifest, **filled, certificate=None)  # type: ignore[arg-type]
-        check_exit(manifest.exit)
-        check_pruner(manifest.pruner)
-        ends = {segment.end: segment.received for segment in manifest.segments}
-        depths = manifest.pruner.get("depths", ())
-        if any(depth not in ends for depth in depths):
-            raise ValueError(f"pruner.depths: expected depths at which a segment ends, {sorted(ends)}, got {depths}")
-        if manifest.pruner["name"] == "attention_received" and not all(ends[depth] for depth in depths):
-            raise ValueError("pruner.name: 'attention_received' needs an export with this pruner, got one without")
+        check_parts(manifest)
         twin = copy.copy(self)
         twin.manifest = manifest
         return twin
@@ -175,11 +168,23 @@ class OnnxClassifier:
             )
             values = values | {"rows": state.rows[tokens], "ids": state.ids[tokens], "types": state.types[tokens]}
             values |= {"positions": state.positions[tokens] + manifest.position_offset, "answer": np.array(answer)}
-            outputs.append(session.run(None, {name: values[name] for name in names}))
+            outputs.append(_outputs(session, {name: values[name] for name in names}, manifest.segments[place]))
         joined = [concatenated(part) for part in zip(*outputs, strict=True)]
         segment = manifest.segments[place]
         received = joined[1] if segment.received else None
         return dataclasses.replace(state, rows=joined[0], received=received), joined[-1]
+
+
+def _outputs(session: Any, values: Mapping[str, np.ndarray], segment: Segment) -> list[np.ndarray]:
+    """Run a graph."""
+    try:
+        outputs: list[np.ndarray] = session.run(None, values)
+    except Exception as error:  # the runtime raises classes of its own that derive from nothing narrower
+        raise ValueError(
+            f"{segment.file}: onnxruntime cannot run it on these inputs ({one_line(error)[:200]}); is {FILE} as it was "
+            "exported?"
+        ) from error
+    return outputs
 
 
 def answers_of(

@@ -76,7 +76,7 @@ def sets_of_names(
         for split, table in tables.items()
     }
     train = tables["train"]
-    stored = [canonical_name(name) for name in train.stored_names.get(column, ())]
+    stored = _stored_names(train, column, separator)
     known = tuple(given or stored or sorted_names(name for names in named["train"] for name in names))
     if len(known) < 2:
         raise ValueError(
@@ -111,9 +111,31 @@ def _yes_or_no(table: Table, column: str, row: int) -> float:
     return float(written in YES)
 
 
+def _stored_names(table: Table, column: str, separator: str) -> list[str]:
+    """Return the names that a file stores with a column of lists, or of text where each is one name.
+
+    Categories of text may be whole cells, such as "a,b", which say nothing of labels and their order.
+    """
+    stored = table.stored_names.get(column, ())
+    names = list(dict.fromkeys(map(canonical_name, stored)))
+    in_lists = any(isinstance(value, list) for value in table.columns[column])
+    return names if in_lists or all(_parts(name, separator) == [name] for name in stored) else []
+
+
 def _names(table: Table, column: str, row: int, separator: str) -> list[str]:
     value = table.columns[column][row]
-    parts: Any = value
+    parts = _parts(value, separator)
+    if not isinstance(parts, list) or any(isinstance(part, bool) or not isinstance(part, str | int) for part in parts):
+        raise ValueError(
+            f"data.label: {table.path}, {table.place(row)}: expected names with {shown(separator)} between them, "
+            f"or a list of names as JSON has it, in column {shown(column)}, got {shown(value)}"
+        )
+    return [canonical_name(str(part)) for part in parts]
+
+
+def _parts(value: Any, separator: str) -> Any:
+    """Return the names in a cell, a list where it is as it must be."""
+    parts = value
     if isinstance(value, str) and value.strip().startswith("["):
         try:
             parts = json.loads(value)
@@ -123,12 +145,7 @@ def _names(table: Table, column: str, row: int, separator: str) -> list[str]:
         parts = [part for part in value.split(separator) if part.strip()]
     elif isinstance(value, int | float) and not isinstance(value, bool):
         parts = [value]
-    if not isinstance(parts, list) or any(isinstance(part, bool) or not isinstance(part, str | int) for part in parts):
-        raise ValueError(
-            f"data.label: {table.path}, {table.place(row)}: expected names with {shown(separator)} between them, "
-            f"or a list of names as JSON has it, in column {shown(column)}, got {shown(value)}"
-        )
-    return [canonical_name(str(part)) for part in parts]
+    return parts
 
 
 def _check_spellings(tables: Mapping[str, Table], named: Mapping[str, Sequence[Sequence[str]]]) -> None:

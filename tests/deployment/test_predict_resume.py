@@ -167,6 +167,16 @@ def test_another_input_or_model_does_not_go_on(
         predict_file(run, source, target, PredictSettings(**SETTINGS))
 
 
+@pytest.mark.parametrize("journal", [b"", b"[]\n", b"\xff\n", b"{}\n7\n", b'{}\n[1, "x", {}, false]\n'])
+def test_a_damaged_journal_is_refused(
+    journal: bytes, run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = begin(run, source, target := tmp_path / "out.csv", monkeypatch)
+    (parts / "journal.jsonl").write_bytes(journal)
+    with one_line(r"output: .*parts is damaged .*fresh=true starts anew"):
+        predict_file(run, source, target, PredictSettings(**SETTINGS))
+
+
 def test_an_output_is_held_by_one_process_and_replaced_only_when_told(run: Path, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.csv"
     with held(target), one_line(r"output: another process writes .*out\.csv; wait for it or stop it"):

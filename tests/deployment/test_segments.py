@@ -140,7 +140,7 @@ def test_everything_can_be_switched_off(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"exit.name: expected one of .* got 'confidenc'.*did you mean"):
         served.changed(exit={"name": "confidenc"})
     with pytest.raises(ValueError, match=r"pruner.depths: expected depths at which a segment ends"):
-        served.changed(pruner={"name": "l2_norm", "depths": [9]})
+        served.changed(pruner=export_parts(model)["pruner"] | {"depths": [1, 9]})
 
 
 @pytest.mark.parametrize("bits", [7, 8])
@@ -235,6 +235,19 @@ def _change(**values: Any) -> Any:
         (_change(exit={"name": "os.system"}), "exit.name: expected one of"),
         (_change(surprise=1), "expected the keys"),
         (_change(segments=3), "expected what an export writes"),
+        (_change(segments=[]), r"^eat_onnx.json: segments: expected some that follow each other .*; export again$"),
+        (_change(max_length=0), "max_length: expected an integer of 1 or more, got 0"),
+        (_change(bits=8), "bits: expected none in float32"),
+        (_change(labels=[]), "labels: expected names"),
+        (_change(temperatures=[1.0, 0.0, 1.0, 1.0]), "temperatures: expected a number above 0, got 0.0"),
+        (_change(exit={"name": "difference", "threshold": 1.0}), "exit.name: expected one that suits 3 outputs"),
+        (_change(exit={"name": "confidence", "threshold": [0.5]}), r"exit.threshold: expected a number .*got \[0.5\]"),
+        (_change(pruner={"name": "l2_norm", "depths": [1], "ratio": [0.1, 0.2]}), "pruner.ratio: expected one"),
+        (_change(attention={"name": "windowed", "window": 3}), "attention.window: expected an even number, got 3"),
+        (
+            _change(templates=[{"special_ids": [[2]], "special_types": [[0]], "text_types": [0]}]),
+            "templates: expected special tokens around 1 texts, got {'special_ids'",
+        ),
     ],
 )
 def test_a_damaged_folder_is_refused_in_one_line(tmp_path: Path, damage: Any, message: str) -> None:
@@ -243,6 +256,13 @@ def test_a_damaged_folder_is_refused_in_one_line(tmp_path: Path, damage: Any, me
     with pytest.raises((FileNotFoundError, ValueError), match=message) as caught:
         OnnxClassifier.from_folder(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_graph_that_cannot_run_is_named(tmp_path: Path) -> None:
+    folder = export_onnx(build(), None, tmp_path / "served")
+    _change(position_offset=1000)(folder)
+    with pytest.raises(ValueError, match=r"^segment_1_to_1.onnx: onnxruntime cannot run it .* is eat_onnx.json as it"):
+        OnnxClassifier.from_folder(folder).run([5], [1])
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:

@@ -129,6 +129,20 @@ def test_another_setting_model_or_shard_is_refused(run: Path, source: Path, tmp_
     assert predict_shards(run, source, folder, fresh, here).tally.rows == 51
 
 
+@pytest.mark.parametrize(
+    ("shards", "said"),
+    [
+        ([], "expected facts and shards"),
+        ({"a.csv": 3}, "expected size and tally of a shard, got 3"),
+        ({"a.csv": {"size": 1, "tally": {}}}, "expected counts of .*, got {}"),
+    ],
+)
+def test_a_damaged_list_is_refused(run: Path, source: Path, tmp_path: Path, shards: Any, said: str) -> None:
+    (tmp_path / "shards.json").write_text(json.dumps({"facts": {}, "shards": shards}))
+    with pytest.raises(ValueError, match=rf"^output: .*shards.json is damaged \({said}.*\); fresh=true starts anew$"):
+        predict_shards(run, source, tmp_path, SETTINGS, never)
+
+
 def test_folders_that_cannot_be_answered_are_refused(run: Path, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 

@@ -21,11 +21,22 @@ from eat.traces.replay import replay
 from eat.traces.trace import RecordedTask, Trace
 from tests.reference.tiny import batch_of, pack, types_for
 from tests.reliability.campaign import Case
-from tests.reliability.near_ties import WatchedPruner, near_exits, size_of
-from tests.reliability.random_models import CASES_PER_MODEL, Model, make_model, model_number, random_parts
+from tests.reliability.near_ties import WatchedPruner, WatchedRules, near_exits, size_of
+from tests.reliability.random_models import (
+    CASES_PER_MODEL,
+    Model,
+    make_model,
+    model_number,
+    random_parts,
+    random_rules,
+)
 from tests.reliability.refusals import REFUSED, attempt
 
-TASK = RecordedTask("random", "classification", (), ("accuracy",), 2)
+TASKS = {
+    False: RecordedTask("random", "classification", (), ("accuracy",), 2),
+    True: RecordedTask("random", "multi_label", (), ("micro_f1",), 2),
+}
+"""By whether a text has several labels."""
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5}
 MOST_TOKENS = 2048  # of a batch
 
@@ -58,8 +69,8 @@ class Answers:
 def check_answers(case: Case) -> None:
     """Draw parts and a batch for the model that this seed has, and compare all ways of answering it."""
     draw, model = case.random, make_model(model_number(case.seed))
-    parts = random_parts(draw, model)
-    for part, spec in parts.items():
+    model.set_rules(None)  # of the case before
+    for part, spec in random_parts(draw, model).items():
         getattr(model, f"set_{part}")(**spec)
     layout = draw.choices(["right", "left", "holes"], [3, 1, 1])[0]
     lengths = random_lengths(draw, model)
@@ -85,6 +96,8 @@ def check_answers(case: Case) -> None:
         check_saved(case, model, batch)
     if layout == "right" and case.seed % 6 == 0:
         check_hugging_face(case, model, batch)
+    if model.config.num_outputs > 1 and not model.config.multi_label and draw.random() < 0.25:
+        check_rules(case, model, batch, live, near, draw)
 
 
 def random_lengths(draw: random.Random, model: Model) -> list[int]:
@@ -121,14 +134,15 @@ def trace(case: Case, model: Model, batch: tuple[Any, ...]) -> tuple[Trace | Non
     if not bool(output.all_logits.isfinite().all()):
         case.fail("logits are not finite")
         return None, set(range(len(output.logits)))
-    near = near_exits(model.exit_criterion, output.all_logits, size, case.seed) if size else set()
+    near = near_exits(model.encoder, output.all_logits, size, case.seed) if size else set()
     logits = output.all_logits if size else output.all_logits.float()
+    several = model.config.multi_label
     made = Trace(
-        labels=np.zeros(len(logits), dtype=np.int64),
+        labels=np.zeros((len(logits), model.config.num_outputs) if several else len(logits), dtype=np.int64),
         all_logits=logits.numpy(),
         tokens_kept=output.tokens_kept.numpy(),
         head_depths=model.head_depths,
-        task=TASK,
+        task=TASKS[several],
         metadata={"split": "random", "config": model.config.to_dict()},
     )
     return made, near | watched.near
@@ -178,6 +192,34 @@ def check_counts(case: Case, model: Model, live: Answers, mask: Tensor) -> None:
         case.fail("tokens of a sequence that left, or none of one that stayed", kept.tolist())
 
 
+def check_rules(
+    case: Case, model: Model, batch: tuple[Any, ...], heads: Answers, near: set[int], draw: random.Random
+) -> None:
+    """Sequences that a rule lets exit do so in every batch, and the others answer as without rules (``heads``)."""
+    model.set_rules(random_rules(draw, model))
+    rules = model.encoder.rules
+    assert rules is not None
+    watched: Any = WatchedRules(rules, case.seed)
+    model.encoder.rules = watched
+    try:
+        live = Answers.of(model(*batch))
+    finally:
+        model.encoder.rules = rules
+    compare = Comparison(case, model, live, near | watched.near, "rules")
+    count = len(live.logits)
+    order = draw.sample(range(count), count)
+    compare("another order", Answers.of(model(*(None if part is None else part[order] for part in batch)), order))
+    compare("each alone", Answers.join([Answers.of(model(*row(batch, i))) for i in range(count)]))
+    by_rule = live.exit_depth < (model.head_depths[0] if model.exit_criterion.active else model.num_layers)
+    case.count(exits_by_rule=int(by_rule.sum()), rules=count, near_ties=len(watched.near - near))
+    fields = [field.name for field in dataclasses.fields(Answers)]
+    shapes = {name: by_rule.view(-1, *[1] * (getattr(live, name).ndim - 1)) for name in fields}
+    without = {name: torch.where(shapes[name], getattr(live, name), getattr(heads, name)) for name in fields}
+    compare("without rules, those that none lets exit", Answers(**without))
+    if draw.random() < 0.1:
+        check_saved(case, model, batch)
+
+
 def check_saved(case: Case, model: Model, batch: tuple[Any, ...]) -> None:
     """A saved model, loaded again, answers bit for bit."""
     with tempfile.TemporaryDirectory() as folder:
@@ -190,9 +232,10 @@ def check_saved(case: Case, model: Model, batch: tuple[Any, ...]) -> None:
 
 def check_hugging_face(case: Case, model: Model, batch: tuple[Any, ...]) -> None:
     """With everything off it is Hugging Face's model, or its export is refused."""
-    if not size_of(model):
+    if not size_of(model) or model.config.engine is not None:
         return
-    theirs = attempt(case, model.to_hugging_face, ["to_hugging_face", "pooling", "temperature"], "export refused")
+    names = ["to_hugging_face", "pooling", "temperature", "feed_forward"]
+    theirs = attempt(case, model.to_hugging_face, names, "export refused")
     if theirs is REFUSED:
         case.count(exports_refused=1)
         return

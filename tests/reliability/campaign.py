@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from eat.files import write_text
 from eat.runs.environment import commit
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +89,7 @@ class Tally:
         self.counts.update(other["counts"])
         for what, failure in other["failures"].items():
             mine = self.failures.setdefault(what, {"cases": 0, "seeds": [], "message": failure["message"]})
+            mine |= {"mended": failure["mended"]} if "mended" in failure else {}
             mine["cases"] += failure["cases"]
             mine["seeds"] = [*mine["seeds"], *failure["seeds"]][:SEEDS]
 
@@ -111,25 +113,28 @@ def summarise(title: str, tallies: Mapping[str, Tally], *, again: str, notes: Se
 
 
 def merged(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return several processes' summaries as one, with the text of the first."""
-    first = summaries[0]
+    """Return several processes' summaries as one, which names all of their commits, with the text of the last.
+
+    What an earlier commit failed may be mended since: its failure then says how, under ``mended``.
+    """
+    first, last = summaries[0], summaries[-1]
     for summary in summaries[1:]:
-        for key in ("title", "commit", "versions"):
+        for key in ("title", "versions"):
             if summary[key] != first[key]:
                 raise ValueError(f"{key}: expected summaries of the same, got {first[key]!r} and {summary[key]!r}")
+    commits = dict.fromkeys(commit for summary in summaries for commit in summary["commit"].split(" and "))
     tallies: dict[str, Tally] = {}
     for summary in summaries:
         for kind, values in summary["kinds"].items():
             tallies.setdefault(kind, Tally()).merge(values)
-    whole = summarise(first["title"], tallies, again=first["again"], notes=first["notes"])
-    return whole | {"commit": first["commit"]}
+    whole = summarise(last["title"], tallies, again=last["again"], notes=last["notes"])
+    return whole | {"commit": " and ".join(commits)}
 
 
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:
     """Write a summary as JSON and, beside it, as Markdown."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(markdown(summary), encoding="utf-8")
+    write_text(path.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
+    write_text(path.with_suffix(".md"), markdown(summary))
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
@@ -147,9 +152,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
     for kind, values in summary["kinds"].items():
         for what, failure in values["failures"].items():
             seeds = ", ".join(map(str, failure["seeds"]))
-            lines.append(
-                f"- **{kind}**, {failure['cases']} cases, seeds {seeds}: {what}. {failure['message']}".rstrip()
-            )
+            mended = f" Mended: {failure['mended']}" if "mended" in failure else ""
+            said = f"{what}. {failure['message']}".rstrip()
+            lines.append(f"- **{kind}**, {failure['cases']} cases, seeds {seeds}: {said}{mended}")
     if not any(values["failures"] for values in summary["kinds"].values()):
         lines.append("None.")
     return "\n".join([*lines, "", f"One seed again: `{summary['again']}`", ""])

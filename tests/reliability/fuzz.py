@@ -2,15 +2,18 @@
 
     python -m tests.reliability.fuzz seconds=600              # all kinds, from seed 0
     python -m tests.reliability.fuzz seconds=600 first=10000000  # another process, other seeds
+    python -m tests.reliability.fuzz inputs=400000             # until there are so many inputs
     python -m tests.reliability.fuzz cases=100                 # so many of each kind
     python -m tests.reliability.fuzz kind=answers seed=17      # one case again; exit code 1 where it fails
-    python -m tests.reliability.fuzz merge=a.json,b.json out=results/reliability/fuzz
+    python -m tests.reliability.fuzz merge=a.json,b.json out=results/reliability/fuzz   # also of other commits
 
-Every kind has a share of the time. What fails is collected and never stops the campaign, whose exit code is then 1.
+Every kind has a share of the time. What fails is collected and never stops the campaign, whose exit code is then 1. Its
+summary is written now and then, so that a campaign that is killed leaves one.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +22,7 @@ from tests.reliability import quiet
 
 quiet.prepare()
 
+from eat.runs.environment import commit
 from tests.reliability.answers import check_answers
 from tests.reliability.calls import check_any_call
 from tests.reliability.campaign import RESULTS, Tally, merged, run_case, summarise, write_summary
@@ -49,7 +53,7 @@ NOTES = (
     (
         "`options` and `settings`: sets of options. `calls`: calls of a model or a stream with one argument changed. "
         "`overrides`: command lines, composed and checked. `tables`: users' files. `stored` and `folders`: files that "
-        "eat wrote, damaged or edited, alone and within a run."
+        "eat wrote, damaged or edited, alone and within a run. A seed repeats its case at its own commit."
     ),
     f"A refusal counts as clear where it is one line of at most {LONGEST} characters that names what it is about.",
 )
@@ -76,10 +80,21 @@ def main(arguments: list[str]) -> int:
         return int(bool(case.problems))
     chosen = {kind: KINDS[kind] for kind in options["kind"].split(",")} if "kind" in options else KINDS
     first, cases = int(options.get("first", 0)), int(options.get("cases", 0))
-    tallies = run_each(chosen, cases, first) if cases else run(chosen, float(options.get("seconds", 60)), first)
+    at = commit()  # while it runs another may be checked out
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+    def note(tallies: dict[str, Tally]) -> None:
+        if "kind" not in options:
+            write_summary(summarise("Fuzzing", tallies, again=AGAIN, notes=NOTES) | {"commit": at}, out)
+
+    if cases:
+        tallies = run_each(chosen, cases, first)
+    else:
+        inputs = float(options.get("inputs", "inf"))
+        seconds = float(options.get("seconds", 60 if math.isinf(inputs) else "inf"))
+        tallies = run(chosen, seconds, first, inputs=inputs, note=note)
     print(*shown(tallies), sep="\n")
-    if "kind" not in options:
-        write_summary(summarise("Fuzzing", tallies, again=AGAIN, notes=NOTES), out)
+    note(tallies)
     return int(any(tally.failures for tally in tallies.values()))
 
 

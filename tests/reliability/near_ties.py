@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eat.exits import ExitCriterion
+from eat.models.encoder import AdaptiveEncoder
+from eat.models.rules import Rules, Tap
 from eat.packed import Packed
 from eat.pruners import Pruner
 from tests.reliability.campaign import Case
 
 SIZES = {torch.float64: 1e-12, torch.float32: 1e-5}
+RULE_SIZE = 1e-5  # rules compute in float32, whatever the model does
 DRAWS = 6
 
 
@@ -57,7 +59,25 @@ class WatchedPruner:
         return 1 + self.size * (2 * torch.rand(count, generator=self.generator, dtype=torch.float64) - 1).to(dtype)
 
 
-def near_exits(criterion: ExitCriterion, all_logits: Tensor, size: float, seed: int) -> set[int]:
+class WatchedRules:
+    """Stands in for a model's rules during a pass, and notes of whom a change would turn an exit."""
+
+    def __init__(self, rules: Rules, seed: int) -> None:
+        self.rules, self.last = rules, rules.last
+        self.near: set[int] = set()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def exits(self, tap: Tap, state: Packed) -> tuple[Tensor, Tensor] | None:
+        found = self.rules.exits(tap, state)
+        for _ in range(0 if found is None else DRAWS):
+            noise = 2 * torch.rand(state.rows.shape, generator=self.generator) - 1
+            turned = self.rules.exits(tap, state.with_rows(state.rows * (1 + RULE_SIZE * noise).to(state.rows.dtype)))
+            apart = (turned[0] != found[0]) | (turned[1] != found[1]).any(1)
+            self.near |= {state.example[i] for i in apart.nonzero().flatten().tolist()}
+        return found
+
+
+def near_exits(encoder: AdaptiveEncoder, all_logits: Tensor, size: float, seed: int) -> set[int]:
     """Return the examples of which a head's decision, or a head's class, is a near-tie."""
     history = all_logits.transpose(0, 1)
     generator = torch.Generator().manual_seed(seed)
@@ -66,10 +86,10 @@ def near_exits(criterion: ExitCriterion, all_logits: Tensor, size: float, seed: 
     reach = size * history.abs().amax(-1, keepdim=True).clamp(min=1)
     for heads in range(1, len(history)):
         seen = history[:heads]
-        decided = criterion(seen)
+        decided = encoder.leaving(seen)
         for _ in range(DRAWS):
             noise = 2 * torch.rand(seen.shape, generator=generator, dtype=torch.float64).to(seen.dtype) - 1
-            turned = criterion(seen + reach[:heads] * noise) != decided
+            turned = encoder.leaving(seen + reach[:heads] * noise) != decided
             near |= set(turned.nonzero().flatten().tolist())
     return near
 

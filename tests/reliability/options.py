@@ -1,13 +1,14 @@
 """Kinds ``options`` and ``settings``: what is legal is taken, what is not is refused in one line that names it.
 
-An input is one set of options. Values of foreign types (NumPy's, torch's) may be taken or refused, but what is taken
-must be writable as JSON and read back as the same part.
+An input is one set of options. What is taken shows in what is built. Values of foreign types (NumPy's, torch's) may be
+taken or refused, but what is taken must be writable as JSON and read back as the same part.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import json
 import random
 from collections.abc import Callable, Mapping
@@ -16,16 +17,23 @@ from typing import Any
 from eat.attention import build_attention
 from eat.backbones import build_backbone
 from eat.backbones.tiny import tiny_config
+from eat.deployment.export import ExportSettings
+from eat.deployment.prediction.settings import PredictSettings
+from eat.evaluation.queries import QuerySettings, Served
 from eat.evaluation.run import check_options
 from eat.evaluation.stages import STAGES, build_settings
 from eat.exits import build_exit
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import AdaptiveConfig
+from eat.models.rules import SufficientRule
 from eat.pruners import build_pruner
 from eat.registry import build_part
+from eat.results.command import TableSettings
+from eat.search.settings import SearchSettings
 from eat.suite import SuiteSettings
 from eat.training.checkpoints import RunCheckpoints
+from eat.training.compression import build_compression
 from eat.training.objectives import OBJECTIVES
 from eat.training.schedule import PruningSchedule
 from tests.reliability.campaign import Case
@@ -44,6 +52,9 @@ RANKED = {
     "min_retention": UNIT,
 }
 SIZE = number(1, 64, 0, -3, whole=True)
+SHARE = number(0.01, 1, 0, 1.1, -0.5)
+GRADUAL = {"start": number(0, 0.4, -0.1, 1.1), "end": number(0.5, 1, -0.1, 1.1)}
+SCORED = GRADUAL | {"score_lr": number(0, 9, -0.1)}
 WEIGHT = number(0, 3, -0.5)
 JOINT = dict.fromkeys(("early_weight", "final_weight", "self_weight", "teacher_weight"), WEIGHT)
 
@@ -96,8 +107,26 @@ FAMILIES: dict[str, tuple[Callable[[Any], Any], dict[str, dict[str, Argument]]]]
                 "activation": one_of("gelu", "relu", "silu"),
                 "pad_token_id": number(*((1, 1) if name in ("roberta", "xlm-roberta") else (0, 0)), -1, whole=True),
                 "initializer_range": number(0.01, 0.1, -1.0),
+                "feed_forward": one_of("dense", "learn_forget"),
             }
             for name in ("bert", "distilbert", "roberta", "electra", "xlm-roberta")
+        },
+    ),
+    "compression": (
+        build_compression,
+        {
+            "none": {},
+            "magnitude": GRADUAL | {"keep": SHARE},
+            "movement": SCORED | {"keep": SHARE},
+            "soft_movement": SCORED | {"threshold": number(0.01, 0.49, 0, 0.5), "penalty_weight": number(0, 900, -1)},
+            "structured": SCORED | {"heads": SHARE, "neurons": SHARE, "multiple": SIZE},
+            "quantized": {
+                "activation_bits": Argument(lambda draw: draw.choice([7, 8]), [0, 6, 9, "8", 8.0, None, True, [8]]),
+                "start": UNIT,
+            },
+            "binarized": {
+                "embeddings": Argument(lambda draw: draw.random() < 0.5, [0, 1, "true", None, [], 0.5]),
+            },
         },
     ),
     "objective": (
@@ -119,6 +148,7 @@ def check_part(case: Case) -> None:
     name = draw.choice(list(members))
     arguments = members[name]
     needed = {*REQUIRED.get(family, ()), *(("teacher", "temperature") if family == "objective" else ())}
+    needed |= {*arguments} if family == "compression" else set()  # whose values all come from its YAML
     spec = {"name": name} | {key: a.legal(draw) for key, a in arguments.items() if key in needed or draw.random() < 0.6}
     if isinstance(spec.get("ratio"), list) and len(spec["ratio"]) != len(spec.get("depths", (2, 4))):
         spec["ratio"] = 0.3
@@ -130,8 +160,21 @@ def check_part(case: Case) -> None:
         case.fail(f"{family}: legal options were refused", shown)
     if how in ("illegal", "unknown") and built is not REFUSED:
         case.fail(f"{family}.{changed} was taken though it is {how}", shown)
+    if how == "legal" and built is not REFUSED:
+        for key in hidden(built, spec):
+            case.fail(f"{family}.{key} does not show in what is built", shown)
     if built is not REFUSED and family in ("exit", "pruner", "attention"):
         _check_configured(case, family, spec, how)
+
+
+def hidden(built: Any, spec: Mapping[str, Any]) -> list[str]:
+    """Return the options whose value is not what a built part has under their name."""
+    given = {key: value for key, value in spec.items() if key != "name"}
+    return [key for key, value in given.items() if _listed(getattr(built, key, object())) != _listed(value)]
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _change(
@@ -196,14 +239,28 @@ def _check_configured(case: Case, family: str, spec: Mapping[str, Any], how: str
             case.fail("an operating point is not equal to itself read back", point)
 
 
-OTHERS: dict[str, Callable[..., Any]] = {"schedule": PruningSchedule, "callbacks.checkpoints": RunCheckpoints}
+RULE = {"depth": 1, "place": "block", "pooling": "cls", "label": 0, "weight": [1.0], "threshold": 0.5}
+RULE |= {"bound": 0.01, "exit_bound": 0.02}
+OTHERS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "schedule": (PruningSchedule, {"warmup_epochs": 1, "anneal_epochs": 1}),
+    "callbacks.checkpoints": (RunCheckpoints, {"every_n_steps": 1}),
+    "suite": (SuiteSettings, {}),
+    "predict": (PredictSettings, {}),
+    "export": (ExportSettings, {}),
+    "queries": (QuerySettings, {}),
+    "search": (SearchSettings, {"name": "x", "space": {}}),
+    "tables": (TableSettings, {}),
+    "rules": (lambda **values: SufficientRule.of(values), RULE),
+    "candidates": (lambda **values: Served.of("one", values), {"run": "nowhere", "engine": None, "exit": None}),
+}
+"""Further settings: what builds them, and values of which one is changed, beside those of its own arguments."""
 
 
 def check_settings(case: Case) -> None:
-    """Draw settings of stages, of the suite or of an evaluation, of any type, and build them."""
+    """Draw settings of any type, of a stage or a command, and build them."""
     draw = case.random
     case.count(inputs=1)
-    kind = draw.choice(["stage", "stage", "stage", "options", "suite", *OTHERS])
+    kind = draw.choice(["stage", "stage", "stage", "options", *OTHERS])
     if kind == "stage":
         stage = draw.choice(list(STAGES))
         fields = [field.name for field in dataclasses.fields(STAGES[stage].Settings)]
@@ -212,17 +269,15 @@ def check_settings(case: Case) -> None:
         values = base | ({changed: draw.choice(PLAIN)} if fields else {})
         what, names = f"{stage}.{changed}", [f"{stage}.{changed}", f"{stage}:", changed]
         attempt(case, lambda: build_settings(stage, values), names, what)
-    elif kind == "suite":
-        changed = draw.choice([field.name for field in dataclasses.fields(SuiteSettings)])
-        value = draw.choice(PLAIN)
-        attempt(
-            case, lambda: SuiteSettings(**{changed: value}), [changed, changed.replace("_", " ")], f"suite {changed}"
-        )
     elif kind == "options":
-        changed = draw.choice(["stages", "thresholds", "device", "fresh", "compile", "baseline_run", *STAGES])
+        changed = draw.choice(["stages", "thresholds", "device", "fresh", "compile", "baseline_run", "engine", *STAGES])
         value = draw.choice(PLAIN)
         attempt(case, lambda: check_options(**{changed: value}), [changed], f"evaluation {changed}")
     else:
-        arguments = {"schedule": ["warmup_epochs", "anneal_epochs"]}.get(kind, ["every_n_steps"])
-        values = dict.fromkeys(arguments, 1) | {draw.choice(arguments): draw.choice(PLAIN)}
-        attempt(case, lambda: OTHERS[kind](**values), arguments, f"{kind}")
+        build, values = OTHERS[kind]
+        changed = draw.choice([*values] or [*inspect.signature(build).parameters])
+        value = draw.choice(PLAIN)
+        names = [changed, changed.replace("_", " "), f"{kind}."]
+        built = attempt(case, lambda: build(**values | {changed: value}), names, f"{kind} {changed}")
+        if built is not REFUSED and value == value and hidden(built, {changed: value}):
+            case.fail(f"{kind}.{changed} does not show in what is built", repr(value))

@@ -17,6 +17,7 @@ def prepare() -> None:
         _FOLDERS.append(tempfile.TemporaryDirectory(prefix="eat-reliability-"))
         os.environ.setdefault("HF_HOME", _FOLDERS[0].name)
     wanted = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    wanted |= {"TRANSFORMERS_VERBOSITY": "error"}  # which it sets itself when it is imported
     wanted |= {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "WANDB_MODE": "offline"}
     wanted |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # no process with a second thread may fork
     for name, value in wanted.items():

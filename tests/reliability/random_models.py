@@ -8,9 +8,16 @@ from typing import Any
 
 import torch
 
+from eat.backbones import BACKBONES
+from eat.backbones.base import DENSE, LEARN_FORGET
 from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
-from tests.reference.tiny import MODEL_TYPES, SEP, VOCABULARY, randomise, spread_answers
+from eat.models.config import PROBLEM_TYPES
+from eat.models.inputs import Inputs
+from eat.models.rules import EMBEDDINGS, SufficientRule, Tap
+from eat.modules.heads import POOLINGS
+from eat.training.compression import build_compression
+from tests.reference.tiny import MODEL_TYPES, SEP, VOCABULARY, batch_of, randomise, spread_answers, types_for
 
 CASES_PER_MODEL = 24
 DTYPES = {"float64": 10, "float32": 10, "bfloat16": 1, "float16": 1}  # how often each is drawn
@@ -28,8 +35,9 @@ def make_model(number: int) -> Model:
     draw = random.Random(f"model {number}")
     num_layers = draw.randint(1, 5)
     heads = draw.choice([1, 2, 4])
+    model_type = draw.choice(MODEL_TYPES)
     config = tiny_config(
-        draw.choice(MODEL_TYPES),
+        model_type,
         vocab_size=VOCABULARY,
         dim=heads * draw.choice([4, 8]),
         num_layers=num_layers,
@@ -37,11 +45,14 @@ def make_model(number: int) -> Model:
         intermediate_size=draw.choice([8, 24, 40]),
         max_length=draw.choice([32, 40, 64, 240]),
     )
-    regression = draw.random() < 0.15
+    kind = draw.choices(["classification", "regression", "multi_label"], [65, 15, 20])[0]
+    regression = kind == "regression"
+    feed_forward = draw.choices([DENSE, LEARN_FORGET], [85, 15])[0]
     model = Model.from_backbone(
         config,
         num_labels=1 if regression else draw.randint(2, 5),
-        problem_type="regression" if regression else None,
+        problem_type=PROBLEM_TYPES.get(kind),
+        feed_forward=feed_forward if feed_forward in BACKBONES[model_type].feed_forwards else DENSE,
         head_depths=sorted(draw.sample(range(1, num_layers + 1), draw.randint(0, num_layers))) or "all",
         head_pooling=draw.choice(["cls", "mean"]),
         final_head_pooling=draw.choice([None, "cls", "mean"]),
@@ -50,11 +61,38 @@ def make_model(number: int) -> Model:
     )
     if draw.random() < 0.85:  # else LayerNorm gains are 1, as in a model that was never trained: norms tie
         randomise(model, number)
+    if draw.random() < 0.4:
+        model = compressed(draw, model, number)
     spread_answers(model)
+    if draw.random() < 0.15 and model.config.weights is None:
+        model = model.quantize(anyway=True)
     if not regression and draw.random() < 0.3:
         model.set_temperatures([round(draw.uniform(0.5, 3), 2) for _ in model.head_depths])
+    if model.config.engine is not None:
+        return model
     dtype = draw.choices(list(DTYPES), list(DTYPES.values()))[0]
     return model.to(getattr(torch, dtype)).eval()
+
+
+def compressed(draw: random.Random, model: Model, seed: int) -> Model:
+    """Compress a model as a training does, with random scores in the place of learned ones."""
+    schedule = {"start": 0.0, "end": 0.0, "score_lr": 0.0}
+    specs: dict[str, dict[str, Any]] = {
+        "movement": schedule | {"keep": draw.choice([0.1, 0.5, 0.9])},
+        "binarized": {"embeddings": draw.random() < 0.5},
+    }
+    if model.backbone.not_narrowed is None:
+        shares = {"heads": draw.choice([0.25, 0.5, 1.0]), "neurons": draw.choice([0.1, 0.5, 1.0])}
+        specs["structured"] = schedule | shares | {"multiple": draw.choice([1, 4])}
+    name = draw.choice(list(specs))
+    compression = build_compression({"name": name} | specs[name])
+    compression.attach(model)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter, values in model.named_parameters():
+            if parameter.endswith(".scores"):
+                values.normal_(generator=generator)
+    return compression.finish(model)
 
 
 def random_parts(draw: random.Random, model: Model) -> dict[str, dict[str, Any]]:
@@ -62,7 +100,7 @@ def random_parts(draw: random.Random, model: Model) -> dict[str, dict[str, Any]]
     return {
         "attention": random_attention(draw),
         "pruner": random_pruner(draw, model.num_layers),
-        "exit": random_exit(draw, model.config.num_outputs),
+        "exit": random_exit(draw, model.config.num_outputs, multi_label=model.config.multi_label),
     }
 
 
@@ -86,7 +124,7 @@ def random_pruner(draw: random.Random, num_layers: int) -> dict[str, Any]:
     return spec | ({"seed": draw.randint(-5, 2**40)} if name == "random" else {})
 
 
-def random_exit(draw: random.Random, num_outputs: int) -> dict[str, Any]:
+def random_exit(draw: random.Random, num_outputs: int, *, multi_label: bool) -> dict[str, Any]:
     """Draw an exit criterion; thresholds are irregular, so that only chance makes a near-tie."""
     if num_outputs == 1:
         spec = {"name": "difference", "threshold": draw.uniform(0, 2), "patience": draw.randint(1, 3)}
@@ -107,7 +145,7 @@ def random_exit(draw: random.Random, num_outputs: int) -> dict[str, Any]:
     if name == "never":
         return spec
     spec["threshold"] = draw.choice([0.0, 1.0, draw.random(), draw.random(), draw.random()])
-    if draw.random() < 0.2:
+    if draw.random() < 0.2 and not multi_label:
         spec["threshold"] = [draw.random() for _ in range(num_outputs)]
     if name in ("patience", "patience_confidence"):
         spec["patience"] = draw.randint(1, 3)
@@ -116,3 +154,29 @@ def random_exit(draw: random.Random, num_outputs: int) -> dict[str, Any]:
     if draw.random() < 0.25:
         spec["veto_margin"] = draw.random()
     return spec
+
+
+def random_rules(draw: random.Random, model: Model) -> list[SufficientRule]:
+    """Draw sufficient rules that suit a model with its parts, some of which fire on a part of the texts."""
+    first = model.head_depths[0] if model.exit_criterion.active else model.num_layers
+    taps = [EMBEDDINGS, *(Tap(depth, place) for depth in range(1, first) for place in ("attention", "block"))]
+    lengths, pad = [3, 5, 8, 13, 21, 11, 2, 7], model.backbone.pad_token_id
+    ids, mask, types = batch_of(lengths, seed=draw.randrange(2**30), pad=pad)
+    found: dict[Tap, dict[str, torch.Tensor]] = {}
+
+    def visit(tap: Tap, state: Any) -> Any:
+        found[tap] = {name: pool(state).float() for name, pool in POOLINGS.items()}
+        return state
+
+    model.encoder.walk(model.embedded(Inputs(ids, mask, types_for(model, types), None)), visit, first - 1)
+    rules = []
+    for _ in range(draw.randint(1, 3)):
+        tap, pooling = draw.choice(taps), draw.choice(list(POOLINGS))
+        weight = tuple(draw.gauss(0, 1) for _ in range(model.backbone.dim))
+        scores = sorted((found[tap][pooling] @ torch.tensor(weight)).tolist())
+        place = draw.randrange(len(scores) - 1)
+        gap = scores[place + 1] - scores[place]
+        threshold = scores[place] + (gap / 2 if gap > 0.01 else 1.0)  # texts may read the same: [CLS] at depth 0
+        label = draw.randrange(model.config.num_outputs)
+        rules.append(SufficientRule(tap.depth, tap.place, pooling, label, weight, threshold, 0.01, 0.02))
+    return rules

@@ -7,6 +7,7 @@ number out of range) or in its bytes.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import json
 import random
@@ -19,20 +20,34 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import yaml
 
 from eat.backbones.tiny import tiny_config
 from eat.benchmark.results import read_benchmark
 from eat.data.tokenizer import load_tokenizer
+from eat.deployment import OnnxClassifier, manifest
+from eat.deployment.export import export_onnx
+from eat.deployment.prediction.journal import Journal, Part
+from eat.deployment.prediction.settings import PredictSettings
+from eat.deployment.prediction.shards import predict_shards
+from eat.deployment.prediction.tally import Tally
+from eat.deployment.prediction.writing import FORMATS
 from eat.evaluation.calibration import read_temperatures
+from eat.evaluation.certify.kept import Attempt
 from eat.evaluation.report.plan import read_latency
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.engines import EngineId
+from eat.models.rules import SufficientRule
+from eat.runs.engines import read_state, state_path
 from eat.runs.finished import FinishedRun
 from eat.runs.folder import continued_config
+from eat.runs.outcome import Compressed, Outcome, read_outcome
 from eat.traces.replay import replay
 from eat.traces.run_traces import read_own
 from eat.traces.storage import write_trace
+from eat.training.compression import build_compression
 from eat.training.loggers import MetricsCsv
 from tests.made.runs import write_run
 from tests.made.traces import make_trace
@@ -53,9 +68,44 @@ def committed(name: str) -> tuple[dict[str, Any], ...]:
 
 
 @functools.cache
-def made_run() -> Path:
-    """Return a finished run's folder, made once."""
-    return write_run(Path(tempfile.mkdtemp(prefix="run-", dir=FOLDER)) / "run")
+def made_run(kind: str = "plain") -> Path:
+    """Return a finished run's folder, made once; ``kind`` is a key of `KINDS_OF_RUNS`."""
+    options, change = KINDS_OF_RUNS[kind]
+    run = write_run(Path(tempfile.mkdtemp(prefix="run-", dir=FOLDER)) / "run", **options)
+    model = AdaptiveForSequenceClassification.from_pretrained(run / "model")
+    change(model)
+    model.save_pretrained(run / "model")
+    return run
+
+
+def _with_rules(model: AdaptiveForSequenceClassification) -> None:
+    weight = tuple(0.1 * number for number in range(model.backbone.dim))
+    model.set_rules([SufficientRule(0, "embeddings", "mean", label, weight, 0.5, 0.01, 0.02) for label in (0, 1)])
+
+
+def _with_compression(model: AdaptiveForSequenceClassification, **spec: Any) -> None:
+    compression = build_compression(spec)
+    compression.attach(model)
+    compression.finish(model)
+
+
+STRUCTURED = {"name": "structured", "start": 0, "end": 0, "heads": 0.5, "neurons": 0.5, "multiple": 4, "score_lr": 0}
+KINDS_OF_RUNS: dict[str, tuple[dict[str, Any], Callable[[AdaptiveForSequenceClassification], Any]]] = {
+    "plain": ({}, lambda model: None),
+    "temperatures": ({}, lambda model: model.set_temperatures([1.5] * len(model.head_depths))),
+    "multi-label": ({"multi_label": True}, lambda model: None),
+    "rules": ({}, _with_rules),
+    "binary": ({}, lambda model: _with_compression(model, name="binarized", embeddings=True)),
+    "narrowed": ({}, lambda model: _with_compression(model, **STRUCTURED)),
+}
+"""Kind of run -> options of `write_run`, and what is then done to its model."""
+
+
+@functools.cache
+def made_export() -> Path:
+    """Return an exported model's folder, made once."""
+    run = made_run("temperatures")
+    return export_onnx(run / "model", run / "model", run.parent / "export")
 
 
 @functools.cache
@@ -94,9 +144,9 @@ def _edit(draw: random.Random, node: Any, key: Any) -> None:
     elif how == 1 and isinstance(node, dict):
         node[f"{key}_"] = node.pop(key)
     elif how == 2 and isinstance(node, dict):
-        node[draw.choice(["", "extra", "name", "_target_", "0"])] = draw.choice(PLAIN)
+        node[draw.choice(["", "extra", "name", "_target_", "0"])] = copy.deepcopy(draw.choice(PLAIN))
     else:
-        node[key] = draw.choice(PLAIN + MORE)
+        node[key] = copy.deepcopy(draw.choice(PLAIN + MORE))
 
 
 def text_of(draw: random.Random, values: Any, *, as_yaml: bool = False) -> bytes:
@@ -113,7 +163,7 @@ def check_stored(case: Case) -> None:
     kind = draw.choice(list(STORED))
     path, read = STORED[kind](draw, FOLDER)
     case.count(inputs=1, **{kind.partition(".")[0]: 1})
-    attempt(case, read, [path.name, str(path)], kind)
+    attempt(case, read, [path.name, path.parent.name, "fresh=true"], kind)
 
 
 def _benchmark(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
@@ -188,40 +238,114 @@ def _metrics(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]
     return path, lambda: MetricsCsv(folder).resume(2)
 
 
+def _certificate(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
+    path = folder / "certificate.json"
+    path.write_bytes(text_of(draw, draw.choice(committed("certificate.json"))))
+    return path, lambda: Attempt.read(path)
+
+
+def _engine(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
+    path = state_path(folder, EngineId("eat_onnx"))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(text_of(draw, {"fingerprint": "x", "temperatures": [1.0, 1.5], "certificate": {"exit": {}}}))
+    return path, lambda: read_state(folder, EngineId("eat_onnx"))
+
+
+def _outcome(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
+    compressed = Compressed("magnitude", 1000, 1000, 500)
+    path = folder / "training.json"
+    outcome = Outcome(40, 2, "accuracy", 20, 0.9, "no better", {"no": 0.5, "yes": 1.5}, compressed)
+    path.write_bytes(text_of(draw, dataclasses.asdict(outcome)))
+    return path, lambda: read_outcome(folder)
+
+
+def _export(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
+    path = _copied(made_export(), folder / "export") / manifest.FILE
+    values = json.loads(path.read_text())
+    path.unlink()
+    path.write_bytes(text_of(draw, values))
+    return path, lambda: OnnxClassifier.from_folder(path.parent).predict(["a good film", "bad soup"])
+
+
+def _journal(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
+    shutil.rmtree(folder / "parts", ignore_errors=True)
+    header = {"text": "text", "model": "x", "batch_size": 32}
+    journal, layout = Journal(folder / "parts", header, True), FORMATS["jsonl"](["label"], {})
+    for number in range(3):
+        journal.append([(f"row {number}",)], layout, Part(f"digest {number}", Tally(1)), {"cache": [1]})
+    path = folder / "parts" / draw.choice(["journal.jsonl", "journal.jsonl", "state-000002.json"])
+    lines = path.read_bytes().splitlines()
+    place = draw.randrange(len(lines))
+    lines[place] = text_of(draw, json.loads(lines[place]))
+    path.write_bytes(b"\n".join([*lines, b""]))
+    return path, lambda: Journal(folder / "parts", header, False)
+
+
+def _shards(draw: random.Random, folder: Path) -> tuple[Path, Callable[[], Any]]:
+    path = _copied(made_shards(), folder / "answers") / "shards.json"
+    values = json.loads(path.read_text())
+    path.unlink()
+    path.write_bytes(text_of(draw, values))
+    return path, lambda: _answered(path.parent)
+
+
+@functools.cache
+def made_shards() -> Path:
+    """Return a folder of answered shards, made once."""
+    shards, answers = made_export().parent / "shards", made_export().parent / "answers"
+    shards.mkdir()
+    for name in ("a", "b"):
+        (shards / f"{name}.csv").write_text("text\na good film\nbad soup\n")
+    _answered(answers)
+    return answers
+
+
+def _answered(folder: Path) -> None:
+    """Answer the shards that are not yet, in this process."""
+    model = made_export()
+    here = lambda answer, shards: [(shard, answer(shard)) for shard in shards]  # noqa: E731
+    predict_shards(model, model.parent / "shards", folder, PredictSettings(), here)
+
+
 STORED: dict[str, Callable[[random.Random, Path], tuple[Path, Callable[[], Any]]]] = {
     "benchmark.json": _benchmark,
     "plan.json": _plan,
     "calibration.json": _calibration,
     "trace": _trace,
     "metrics.csv": _metrics,
+    "certificate.json": _certificate,
+    "engine.json": _engine,
+    "training.json": _outcome,
+    "export": _export,
+    "journal": _journal,
+    "shards": _shards,
 }
 
 
 def check_folder(case: Case) -> None:
     """Change one file of a run folder, and open the run, its model or its configuration."""
     draw = case.random
-    source, folder = made_run(), FOLDER / "changed"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(source, folder, copy_function=_link)
-    kind = draw.choice(["config.yaml", "config.yaml", "environment.json", "model/config.json", "model/tokenizer.json"])
+    of_run, kind = draw.choice(list(KINDS_OF_RUNS)), draw.choice(FILES)
+    folder = _copied(made_run(of_run), FOLDER / "changed")
     path = folder / kind
-    original = path.read_text(encoding="utf-8")
+    original = path.read_bytes()
     path.unlink()
-    if draw.random() < 0.95:
-        values = yaml.safe_load(original)
-        path.write_bytes(text_of(draw, values, as_yaml=kind.endswith("yaml")))
-    case.count(inputs=1)
+    if kind.endswith("safetensors"):
+        path.write_bytes(damaged(draw, original))
+    elif draw.random() < 0.95:
+        path.write_bytes(text_of(draw, yaml.safe_load(original), as_yaml=kind.endswith("yaml")))
+    case.count(inputs=1, **{of_run: 1})
     run = attempt(case, lambda: FinishedRun(folder), ["run:", "config.yaml", path.name], f"run with {kind}")
     if run is REFUSED:
         return
-    names = [
-        path.name,
-        str(folder),
-        "config.",
-        *("backbone", "pruner", "exit", "attention", "head", "temperatures", "problem_type"),
-    ]
+    names = [path.name, str(folder), "config.", "backbone", "pruner", "exit", "attention", "head", "temperatures"]
+    names += ["problem_type", "rules"]
     for read in _use(kind, run, folder):
         attempt(case, read, names, f"reading {kind}")
+
+
+FILES = ("config.yaml", "config.yaml", "environment.json", "model/tokenizer.json", "model/model.safetensors")
+FILES += ("model/config.json",) * 3
 
 
 def _use(kind: str, run: FinishedRun, folder: Path) -> list[Callable[[], Any]]:
@@ -232,11 +356,19 @@ def _use(kind: str, run: FinishedRun, folder: Path) -> list[Callable[[], Any]]:
         return [run.environment]
     if kind == "model/tokenizer.json":
         return [lambda: load_tokenizer("retrofit", str(folder / "model"), "save it there")]
-    return [run.raw_fingerprint, run.fingerprint, lambda: _load(folder)]
+    return [run.raw_fingerprint, run.fingerprint, lambda: _answer(folder)]
 
 
-def _load(folder: Path) -> None:
-    AdaptiveForSequenceClassification.from_pretrained(folder / "model")
+def _answer(folder: Path) -> None:
+    model = AdaptiveForSequenceClassification.from_pretrained(folder / "model")
+    model(torch.tensor([[2, 7, 8, 3]]))
+
+
+def _copied(source: Path, folder: Path) -> Path:
+    """Return a folder with links to all files of another one, in the place of what was there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source, folder, copy_function=_link)
+    return folder
 
 
 def _link(source: str, target: str) -> None:

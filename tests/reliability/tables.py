@@ -6,6 +6,7 @@ An input is one file. Rows are drawn, written by a writer of its own, sometimes 
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import io
 import json
 import random
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eat.tasks.file import FileTask
+from eat.tasks.labels import UNLABELLED
 from tests.reliability.campaign import Case
 from tests.reliability.refusals import REFUSED, attempt
 
@@ -60,56 +62,130 @@ FORMATS = ("csv", "tsv", "jsonl", "parquet")
 Row = dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Rows as they are written, what is said of their columns, and what must be read."""
+
+    rows: list[Row]
+    options: Row  # of `FileTask`
+    labels: list[set[str] | None]  # of each row, in a set also where it is one class; None where it has no label
+    least: int = 2  # different labels without which a file is refused
+
+    @property
+    def expected(self) -> list[tuple[str, set[str]]] | None:
+        """Text and labels of the rows that are read; None where the file is refused."""
+        kept = [(row, labels) for row, labels in zip(self.rows, self.labels, strict=True) if labels is not None]
+        if len(kept) < len(self.rows) and self.options["unlabelled"] != "drop":
+            return None
+        if not kept or len({name for _, labels in kept for name in labels}) < self.least:
+            return None
+        columns, separator = self.options["text"], self.options.get("separator", " ")
+        columns = [columns] if isinstance(columns, str) else columns
+        return [(separator.join(row[column] for column in columns), labels) for row, labels in kept]
+
+
 def check_table(case: Case) -> None:
     """Write random rows, perhaps break the file, and read it."""
     draw = case.random
-    kind = draw.choice(FORMATS)
-    rows = random_rows(draw, kind)
+    kind, labelled = draw.choice(FORMATS), draw.choice([classes, classes, label_names, label_columns])
+    drawn = labelled(draw, kind)
     path = FOLDER / f"train.{kind}"
-    data = WRITERS[kind](draw, rows)
+    data = WRITERS[kind](draw, drawn.rows)
     broken = draw.random() < 0.45
     if broken:
         data = damaged(draw, data)
     path.write_bytes(data)
-    case.count(inputs=1, **{kind: 1, "damaged" if broken else "whole": 1})
-    given = {"text": "text", "label": "label", "validation": path}
-    task = attempt(
+    state = "damaged" if broken else "whole"
+    case.count(inputs=1, **{kind: 1, state: 1, labelled.__name__: 1})
+    read = attempt(
         case,
-        lambda: _read(FileTask(path, **given)),
+        lambda: _read(FileTask(path, validation=path, **drawn.options)),
         ["data.", path.name, "task"],
-        f"a {'damaged' if broken else 'whole'} {kind} file",
+        f"a {state} {kind} file",
     )
-    if broken or (task is REFUSED and len({row["label"] for row in rows}) < 2):
+    expected = drawn.expected
+    if broken or (read is REFUSED and expected is None):
         return
-    if task is REFUSED:
-        case.fail(f"a whole {kind} file was refused", data[:200])
-        return
-    texts, labels = task
-    if texts != [row["text"] for row in rows]:
-        case.fail(f"other texts than were written in {kind}", f"{texts[:3]} for {[row['text'] for row in rows][:3]}")
-    elif labels != [row["label"].strip() for row in rows]:
-        case.fail(
-            f"other labels than were written in {kind}", f"{labels[:5]}, written {[r['label'] for r in rows][:5]}"
-        )
+    if read is REFUSED:
+        case.fail(f"a whole {kind} file with {labelled.__name__} was refused", data[:200])
+    elif expected is None:
+        case.fail(f"{labelled.__name__}: a {kind} file that should be refused was read", drawn.options)
+    elif [text for text, _ in read] != [text for text, _ in expected]:
+        case.fail(f"other texts than were written in {kind}", f"{read[:3]} for {expected[:3]}")
+    elif read != expected:
+        differ = [pair for pair in zip(read, expected, strict=True) if pair[0] != pair[1]]
+        case.fail(f"{labelled.__name__}: other labels than were written in {kind}", f"{differ[:3]}")
 
 
-def _read(task: FileTask) -> tuple[list[str], list[str]]:
-    rows = task.load()["train"]
-    return rows["text"][:], [task.label_names[label] for label in rows["label"][:]]
+def _read(task: FileTask) -> list[tuple[str, set[str]]]:
+    rows, names = task.load()["train"], task.label_names
+    labels = rows["label"][:]
+    if task.kind == "multi_label":
+        sets = [{name for name, has in zip(names, row, strict=True) if has} for row in labels]
+    else:
+        sets = [{names[label]} for label in labels]
+    return list(zip(rows["text"][:], sets, strict=True))
 
 
-def random_rows(draw: random.Random, kind: str) -> list[Row]:
-    """Draw rows with text, label and further columns."""
-    labels = draw.choice(LABELS)
+def classes(draw: random.Random, kind: str) -> Drawn:
+    """Draw rows of one class each; some may have none."""
+    known, blank = draw.choice(LABELS), draw.choice([0, 0, 0, 0.2])
     count = draw.choice([2, 5, 12, 30])
+    labels = [known[number] if number < len(known) else draw.choice(known) for number in range(count)]
+    labels = [" " * draw.randint(0, 1) if draw.random() < blank else label for label in labels]
+    unlabelled = draw.choice(UNLABELLED)
+    read: list[set[str] | None] = [{label.strip()} if label.strip() else None for label in labels]
+    if unlabelled != "keep" and {"0", "1"} <= {*labels}:
+        read = [None if label == {"-1"} else label for label in read]
+    rows, options = random_rows(draw, [{"label": label} for label in labels])
+    return Drawn(rows, options | {"label": "label", "unlabelled": unlabelled}, read)
+
+
+def label_names(draw: random.Random, kind: str) -> Drawn:
+    """Draw rows with any number of labels, named in one column: with a separator, or as a list where that is one."""
+    separator, named = draw.choice([(",", ","), (";", "semicolon"), ("|", "|"), (" / ", " / "), ("\t", "tab")])
+    known = [name for name in draw.choice(LABELS) if separator not in name]
+    lists = draw.random() < (0.5 if kind in ("jsonl", "parquet") else 0)
+    as_json = draw.random() < 0.3
+    read: list[set[str] | None] = []
+    written: list[Row] = []
+    for _ in range(draw.choice([2, 5, 12, 30])):
+        names = draw.sample(known, draw.randint(0, len(known)))
+        nothing = kind in ("jsonl", "parquet") and draw.random() < 0.05
+        text = json.dumps(names, ensure_ascii=draw.random() < 0.5) if as_json else separator.join(names)
+        written.append({"label": None if nothing else names if lists else text})
+        read.append(None if nothing else {*names})
+    rows, options = random_rows(draw, written)
+    options |= {"label": "label", "kind": "multi_label", "label_separator": named}
+    return Drawn(rows, options | {"unlabelled": draw.choice(UNLABELLED)}, read)
+
+
+def label_columns(draw: random.Random, kind: str) -> Drawn:
+    """Draw rows with a column for each label, which holds whether it applies."""
+    columns = draw.sample(["toxic", "ß", "a b", "0", "x,y", "label"], draw.randint(2, 4))
+    no, yes = draw.choice([("0", "1"), ("false", "true"), ("False", "True"), ("0.0", "1.0")])
+    blank = draw.choice([0, 0, 0.05])
+    read: list[set[str] | None] = []
+    written: list[Row] = []
+    for _ in range(draw.choice([2, 5, 12, 30])):
+        names = {name for name in columns if draw.random() < 0.4}
+        row = {name: "" if draw.random() < blank else yes if name in names else no for name in columns}
+        written.append(row)
+        read.append(None if "" in row.values() else names)
+    rows, options = random_rows(draw, written)
+    return Drawn(rows, options | {"label": columns, "unlabelled": draw.choice(UNLABELLED)}, read, least=0)
+
+
+def random_rows(draw: random.Random, labels: list[Row]) -> tuple[list[Row], Row]:
+    """Draw text and further columns for rows with labels; say which columns are the text."""
     more = draw.sample(["id", "", "Unnamed: 0", "text_2", "LABEL", "ü"], draw.randint(0, 2))
     rows = []
-    for number in range(count):
-        label = labels[number % len(labels)] if number < len(labels) else draw.choice(labels)
+    for number, given in enumerate(labels):
         text = "".join(draw.choice(PIECES) for _ in range(draw.randint(0, 8)))
-        row = {"text": text, "label": label, **{name: draw.choice(["", "x", str(number)]) for name in more}}
-        rows.append({name: row[name] for name in draw.sample(list(row), len(row))} if kind == "jsonl" else row)
-    return rows
+        rows.append({"text": text, **given, **{name: draw.choice(["", "x", str(number)]) for name in more}})
+    if "text_2" in more and draw.random() < 0.5:
+        return rows, {"text": ["text_2", "text"], "separator": draw.choice([" ", "", " [SEP] ", "\n"])}
+    return rows, {"text": "text"}
 
 
 def write_delimited(draw: random.Random, rows: list[Row], delimiter: str) -> bytes:
@@ -130,6 +206,8 @@ def write_delimited(draw: random.Random, rows: list[Row], delimiter: str) -> byt
 def write_jsonl(draw: random.Random, rows: list[Row]) -> bytes:
     """Write one object a line, escaped or not, with blank lines between."""
     escaped = draw.random() < 0.5
+    mixed = draw.random() < 0.5  # keys in another order on each line
+    rows = [{name: row[name] for name in draw.sample(list(row), len(row))} if mixed else row for row in rows]
     lines = [json.dumps(row, ensure_ascii=escaped) for row in rows]
     return (draw.choice(["\n", "\r\n", "\n\n"]).join(lines) + draw.choice(["", "\n"])).encode()
 
@@ -137,7 +215,11 @@ def write_jsonl(draw: random.Random, rows: list[Row]) -> bytes:
 def write_parquet(draw: random.Random, rows: list[Row]) -> bytes:
     """Write Parquet with plain, large or dictionary strings, in row groups."""
     kind = draw.choice([pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
-    columns = {name: pa.array([row[name] for row in rows], pa.string()).cast(kind) for name in rows[0]}
+    columns = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        lists = any(isinstance(value, list) for value in values)
+        columns[name] = pa.array(values, pa.list_(pa.string())) if lists else pa.array(values, pa.string()).cast(kind)
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer, row_group_size=draw.choice([1, 7, None]))
     return buffer.getvalue()

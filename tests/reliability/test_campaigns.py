@@ -80,6 +80,10 @@ def test_failures_of_a_kind_come_together_with_their_seeds():
     assert "| kind | 14 | 2 | 0 to 5, 7 to 7 |" in markdown(both)
     with pytest.raises(ValueError, match="0 to 5 again"):
         merged([one, one])
+    one["kinds"]["kind"]["failures"]["odd"]["mended"] = "by hand."
+    both = merged([one | {"commit": "a and b"}, two | {"commit": "c"}])
+    assert both["commit"] == "a and b and c"
+    assert "seeds 1, 3, 5, 7: odd. seed 1 in file.txt Mended: by hand." in markdown(both)
 
 
 @posix
@@ -93,6 +97,18 @@ def test_a_case_that_kills_its_process_is_counted_and_passed_over():
     assert tally.failures["the process died with code -9"]["seeds"] == [13]
     ((start, end),) = tally.seeds
     assert start == 0 and end > 14 and tally.counts["inputs"] == end - 1
+
+
+@posix
+def test_a_campaign_ends_at_a_number_of_inputs_and_notes_what_it_found(monkeypatch, tmp_path):
+    monkeypatch.setattr("tests.reliability.supervised.SAVED_EVERY_S", 0.0)
+    noted = tmp_path / "noted"
+    check = lambda case: case.count(inputs=3)  # noqa: E731
+    tally = run(
+        {"kind": (1.0, check)}, 60, inputs=10, note=lambda found: noted.write_text(str(found["kind"].counts["inputs"]))
+    )["kind"]
+    assert tally.counts["inputs"] == 12 and tally.seeds == [[0, 4]]
+    assert noted.read_text() == "12"
 
 
 def raised(error):

@@ -5,6 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
@@ -47,13 +49,17 @@ def test_every_way_of_writing_them_gives_the_same_labels(tmp_path: Path) -> None
     assert read(joined, **one, label_separator=";") == read(joined, **one, label_separator="semicolon") == expected
     text = [{"text": row["text"], "labels": json.dumps(row["labels"])} for row in ROWS]
     assert read(write(tmp_path / "text.jsonl", text), **one) == expected
-    Dataset.from_list(ROWS).to_parquet(tmp_path / "lists.parquet")
-    assert read(tmp_path / "lists.parquet", **one) == expected
+    parquet = tmp_path / "labels.parquet"
+    Dataset.from_list(ROWS).to_parquet(parquet)
+    assert read(parquet, **one) == expected
     order = [2, 0, 1]
     features = Features({"text": Value("string"), "labels": List(ClassLabel(names=[NAMES[k] for k in order]))})
-    Dataset.from_list(ROWS, features=features).to_parquet(tmp_path / "named.parquet")
-    names, rows = read(tmp_path / "named.parquet", **one)
+    Dataset.from_list(ROWS, features=features).to_parquet(parquet)
+    names, rows = read(parquet, **one)
     assert names == ("rude", "angry", "funny") and rows == [[row[k] for k in order] for row in EXPECTED]
+    categories = [",".join(row["labels"]) for row in ROWS]  # of whole cells, which are no labels
+    pq.write_table(pa.table({"text": by_column["text"], "labels": pa.array(categories).dictionary_encode()}), parquet)
+    assert read(parquet, **one) == expected
     names, rows = read(tmp_path / "lists.jsonl", **one, label_names=["rude", "angry", "funny", "sad"])
     assert names[3] == "sad" and rows[7] == [1.0, 1.0, 1.0, 0.0]
 

@@ -17,6 +17,7 @@ from eat.files import read_object, replacing, write_text
 FILE = "journal.jsonl"
 _OURS = ("part-*", "state-*", f"{FILE}*")
 _DONE = "done"
+_LINE = (int, str, dict, bool)  # of a part: its size, digest and tally, and whether there is a state behind it
 
 
 @dataclass(frozen=True)
@@ -106,19 +107,26 @@ class Journal:
         file = self.folder / FILE
         lines = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
         try:
-            header, *written = map(json.loads, lines)
-            check_header(self.folder, header, json.loads(self._header))
+            begun, *written = map(json.loads, lines)
+            if not isinstance(begun, dict):
+                raise ValueError(f"expected what it was begun with, got {shown(begun)}")
             self.done = _DONE in written
-            written = [line for line in written if line != _DONE]
-            for number, (size, digest, tally, _) in enumerate(written):
-                if not self.done and self._path(number).stat().st_size != size:
-                    raise OSError(f"{self._path(number)} is not as it was written")
-                self.parts.append(Part(digest, Tally(**tally)))
-            if written and written[-1][-1] and not self.done:
-                self.state = read_object(self._state_path(len(self.parts) - 1))
-        except (OSError, json.JSONDecodeError, TypeError) as error:
+            self._read_parts([line for line in written if line != _DONE])
+        except (OSError, RecursionError, ValueError) as error:
             raise ValueError(f"output: {self.folder} is damaged ({one_line(error)}); fresh=true starts anew") from error
+        check_header(self.folder, begun, json.loads(self._header))
         os.truncate(file, sum(map(len, lines)))
+
+    def _read_parts(self, written: Sequence[Any]) -> None:
+        for number, line in enumerate(written):
+            if not isinstance(line, list) or len(line) != len(_LINE) or not all(map(isinstance, line, _LINE)):
+                raise ValueError(f"expected size, digest, tally and whether there is a state, got {shown(line)}")
+            size, digest, tally, _ = line
+            if not self.done and self._path(number).stat().st_size != size:
+                raise OSError(f"{self._path(number)} is not as it was written")
+            self.parts.append(Part(digest, Tally.from_json(tally)))
+        if written and written[-1][-1] and not self.done:
+            self.state = read_object(self._state_path(len(self.parts) - 1))
 
 
 def check_header(folder: Path, begun: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from eat.checks import folder_name, one_line, shown
+from eat.checks import as_typed, folder_name, one_line, shown, whole_number
 from eat.deployment.prediction.engines import load_engine
 from eat.deployment.prediction.journal import check_header
 from eat.deployment.prediction.places import INPUTS
@@ -36,6 +36,20 @@ class Shard:
     input: Path
     output: Path
     fresh: bool  # whether an output that is there is replaced
+
+
+@dataclasses.dataclass(frozen=True)
+class _Done:
+    """What is noted of a shard that is answered."""
+
+    size: int  # of the input, in bytes
+    tally: Tally
+
+    @classmethod
+    def from_json(cls, values: Any) -> _Done:
+        if not isinstance(values, dict) or sorted(values) != ["size", "tally"]:
+            raise ValueError(f"expected size and tally of a shard, got {shown(values)}")
+        return cls(whole_number("size", values["size"], at_least=0), Tally.from_json(values["tally"]))
 
 
 Answered = tuple[Shard, Summary | Exception]
@@ -89,7 +103,7 @@ def _run(
     folder: Path,
     waiting: Sequence[Shard],
     facts: dict[str, Any],
-    done: dict[str, dict[str, Any]],
+    done: dict[str, _Done],
     settings: PredictSettings,
     run: Run,
 ) -> Summary:
@@ -104,15 +118,16 @@ def _run(
             failed.append((shard, result))
             continue
         messages += [f"{shard.input.name}, {message}" for message in result.unreadable]
-        done[shard.input.name] = {"size": shard.input.stat().st_size, "tally": dataclasses.asdict(result.tally)}
-        write_text(folder / FILE, json.dumps({"facts": facts, "shards": done}, indent=1))
+        done[shard.input.name] = _Done(shard.input.stat().st_size, result.tally)
+        noted = {name: dataclasses.asdict(one) for name, one in done.items()}
+        write_text(folder / FILE, json.dumps({"facts": facts, "shards": noted}, indent=1))
     if failed:
         shard, error = failed[0]
         raise RuntimeError(
             f"input: {len(failed)} of {len(waiting)} shards failed, {shard.input.name} with: {one_line(error)}; "
             "the same command goes on with them"
         ) from error
-    total = sum((Tally(**one["tally"]) for one in done.values()), Tally())
+    total = sum((one.tally for one in done.values()), Tally())
     return Summary(total, messages[:MESSAGES], None)
 
 
@@ -142,7 +157,7 @@ def _shards(source: Path, folder: Path, layout: str) -> list[Shard]:
     return [Shard(path, folder / name, False) for name, path in shards.items()]
 
 
-def _read(folder: Path, facts: dict[str, Any], fresh: bool) -> dict[str, dict[str, Any]]:
+def _read(folder: Path, facts: dict[str, Any], fresh: bool) -> dict[str, _Done]:
     """Return the shards that are answered already, by name.
 
     Raises:
@@ -154,19 +169,23 @@ def _read(folder: Path, facts: dict[str, Any], fresh: bool) -> dict[str, dict[st
     if not path.is_file():
         write_text(path, json.dumps({"facts": facts, "shards": {}}, indent=1))
         return {}
-    kept = read_object(path)
-    if not isinstance(kept.get("facts"), dict) or not isinstance(kept.get("shards"), dict):
-        raise ValueError(f"output: {path} is no list of shards; fresh=true starts anew")
+    try:
+        kept = read_object(path)
+        if not isinstance(kept.get("facts"), dict) or not isinstance(kept.get("shards"), dict):
+            raise ValueError(f"expected facts and shards, got {shown(kept)}")
+        done = {name: _Done.from_json(one) for name, one in kept["shards"].items()}
+    except ValueError as error:
+        raise ValueError(f"output: {path} is damaged ({error}); fresh=true starts anew") from error
     check_header(folder, kept["facts"], json.loads(json.dumps(facts)))
-    return dict(kept["shards"])
+    return done
 
 
-def _check_same(shards: Sequence[Shard], done: dict[str, dict[str, Any]]) -> None:
+def _check_same(shards: Sequence[Shard], done: dict[str, _Done]) -> None:
     """Refuse to go on where a shard is gone or another than the one that was answered."""
     sizes = {shard.input.name: shard.input.stat().st_size for shard in shards}
     for name, one in done.items():
-        if sizes.get(name) != one["size"]:
-            raise ValueError(f"input: {name} is not what it was when it was answered; fresh=true starts anew")
+        if sizes.get(name) != one.size:
+            raise ValueError(f"input: {as_typed(name)} is not what it was when it was answered; fresh=true starts anew")
 
 
 def _with_ray(settings: PredictSettings) -> Run:

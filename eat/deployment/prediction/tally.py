@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eat.checks import number, shown, whole_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +34,19 @@ class Tally:
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(*map(sum, zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+
+    @classmethod
+    def from_json(cls, values: Any) -> Tally:
+        """Read back what JSON holds of one.
+
+        Raises:
+            ValueError: If something is missing, unknown, of another type or below 0.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        if not isinstance(values, Mapping) or sorted(values) != sorted(names):
+            raise ValueError(f"expected counts of {names}, got {shown(values)}")
+        counts = {name: whole_number(name, values[name], at_least=0) for name in names if name != "retention"}
+        return cls(**counts, retention=number("retention", values["retention"], at_least=0))
 
     @classmethod
     def of(cls, answers: Sequence[Answer | None], cached: int) -> Tally:

@@ -82,7 +82,9 @@ class GradualCompression(abc.ABC):
 
     def __post_init__(self) -> None:
         number("compression.start", self.start, at_least=0, at_most=1)
-        number("compression.end", self.end, at_least=self.start, at_most=1)
+        number("compression.end", self.end, at_least=0, at_most=1)
+        if self.end < self.start:
+            raise ValueError(f"compression.end: expected at least compression.start={self.start}, got {self.end}")
 
     def end_step(self, total_steps: int) -> int:
         """Return the first step at which no more is pruned."""

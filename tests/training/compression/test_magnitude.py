@@ -62,3 +62,8 @@ def test_layers_that_are_shared_are_pruned_once():
     ids = torch.randint(5, 40, (2, 9))
     expected = model(ids, trace=True).all_logits
     assert torch.equal(compression.finish(model)(ids, trace=True).all_logits, expected)
+
+
+def test_an_end_before_the_start_is_refused():
+    with pytest.raises(ValueError, match=r"^compression\.end: expected at least compression\.start=0\.8, got 0\.7$"):
+        make_compression("magnitude", start=0.8)
