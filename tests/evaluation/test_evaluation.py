@@ -93,7 +93,7 @@ def test_exits_of_a_model_without_early_heads_are_warned_of(tmp_path: Path, capl
     evaluate_run(dense, stages=["quality"])
     assert "early head" not in caplog.text
     evaluate_run(dense, stages=["quality"], exit={"name": "confidence", "threshold": 0.9})
-    assert "exit: dense has no early head, so that no text leaves early" in caplog.text
+    assert "exit: dense has no early head: no text leaves early" in caplog.text
 
 
 def test_measured_points_have_times_and_others_do_not(evaluated: Path) -> None:
