@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import hydra
+from datasets import are_progress_bars_disabled, disable_progress_bars
 from omegaconf import DictConfig, OmegaConf
 from transformers.utils import logging as transformers_logging
 
@@ -41,7 +42,10 @@ def keep_quiet() -> None:
     for part in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()
+    if not are_progress_bars_disabled():  # of reading a file; a download's are huggingface_hub's
+        disable_progress_bars()
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")  # within Lightning
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
     warnings.filterwarnings("ignore", message="It is recommended to use `self.log")  # metrics are those of all already
+    warnings.filterwarnings("ignore", message="Metric `SpearmanCorrcoef` will save all targets")  # ranks need all
     warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")  # packing is cheap

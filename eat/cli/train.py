@@ -33,6 +33,7 @@ from eat.runs.finished import FinishedRun
 from eat.runs.folder import RunFolder, begin, choose_run, continued_config
 from eat.runs.outcome import Compressed
 from eat.tasks import Task, build_task
+from eat.tasks.formats.table import listed
 from eat.tasks.metrics import build_metrics
 from eat.training.backbones import TrainingBackbone
 from eat.training.best import LOSS, best_metric
@@ -158,6 +159,10 @@ def _prepare(
             f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
         )
         log.info("%s: %s", split, ", ".join(shown))
+    counts = data.label_counts()
+    untrained = [name for name, count in zip(task.label_names, counts, strict=True) if not count]
+    if untrained:
+        log.warning("train: no row that is left to train on has %s: nothing can be learned there", listed(untrained))
     module = backbone.module(
         backbone.build(
             tokenizer,
@@ -174,7 +179,7 @@ def _prepare(
             tokenizer=tokenizer,
             label_names=task.label_names,
             max_length=backbone.max_length,
-            label_counts=data.label_counts(),
+            label_counts=counts,
             num_examples=len(data.splits["train"]),
             multi_label=task.kind == "multi_label",
         ),

@@ -222,12 +222,17 @@ class TextDataModule(LightningDataModule):
         return list(map(int, counts))
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Describe each split: rows, mean words and tokens, and whether it is the complete official one."""
+        """Describe each split: rows, mean words and tokens, and whether it is the complete official one.
+
+        Of the training rows also how many the rarest and the most frequent class have.
+        """
         facts: dict[str, dict[str, Any]] = {name: dict(row) for name, row in summarise_splits(self.splits).items()}
         for name, tokens in self.tokenized.items():
             facts[name]["mean_tokens"] = float(tokens.lengths.mean()) if len(tokens) else 0.0
             if name in self.report_splits:
                 facts[name]["data"] = describe_rows(self.task, name, len(tokens))
+        if counts := self.label_counts():
+            facts["train"]["rows_of_a_class"] = f"{min(counts)} to {max(counts)}"
         facts["train"]["data"] = describe_rows(self.task, "train", self._loaded_train_rows)
         return facts
 

@@ -147,7 +147,7 @@ def _describe(
         name = (config.backbone or {})["name"]
         raise ValueError(f"export: encoders of type {name} cannot be exported: {backbone.no_segments}")
     if engine.bits is not None and (binary := why_not_quantized(model)) is not None:
-        raise ValueError(f"int8: {binary}; leave int8 out")
+        raise ValueError(f"int8: {binary}; export in float32 (format=onnx)")
     if model.rules:
         raise ValueError("model: sufficient rules cannot be exported; remove them first (model.set_rules(None))")
     parts = export_parts(model)

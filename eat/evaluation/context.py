@@ -1,6 +1,7 @@
 """A finished run while it is evaluated: all that stages and sections read."""
 
 import dataclasses
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -19,13 +20,15 @@ from eat.evaluation.certify.kept import standing_certificate
 from eat.evaluation.findings import Findings, analyse
 from eat.evaluation.report.plan import read_latency
 from eat.exits import check_exit
-from eat.exits.points import OperatingPoint
+from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.engines import OWN, EngineId
 from eat.runs.data import load_data
 from eat.runs.finished import FinishedRun
 from eat.traces.record import record_traces
 from eat.traces.run_traces import RunTraces, read_current, read_traces
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(eq=False)
@@ -51,6 +54,11 @@ class Evaluation:
     def check(self) -> None:
         """Check exit and baseline, which takes the traces, before any measurement."""
         check_exit(self.swept.build(), self.traces.reported.all_logits.shape[2])
+        if len(self.traces.reported.head_depths) == 1 and self.swept != FULL_DEPTH:
+            log.warning(
+                "exit: %s has no early head: no text leaves early; head_depths= trains with some, retrofit= adds them",
+                self.run.name,
+            )
         if self.baseline is not None:
             for split in self.traces.all_off:
                 self.baseline.same_examples(split, self.traces.splits[split], "baseline_run")

@@ -21,6 +21,7 @@ from eat.tasks.labels import (
     number_classes,
     refuse_two_spellings,
     scores,
+    warn_of_scores,
     with_labels,
 )
 from eat.tasks.leakage import SAME_TEXT, SharedColumns
@@ -292,6 +293,8 @@ class FileTask:
                 f"data.label: {path}: {len(known)} different labels in {num_rows} rows of column {shown(column)}: is "
                 "it the label? For scores say data.kind=regression, for several labels a text data.kind=multi_label"
             )
+        if not told:
+            warn_of_scores(known, train.path, column)
         self._label_names = known
         return labels
 

@@ -172,6 +172,17 @@ def refuse_two_spellings(tables: Mapping[str, Table], names: Mapping[str, Sequen
             )
 
 
+def warn_of_scores(names: Sequence[str], path: Any, column: str) -> None:
+    """Warn of classes whose names are all numbers, some of them no integers: they look like scores."""
+    fractions = [name for name in names if _WHOLE.fullmatch(name) is None]
+    if fractions and all(_NUMBER.fullmatch(name) for name in names):
+        _log.warning(
+            "data.label: %s: column %s holds numbers such as %s, which are taken for %d classes; for scores say "
+            "data.kind=regression",
+            *(path, shown(column), shown(fractions[0]), len(names)),
+        )
+
+
 def number_classes(names: Sequence[str], known: Sequence[str], table: Table, column: str) -> list[int]:
     """Return each row's class number; a name that training does not know is an error."""
     number = {_folded(name): index for index, name in enumerate(known)}

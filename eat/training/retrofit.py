@@ -134,8 +134,10 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
     config = _read_config(path)
     if config.model_type == "eat":
         ours = AdaptiveForSequenceClassification.from_pretrained(path)
-        for part in ("attention", "pruner"):
-            log.info("retrofit: %s was trained with %s=%s", path, part, getattr(ours.config, part))
+        for part, off in {"attention": "full", "pruner": "none"}.items():
+            name = (getattr(ours.config, part) or {}).get("name", off)
+            if name != off:
+                log.info("retrofit: %s was trained with %s=%s, which is only taken over if typed", path, part, name)
         return ours.to_hugging_face(), ours.config.head_pooling(ours.num_layers)
     if config.model_type not in BACKBONES and not isinstance(config, MeanPooledConfig):
         raise ValueError(

@@ -1,21 +1,24 @@
 """Every option and every experiment composes and builds; what is misspelt fails at once and says what was possible."""
 
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
+from datasets import are_progress_bars_disabled, enable_progress_bars
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from torchmetrics import SpearmanCorrCoef
 from transformers import BertTokenizer
 
 from eat.attention import build_attention
 from eat.benchmark.run import BenchmarkSettings
 from eat.cli import settings
 from eat.cli.build import build
-from eat.cli.compose import plain
+from eat.cli.compose import keep_quiet, plain
 from eat.exits import EXITS, build_exit
 from eat.pruners import PRUNERS, build_pruner
 from eat.runs.naming import run_name, training_overrides
@@ -279,3 +282,13 @@ def test_what_is_built_is_named_with_its_place_where_it_is_wrong():
     ):
         with pytest.raises(ValueError, match=message):
             build("x", spec)
+
+
+def test_commands_leave_the_screen_to_what_they_say():
+    enable_progress_bars()
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.simplefilter("error")
+        keep_quiet()
+        SpearmanCorrCoef()
+    assert are_progress_bars_disabled()

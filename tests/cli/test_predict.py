@@ -111,7 +111,8 @@ REFUSED = [
     (["input={in}", "treads=2"], "treads: no such key of this command (did you mean 'threads'?)"),
     (["input={in}", "window=0"], "window: expected an integer of 1 or more, got 0"),
     (["input={in}", "model={folder}"], "model: expected a run's folder, a saved model's (config.json) or an exported"),
-    (["input={in}", "model=nowhere"], "model: no folder nowhere"),
+    (["input={folder}/lines.jsonl", "model=nowhere"], "model: no folder nowhere"),  # before its columns are looked for
+    (["input={in}", "model={folder}/begun"], "model: {folder}/begun is a run without model/"),
     (["input=-", "input_format=parquet"], "input_format: expected csv, tsv, jsonl or text from standard input"),
     (["input={in}", "output=-", "output_format=parquet"], "output_format: expected csv or jsonl on standard output"),
 ]
@@ -131,6 +132,8 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
     }
     for name, content in files.items():
         (tmp_path / name).write_text(content)
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.yaml").write_text("{}")
     places = {"in": source, "folder": tmp_path, "run": run}
     typed = [argument.format(**places) for argument in arguments]
     named = {argument.partition("=")[0] for argument in typed}

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -271,6 +272,13 @@ def test_without_stages_nothing_is_evaluated(run_train, place):
     run_train(*options, evaluate=True)
     (folder,) = (place / "alone" / "file").iterdir()
     assert (folder / "model" / "config.json").is_file() and not (folder / "trace").exists()
+
+
+def test_a_class_of_which_no_row_is_trained_on_is_warned_of(run_train, capsys):
+    run_train("budget.train_examples=1", "budget.max_steps=1", "paths.runs=few")
+    said = capsys.readouterr().out
+    assert re.search(r"train: no row that is left to train on has \['(good|bad)'\]: nothing can be learned", said)
+    assert "rows_of_a_class 0 to 1" in said
 
 
 def test_a_training_that_cannot_begin_leaves_no_folder(run_train, place):

@@ -156,6 +156,8 @@ def test_the_summary_says_what_the_numbers_come_from(make):
         "validation": 50,
     }
     assert facts["train"]["data"] == "complete"
+    fewest, most = map(int, facts["train"]["rows_of_a_class"].split(" to "))
+    assert (TASK.num_labels, fewest + most) == (2, 100)
     assert facts["validation"]["data"] == "subset 50 of 1,000"
     assert facts["validation"]["mean_tokens"] == pytest.approx(
         np.mean([len(batch["input_ids"]) for batch in make().loader("validation", batch_size=1)])

@@ -16,9 +16,12 @@ from eat.benchmark.engines.ctranslate2 import CTranslate2
 from eat.benchmark.engines.engine import CALIBRATION_ROWS
 from eat.benchmark.engines.onnx import OnnxRuntime
 from eat.benchmark.engines.openvino import OpenVino
+from eat.benchmark.run import BenchmarkSettings
 from eat.benchmark.tokenizing import encoded_examples, training_rows
 from eat.evaluation import combine, evaluate_run
+from eat.evaluation.context import Evaluation
 from eat.evaluation.report.table import read_rows
+from eat.evaluation.stages.benchmark import _served
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.engines import EngineId, int8_in_torch
@@ -295,6 +298,17 @@ def test_the_benchmark_times_what_each_engine_serves(copied: Path, monkeypatch: 
         shutil.rmtree(copied / "trace" / name)
     evaluate_run(copied, stages=["quality"])
     assert {path.name: path.read_text() for path in report.folder.glob("*.[cm]*")} == before
+
+
+def test_engines_without_traces_are_named_in_one_line(
+    traced: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for engine in ENGINES_BY_NAME.values():
+        monkeypatch.setattr(type(engine), "why_not", lambda self, device: None)
+    assert not list(_served(Evaluation(FinishedRun(traced), None, {}), BenchmarkSettings()))
+    (line,) = [message for message in caplog.messages if message.startswith("benchmark: ")]
+    assert line.startswith(f"benchmark: {', '.join(ENGINES)} run with everything off alone")
 
 
 def test_reports_of_engines_stand_in_one_table(served: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,38 @@ def test_report_is_written(evaluated: Path) -> None:
     assert "interval that holds for other texts: 6 at batch size 1, 1 at batch size 4, of 8 needed" in text
     place, command = str(evaluated.parent), [line for line in text.splitlines() if "evaluate.py run=" in line]
     assert place not in text.replace(command[0], "")  # nothing of this machine, but where it lies
+
+
+@pytest.mark.parametrize(
+    ("parts", "figures"),
+    [
+        ({"pruner": {"name": "none"}, "head_depths": ()}, set()),
+        ({"head_depths": ()}, {"exits.png"}),
+        ({"pruner": {"name": "none"}}, {"exits.png"}),
+    ],
+    ids=["dense", "pruned", "heads"],
+)
+def test_nothing_is_drawn_where_there_is_nothing_to_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: dict[str, Any], figures: set[str]
+) -> None:
+    def draw(figure: Callable[[Path], None], path: Path) -> None:
+        if path.name in ("frontier.png", "exits.png"):
+            figure(path)
+
+    monkeypatch.setattr("eat.evaluation.report.section.draw", draw)
+    report = evaluate_run(write_run(tmp_path / "small", exit={"name": "never"}, **parts), stages=["quality"]).folder
+    assert {path.name for path in report.glob("*.png")} == figures, "a single point is no frontier"
+    text = (report / "summary.md").read_text()
+    assert {name for name in ("frontier.png", "exits.png") if f"![{name}]({name})" in text} == figures
+
+
+def test_exits_of_a_model_without_early_heads_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    evaluate_run(write_run(tmp_path / "small"), stages=["quality"])
+    dense = write_run(tmp_path / "dense", exit={"name": "never"}, head_depths=())
+    evaluate_run(dense, stages=["quality"])
+    assert "early head" not in caplog.text
+    evaluate_run(dense, stages=["quality"], exit={"name": "confidence", "threshold": 0.9})
+    assert "exit: dense has no early head: no text leaves early" in caplog.text
 
 
 def test_measured_points_have_times_and_others_do_not(evaluated: Path) -> None:

@@ -1,6 +1,7 @@
 """Sufficient rules: what is fitted, that the bounds hold, what is chosen, and the stage on a small run."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,8 @@ def test_the_stage_reports_and_changes_no_model(small: Path) -> None:
     text = (small / "report" / "rules.md").read_text()
     assert (small / "model" / "config.json").read_bytes() == before
     assert report["rules"] and report["bound"] <= 0.5 and "rules certified" in text
+    names = read_traces(FinishedRun(small)).reported.task.label_names
+    assert all(re.search(rf"^\| {names[rule['label']]} +\| ", text, re.MULTILINE) for rule in report["rules"])
     agree, live = report["times"]["agree"]
     assert agree == live == 8
     assert set(report["reported"]["accuracy"]) == set(report["times"]["timings"]) == {"never", "never + rules"}

@@ -1,6 +1,7 @@
 """A finished run's folder, as a training would leave it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def write_run(
     exit: dict[str, Any] | None = None,
     regression: bool = False,
     multi_label: bool = False,
+    head_depths: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Path:
     """Write a run folder as a training would leave it, with a random tiny model on a made-up CSV file."""
@@ -48,9 +50,11 @@ def write_run(
         lines = [f"{text},{label(text)}" for text in dict.fromkeys(texts)]
         (folder / f"{name}.csv").write_text("\n".join([f"text,{column}", *lines]) + "\n")
     tokenizer = train_tokenizer(rows, 100)
-    options = {"num_labels": 1, "problem_type": "regression"} if regression else {}
+    options: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"} if regression else {}
     if multi_label:
         options = {"id2label": dict(enumerate(SETS)), "num_labels": len(SETS), "problem_type": MULTI_LABEL}
+    if head_depths is not None:
+        options["head_depths"] = head_depths
     model = make_model(torch.float32, pruner=pruner, exit=exit, **options)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")

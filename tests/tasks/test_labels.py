@@ -96,6 +96,17 @@ def test_large_numbers_are_told_apart(tmp_path: Path) -> None:
     assert read(path, path)[0] == tuple(labels)
 
 
+@pytest.mark.parametrize(
+    ("labels", "warned"), [(["4.5", "1.5", "3"], True), (["1", "2.0", "3"], False), (["1.5", "v2", "v3"], False)]
+)
+def test_numbers_that_are_no_integers_look_like_scores(
+    labels: list[str], warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = FileTask(write(tmp_path / "x.csv", labels * 5))
+    assert task.num_labels == 3
+    assert ("numbers such as '1.5', which are taken for 3 classes; for scores say data.kind=" in caplog.text) == warned
+
+
 def test_labels_that_differ_in_capitals_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train, other = write(tmp_path / "x.csv", ["spam", "ham", "Spam"]), write(tmp_path / "y.csv", ["ham"])
     assert read(train, other)[0] == ("Spam", "ham", "spam")

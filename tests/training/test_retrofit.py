@@ -10,8 +10,8 @@ from eat.backbones import BACKBONES
 from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.training.heads import HeadsModule
-from eat.training.retrofit import ClassifierBackbone
-from tests.made.models import TASK
+from eat.training.retrofit import ClassifierBackbone, load_classifier
+from tests.made.models import TASK, make_model
 from tests.reference.tiny import MODEL_TYPES, batch_of, pad_id, tiny_hugging_face
 from tests.training.made import make_tiny_backbone
 
@@ -178,3 +178,14 @@ def test_tokenizer_and_length_must_fit(save, tmp_path, tokenizer):
 
 def test_it_trains_heads_alone():
     assert backbone_for("folder").module is HeadsModule
+
+
+def test_parts_that_the_classifier_was_trained_with_are_named(tmp_path, caplog):
+    caplog.set_level("INFO")
+    make_model(torch.float32).save_pretrained(tmp_path / "pruned")
+    make_model(torch.float32, pruner={"name": "none"}).save_pretrained(tmp_path / "plain")
+    load_classifier(str(tmp_path / "plain"))
+    assert "was trained with" not in caplog.text
+    load_classifier(str(tmp_path / "pruned"))
+    (line,) = [message for message in caplog.messages if "was trained with" in message]
+    assert line.endswith("pruned was trained with pruner=l2_norm, which is only taken over if typed")

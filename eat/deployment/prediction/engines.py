@@ -49,6 +49,27 @@ class OnnxEngine:
         self.facts = {"engine": name, "model": words, "exit": served.manifest.exit}
 
 
+def model_folder(folder: str | Path) -> Path:
+    """Return the folder that holds the model of a run's folder, a saved model's or an exported one.
+
+    Raises:
+        FileNotFoundError: If it is none of them.
+    """
+    folder = Path(folder_name("model", folder))
+    if not folder.is_dir():
+        raise FileNotFoundError(f"model: no folder {folder}")
+    if (folder / "model" / "config.json").is_file():  # a run's
+        return folder / "model"
+    if (folder / "config.yaml").is_file():
+        raise FileNotFoundError(f"model: {folder} is a run without model/, which a finished training leaves there")
+    if not any((folder / name).is_file() for name in (manifests.FILE, "config.json")):
+        raise FileNotFoundError(
+            f"model: expected a run's folder, a saved model's (config.json) or an exported one ({manifests.FILE}), "
+            f"{folder} is none"
+        )
+    return folder
+
+
 def load_engine(folder: str | Path, settings: PredictSettings) -> Engine:
     """Load a run's folder, a saved model's or an exported one; nothing in it is executed.
 
@@ -59,19 +80,9 @@ def load_engine(folder: str | Path, settings: PredictSettings) -> Engine:
         ImportError: If what the engine needs is not installed.
         ValueError: If the folder is neither, damaged, of a newer version, or not for this engine.
     """
-    folder = Path(folder_name("model", folder))
-    if not folder.is_dir():
-        raise FileNotFoundError(f"model: no folder {folder}")
-    if (folder / "model" / "config.json").is_file():  # a run's
-        folder = folder / "model"
-    exported = (folder / manifests.FILE).is_file()
-    if not exported and not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"model: expected a run's folder, a saved model's (config.json) or an exported one ({manifests.FILE}), "
-            f"{folder} is none"
-        )
+    folder = model_folder(folder)
     changes = {key: value for key, value in (settings.exit or {}).items() if value is not None}
-    if exported:
+    if (folder / manifests.FILE).is_file():
         return _load_onnx(folder, settings, changes)
     from eat.deployment.prediction.torch_engine import load_torch
 

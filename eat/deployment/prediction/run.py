@@ -15,7 +15,7 @@ import pyarrow as pa
 from eat.checks import folder_name
 from eat.deployment.prediction.answering import Answering, Guard
 from eat.deployment.prediction.destination import Destination, File, Stream
-from eat.deployment.prediction.engines import Engine, load_engine
+from eat.deployment.prediction.engines import Engine, load_engine, model_folder
 from eat.deployment.prediction.journal import Journal, Part
 from eat.deployment.prediction.places import held, kept_names, parts_of, read_input, read_output
 from eat.deployment.prediction.progress import Progress
@@ -97,6 +97,7 @@ def predict_file(
     settings = settings or PredictSettings()
     if settings.cluster is not None:
         raise ValueError("cluster: expected none for a file; eat.deployment.predict_shards answers a folder of shards")
+    model_folder(model)  # there at all: columns of the input go by it
     given = read_input(input, settings.input_format)
     settings = settings.completed({} if given.kind == "text" else trained_on(model))
     target, layout = read_output(output, settings.output_format, given, settings.fresh)

@@ -138,7 +138,7 @@ def _refused(result: Certification) -> str:
         examples, mean, where = refusal.group.examples, refusal.group.mean, f" of group {refusal.group.name}"
     text = f"{refusal.reason}. {failed.exit.label} costs {100 * mean:.3f} % of {examples:,} examples{where}"
     if refusal.examples_needed:
-        text += f"; certifying that takes {refusal.examples_needed:,}"
+        text += f"; certifying that takes {refusal.examples_needed:,} (train with a larger data.certification_examples)"
     return text
 
 

@@ -88,32 +88,44 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
 
 
 def draw_exits(findings: Findings, path: Path) -> None:
-    """Draw where examples leave at each swept point, and how many tokens are left against how many came in."""
+    """Draw how many tokens are left against how many came in, beside where examples leave if there are early heads."""
+    early = len(findings.traces.reported.head_depths) > 1
+    with drawing(path, 9.5 if early else 4.75, 3.6) as figure:
+        panels = figure.subplots(1, 2 if early else 1, squeeze=False)[0]
+        if early:
+            _draw_depths(panels[0], findings)
+        _draw_retention(panels[-1], findings)
+
+
+def _draw_depths(axes: Axes, findings: Findings) -> None:
+    """Draw which share of the examples leaves at each depth, a column for each swept point."""
     trace = findings.traces.reported
     points = findings.points[findings.traces.main]
-    with drawing(path, 9.5, 3.6) as figure:
-        left, right = figure.subplots(1, 2)
-        bottom = np.zeros(len(points))
-        exits = [replay(trace, point.exit).exit_depth for point in points]
-        shades = mpl.colormaps["viridis"](np.linspace(0.15, 0.9, len(trace.head_depths)))
-        for depth, shade in zip(trace.head_depths, shades, strict=True):
-            share = np.array([(depths == depth).mean() for depths in exits])
-            left.bar(range(len(points)), share, bottom=bottom, color=shade, width=0.85, label=f"depth {depth}")
-            bottom += share
-        usual = (findings.swept or findings.own).name
-        names = [_short(point.exit.spec, usual) for point in points]
-        left.set_xticks(range(len(points)), names, rotation=90 if len(points) > 8 else 0, fontsize=7)
-        left.set(xlabel=usual, ylabel="share of examples", ylim=(0, 1))
-        left.set_title("where examples leave")
-        left.grid(visible=False)
-        left.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
-        for point, colour in {FULL_DEPTH: GREY, findings.own: BLUE}.items():
-            name = "full depth" if point == FULL_DEPTH else point.label
-            retention = replay(trace, point).retention
-            right.plot(*_mean_by_length(trace.lengths, retention), "o-", color=colour, markersize=3, label=name)
-        right.set(xlabel="tokens that came in", ylabel="share in the last executed block", ylim=(0, 1.05))
-        right.set_title("retention")
-        right.legend(fontsize=8)
+    bottom = np.zeros(len(points))
+    exits = [replay(trace, point.exit).exit_depth for point in points]
+    shades = mpl.colormaps["viridis"](np.linspace(0.15, 0.9, len(trace.head_depths)))
+    for depth, shade in zip(trace.head_depths, shades, strict=True):
+        share = np.array([(depths == depth).mean() for depths in exits])
+        axes.bar(range(len(points)), share, bottom=bottom, color=shade, width=0.85, label=f"depth {depth}")
+        bottom += share
+    usual = (findings.swept or findings.own).name
+    names = [_short(point.exit.spec, usual) for point in points]
+    axes.set_xticks(range(len(points)), names, rotation=90 if len(points) > 8 else 0, fontsize=7)
+    axes.set(xlabel=usual, ylabel="share of examples", ylim=(0, 1))
+    axes.set_title("where examples leave")
+    axes.grid(visible=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+
+
+def _draw_retention(axes: Axes, findings: Findings) -> None:
+    trace = findings.traces.reported
+    for point, colour in {FULL_DEPTH: GREY, findings.own: BLUE}.items():
+        name = "full depth" if point == FULL_DEPTH else point.label
+        retention = replay(trace, point).retention
+        axes.plot(*_mean_by_length(trace.lengths, retention), "o-", color=colour, markersize=3, label=name)
+    axes.set(xlabel="tokens that came in", ylabel="share in the last executed block", ylim=(0, 1.05))
+    axes.set_title("retention")
+    axes.legend(fontsize=8)
 
 
 def draw_calibration(raw: Trace, temperatures: Sequence[float] | None, path: Path) -> None:

@@ -8,14 +8,18 @@ from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.evaluation.context import Evaluation
 from eat.evaluation.report.figures import draw_exits, draw_frontier
 from eat.evaluation.report.rows import absent_rows, benchmark_rows, frontier_rows, is_point, quality_rows, row_label
-from eat.evaluation.report.section import Section
+from eat.evaluation.report.section import Draw, Section
 from eat.evaluation.report.table import Row, delta_text, number, render, speedup_text
-from eat.exits.points import OperatingPoint
+from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.runs.finished import FinishedRun
+from eat.traces.replay import replay
 
 
 def quality_section(run: Evaluation) -> Section:
-    """Lay out results.csv, frontier.csv, frontier.png, exits.png and a table for each reported split."""
+    """Lay out results.csv, frontier.csv, frontier.png, exits.png and a table for each reported split.
+
+    A single point is no frontier, and a run that neither exits nor prunes has nothing to show in exits.png.
+    """
     findings, measured = run.findings, run.benchmark
     rows = frontier_rows(run.run, findings, measured)
     timed = []
@@ -26,13 +30,16 @@ def quality_section(run: Evaluation) -> Section:
         f"## {split}: quality and cost\n\n{frontier_table(rows, split, run.own, markdown=True)}"
         for split in findings.points
     ]
+    main = run.traces.reported
+    figures: dict[str, Draw] = {}
+    if len([row for row in rows if row["split"] == main.split]) > 1:
+        figures["frontier.png"] = partial(draw_frontier, rows, main.split)
+    if len(main.head_depths) > 1 or replay(main, FULL_DEPTH).retention.min() < 1:
+        figures["exits.png"] = partial(draw_exits, findings)
     return Section(
         markdown="\n\n".join([*parts, _explain_table(run.baseline_run, timed=measured is not None)]),
         rows={"frontier.csv": rows, "results.csv": [*quality_rows(run.run, findings), *timed]},
-        files={
-            "frontier.png": partial(draw_frontier, rows, run.traces.main),
-            "exits.png": partial(draw_exits, findings),
-        },
+        files=figures,
         console="\n\n".join(frontier_table(rows, split, run.own) for split in findings.points),
     )
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from eat.checks import shown
 from eat.evaluation.report.section import Section
 from eat.evaluation.report.table import number, ratio_text, render
 from eat.evaluation.rules.choose import Tested
@@ -75,7 +76,7 @@ def _rules_table(result: RulesResult, markdown: bool) -> str:
         bounds = [_bound(one, "bound"), _bound(one, "exit_bound")]
         lines.append(
             [
-                str(one.candidate.label),
+                result.classes[one.candidate.label],
                 tap.label,
                 pooling,
                 f"{one.false} of {one.fires}",
@@ -114,7 +115,9 @@ def _times_table(result: RulesResult, markdown: bool) -> str:
 
 def _about(result: RulesResult) -> list[str]:
     """Say what was fitted and tested on what, and what a bound is."""
-    refused = [f"class {one.candidate.label}: {one.reason}" for one in result.tested if one.rule is None]
+    refused = [
+        f"class {shown(result.classes[one.candidate.label])}: {one.reason}" for one in result.tested if one.rule is None
+    ]
     said = [f"Refused: {'; '.join(refused)}."] if refused else []
     if not result.tested:
         said.append("No half-space saves work within the bound on the threshold split.")

@@ -63,6 +63,7 @@ class RulesResult:
     chosen_on: int  # rows of the threshold split
     certified_on: int  # rows of the certification split
     split: str  # the reported split
+    classes: Sequence[str]  # names of the classes, in label order
     candidates: Sequence[Candidate]  # the best of each tap, pooling and class
     tested: Sequence[Tested]  # one per class at most, in the order in which a model meets them
     kept: Kept

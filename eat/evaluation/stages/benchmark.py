@@ -57,6 +57,7 @@ class Benchmark(Stage):
 
 def _served(run: Evaluation, settings: BenchmarkSettings) -> Iterator[tuple[str, tuple[EnginePoint, RunTraces]]]:
     """Yield, for each other engine with traces of these weights, the operating point that it would serve at."""
+    untraced = []
     for name, engine in ENGINES.items():
         left_out = engine.exported and not settings.onnx
         if name == EAT or not engine.traced or left_out or engine.why_not(run.model.device) is not None:
@@ -64,11 +65,16 @@ def _served(run: Evaluation, settings: BenchmarkSettings) -> Iterator[tuple[str,
         engine_id = EngineId(name, engine.bits)
         traces = read_current(run.run, engine_id)
         if traces is None:
-            log.info("benchmark: no operating point of %s, for want of its traces (engine=%s makes them)", name, name)
+            untraced.append(name)
             continue
         model = run.run.load_model("cpu", certified=False)
         model.set_temperatures(run.run.temperatures(engine_id))
         yield name, (EnginePoint(name, _serving_exit(run, engine_id, traces), model), traces)
+    if untraced:
+        log.info(
+            "benchmark: %s run with everything off alone, without traces of their own (engine=%s makes some)",
+            *(", ".join(untraced), untraced[0]),
+        )
 
 
 def _serving_exit(run: Evaluation, engine: EngineId, traces: RunTraces) -> OperatingPoint:

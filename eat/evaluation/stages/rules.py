@@ -63,6 +63,7 @@ class Rules(Stage):
             chosen_on=len(held_out),
             certified_on=len(calibration),
             split=traces.main,
+            classes=traces.reported.task.label_names,
             candidates=found,
             tested=tested,
             kept=measure_kept(tested, reported, traces.reported, run.own),

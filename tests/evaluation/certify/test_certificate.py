@@ -177,15 +177,18 @@ def test_a_small_split_is_refused_with_the_examples_needed(run: dict[str, Trace]
     right = full.argmax(1) == run["certification"].labels
     spoilt = np.argsort(-np.abs(full[:, 0]) * right)[:7]
     logits[spoilt, :2] *= -1  # seven sure answers that every exit spoils: one too many
-    result = certified(
+    result = make_certificate(
         as_runs(a=changed(run, "certification", all_logits=logits)),
         CertifySettings(max_drop=0.008, criteria=["patience"], method="learn_then_test"),
+        dict.fromkeys(EXITS, THRESHOLDS),
     )
-    refusal = result["refusal"]
-    assert result["certificate"] is None
+    refusal = result.to_json()["refusal"]
+    assert result.certificate is None
     assert refusal["mean"] == 7 / 1500 and refusal["examples"] == 1500
     needed = refusal["examples_needed"]
     assert needed > 1500 and stats.binom.cdf(np.ceil(needed * 7 / 1500 - 1e-9), needed, 0.008) <= 0.05
+    remedy = f"certifying that takes {needed:,} (train with a larger data.certification_examples)"
+    assert remedy in certificate_markdown(result)
 
 
 def test_splits_are_compared(run: dict[str, Trace]) -> None:
