@@ -47,17 +47,17 @@ TRAINER = "huggingface_trainer"
 Epoch = Callable[[], float]
 """Trains for one epoch and returns the seconds that it took."""
 
-EPOCHS_OF = (("sst2", 32), ("imdb", 8))
-"""Whose lengths the examples have, and how many are in a batch."""
+EPOCHS_OF = (("sst2", 32, 1.0), ("imdb", 8, 0.3))
+"""Whose lengths the examples have, how many are in a batch, and the share of the steps that are taken."""
 LR, WEIGHT_DECAY, CLIP = 2e-5, 0.01, 1.0
 BETAS, EPS = (0.9, 0.999), 1e-8  # the Trainer's own
 
 
 def training_rows(shape: str, dtype: torch.dtype, settings: SuiteSettings) -> Iterator[Row]:
     """Measure training throughput in interleaved epochs over the same examples, short ones and long ones."""
-    for (data_set, batch_size), threads in product(EPOCHS_OF, settings.thread_counts):
+    for (data_set, batch_size, share), threads in product(EPOCHS_OF, settings.thread_counts):
         drawn = np.random.default_rng(settings.seed).permutation(real_lengths(data_set))
-        lengths = np.resize(drawn, settings.training_steps * batch_size)
+        lengths = np.resize(drawn, max(1, round(share * settings.training_steps)) * batch_size)
         with num_threads(threads):
             epochs = training_contenders(
                 shape_config(shape),
