@@ -88,7 +88,7 @@ REFUSED = [
     (["input={in}", "output=x.xlsx"], "output: expected a file ending in .csv, .jsonl, .parquet, got 'x.xlsx'"),
     (["input={in}", "output={folder}/in.csv/x.csv"], "output: cannot write "),
     (["input={folder}/empty.csv", "output=x.csv"], "input: {folder}/empty.csv is empty"),
-    (["input={folder}/header.csv", "output=x.csv"], "input: {folder}/header.csv has no rows"),
+    (["input={folder}/blank.jsonl", "output=x.csv"], "input: {folder}/blank.jsonl has no rows"),
     (
         ["input={folder}/odd.json", "output=x.csv"],
         "input: expected a file ending in .csv, .tsv, .jsonl, .parquet, .txt",
@@ -124,7 +124,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
 ) -> None:
     files = {
         "empty.csv": "",
-        "header.csv": "text\n",
+        "blank.jsonl": "\n\n",
         "odd.json": "{}",
         "not.parquet": "no",
         "lines.jsonl": '{"txt": "good"}\n',

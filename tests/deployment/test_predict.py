@@ -47,6 +47,23 @@ def test_every_format_has_the_models_own_answers(run: Path, tmp_path: Path, suff
     assert len({row["exit_depth"] for row in found}) > 1 and min(row["retention"] for row in found) < 1
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+@pytest.mark.parametrize("written", [".csv", ".jsonl", ".parquet"])
+def test_a_table_without_rows_has_none_answered(run: Path, tmp_path: Path, suffix: str, written: str) -> None:
+    source, target = tmp_path / f"in{suffix}", tmp_path / f"out{written}"
+    if suffix == ".parquet":
+        pq.write_table(pa.table({"id": pa.array([], pa.int64()), "text": pa.array([], pa.string())}), source)
+    else:
+        source.write_text({".csv": "id,text\n", ".tsv": "id\ttext\n"}[suffix])
+    assert predicted(run, source, target, keep=["id"]) == []
+    if written == ".csv":
+        assert target.read_text() == ",".join(["id", *COLUMNS]) + "\n"
+    if written == ".parquet":
+        assert pq.read_schema(target).names == ["id", *COLUMNS]
+    with pytest.raises(ValueError, match=r"text: .*has no column 'body'"):
+        predicted(run, source, tmp_path / "other.csv", text="body")
+
+
 def test_a_packed_file_is_read_as_what_is_in_it(run: Path, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "in.csv", [{"text": text} for text in TEXTS])
     packed = tmp_path / "in.csv.gz"

@@ -65,7 +65,7 @@ class Journal:
         if self.done:
             raise ValueError("input: it has more rows than when the output was finished; fresh=true starts anew")
         if not number:
-            write_text(self.folder / FILE, f"{self._header}\n")
+            self._begin()
         with replacing(path := self._path(number)) as partial:
             layout.write(rows, partial)
         if state:
@@ -76,6 +76,8 @@ class Journal:
 
     def finish(self) -> None:
         """Note that the output is there, then remove what was written here."""
+        if not self.parts and not self.done:
+            self._begin()
         self._write(_DONE)
         self.remove()
 
@@ -89,6 +91,9 @@ class Journal:
             file.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+    def _begin(self) -> None:
+        write_text(self.folder / FILE, f"{self._header}\n")
 
     def _write(self, line: Any) -> None:
         with (self.folder / FILE).open("a", encoding="utf-8") as journal:

@@ -43,6 +43,10 @@ class Row:
     why: str | None = None  # why it cannot be read
 
 
+WITH_COLUMNS = ("csv", "tsv", "parquet")
+"""Kinds that name their columns where there is no row, as empty shards of a job do."""
+
+
 @dataclass(frozen=True)
 class Source:
     """An open file, or standard input."""
@@ -88,7 +92,7 @@ def open_source(
                 found = _TEXT[kind](lines, wanted, dialect)
                 place = _Place(lines, given.size or 1)
             first = list(islice(found, 1))  # which reads the header
-        if not first:
+        if not first and kind not in WITH_COLUMNS:
             raise ValueError(f"input: {path} has no rows")
         word = "row" if kind == "parquet" else "line"
         rows = _rows(chain(first, found), path, word, text_columns, keep, separator)
