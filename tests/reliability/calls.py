@@ -74,6 +74,8 @@ def check_call(case: Case) -> None:
     count = len(ids)
     regression = model.config.num_outputs == 1
     labels = torch.rand(count) if regression else torch.randint(0, model.config.num_outputs, (count,))
+    if model.config.multi_label:
+        labels = torch.randint(0, 2, (count, model.config.num_outputs))
     arguments |= {"labels": labels} if draw.random() < 0.4 else {}
     name = draw.choice(list(arguments))
     kind, (how, change) = draw.choice([("same", s) for s in SAME.items()] + [("wrong", w) for w in WRONG.items()])
