@@ -49,7 +49,7 @@ class Rows:
         rows = np.empty((len(ids), 0), dtype=np.float32)
         alone = len(lengths) == 1 and len(ids) <= ROWS_AT_ONCE and num_protected[0] == 1
         layouts = _lone_layouts(len(ids)) if alone else {}
-        return cls(rows, ids, types, positions, protected, order, lengths, lengths, num_protected, None, layouts)
+        return cls(rows, ids, types, positions, protected, order, lengths, lengths, num_protected, layouts=layouts)
 
     @cached_property
     def starts(self) -> np.ndarray:

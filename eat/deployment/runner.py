@@ -159,15 +159,20 @@ class OnnxClassifier:
         for group in state.groups():
             last = len(state.lengths) if group.stop is None else group.stop
             tokens = slice(state.starts[group.start], state.starts[last - 1] + state.lengths[last - 1])
-            values = segment_inputs(
+            layout = segment_inputs(
                 state,
                 group,
                 manifest.attention,
                 in_blocks="blocked" in names,
                 masked=manifest.segments[place].received,
             )
-            values = values | {"rows": state.rows[tokens], "ids": state.ids[tokens], "types": state.types[tokens]}
-            values |= {"positions": state.positions[tokens] + manifest.position_offset, "answer": np.array(answer)}
+            values = layout | {
+                "rows": state.rows[tokens],
+                "ids": state.ids[tokens],
+                "types": state.types[tokens],
+                "positions": state.positions[tokens] + manifest.position_offset,
+                "answer": np.array(answer),
+            }
             outputs.append(_outputs(session, {name: values[name] for name in names}, manifest.segments[place]))
         joined = [concatenated(part) for part in zip(*outputs, strict=True)]
         segment = manifest.segments[place]

@@ -69,7 +69,6 @@ class SurvivorPools:
         self._arrivals: deque[tuple[int, Example]] = deque()
         self._survivors: dict[int, deque[SegmentStart]] = defaultdict(deque)
         self._tokens_kept: dict[int, list[int]] = {}
-        self._answered: dict[int, Prediction] = {}
 
     def predict(self, examples: Iterable[Mapping[str, Any]]) -> Iterator[Prediction]:
         """Answer the examples in their order."""
@@ -115,9 +114,7 @@ class SurvivorPools:
         self._check_mode()
         if not len(self):
             raise ValueError("step: expected examples that wait, got none; add some first")
-        self._collect(self.encoder.advance(self._next_batch(oldest_first), trace=False))
-        answered, self._answered = self._answered, {}
-        return answered
+        return self._collect(self.encoder.advance(self._next_batch(oldest_first), trace=False))
 
     def _next_batch(self, oldest_first: bool) -> SegmentStart:
         """Take the first examples of a pool: see `step`."""
@@ -146,19 +143,21 @@ class SurvivorPools:
         )
         return dataclasses.replace(state, example=indices)
 
-    def _collect(self, ended: SegmentExit) -> None:
-        """Record the answers of the sequences that exit and let the others wait."""
+    def _collect(self, ended: SegmentExit) -> dict[int, Prediction]:
+        """Return the answers of the sequences that exit and let the others wait."""
+        answered = {}
         for lengths in ended.lengths:
             for index, length in zip(ended.example, lengths, strict=True):
                 self._tokens_kept[index].append(length)
         for index, logits in zip(ended.leaving, ended.logits.unbind(), strict=True):
             kept = self._tokens_kept.pop(index)
             gone = [0] * (len(self.encoder.blocks) + 1 - len(kept))
-            self._answered[index] = Prediction(logits, ended.depth, (*kept, *gone))
+            answered[index] = Prediction(logits, ended.depth, (*kept, *gone))
         if ended.staying is not None and ended.staying.history is not None:
             histories = ended.staying.history.split(1, dim=1)
             for state, history in zip(ended.staying.state.split(), histories, strict=True):
                 self._survivors[ended.depth].append(SegmentStart(state, ended.depth, history))
+        return answered
 
     def _check_mode(self) -> None:
         if self.encoder.training:

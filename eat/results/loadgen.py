@@ -114,10 +114,11 @@ def _recorded(path: Path, facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]
     if not path.is_file():
         return {}
     there = read_object(path)
+    noted = _flat(there)
     # Which products are the fastest is measured anew in every process.
     now = {key: value for key, value in _flat(facts).items() if key != "machine.kernels"}
     for key, value in now.items():
-        if (before := _flat(there).get(key)) != value:
+        if (before := noted.get(key)) != value:
             raise ValueError(
                 f"output: {path} holds results with another {key} ({shown(before)}, now {shown(value)}); fresh=true "
                 "measures all of them anew, another folder keeps them"

@@ -12,7 +12,7 @@ from lightning import LightningDataModule
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from eat.backbones import BACKBONES
-from eat.backbones.loading import head_reads
+from eat.backbones.loading import OWN_TYPE, head_reads
 from eat.backbones.mean_pooled import MeanPooledConfig
 from eat.backbones.weights import model_path
 from eat.checks import shown
@@ -132,7 +132,7 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
         ValueError: If there is no model, it is of an unknown type, or has no fine-tuned head.
     """
     config = _read_config(path)
-    if config.model_type == "eat":
+    if config.model_type == OWN_TYPE:
         ours = AdaptiveForSequenceClassification.from_pretrained(path)
         for part, off in {"attention": "full", "pruner": "none"}.items():
             name = (getattr(ours.config, part) or {}).get("name", off)

@@ -176,8 +176,9 @@ def test_few_wait_at_an_early_head():
     collect = pools._collect
 
     def recorded(reached):
-        collect(reached)
+        answered = collect(reached)
         longest.append(max(map(len, pools._survivors.values()), default=0))
+        return answered
 
     pools._collect = recorded
     assert len(list(pools.predict(varied(300)))) == 300

@@ -52,11 +52,7 @@ def test_without_dropout_it_is_torchs_attention_and_its_gradient(mask):
     q, k, v = projections()
     own, torchs = dropped_attention(q, k, v, mask, 0.0), F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     torch.testing.assert_close(own, torchs)
-    weight = torch.randn_like(own)
-    for got, right in zip(
-        *(torch.autograd.grad((out * weight).sum(), (q, k, v)) for out in (own, torchs)), strict=True
-    ):
-        torch.testing.assert_close(got, right)
+    assert_same_gradients(own, torchs, (q, k, v))
 
 
 @pytest.mark.usefixtures("at_once")
