@@ -92,7 +92,7 @@ def _points(
     if not any(run != first or (replayed.exit_depth < depths[-1]).any() for run, _, replayed in tried):
         raise ValueError(
             f"certify.criteria: with heads at depths {depths} none of {names or [FULL_DEPTH.name]} lets a sequence "
-            "leave early; train with earlier heads (backbone.head_depths=...), or name other criteria"
+            "leave early; train with earlier heads (head_depths=...), or name other criteria"
         )
     second = RISKS["inconsistency" if settings.loss == "brier_gap" else "brier_gap"]
     points = []
