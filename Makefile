@@ -8,9 +8,8 @@ FOLDERS ?= 600
 FIRST ?= 0
 BUDGET ?= laptop
 HOLDOUT ?= standard
-LR ?= 1e-4 # for MiniLM; BERT-base wants 2e-5
 MORE ?= # overrides for all of an ablation's runs: MORE=trainer.precision=bf16-mixed
-ABLATION = task=$(TASK) budget=$(BUDGET) holdout=$(HOLDOUT) optimizer.lr=$(LR) evaluation.stages=[quality,sweep] $(MORE)
+ABLATION = task=$(TASK) budget=$(BUDGET) holdout=$(HOLDOUT) evaluation.stages=[quality,sweep] $(MORE)
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed

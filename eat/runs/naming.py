@@ -37,6 +37,9 @@ NOT_TRAINING = (
 )
 
 
+COUNTED_ELSEWHERE = ("retrofit", "backbone.lr")
+"""What others take their value from: `backbone.classifier`, `optimizer.lr`."""
+
 ADDED: Mapping[str, Any] = {
     "backbone.feed_forward": "dense",
     "best.metric": None,
@@ -66,7 +69,7 @@ def is_as_before(place: str, value: Any) -> bool:
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return 8 hex digits that name a training: the same for the same resolved configuration, less ``NOT_TRAINING``."""
-    kept = _without(config, (*NOT_TRAINING, "retrofit"))  # whose value is counted as `backbone.classifier`
+    kept = _without(config, (*NOT_TRAINING, *COUNTED_ELSEWHERE))
     if isinstance(kept.get("trainer"), dict):
         kept["trainer"]["devices"] = 1  # names given before there could be several stay
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]

@@ -27,6 +27,8 @@ from eat.training.module import AdaptiveModule
 log = logging.getLogger(__name__)
 
 TextSource = Callable[[], Iterable[str]]
+BEFORE_LR = 2e-5
+"""Of every backbone, as runs from before each had its own mean it."""
 
 
 @runtime_checkable
@@ -37,12 +39,14 @@ class TrainingBackbone(Protocol):
         name: Short name, for folders and tables.
         max_length: Longest input in tokens; longer ones are cut.
         head_pooling: What the heads read on this backbone unless told otherwise: "cls" or "mean".
+        lr: The learning rate that its training peaks at unless told otherwise.
         module: What trains the classifier.
     """
 
     name: str
     max_length: int
     head_pooling: str
+    lr: float
     module: type[AdaptiveModule]
 
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:
@@ -119,6 +123,7 @@ class PretrainedBackbone(_WholeEncoder):
     max_length: int
     head_pooling: str
     feed_forward: str = DENSE  # or LEARN_FORGET, with random weights
+    lr: float = BEFORE_LR
 
     def __post_init__(self) -> None:
         """Check the number of layers and the feed-forward; the rest is checked with the weights."""
@@ -170,6 +175,7 @@ class TinyBackbone(_WholeEncoder):
     max_length: int
     head_pooling: str
     feed_forward: str = DENSE  # or LEARN_FORGET
+    lr: float = BEFORE_LR
 
     def __post_init__(self) -> None:
         """Check the values by the names that they are typed under."""

@@ -37,6 +37,7 @@ class ClassifierBackbone:
     labels: Sequence[str] | None  # the task's class of each of its outputs, in its order; None where its own names say
     max_length: int
     head_pooling: str  # what the early heads read: "cls" or "mean"
+    lr: float = 1e-3  # of the heads
 
     module = HeadsModule
 

@@ -211,12 +211,24 @@ def test_how_is_measured_is_no_part_of_a_training():
 
 def test_the_default_is_the_papers_configuration():
     config, paper = composed(), composed("experiment=sst2_paper")
-    assert paper.head_pooling == "cls"
-    assert config.head_pooling == "mean"  # what MiniLM was pretrained for; the one difference
+    assert (paper.head_pooling, paper.optimizer.lr) == ("cls", 2e-5)
+    assert (config.head_pooling, config.optimizer.lr) == ("mean", 1e-4)  # what suits MiniLM; the only differences
+    config.optimizer.lr = paper.optimizer.lr
     for part in ("task", "backbone", "attention", "pruner", "exit", "head_depths", "optimizer", "schedule", "budget"):
         assert config[part] == paper[part], part
     assert (paper.attention.window, paper.pruner.depths, paper.pruner.ratio) == (32, [2, 4], 0.3)
-    assert (paper.optimizer.lr, paper.data.batch_size, paper.data.max_length) == (2e-5, 32, 256)
+    assert (paper.data.batch_size, paper.data.max_length) == (32, 256)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lr"),
+    [([], 1e-4), (["backbone=bert_base"], 2e-5), (["backbone=tiny"], 1e-3), (["optimizer.lr=3e-5"], 3e-5)],
+)
+def test_the_learning_rate_is_the_backbones_unless_it_is_given(overrides: list[str], lr: float):
+    config = plain(composed(*overrides))
+    assert config["optimizer"]["lr"] == lr
+    typed = plain(composed(*overrides, f"optimizer.lr={lr}", "backbone.lr=0.5"))
+    assert run_name(typed) == run_name(config)  # only what is trained with counts
 
 
 def test_a_retrofit_is_off_but_for_its_heads_until_told_otherwise():
