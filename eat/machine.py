@@ -5,9 +5,12 @@ import platform
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eat.checks import shown
+
+if TYPE_CHECKING:
+    import torch
 
 _GPU_FACTS = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit")
 
@@ -23,6 +26,15 @@ def device_name(name: str, value: Any) -> str:
     except RuntimeError:
         raise ValueError(f"{name}: expected auto, cpu or cuda, got {shown(value)}") from None
     return str(value)
+
+
+def chosen_device(value: str) -> "torch.device":
+    """Return a torch device; of "auto" the first GPU where there is one, else the CPU."""
+    import torch
+
+    if value == "auto":
+        value = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(value)
 
 
 def describe_host() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from eat.checks import folder_name, one_of, shown
 from eat.exits.points import OperatingPoint
 from eat.files import read_object
+from eat.machine import chosen_device
 from eat.models.certificate import EAT_INT8
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import AdaptiveConfig
@@ -112,12 +113,10 @@ class FinishedRun:
                 "from trace/, but new traces and the benchmark need weights; train again, or use stages=[quality,sweep]"
             )
         self.model_config()  # refuses a damaged one in a line
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         left_out: dict[str, Any] = {} if certified else {"certificate": None, "rules": None}
         with no_progress_bars():
             model = AdaptiveForSequenceClassification.from_pretrained(self.folder / "model", **left_out)
-        torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types
+        torch.nn.Module.to(model, chosen_device(device))  # transformers' own `to` hides its types
         return model.eval()
 
     def model_of(

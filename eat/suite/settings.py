@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from eat.checks import number, several, shown, some_of, whole_number, whole_numbers
-from eat.machine import device_name, num_cores
+from eat.machine import chosen_device, device_name, num_cores
 from eat.suite.shapes import SHAPES
 
 PART_NAMES = ("serving", "pruning", "depth", "windowed", "curves", "memory", "training", "pool")
@@ -68,9 +68,7 @@ class SuiteSettings:
     @property
     def torch_device(self) -> torch.device:
         """The device to measure on."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+        return chosen_device(self.device)
 
     @property
     def dtypes(self) -> tuple[torch.dtype, ...]:

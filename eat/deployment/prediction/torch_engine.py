@@ -20,6 +20,7 @@ from eat.deployment.prediction.settings import PredictSettings
 from eat.deployment.runner import OnnxOutput
 from eat.exits.points import OperatingPoint
 from eat.files import read_object
+from eat.machine import chosen_device
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import AdaptiveConfig
 from eat.models.fingerprint import model_fingerprint
@@ -98,10 +99,9 @@ def load_torch(folder: Path, settings: PredictSettings, changes: Mapping[str, An
     model = model.eval()
     if name == "int8" and model.config.engine is None:
         model = model.quantize()
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() and name == "torch" and model.config.engine is None else "cpu"
-    torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types
+    anywhere = name == "torch" and model.config.engine is None  # int8 products are the CPU's
+    device = "cpu" if settings.device == "auto" and not anywhere else settings.device
+    torch.nn.Module.to(model, chosen_device(device))  # transformers' own `to` hides its types
     return TorchEngine(model, folder, name)
 
 

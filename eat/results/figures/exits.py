@@ -9,7 +9,7 @@ from jaxtyping import Float
 from eat.exits.points import OperatingPoint, threshold_text
 from eat.results.figures.evidence import Evidence
 from eat.results.figures.style import SMALL, first_few, printing, shades
-from eat.results.figures.suite import NothingToDrawError, Suite, swept_points
+from eat.results.figures.suite import NothingToDrawError, Suite, shown_points
 from eat.traces.replay import replay
 
 
@@ -36,7 +36,7 @@ def draw_exits(suite: Suite, path: Path) -> list[str]:
     with printing(path, 0.9 + 2.3 * lines, suite.subject) as figure:
         grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
         for axes, (label, runs) in zip(grid.flat, shown, strict=False):
-            points = swept_points(runs[0])
+            points = shown_points(runs[0])
             shares = exit_shares(runs, points)
             bottom = np.zeros(len(points))
             for depth, share in zip(runs[0].traces.reported.head_depths, shares.T, strict=True):

@@ -10,7 +10,7 @@ from eat.evaluation.report.rows import row_label
 from eat.evaluation.report.table import Row
 from eat.exits.points import FULL_DEPTH, OperatingPoint, threshold_text
 from eat.results.figures.evidence import Evidence
-from eat.results.figures.suite import Suite, swept_points
+from eat.results.figures.suite import Suite, shown_points
 from eat.traces.quality import metric_values
 from eat.traces.replay import replay
 
@@ -37,7 +37,7 @@ class Baseline:
 
 def counted(suite: Suite, runs: Sequence[Evidence]) -> list[FrontierPoint]:
     """Return the operating points of an experiment over executed work / that of the dense encoder, from traces."""
-    swept = swept_points(runs[0]) if runs[0].has_early_heads else []
+    swept = shown_points(runs[0]) if runs[0].has_early_heads else []
     found = []
     for point in [*(point for point in swept if point != FULL_DEPTH), FULL_DEPTH]:
         measured = []

@@ -128,7 +128,7 @@ def usual(names: Sequence[str]) -> str:
     return statistics.mode(names) if names else ""
 
 
-def swept_points(run: Evidence) -> list[OperatingPoint]:
-    """List the operating points of a run's own criterion, those at which all leave as at the one before left out."""
+def shown_points(run: Evidence) -> list[OperatingPoint]:
+    """List what figures show of a run's own criterion, without points at which all leave as at the one before."""
     trace = run.traces.reported
     return distinct(trace, sweep(run.point, len(trace.head_depths), THRESHOLDS))
