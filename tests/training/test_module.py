@@ -64,6 +64,11 @@ def test_it_stops_early_counting_from_the_end_of_annealing(tmp_path):
     assert module.trainer.current_epoch == 4
 
 
+def test_without_patience_the_first_validation_without_a_gain_ends_it(tmp_path):
+    module, checkpoints, _ = fit(tmp_path, module=make_module(pruner="none", lr=0.0), max_epochs=4, patience=0)
+    assert (checkpoints.best_step, module.trainer.global_step) == (6, 12)
+
+
 def test_a_metric_that_is_no_number_is_no_best_and_does_not_stop(tmp_path):
     class FirstUnknown(MulticlassAccuracy):
         def compute(self):
