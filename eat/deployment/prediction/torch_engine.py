@@ -16,6 +16,7 @@ from eat.checks import shown
 from eat.data.tokenizer import read_tokenizer
 from eat.deployment.encoding import Encoded, TextEncoder
 from eat.deployment.export import templates_of
+from eat.deployment.prediction.engines import warn_of_threshold
 from eat.deployment.prediction.settings import PredictSettings
 from eat.deployment.runner import OnnxOutput
 from eat.exits.points import OperatingPoint
@@ -102,6 +103,7 @@ def load_torch(folder: Path, settings: PredictSettings, changes: Mapping[str, An
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() and name == "torch" and model.config.engine is None else "cpu"
     torch.nn.Module.to(model, torch.device(device))  # transformers' own `to` hides its types
+    warn_of_threshold(model.config.certificate, settings)
     return TorchEngine(model, folder, name)
 
 
