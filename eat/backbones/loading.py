@@ -217,6 +217,11 @@ def _shape(
     return dataclasses.replace(backbone, **{key: value for key, value in changes.items() if value is not None})
 
 
+def is_classifier(config: PreTrainedConfig) -> bool:
+    """Return True for the configuration of a fine-tuned classifier, False for that of an encoder alone."""
+    return any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+
+
 def _plain(model: PreTrainedModel) -> PreTrainedModel:
     """Return an adaptive classifier as Hugging Face's own, with its last head alone; any other model as it is."""
     if model.config.model_type != OWN_TYPE:
@@ -235,9 +240,8 @@ def _load_checkpoint(name: str) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
         return own.config, dict(own.state_dict())
     if config.model_type not in BACKBONES and not isinstance(config, MeanPooledConfig):
         return config, {}
-    is_classifier = any(a.endswith("ForSequenceClassification") for a in config.architectures or ())
     has_head = config.model_type in BACKBONES and BACKBONES[config.model_type].head_in_pretrained
-    auto = AutoModelForSequenceClassification if is_classifier or has_head else AutoModel
+    auto = AutoModelForSequenceClassification if is_classifier(config) or has_head else AutoModel
     with quiet_transformers():  # our own message says which parts stay random
         model, info = auto.from_pretrained(name, output_loading_info=True, dtype=torch.float32, trust_remote_code=False)
     missing = set(info["missing_keys"])

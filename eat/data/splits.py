@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from eat.tasks import Task
 from eat.tasks.leakage import SAME_TEXT, warn_of_shared_texts
-from eat.tasks.units import Unit, draw_units, row_texts
+from eat.tasks.units import Unit, digest, draw_units, row_texts
 
 THRESHOLD_SHARE = 0.1
 CERTIFICATION_SHARE = 0.2
@@ -38,7 +38,7 @@ def carve(
     stay together, and a text that repeats in other pairs is warned of.
 
     A certificate's statistics count independent examples, so of each unit drawn for certification one row is kept,
-    and the split has fewer than were wanted where units have several.
+    by the same hash, and the split has fewer than were wanted where units have several.
 
     Raises:
         ValueError: If a number is negative, or train is too small to give every split a row.
@@ -64,8 +64,8 @@ def carve(
             "threshold and a certification split; give more rows, or set threshold_examples and "
             "certification_examples to 0"
         )
-    texts = row_texts(train)
-    independent = sorted(min(unit.rows, key=lambda row: texts[row]) for unit in certification)
+    texts, salt = row_texts(train), f"{seed}/certification/row"
+    independent = sorted(min(unit.rows, key=lambda row: digest(salt, *texts[row])) for unit in certification)
     whole = sorted(row for unit in threshold for row in unit.rows)
     carved = Carved(train.select(staying), train.select(whole), train.select(independent))
     _log.info(

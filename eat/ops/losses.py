@@ -13,6 +13,8 @@ from eat.ops.precision import at_least_float32
 
 EARLY_WEIGHT = 0.3  # EAT's lambda of each early head in equation 1
 FINAL_WEIGHT = 1.0  # its lambda of the final head
+NOTHING_IGNORED = torch.iinfo(torch.int64).min
+"""A class that no label is: torch's own -100 would count as a loss of 0 where labels are not checked, on a GPU."""
 
 
 def joint_loss(
@@ -178,7 +180,9 @@ def _cross_entropies(
         return _binary_cross_entropies(all_logits, labels, label_smoothing, class_weights, focal_gamma)
     labels = read_classes(labels, batch, classes)
     logits, repeated = at_least_float32(all_logits).reshape(batch * heads, classes), labels.repeat_interleave(heads)
-    losses = F.cross_entropy(logits, repeated, reduction="none", label_smoothing=label_smoothing)
+    losses = F.cross_entropy(
+        logits, repeated, reduction="none", label_smoothing=label_smoothing, ignore_index=NOTHING_IGNORED
+    )
     if focal_gamma > 0:
         log_right = F.log_softmax(logits, dim=-1).gather(1, repeated.unsqueeze(1)).squeeze(1)
         losses = losses * _doubt(log_right) ** focal_gamma

@@ -19,8 +19,8 @@ from torchmetrics.classification import (
     BinaryF1Score,
     BinaryRecall,
     MulticlassAccuracy,
+    MulticlassConfusionMatrix,
     MulticlassF1Score,
-    MulticlassMatthewsCorrCoef,
     MultilabelAccuracy,
     MultilabelExactMatch,
     MultilabelF1Score,
@@ -99,9 +99,24 @@ def matthews(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Matthews' correlation over any number of classes (Gorodkin 2004), 0 where all predicted or all true are one."""
     predicted, labels = _one_each(predicted, labels)
     size = 1 + int(max(predicted.max(), labels.max()))
-    times_predicted = np.bincount(predicted, minlength=size).astype(np.float64)
-    times_true = np.bincount(labels, minlength=size).astype(np.float64)
-    total, right = float(len(labels)), float((predicted == labels).sum())
+    times_predicted, times_true = (np.bincount(each, minlength=size) for each in (predicted, labels))
+    return _matthews(times_predicted, times_true, float((predicted == labels).sum()))
+
+
+class RunningMatthews(MulticlassConfusionMatrix):
+    """`matthews` of all batches; torchmetrics' own (1.9) names other values where all predicted or true are one."""
+
+    higher_is_better = True
+
+    def compute(self) -> Tensor:
+        """Return the correlation."""
+        counts = super().compute().double().cpu().numpy()  # rows are true, columns predicted
+        return torch.tensor(_matthews(counts.sum(0), counts.sum(1), float(counts.trace())))
+
+
+def _matthews(times_predicted: np.ndarray, times_true: np.ndarray, right: float) -> float:
+    times_predicted, times_true = times_predicted.astype(np.float64), times_true.astype(np.float64)
+    total = times_true.sum()
     spread = (total**2 - times_predicted @ times_predicted) * (total**2 - times_true @ times_true)
     return float((right * total - times_predicted @ times_true) / math.sqrt(spread)) if spread > 0 else 0.0
 
@@ -215,7 +230,7 @@ METRICS: Mapping[str, TaskMetric] = {
     "label_accuracy": TaskMetric(
         lambda task: _of_sets(MultilabelAccuracy(task.num_labels, average="micro")), _value(label_accuracy), _has_labels
     ),
-    "matthews": TaskMetric(lambda task: MulticlassMatthewsCorrCoef(task.num_labels), _value(matthews), _has_classes),
+    "matthews": TaskMetric(lambda task: RunningMatthews(task.num_labels), _value(matthews), _has_classes),
     "pearson": TaskMetric(lambda task: LambdaInputTransformer(PearsonCorrCoef(), _score), _value(pearson), _has_scores),
     "spearman": TaskMetric(
         lambda task: LambdaInputTransformer(SpearmanCorrCoef(), _score), _value(spearman), _has_scores

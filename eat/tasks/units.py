@@ -69,6 +69,11 @@ def group_units(keys: Sequence[Iterable[str]], strata: Sequence[Hashable]) -> li
     return [Unit(min(smallest[row] for row in rows), tuple(rows), strata[rows[0]]) for rows in members.values()]
 
 
+def digest(salt: str, *keys: str) -> bytes:
+    """Return what draws are ordered by: a hash of what the draw is for and of texts."""
+    return blake2b("\x1e".join((salt, *keys)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
 def draw_units(units: Sequence[Unit], num_rows: int, *, salt: str) -> list[Unit]:
     """Draw units that hold ``num_rows`` rows together, each stratum in its proportion, if need be fewer.
 
@@ -76,7 +81,7 @@ def draw_units(units: Sequence[Unit], num_rows: int, *, salt: str) -> list[Unit]
     leaves what is trained on; a unit larger than the room that is left is passed over.
     ``salt`` names the draw: seed and purpose.
     """
-    order = sorted(units, key=lambda unit: (_digest(salt, unit.key), unit.rows))
+    order = sorted(units, key=lambda unit: (digest(salt, unit.key), unit.rows))
     rows_of: dict[Hashable, int] = defaultdict(int)
     left: dict[Hashable, int] = defaultdict(int)
     for unit in order:
@@ -107,7 +112,3 @@ def _quotas(rows_of: dict[Hashable, int], num_rows: int) -> dict[Hashable, int]:
     for stratum in by_remainder[: num_rows - sum(quotas.values())]:
         quotas[stratum] += 1
     return quotas
-
-
-def _digest(salt: str, key: str) -> bytes:
-    return blake2b(f"{salt}\x1e{key}".encode("utf-8", "surrogatepass"), digest_size=16).digest()

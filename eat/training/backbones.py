@@ -13,6 +13,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from eat.backbones import BACKBONES
 from eat.backbones.base import DENSE, LEARN_FORGET
+from eat.backbones.loading import is_classifier
 from eat.backbones.tiny import tiny_config
 from eat.backbones.weights import resolve_weights
 from eat.checks import number, one_of, whole_number
@@ -137,7 +138,7 @@ class PretrainedBackbone(_WholeEncoder):
         """See ``TrainingBackbone``; says where certificates rest on what a fine-tuned checkpoint has not seen."""
         model = super().build(tokenizer, task, **options)
         path = self.source()
-        if any(name.endswith("ForSequenceClassification") for name in _architectures(path)):
+        if is_classifier(AutoConfig.from_pretrained(path, trust_remote_code=False)):
             log.info(
                 "backbone: %s was fine-tuned before; thresholds and certificates of this run stand on rows held out of "
                 "%s's training part, and are worth as much only if it was not trained on these rows",
@@ -153,10 +154,6 @@ class PretrainedBackbone(_WholeEncoder):
     def source(self, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
         """Return the checkpoint's folder or hub name."""
         return resolve_weights(self.name, path=self.path, hub=self.hub)
-
-
-def _architectures(path: str) -> list[str]:
-    return AutoConfig.from_pretrained(path, trust_remote_code=False).architectures or []
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -208,14 +208,15 @@ class AnnealedEarlyStopping(EarlyStopping):
     """Lightning's early stopping on the metric that selects the best model, which says why it stopped.
 
     It is blind where ``AdaptiveModule.validation_counts`` is false. ``patience`` counts validations without a gain of
-    more than ``min_delta``; None never stops.
+    more than ``min_delta``; None never stops. At 0 the first without a gain ends the training, as at 1.
     """
 
     def __init__(self, patience: int | None, min_delta: float) -> None:
         if patience is not None:
             whole_number("callbacks.early_stopping.patience", patience, at_least=0)
         number("callbacks.early_stopping.min_delta", min_delta, at_least=0)
-        waits = sys.maxsize if patience is None else patience
+        # Lightning counts before it compares, so that 0 is 1 there; here it would be reached before the first step.
+        waits = sys.maxsize if patience is None else max(1, patience)
         # A correlation with constant predictions is not a number, and no reason to stop.
         super().__init__("val/best", min_delta, waits, mode="max", check_finite=False, check_on_train_epoch_end=False)
         self.why_stopped: str | None = None

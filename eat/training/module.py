@@ -173,7 +173,8 @@ class AdaptiveModule(LightningModule):
                 named = {f"train/{name}": part.detach() for name, part in parts.items()}
                 quiet |= self._over_processes(named, weight)
             self.log_dict(quiet, batch_size=len(batch["lengths"]))
-        return loss * weight  # the gradients' mean over processes is then that over the batch's examples
+        # The gradients' mean over processes is then that over the batch's examples.
+        return loss * (weight * self._share_of_step(batch_idx))
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -234,6 +235,15 @@ class AdaptiveModule(LightningModule):
         if self.trainer.world_size == 1:
             return 1.0
         return cast(EpochBatchSampler, cast(DataLoader, self.trainer.train_dataloader).batch_sampler).weight(batch_idx)
+
+    def _share_of_step(self, batch_idx: int) -> float:
+        """Return what a batch weighs beside the others of its optimiser step, times their number.
+
+        It is 1, but where an epoch ends with a step of fewer batches: Lightning divides by the number of a whole step.
+        """
+        wanted = self.trainer.accumulate_grad_batches
+        first = batch_idx - batch_idx % wanted
+        return wanted / min(wanted, int(self.trainer.num_training_batches) - first)
 
     def _over_processes(self, means: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
         """Return means over the whole batch, in one exchange."""

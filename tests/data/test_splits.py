@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections import Counter
 
 import pytest
 from datasets import Dataset
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from eat.data.splits import Carved, carve, summarise_splits
 from eat.tasks import build_task
-from eat.tasks.leakage import PhraseIndex, WholeSentences, maximal_phrases
+from eat.tasks.leakage import PhraseIndex, SharedColumns, WholeSentences, maximal_phrases
 from eat.tasks.public import PublicTask
 from eat.tasks.units import row_texts
 
@@ -24,6 +25,8 @@ def named(_name: str, **changes: object) -> PublicTask:
 # Tasks without a rule, of single texts and of pairs.
 FILE = named("cola", name="file", group_by=None)
 PAIRS = named("qqp", name="mine", source_columns=("premise", "hypothesis"), group_by=None)
+
+PREMISES = dataclasses.replace(PAIRS, group_by=SharedColumns(("text",)))
 
 
 def rows(texts: list[str], **more: list) -> Dataset:
@@ -67,6 +70,16 @@ def test_pairs_are_grouped_by_both_texts_or_by_either_as_the_task_reports() -> N
         assert bool(trained_on & held_out) is shares_premises
         certified = [first for first, _ in texts_of(carved.certification)]
         assert shares_premises or (len(certified) == len(set(certified)) == 20)  # of three hypotheses each
+
+
+def test_the_row_that_stands_for_a_unit_is_drawn_and_not_the_first_by_its_text() -> None:
+    pairs = [(f"premise {i // 10}", f"{'abcdefghij'[i % 10]} hypothesis") for i in range(3000)]
+    train = rows([a for a, _ in pairs], text_pair=[b for _, b in pairs])
+    carved = carve(PREMISES, train)
+    found = Counter(hypothesis[0] for _, hypothesis in row_texts(carved.certification))
+    assert sum(found.values()) == 60
+    assert len(found) == 10
+    assert max(found.values()) < 20
 
 
 def premises(num_rows: int, sharing: int) -> Dataset:

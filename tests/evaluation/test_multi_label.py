@@ -129,6 +129,19 @@ def test_a_file_is_answered_with_every_label_above_the_threshold(run: Path, tmp_
     assert "probability_good" not in read_rows(_plain(run, source, tmp_path / "plain.jsonl"))[0]
 
 
+def test_a_certificate_says_nothing_of_labels_above_another_threshold(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"max_drop": 0.9, "confidence": 0.5, "loss": "inconsistency"}
+    evaluate_run(run, stages=["certify"], certify=options)
+    source = write_rows(tmp_path / "in.jsonl", [{"text": "good soup"}])
+    for threshold, times in ((0.5, 0), (0.4, 1)):
+        caplog.clear()
+        settings = PredictSettings(progress=False, label_threshold=threshold, fresh=True)
+        predict_file(run, source, tmp_path / "out.jsonl", settings)
+        assert caplog.text.count("certificate is about labels above 0.5, and says nothing of those above 0.4") == times
+
+
 def _between(trace: Trace) -> float:
     """Return a threshold that half of the texts reach at the first head: between two of its confidences."""
     first = np.sort(expit(np.abs(trace.all_logits[:, 0]).min(axis=1)))

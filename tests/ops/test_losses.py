@@ -56,6 +56,13 @@ def test_focal_loss_has_a_finite_gradient_where_an_answer_is_sure(gamma, dtype):
     assert logits.grad[0].abs().sum() == 0 and logits.grad[1].abs().sum() > 0
 
 
+def test_no_label_is_left_out_in_silence_where_labels_are_not_checked(monkeypatch):
+    # On a GPU the range of labels is left to the kernel, which takes torch's ignore_index for a loss of 0.
+    monkeypatch.setattr(losses, "read_classes", lambda labels, batch, classes: labels)
+    with pytest.raises(IndexError, match="Target -100 is out of bounds"):
+        losses.joint_loss(torch.zeros(2, 1, 3), torch.tensor([1, -100]), [1.0])
+
+
 def test_as_many_class_weights_as_classes_are_expected():
     with pytest.raises(ValueError, match=r"class_weights: expected one for each of 3 classes, got 2"):
         losses.joint_loss(torch.randn(2, 1, 3), torch.tensor([0, 1]), [1.0], class_weights=[1.0, 2.0])

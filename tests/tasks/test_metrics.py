@@ -90,6 +90,15 @@ def test_where_nothing_is_to_be_measured() -> None:
     assert plain(of, np.eye(3)[[0]], np.array([0])) == {"in_scope_accuracy": 1.0, "oos_recall": 0.0}
 
 
+@pytest.mark.parametrize("num_labels", [2, 3])
+def test_running_matthews_is_0_where_all_predicted_or_all_true_are_one(num_labels: int) -> None:
+    of = task(num_labels, "matthews")
+    mixed, ones = np.array([0, 0, 0, 0, 1, 1]), np.ones(6, dtype=np.int64)
+    for predicted, labels in ((0 * ones, mixed), (ones, mixed), (mixed, ones), (ones, ones), (0 * ones, ones)):
+        assert running(of, np.eye(num_labels)[predicted], labels, batch=4) == {"matthews": 0.0}
+        assert matthews(predicted, labels) == 0.0
+
+
 def test_f1_is_for_two_classes() -> None:
     with pytest.raises(ValueError, match=r"f1 is that of the second of two classes, sst2 has 3: use macro_f1"):
         build_metrics(task(3, "f1"))

@@ -12,7 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from eat.training.checkpoints import LAST
 from eat.training.module import step_seed
 from eat.training.objectives.depth_weighted import DepthWeightedObjective
-from tests.training.small import fit, make_module
+from tests.training.small import SmallData, fit, make_module
 
 
 class Watch(Callback):
@@ -62,6 +62,11 @@ def test_it_stops_early_counting_from_the_end_of_annealing(tmp_path):
     module, checkpoints, _ = fit(tmp_path, module=make_module(lr=0.0), max_epochs=10, patience=2)
     assert checkpoints.best_step == 12
     assert module.trainer.current_epoch == 4
+
+
+def test_without_patience_the_first_validation_without_a_gain_ends_it(tmp_path):
+    module, checkpoints, _ = fit(tmp_path, module=make_module(pruner="none", lr=0.0), max_epochs=4, patience=0)
+    assert (checkpoints.best_step, module.trainer.global_step) == (6, 12)
 
 
 def test_a_metric_that_is_no_number_is_no_best_and_does_not_stop(tmp_path):
@@ -125,6 +130,33 @@ def test_a_gradient_that_is_no_number_stops_before_it_spoils_the_weights(tmp_pat
     with pytest.raises(FloatingPointError, match=r"step 2 \(epoch 1\): the gradient's norm is (nan|inf)"):
         fit(tmp_path, module=module)
     assert all(torch.isfinite(weight).all() for weight in module.model.parameters())
+
+
+def test_the_last_step_of_an_epoch_means_over_the_batches_that_it_has(tmp_path):
+    gradients = []
+
+    class Keep(Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            gradients.append(flat_gradient(pl_module.model))
+
+    module = make_module(pruner="none", lr=0.0, dropout=0.0)
+    data = SmallData()
+    fit(tmp_path, Keep(), module=module, data=data, max_epochs=1, accumulate_grad_batches=4, gradient_clip_val=None)
+    data.order.set_epoch(0)
+    batches = list(map(data.collate, data.order))
+    assert (len(batches), len(gradients)) == (6, 2)
+    model = module.model.train()
+    phase = module.objective.phase(0, 2, model.head_depths)
+    for found, step in zip(gradients, (batches[:4], batches[4:]), strict=True):
+        model.zero_grad()
+        for batch in step:
+            output = model(batch["input_ids"], lengths=batch["lengths"], trace=True)
+            (module.objective(output.all_logits, batch, phase)[0] / len(step)).backward()
+        torch.testing.assert_close(found, flat_gradient(model))
+
+
+def flat_gradient(model):
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
 
 
 @pytest.mark.parametrize("clip", [None, 1e-6])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +14,8 @@ from eat.deployment.encoding import Encoded, TextEncoder
 from eat.deployment.prediction.settings import PredictSettings
 from eat.deployment.runner import OnnxClassifier, OnnxOutput
 from eat.machine import num_cores
+
+log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -102,4 +105,14 @@ def _load_onnx(folder: Path, settings: PredictSettings, changes: Mapping[str, An
         from eat.exits.points import OperatingPoint  # another point's arguments are checked where exits are, in torch
 
         served = served.changed(exit=OperatingPoint.of(served.manifest.exit).changed(changes).spec)
+    warn_of_threshold(served.manifest.certificate, settings)
     return OnnxEngine(served, name)
+
+
+def warn_of_threshold(certificate: Mapping[str, Any] | None, settings: PredictSettings) -> None:
+    """Warn where a certified model's labels are written from another probability on than those that were certified."""
+    if certificate is not None and settings.label_threshold != 0.5:
+        log.warning(
+            "label_threshold: the model's certificate is about labels above 0.5, and says nothing of those above %g",
+            settings.label_threshold,
+        )

@@ -16,6 +16,7 @@ from eat.checks import shown
 from eat.data.tokenizer import read_tokenizer
 from eat.deployment.encoding import Encoded, TextEncoder
 from eat.deployment.export import templates_of
+from eat.deployment.prediction.engines import warn_of_threshold
 from eat.deployment.prediction.settings import PredictSettings
 from eat.deployment.runner import OnnxOutput
 from eat.exits.points import OperatingPoint
@@ -102,6 +103,7 @@ def load_torch(folder: Path, settings: PredictSettings, changes: Mapping[str, An
     anywhere = name == "torch" and model.config.engine is None  # int8 products are the CPU's
     device = "cpu" if settings.device == "auto" and not anywhere else settings.device
     torch.nn.Module.to(model, chosen_device(device))  # transformers' own `to` hides its types
+    warn_of_threshold(model.config.certificate, settings)
     return TorchEngine(model, folder, name)
 
 

@@ -1,7 +1,27 @@
-"""A dense run as the reference of a certificate: the model that a user gives up for the adaptive one."""
+"""What may be compared in a certificate: other runs, and a dense run as the reference that a user gives up."""
 
 from eat.checks import shown
 from eat.traces.run_traces import RunTraces
+from eat.traces.splits import split_fingerprint
+
+
+def check_rows(other: RunTraces, run: RunTraces, split: str, argument: str) -> None:
+    """Check that another run answers the rows of a run's split, in order.
+
+    Labels alone do not tell: of data sorted by class, every draw has the same. Rows are the same where all data are, or
+    labels and lengths.
+
+    Raises:
+        ValueError: If they are other rows.
+    """
+    own = run.splits[split]
+    theirs = other.same_examples(split, own, argument)
+    data = [trace.metadata.get("data_fingerprint") for trace in (theirs, own)]
+    if (None in data or data[0] != data[1]) and split_fingerprint(theirs) != split_fingerprint(own):
+        raise ValueError(
+            f"{argument}: its trace must answer the same {len(own)} examples of {shown(split)}, in order; they have "
+            "other lengths: train both on the same data, held out alike, with the same seed"
+        )
 
 
 def check_reference(reference: RunTraces, run: RunTraces) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from eat.evaluation.certify.against import check_reference
+from eat.evaluation.certify.against import check_reference, check_rows
 from eat.evaluation.certify.groups import GroupResult, Groups, groups_of, lost_and_gained, pass_in_all, results_of
 from eat.evaluation.certify.p_values import examples_needed
 from eat.evaluation.certify.risk_control import certified_prefix, monotone
@@ -236,7 +236,9 @@ def check_splits(runs: Runs, settings: CertifySettings) -> None:
     first = next(iter(runs))
     for run, traces in runs.items():
         for role in HELD_OUT:
-            traces.same_examples(role, runs[first].need(role, "certify"), f"certify.runs: {run}")
+            runs[first].need(role, "certify")
+        for split in (*HELD_OUT, runs[first].main):
+            check_rows(traces, runs[first], split, f"certify.runs: {run}")
         if traces.reported.is_regression:
             raise ValueError(f"certify: its losses are about classes, and {run} predicts a score (regression)")
     calibration = runs[first].need("certification", "certify")

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCardData
+from transformers import AutoConfig
 
+from eat.backbones.loading import is_classifier
+from eat.backbones.weights import resolve_weights
 from eat.evaluation.certify.certificate import Certificate
 from eat.files import write_text
 from eat.models.engines import EngineId
@@ -62,21 +65,38 @@ def fallback(reference: FinishedRun, chosen: FinishedRun) -> dict[str, Any] | No
 
 
 def caveat(run: FinishedRun) -> str | None:
-    """Say what a certificate of a retrofitted classifier rests on; None where our own training held the split out."""
-    source = run.config.get("retrofit")
-    if source is None or _held_out_alike(run, Path(source)):
-        return None
+    """Say what a certificate rests on where a run's weights started from a fine-tuned classifier, or may have.
+
+    None where they did not, or all training before was our own and held the split out.
+    """
+    backbone, source = run.config["backbone"], run.config.get("retrofit")
+    named = source or backbone.get("path")
+    if named is not None and _held_out_alike(run, Path(named)):
+        return caveat(FinishedRun(named))
+    begun = "were fine-tuned elsewhere"
+    if source is None:
+        if named is None and backbone.get("hub") is None:
+            return None
+        try:
+            found = resolve_weights(backbone["name"], path=named, hub=backbone.get("hub"))
+            if not is_classifier(AutoConfig.from_pretrained(found, trust_remote_code=False, local_files_only=True)):
+                return None
+        except (OSError, ValueError):
+            if named is None:  # the hub's encoder of that name, which is no longer in the cache
+                return None
+            begun = "started from a checkpoint that cannot be read any more"
     return (
-        f"The weights were fine-tuned elsewhere ({Path(source).name}): the certificate holds only if none of the rows "
+        f"The weights {begun} ({Path(named or backbone['hub']).name}): the certificate holds only if none of the rows "
         "of the certification split were among what they were trained on."
     )
 
 
 def _held_out_alike(run: FinishedRun, source: Path) -> bool:
-    """Return True where a retrofit's source is a run of ours that held out the same rows."""
-    if not (source / "config.yaml").is_file():
+    """Return True where what a run started from is a run of ours that held out the same rows."""
+    try:
+        theirs = FinishedRun(source).config
+    except (OSError, ValueError):  # no run, or one that is not whole any more
         return False
-    theirs = FinishedRun(source).config
     keys = ("threshold_examples", "certification_examples", "root")
     held_out = [(c["task"], c["seed"], [c["data"].get(key) for key in keys]) for c in (run.config, theirs)]
     return held_out[0] == held_out[1]

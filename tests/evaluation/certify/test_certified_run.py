@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from transformers import BertModel
 
+from eat.backbones.tiny import tiny_config
 from eat.evaluation import evaluate_run
+from eat.evaluation.certify import store
 from eat.evaluation.certify.certificate import make_certificate
 from eat.evaluation.certify.settings import CertifySettings
 from eat.evaluation.certify.store import BEGIN, END, new_card, with_section
@@ -264,8 +268,31 @@ def test_a_retrofit_of_foreign_weights_says_what_its_certificate_rests_on(run: P
     assert all("none of the rows" in (run / part).read_text() for part in ("report/certificate.md", "model/README.md"))
     (tmp_path / "source").mkdir()
     shutil.copytree(run, tmp_path / "source" / "small")
-    (run / "config.yaml").write_text(f"{text}\nretrofit: {tmp_path / 'source' / 'small'}\n")
+    source = tmp_path / "source" / "small"
+    (run / "config.yaml").write_text(f"{text}\nretrofit: {source}\n")
+    assert "(classifier)" in certify(run)["certificate"]["caveat"], "the source is a retrofit of foreign weights itself"
+    (source / "config.yaml").write_text(text)
     assert certify(run)["certificate"]["caveat"] is None
+
+
+def test_weights_that_began_as_a_classifier_say_what_a_certificate_rests_on(run: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+
+    def caveat(**backbone: Any) -> str | None:
+        (run / "config.yaml").write_text(yaml.safe_dump(config | {"backbone": config["backbone"] | backbone}))
+        return store.caveat(FinishedRun(run))
+
+    source = tmp_path / "source"
+    shutil.copytree(run, source)
+    assert caveat() is None and caveat(path=None, hub=None) is None, "random weights"
+    assert caveat(path=str(source)) is None, "our own training held the same rows out"
+    (source / "config.yaml").write_text(yaml.safe_dump(config | {"seed": 1}))
+    assert "were fine-tuned elsewhere (source)" in (caveat(path=str(source)) or "")
+    encoder = tmp_path / "encoder"
+    BertModel(tiny_config("bert", vocab_size=20)).save_pretrained(encoder)
+    assert caveat(path=str(encoder)) is None
+    assert "cannot be read any more (gone)" in (caveat(path=str(tmp_path / "gone")) or "")
+    assert caveat(path=None, hub="nobody/no-such-encoder") is None
 
 
 @pytest.mark.parametrize(
