@@ -40,7 +40,7 @@ def test_the_export_carries_the_certificate_of_its_engine(
     assert OnnxClassifier.from_folder(run_script(*typed, "certified=false")).manifest.certificate is None
     evaluate_run(run, engine=f"eat_{format}", stages=["certify"], certify=BUDGET)
     there = (output / "eat_onnx.json").read_bytes()
-    with pytest.raises(ValueError, match="output: .*served holds an export already; fresh=true replaces it"):
+    with pytest.raises(ValueError, match=r"output: .*served holds an export already; fresh=true replaces it"):
         run_script(*typed)
     assert (output / "eat_onnx.json").read_bytes() == there
     served = OnnxClassifier.from_folder(run_script(*typed, "fresh=true"))

@@ -64,16 +64,18 @@ def drawing(path: Path, width: float, height: float) -> Iterator[Figure]:
 
 
 def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
-    """Draw a split of `frontier.csv`: quality against latency at batch size 1, and against executed work."""
+    """Draw a split of `frontier.csv`: quality against latency, at the smallest batch size timed, and executed work."""
     rows = [row for row in rows if row["split"] == split and row["value"] is not None]
     threads = min((row["threads"] for row in rows if row["threads"] is not None), default=None)
-    timed = [row for row in rows if row["batch_size"] == 1 and row["threads"] == threads]
+    size = _smallest_timed(rows)
+    timed = [row for row in rows if row["batch_size"] == size and row["threads"] == threads] if size else []
     others = [row for row in rows if row["model"] == "dense" and row["engine"] not in (None, "eat")]
     ours = [row for row in rows if row["flops_ratio"] is not None and row not in others]
     counted = list({row_label(row): row for row in ours}.values())
     panels = [(counted, _flops_ratio, "executed FLOPs / dense, unpadded, full depth", "counted")]
     if timed:
-        panels.insert(0, (timed, _mean_latency, "mean latency at batch size 1, ms", f"measured, threads: {threads}"))
+        latency = f"mean latency at batch size {size}, ms"
+        panels.insert(0, (timed, _mean_latency, latency, f"measured, threads: {threads}"))
     crowded = len({row_label(row) for row in rows if row["model"] != "eat"}) > IN_PANEL
     with drawing(path, 4.75 * len(panels) + (1.6 if crowded else 0), 4.0) as figure:
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -168,12 +170,14 @@ def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None
 
     A line of panels for each task, a line in them for each run.
     """
-    rows = [row for row in rows if row["model"] == "eat" and row["batch_size"] in (None, 1)]
+    rows = [row for row in rows if row["model"] == "eat"]
+    size = _smallest_timed(rows)
+    rows = [row for row in rows if row["batch_size"] in (None, size)]
     panels = list(dict.fromkeys((row["task"], row["split"]) for row in rows))
     looks = run_looks(list(names))
     columns = [("flops_ratio", _flops_ratio, "executed FLOPs / dense, unpadded, full depth")]
-    if any(row["examples_per_s"] is not None for row in rows):
-        columns.insert(0, ("examples_per_s", _mean_latency, "mean latency at batch size 1, ms"))
+    if size:
+        columns.insert(0, ("examples_per_s", _mean_latency, f"mean latency at batch size {size}, ms"))
     size = 4.75 * len(columns), 3.6 * len(panels)
     crowded = len(names) > IN_PANEL
     with drawing(path, *(beside_legend(list(names.values()), *size) if crowded else size)) as figure:
@@ -252,6 +256,11 @@ def _annotate(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -
             text = _short({"threshold": row["threshold"], "patience": row["patience"], "name": row["exit"]}, usual)
             where = (column(row), row["value"])
             axes.annotate(text, where, (6, -8), textcoords="offset points", fontsize=7.5, color=BLUE)
+
+
+def _smallest_timed(rows: Sequence[Row]) -> int | None:
+    """Return the smallest batch size that something was timed at; None where nothing was."""
+    return min((row["batch_size"] for row in rows if row["batch_size"] and row["examples_per_s"]), default=None)
 
 
 def _mean_latency(row: Row) -> float:
