@@ -178,9 +178,9 @@ def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None
     columns = [("flops_ratio", _flops_ratio, "executed FLOPs / dense, unpadded, full depth")]
     if size:
         columns.insert(0, ("examples_per_s", _mean_latency, f"mean latency at batch size {size}, ms"))
-    size = 4.75 * len(columns), 3.6 * len(panels)
+    inches = 4.75 * len(columns), 3.6 * len(panels)
     crowded = len(names) > IN_PANEL
-    with drawing(path, *(beside_legend(list(names.values()), *size) if crowded else size)) as figure:
+    with drawing(path, *(beside_legend(list(names.values()), *inches) if crowded else inches)) as figure:
         grid = figure.subplots(len(panels), len(columns), sharey="row", squeeze=False)
         lines: dict[str, Any] = {}
         for (task, split), panel_line in zip(panels, grid, strict=True):
