@@ -8,6 +8,10 @@ FOLDERS ?= 600
 FIRST ?= 0
 BUDGET ?= laptop
 HOLDOUT ?= standard
+EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
+COMMA := ,
+VARIANTS = $(subst $(SPACE),$(COMMA),$(patsubst conf/experiment/%.yaml,%,$(sort $(wildcard conf/experiment/ablation/*.yaml))))
 MORE ?= # overrides for all of an ablation's runs: MORE=trainer.precision=bf16-mixed
 ABLATION = task=$(TASK) budget=$(BUDGET) holdout=$(HOLDOUT) evaluation.stages=[quality,sweep] $(MORE)
 
@@ -56,7 +60,7 @@ format: install ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 
 ablation: install ## Train and compare the ablation's variants: make ablation TASK=sst2 BUDGET=laptop HOLDOUT=none
-	$(BIN)/python train.py -m 'experiment=glob(ablation/*)' $(ABLATION)
+	$(BIN)/python train.py -m experiment=$(VARIANTS) $(ABLATION)
 	$(BIN)/python train.py -m experiment=ablation/dense,ablation/static_4,ablation/eat,ablation/distilled seed=0,1,2 $(ABLATION)
 
 tables: install ## Make the tables of committed runs anew, and what README and docs show of them

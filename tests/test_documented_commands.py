@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted({ROOT / "README.md", *(ROOT / "docs").rglob("*.md")} - {ROOT / "docs" / "extend.md"})
 """The page about parts in other packages has a test of its own, in which there is such a package."""
 COMMAND = re.compile(
-    r"(?:python (?=train\.py|evaluate\.py)|eat )(train|evaluate|search|benchmark|predict|loadgen)(?:\.py)? (.*)"
+    r"(?:python (?=train\.py|evaluate\.py)|eat )"
+    r"(train|evaluate|search|benchmark|predict|loadgen|tables|figures)(?:\.py)? (.*)"
 )
 OPTION = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)=\S*|([a-z_]+(?:\.[a-z_]+)+)")
 PLACES = (
@@ -35,6 +36,8 @@ PLACES = (
     ("predict", "model=there", "input=there", "output=there"),
     ("loadgen", "run=there", "output=there"),
     ("search",),
+    ("tables",),
+    ("figures", "results=there"),
     *(("train", f"compression={name}") for name in COMPRESSIONS if name != "none"),
 )
 """Where an option may belong: a command, and what it may need to be there."""

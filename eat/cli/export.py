@@ -7,11 +7,12 @@ from omegaconf import DictConfig
 
 from eat.benchmark.engines.engine import CALIBRATION_ROWS
 from eat.benchmark.tokenizing import training_rows
-from eat.checks import folder_name
+from eat.checks import folder_name, true_or_false
 from eat.cli.command import command
 from eat.cli.compose import keep_quiet, plain
 from eat.cli.options import check_keys, need
 from eat.deployment.export import ExportSettings, export_onnx
+from eat.deployment.manifest import FILE as MANIFEST
 from eat.runs.data import PLACES, load_data
 from eat.runs.finished import FinishedRun, runs_beside
 
@@ -24,11 +25,13 @@ def main(config: DictConfig) -> Path:
         need(config, key, "a folder", f"; {runs_beside(Path('runs/x'))}")
     options = plain(config)
     settings = [field.name for field in dataclasses.fields(ExportSettings)]
-    check_keys("", options, ["run", "output", "data", *settings])
+    check_keys("", options, ["run", "output", "fresh", "data", *settings])
     places = options["data"]
     check_keys("data.", places, PLACES)
     asked = ExportSettings(**{name: options[name] for name in settings})
     output = Path(folder_name("output", options["output"]))
+    if not true_or_false("fresh", options["fresh"]) and (output / MANIFEST).exists():
+        raise ValueError(f"output: {output} holds an export already; fresh=true replaces it")
     run = FinishedRun(options["run"])
     model, certificate = run.model_of(asked.engine, certified=asked.certified)
     rows = training_rows(load_data(run, places), CALIBRATION_ROWS) if asked.format == "onnx_static" else None

@@ -19,7 +19,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
@@ -106,10 +106,11 @@ def ending_sweeps() -> Iterator[None]:
 
 def _begin(config: DictConfig) -> Sweep:
     typed = list(config.hydra.overrides.task)
+    overrides = _parsed(config, typed)
+    _refuse_empty(overrides)
     if not any(override_key(override) == "hydra.sweep.dir" for override in config.hydra.overrides.hydra):
         _name_folder(config, typed)
     folder = Path(config.hydra.sweep.dir)
-    overrides = _parsed(config, typed)
     (jobs,) = BasicSweeper.split_arguments(overrides, None)
     fixed = {override.get_key_element() for override in overrides if not override.is_sweep_override()}
     with contextlib.ExitStack() as held:
@@ -129,6 +130,21 @@ def _parsed(config: DictConfig, typed: Sequence[str]) -> list[Override]:
     params = config.hydra.sweeper.get("params") or {}
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())  # which lists for glob(*)
     return parser.parse_overrides([*(f"{key}={value}" for key, value in params.items()), *typed])
+
+
+def _refuse_empty(overrides: Sequence[Override]) -> None:
+    """Refuse a sweep of no values, such as a glob that matches nothing: Hydra runs no job then, and is content.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for override in overrides:
+        if override.is_sweep_override() and not any(True for _ in override.sweep_string_iterator()):
+            key, loader = override.get_key_element(), override.config_loader
+            known = loader.get_group_options(key) if isinstance(override.value(), Glob) and loader else []
+            among = f" of {known}" if known else ""
+            typed = str(override.input_line).partition("=")[2]
+            raise ValueError(f"{key}: {typed} stands for none{among}, so that there is no job")
 
 
 def _name_folder(config: DictConfig, typed: Sequence[str]) -> None:

@@ -45,10 +45,12 @@ def make_tables(settings: TableSettings, root: Path = Path()) -> list[Path]:
     ``root`` is what pages, and the sources that they name, are relative to.
 
     Raises:
-        FileNotFoundError: If a task has no finished run.
+        FileNotFoundError: If the folder is not there, or a task has no finished run.
         ValueError: If something is stale, with ``check``, or a marker does not fit.
     """
     folder = root / settings.folder
+    if not folder.is_dir():
+        raise FileNotFoundError(f"folder: expected a folder of finished runs, {folder} is not there")
     pages = [page for pattern in settings.pages for page in sorted(root.glob(pattern))]
     if settings.check:
         stale = [*check_manifests(folder), *(fault for page in pages for fault in check(page, root))]
@@ -58,7 +60,10 @@ def make_tables(settings: TableSettings, root: Path = Path()) -> list[Path]:
             raise ValueError(f"check: {len(stale)} parts of tables and pages are stale, as listed; run `make tables`")
         log.info("%s and %d pages are up to date", folder, len(pages))
         return []
-    for task in _tasks(folder, settings):
+    tasks = _tasks(folder, settings)
+    if not tasks and settings.suite:
+        log.warning("no run of the suite %s in %s; suite=null takes those of every experiment", settings.suite, folder)
+    for task in tasks:
         text, problems = write_ablation(folder, task, settings)
         log.info("\n%s\n\n%s", text.partition("\n## Published")[0], folder / task / "ablation.md")
         for problem in problems:

@@ -15,6 +15,8 @@ from eat.runs.naming import NOT_TRAINING, is_as_before, leaves
 
 IGNORED = ("seed", "retrofit", "_target_", "_partial_")  # keys that do not tell experiments apart
 RUNS = ("teacher", "classifier")  # keys whose value names another run, of the same seed
+UNNAMED = "none"
+"""Name of an experiment that has none."""
 _SEEDED = re.compile(r"-seed\d+-[0-9a-f]{8}$")
 
 
@@ -97,7 +99,7 @@ def block_of(run: LoggedRun) -> Block:
 
 def experiment_name(run: LoggedRun) -> str:
     """Return the last part of a run's experiment: ``static_4`` of ``ablation/static_4``."""
-    return str(run.run.config.get("experiment") or "none").rpartition("/")[2]
+    return str(run.run.config.get("experiment") or UNNAMED).rpartition("/")[2]
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,6 +123,8 @@ def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if value is None or is_as_before(place, value) or not set(parts).isdisjoint(IGNORED):
             continue
         names_run = parts[-1] in RUNS and isinstance(value, str)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # 2, as typed, is the 2.0 of a YAML
         yield place, _SEEDED.sub("", Path(value).name) if names_run else value
 
 
@@ -157,12 +161,13 @@ def _labels(name: str, configs: Sequence[Mapping[str, Any]], problems: list[Prob
             f"some of its runs lack {', '.join(absent)}: they may be of another version of eat, and stay on their own"
         )
         problems.append(Problem(name, what))
-    labels = [name] * len(configs)
+    labels = [name if name != UNNAMED else ""] * len(configs)
     for key in (*own, *dependent):
         if len(set(labels)) < len(labels):
             told = [f"{label}, {key} {c[key]}" if key in c else label for label, c in zip(labels, configs, strict=True)]
+            told = [label.removeprefix(", ") for label in told]
             labels = told if len(set(told)) > len(set(labels)) else labels
-    return labels
+    return [label or name for label in labels]
 
 
 def _missing_seeds(block: Block, name: str, runs: Sequence[LoggedRun]) -> list[Problem]:

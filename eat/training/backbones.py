@@ -109,6 +109,17 @@ class _WholeEncoder(abc.ABC):
         return nullcontext(data)
 
 
+def say_what_certificates_rest_on(option: str, path: str, task: TaskFacts) -> None:
+    """Log what a run on a classifier that was fine-tuned before has to trust in; ``option`` is what named it."""
+    log.info(
+        "%s: %s was fine-tuned before; thresholds and certificates stand on rows held out of %s's training part, and "
+        "are worth as much only if it was not trained on these rows",
+        option,
+        path,
+        task.name,
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainedBackbone(_WholeEncoder):
     """A checkpoint and its tokenizer.
@@ -139,12 +150,7 @@ class PretrainedBackbone(_WholeEncoder):
         model = super().build(tokenizer, task, **options)
         path = self.source()
         if is_classifier(AutoConfig.from_pretrained(path, trust_remote_code=False)):
-            log.info(
-                "backbone: %s was fine-tuned before; thresholds and certificates of this run stand on rows held out of "
-                "%s's training part, and are worth as much only if it was not trained on these rows",
-                path,
-                task.name,
-            )
+            say_what_certificates_rest_on("backbone", path, task)
         return model
 
     def tokenizer(self, texts: TextSource, folder: Path) -> PreTrainedTokenizerBase:

@@ -21,7 +21,7 @@ from eat.data.tokenizer import load_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import PROBLEM_TYPES
 from eat.tasks import TaskFacts
-from eat.training.backbones import TextSource
+from eat.training.backbones import TextSource, say_what_certificates_rest_on
 from eat.training.fine_tuned import SAVE_TOKENIZER, check_problem, class_order, load_weights
 from eat.training.heads import FeatureDataModule, HeadsModule
 
@@ -75,12 +75,7 @@ class ClassifierBackbone:
             **options,
         )
         self._check_fit(model, tokenizer)
-        log.info(
-            "retrofit: thresholds and certificates stand on rows held out of %s's training part; they are worth as "
-            "much only if %s was not trained on these rows either",
-            task.name,
-            self.path,
-        )
+        say_what_certificates_rest_on("retrofit", self.path, task)
         if order != sorted(order):
             log.info("retrofit: the classes of %s are put into the task's order: %s", self.path, names)
             final = model.encoder.heads[str(model.num_layers)].get_submodule("out")

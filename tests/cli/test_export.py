@@ -39,14 +39,18 @@ def test_the_export_carries_the_certificate_of_its_engine(
     assert not (output / "eat_onnx.json").exists(), "nothing is written"
     assert OnnxClassifier.from_folder(run_script(*typed, "certified=false")).manifest.certificate is None
     evaluate_run(run, engine=f"eat_{format}", stages=["certify"], certify=BUDGET)
-    served = OnnxClassifier.from_folder(run_script(*typed))
+    there = (output / "eat_onnx.json").read_bytes()
+    with pytest.raises(ValueError, match=r"output: .*served holds an export already; fresh=true replaces it"):
+        run_script(*typed)
+    assert (output / "eat_onnx.json").read_bytes() == there
+    served = OnnxClassifier.from_folder(run_script(*typed, "fresh=true"))
     certificate = served.manifest.certificate
     assert certificate is not None and certificate["engine"] == f"eat_{format}"
     assert served.manifest.exit == certificate["exit"]
     assert served.predict(["good film", "awful soup"])[0].tokens > 0
     other = 15 - certificate["bits"]
     with pytest.raises(ValueError, match=f"has a certificate of eat_{format}, which no longer holds"):
-        run_script(*typed, f"bits={other}")
+        run_script(*typed, f"bits={other}", "fresh=true")
 
 
 @pytest.mark.parametrize(

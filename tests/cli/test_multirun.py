@@ -6,6 +6,7 @@ Jobs are evaluations of a run that is there; that trainings resume as well stand
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -125,6 +126,21 @@ def test_where_every_job_fails_no_earlier_table_is_left(sweep):
     assert code.startswith("error: 3 of 3 jobs failed") and not (folder / "combined.md").exists()
     code, _ = sweep("exit.threshold=0.7,0.6", "hydra.sweep.dir=runs/sweeps/mine")
     assert not code and states(folder) == ["done", "done"], "the notes of another command are gone"
+
+
+def test_a_sweep_of_no_values_is_refused(sweep):
+    """Hydra would run nothing and be content: a glob does not look into folders of choices."""
+    code, folders = sweep("benchmark=glob(paper/*)")
+    assert code == "error: benchmark: glob(paper/*) stands for none of ['default', 'paper'], so that there is no job"
+    assert folders == []
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_ablation_trains_every_variant():
+    made = subprocess.run(["make", "-n", "ablation"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    every, several_seeds = re.findall(r"train\.py -m experiment=(\S+)", made)
+    variants = {f"ablation/{path.stem}" for path in (ROOT / "conf" / "experiment" / "ablation").glob("*.yaml")}
+    assert set(every.split(",")) == variants > set(several_seeds.split(","))
 
 
 def test_another_command_has_another_folder_and_the_command_is_kept(sweep, run):

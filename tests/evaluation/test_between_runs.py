@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from eat.evaluation import combine, evaluate_run
 from eat.evaluation.between_runs.exits import ALL, DROPS, ExitTable, halfway_point, make_exit_tables
@@ -110,7 +111,8 @@ def test_one_early_head_is_enough(traces: dict[str, Any], tmp_path: Path, monkey
     assert certified["patience"] == (None,) and certified["confidence"][-1] is not None
 
 
-def test_files_of_a_combined_report(tmp_path: Path) -> None:
+def test_files_of_a_combined_report(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     folders = [write_run(tmp_path / "pruned"), write_run(tmp_path / "unpruned", pruner={"name": "none"})]
     for folder in folders:
         evaluate_run(folder, stages=["quality"], device="cpu")
@@ -122,5 +124,9 @@ def test_files_of_a_combined_report(tmp_path: Path) -> None:
     assert {row["run"] for row in rows} == {"pruned", "unpruned"} and {row["split"] for row in rows} == {"validation"}
     assert {"full depth", "half of the layers on the threshold split"} <= {row["note"] for row in rows}
     assert (tmp_path / "out" / "exits.png").stat().st_size > 1000
+    reasons = [message for message in caplog.messages if message.startswith("exits: not certified")]
+    assert len(reasons) == len(set(reasons)) and reasons[0].startswith("exits: not certified in 2 of 2 runs: ")
+    height, width, _ = imread(tmp_path / "out" / "combined.png").shape
+    assert width < 1.5 * height  # one panel: nothing was timed
     combine(folders[:1], tmp_path / "one")
     assert not (tmp_path / "one" / "exits.md").exists()  # nothing to compare

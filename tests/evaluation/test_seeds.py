@@ -2,7 +2,7 @@
 
 import pytest
 
-from eat.evaluation.between_runs.seeds import averaged, group_names, group_seeds, missing_seeds
+from eat.evaluation.between_runs.seeds import averaged, group_names, group_seeds, missing_seeds, tell_apart
 from eat.evaluation.between_runs.sound import Reported
 from eat.evaluation.report.table import make_row
 
@@ -54,6 +54,25 @@ def test_configurations_and_operating_points_stay_apart(report):
 def test_configurations_that_no_column_tells_apart_are_named_by_their_settings(report):
     groups = group_seeds([report(0, 0.8), report(1, 0.9), report(0, 0.7, lr=1e-2)])
     assert group_names(groups, VARYING) == ["optimizer.lr 0.001", "optimizer.lr 0.01"]
+
+
+def test_settings_are_named_only_where_columns_leave_configurations_alike(report):
+    """What a column says already, pruner.name, is not said again; nor what an unlike configuration lacks."""
+    reports = [report(0, 0.8), report(0, 0.7, lr=1e-2), report(0, 0.6, pruner="random", teacher="runs/dense")]
+    assert group_names(group_seeds(reports), VARYING) == [
+        "pruner none, optimizer.lr 0.001",
+        "pruner none, optimizer.lr 0.01",
+        "pruner random, optimizer.lr 0.001",
+    ]
+
+
+def test_runs_of_several_seeds_are_told_apart_as_their_configurations_are(report):
+    runs = {f"run{i}": report(seed, 0.8, lr=lr) for i, (seed, lr) in enumerate([(0, 1e-3), (1, 1e-3), (0, 1e-2)])}
+    assert tell_apart(runs, VARYING) == {
+        "run0": "seed 0, optimizer.lr 0.001",
+        "run1": "seed 1, optimizer.lr 0.001",
+        "run2": "seed 0, optimizer.lr 0.01",
+    }
 
 
 def test_runs_that_differ_in_which_seed_of_the_teacher_taught_them_are_one_row(report):

@@ -25,7 +25,7 @@ SPLITS = {"threshold": 60, "validation": 80}
 
 def write_logged(
     folder: Path,
-    experiment: str = "ablation/dense",
+    experiment: str | None = "ablation/dense",
     *,
     seed: int = 0,
     noise: float = 1.0,

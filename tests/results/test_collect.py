@@ -69,6 +69,14 @@ def test_a_key_that_some_runs_lack_is_named_and_not_merged(tmp_path: Path) -> No
     assert [e.name for e in experiments] == ["dense", "dense, scheduler.warmup_ratio 0.1"]
 
 
+def test_runs_of_no_experiment_are_named_by_their_settings_and_2_is_2_0(tmp_path: Path) -> None:
+    for seed, warmup in enumerate((2, 2.0, 3.0)):
+        write_logged(tmp_path / str(seed), None, seed=seed, schedule={"warmup_epochs": warmup})
+    ((_, experiments),) = group(collect(tmp_path)[0])[0].items()
+    named = {experiment.name: experiment.seeds for experiment in experiments}
+    assert named == {"schedule.warmup_epochs 2": (0, 1), "schedule.warmup_epochs 3": (2,)}
+
+
 def damage_name(run: Path) -> None:
     run.rename(run.with_name("tiny-full-smoke-seed0-00000000"))
 

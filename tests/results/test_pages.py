@@ -132,6 +132,14 @@ def test_the_command_checks_and_makes_anew(page: Path) -> None:
     assert make_tables(TableSettings(check=True, **settings), page.parent) == []
 
 
+def test_where_there_is_nothing_to_tabulate_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(FileNotFoundError, match=r"folder: expected a folder of finished runs, .*nowhere is not there"):
+        make_tables(TableSettings(folder="nowhere"), tmp_path)
+    (tmp_path / "runs" / "sst2").mkdir(parents=True)
+    assert make_tables(TableSettings(folder="runs"), tmp_path) == []
+    assert "no run of the suite ablation in" in caplog.text and "suite=null" in caplog.text
+
+
 def test_an_ablation_is_shown_by_its_section(page: Path) -> None:
     tables = "## one\n\n- fact\n\n| experiment |\n\n## two\n\n| experiment | 2\n\nValue: mean"
     text = f"# Ablation: t\n\n{tables}\n\n## Published figures\n\nx\n"

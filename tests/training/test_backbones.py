@@ -76,7 +76,7 @@ def test_a_training_starts_from_a_finished_runs_weights_its_last_head_and_its_to
     options = {"attention": None, "pruner": None, "exit": None, "head_depths": [1], "head_pooling": "mean", "seed": 1}
     with caplog.at_level(logging.INFO):
         second = start.build(tokenizer, task, **options)
-    assert "was fine-tuned before; thresholds and certificates of this run stand on rows held out" in caplog.text
+    assert "was fine-tuned before; thresholds and certificates stand on rows held out" in caplog.text
     assert "random weights and need training: head at depth 1" in caplog.text
     assert second.head_depths == (1, 3)
     assert second.config.pruner["name"] == "none"

@@ -6,11 +6,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 from eat.evaluation.between_runs.exits import make_exit_tables, write_exits
-from eat.evaluation.between_runs.seeds import Group, averaged, group_names, group_seeds, missing_seeds
+from eat.evaluation.between_runs.seeds import (
+    Group,
+    averaged,
+    group_names,
+    group_seeds,
+    missing_seeds,
+    tell_apart,
+)
 from eat.evaluation.between_runs.sound import Reported, read_reports
 from eat.evaluation.report.figures import draw_runs
 from eat.evaluation.report.summary import Report
-from eat.evaluation.report.table import Row, delta_text, number, render, speedup_text, write_rows
+from eat.evaluation.report.table import delta_text, number, render, speedup_text, write_rows
 from eat.exits.points import threshold_text
 from eat.files import write_text
 
@@ -58,7 +65,7 @@ def combine(
     out = Path(out)
     sound, problems = read_reports(folders)
     rows = list({str(row): row for report in sound for row in report.frontier}.values())
-    names = _names(rows)
+    names = _names(sound)
     write_rows(out / "combined.csv", rows)
     groups = group_seeds(sound)
     said = [f"- failed: {name}: {reason}" for name, reason in failures.items()]
@@ -69,7 +76,7 @@ def combine(
     text = [*filter(None, [*head, *tables[0], notes]), "![combined.png](combined.png)"]
     write_text(out / "combined.md", "\n\n".join(text) + "\n")
     draw_runs(rows, names, out / "combined.png")
-    _compare_exits(sound, rows, out)
+    _compare_exits(sound, out)
     table = "\n\n".join(filter(None, [*tables[1], notes]))
     log.info("\n%s\n\ncombined report: %s", table, out)
     return table
@@ -89,13 +96,12 @@ def _tables(
     return [render(["mean ± deviation over seeds", "seeds", *HEADERS], lines, markdown=markdown), each]
 
 
-def _compare_exits(reports: Sequence[Reported], rows: Sequence[Row], out: Path) -> None:
+def _compare_exits(reports: Sequence[Reported], out: Path) -> None:
     """Compare criteria over runs, as eat's own engine answers, where there are several with early heads."""
-    runs = {report.run.name: report.run for report in reports if report.engine.is_eat}
-    tables = make_exit_tables(list(runs.values())) if len(runs) > 1 else []
+    own = {report.run.name: report for report in reports if report.engine.is_eat}
+    tables = make_exit_tables([report.run for report in own.values()]) if len(own) > 1 else []
     if tables:
-        early = {table.run.name for table in tables}
-        write_exits(tables, _names([row for row in rows if row["run"] in early]), out)
+        write_exits(tables, _names([own[table.run.name] for table in tables]), out)
         log.info("exits compared: %s", out / "exits.md")
 
 
@@ -117,9 +123,8 @@ def _cells(report: Reported) -> list[str]:
     ]
 
 
-def _names(rows: Sequence[Row]) -> dict[str, str]:
-    """Name each run by the columns in which the runs differ, or by its folder where they do not."""
-    runs = {row["run"]: row for row in rows if row["model"] == "eat"}
-    differing = [column for column in VARYING if len({str(row[column]) for row in runs.values()}) > 1]
-    names = {run: ", ".join(f"{column} {row[column]}" for column in differing) for run, row in runs.items()}
-    return names if len(set(names.values())) == len(names) and differing else {run: run for run in runs}
+def _names(reports: Sequence[Reported]) -> dict[str, str]:
+    """Name each run by what tells the runs apart, or by its folder where nothing does."""
+    runs = {str(report.row["run"]): report for report in reports}
+    names = tell_apart(runs, VARYING)
+    return names if len(runs) > 1 and len(set(names.values())) == len(runs) else {run: run for run in runs}

@@ -15,7 +15,7 @@ import numpy as np
 from eat.evaluation.certify.certificate import make_certificate
 from eat.evaluation.certify.settings import CertifySettings
 from eat.evaluation.criteria import early_exit_points
-from eat.evaluation.report.figures import drawing
+from eat.evaluation.report.figures import GREY, beside_legend, drawing, run_looks
 from eat.evaluation.report.rows import point_row
 from eat.evaluation.report.table import number, points_text, render, write_rows
 from eat.exits.points import FULL_DEPTH, OperatingPoint
@@ -36,7 +36,6 @@ ALL = "all"
 """Stands for the choice among all criteria."""
 SHOWN = "confidence"
 """The criterion of the figure, which compares runs; exits of one run are compared in its own criteria.png."""
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D31", "#666666")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +65,13 @@ def make_exit_tables(runs: Sequence[FinishedRun]) -> list[ExitTable]:
     compared with.
     """
     traces = {run: read_traces(run) for run in runs}
+    reasons: dict[str, list[str]] = {}
     early = [run for run in runs if "threshold" in traces[run].splits and traces[run].has_early_heads]
     dense = [traces[run].reported for run in runs if not traces[run].has_early_heads]
-    return [_exit_table(run, traces[run], dense[0] if len(dense) == 1 else None) for run in early]
+    tables = [_exit_table(run, traces[run], dense[0] if len(dense) == 1 else None, reasons) for run in early]
+    for reason, names in reasons.items():
+        log.info("exits: not certified in %d of %d runs: %s", len(set(names)), len(early), reason)
+    return tables
 
 
 def halfway_point(held_out: Trace, points: Sequence[OperatingPoint]) -> OperatingPoint | None:
@@ -92,7 +95,8 @@ def halfway_point(held_out: Trace, points: Sequence[OperatingPoint]) -> Operatin
     return points[max(best.values(), key=lambda found: (found[1], -grid.flops_ratio[found[2]]))[2]]
 
 
-def _exit_table(run: FinishedRun, traces: RunTraces, dense: Trace | None) -> ExitTable:
+def _exit_table(run: FinishedRun, traces: RunTraces, dense: Trace | None, reasons: dict[str, list[str]]) -> ExitTable:
+    """Compare the criteria in one run; ``reasons`` gets the name of a run in which one cannot be certified."""
     held_out, reported = traces.need("threshold", "exits"), traces.reported
     full = reported.full_depth
     same = dense is not None and np.array_equal(dense.labels, reported.labels)
@@ -104,19 +108,21 @@ def _exit_table(run: FinishedRun, traces: RunTraces, dense: Trace | None) -> Exi
             name,
             None if point is None else measure_point(reported, point, full),
             None if point is None else float(measure_grid(held_out, [point]).values[0]),
-            tuple(_certified(run, traces, drop, () if name == ALL else (name,)) for drop in DROPS),
+            tuple(_certified(run, traces, drop, () if name == ALL else (name,), reasons) for drop in DROPS),
         )
         for name, point in halfway.items()
     ]
     return ExitTable(run, reported, measure_point(reported, FULL_DEPTH, full, dense_logits), tuple(lines))
 
 
-def _certified(run: FinishedRun, traces: RunTraces, drop: float, criteria: tuple[str, ...]) -> Point | None:
+def _certified(
+    run: FinishedRun, traces: RunTraces, drop: float, criteria: tuple[str, ...], reasons: dict[str, list[str]]
+) -> Point | None:
     settings = CertifySettings(max_drop=drop, confidence=CONFIDENCE, criteria=criteria)
     try:
         return make_certificate({run.name: traces}, settings).reported
     except ValueError as error:  # a split that is missing, too small or unfit, or no sequence leaves early
-        log.info("%s, %s: %s", run.name, ", ".join(criteria) or ALL, error)
+        reasons.setdefault(str(error), []).append(run.name)
         return None
 
 
@@ -226,10 +232,13 @@ def _draw(tables: Sequence[ExitTable], names: Mapping[str, str], path: Path) -> 
     panels: dict[str, list[ExitTable]] = defaultdict(list)
     for table in tables:
         panels[table.reported.config["heads"]["pooling"]].append(table)
-    with drawing(path, 4.6 * len(panels) + 2.4, 4.2) as figure:
+    looks = run_looks([table.run.name for table in tables])
+    labels = {t.run.name: f"{names[t.run.name]} ({next(iter(t.full_depth.metrics.values())):.3f})" for t in tables}
+    with drawing(path, *beside_legend(list(labels.values()), 4.6 * len(panels) + 0.6, 4.2)) as figure:
         axes_of = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        lines: dict[str, Any] = {}
         for axes, (pooling, shown) in zip(axes_of, panels.items(), strict=True):
-            for table, colour in zip(shown, COLOURS * len(shown), strict=False):
+            for table in shown:
                 points = tuple(criterion_points(SHOWN, table.reported, score_quantiles(table.reported)))
                 if not points:
                     continue
@@ -237,9 +246,17 @@ def _draw(tables: Sequence[ExitTable], names: Mapping[str, str], path: Path) -> 
                 full = next(iter(table.full_depth.metrics.values()))
                 order = np.argsort(grid.avg_depth)
                 lost = 100 * (grid.values[order] - full)
-                name = names[table.run.name].replace(f"head_pooling {pooling}, ", "")
-                axes.plot(grid.avg_depth[order], lost, color=colour, linewidth=1.2, label=f"{name} ({full:.3f})")
-            axes.axhline(0, color="#666666", linewidth=0.8, linestyle="--")
-            axes.set(xlabel=f"average depth, exit by {SHOWN}", title=f"heads on {pooling}")
-            axes.legend(fontsize=7.5, loc="lower right", title="run (full depth)", title_fontsize=7.5)
+                name = table.run.name
+                (lines[labels[name]],) = axes.plot(grid.avg_depth[order], lost, **looks[name], linewidth=1.2)
+            axes.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
+            axes.set_xlabel(f"average depth, exit by {SHOWN}")
+            if len(panels) > 1:
+                axes.set_title(f"heads on {pooling}")
         axes_of[0].set_ylabel("points to own full depth, " + ", ".join(dict.fromkeys(t.reported.split for t in tables)))
+        where: dict[str, Any] = {
+            "loc": "outside right center",
+            "fontsize": 7.5,
+            "title": "run (full depth)",
+            "title_fontsize": 7.5,
+        }
+        figure.legend(list(lines.values()), list(lines), **where)

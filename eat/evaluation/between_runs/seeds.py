@@ -1,7 +1,7 @@
 """Runs that differ in their seed alone as one row: mean, sample deviation, and how many there are."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eat.evaluation.between_runs.sound import Reported
@@ -44,18 +44,28 @@ def missing_seeds(groups: Sequence[Group], names: Sequence[str]) -> list[str]:
 def group_names(groups: Sequence[Group], varying: Sequence[str]) -> list[str]:
     """Name each group by the columns in which configurations differ, and where those are alike by their settings."""
     first = [group[0] for group in groups]
-    configs = {seedless_fingerprint(report.run.config): report for report in first}
-    rows = {key: report.row for key, report in configs.items()}
-    columns = [c for c in varying if c != "seed" and len({str(row[c]) for row in rows.values()}) > 1]
+    keys = [seedless_fingerprint(report.run.config) for report in first]
+    told = tell_apart(dict(zip(keys, first, strict=True)), [column for column in varying if column != "seed"])
+    return [told[key] or str(report.row["task"]) for key, report in zip(keys, first, strict=True)]
+
+
+def tell_apart(reports: Mapping[str, Reported], varying: Sequence[str]) -> dict[str, str]:
+    """Describe each report by the columns in which they differ, then by the settings of those that are still alike.
+
+    Reports that differ in neither are described alike.
+    """
+    rows = {key: report.row for key, report in reports.items()}
+    columns = [column for column in varying if len({str(row[column]) for row in rows.values()}) > 1]
     parts = {key: [f"{column} {row[column]}" for column in columns] for key, row in rows.items()}
-    if len(set(map(str, parts.values()))) < len(parts):
-        settings = {key: training_settings(report.run.config) for key, report in configs.items()}
-        known = dict.fromkeys(place for values in settings.values() for place in values)
-        differing = [p for p in known if len({str(values.get(p)) for values in settings.values()}) > 1]
-        for key, values in settings.items():
-            parts[key] += [f"{place} {values.get(place)}" for place in differing]
-    names = {key: ", ".join(part) or str(rows[key]["task"]) for key, part in parts.items()}
-    return [names[seedless_fingerprint(report.run.config)] for report in first]
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    settings = {key: training_settings(report.run.config) for key, report in reports.items()}
+    for key, values in settings.items():
+        alike.setdefault(tuple(parts[key]), []).append(values)
+    known = dict.fromkeys(place for values in settings.values() for place in values)
+    differing = [p for p in known if any(len({str(values.get(p)) for values in some}) > 1 for some in alike.values())]
+    for key, values in settings.items():
+        parts[key] += [f"{place} {values[place]}" for place in differing if place in values]
+    return {key: ", ".join(part) for key, part in parts.items()}
 
 
 def _mean_and_deviation(group: Group, column: str, size: int | None, digits: int) -> str:

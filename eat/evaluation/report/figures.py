@@ -34,6 +34,8 @@ STYLE: dict[Any, Any] = {
     "savefig.dpi": 160,
 }
 PURPLE, SKY = "#CC79A7", "#56B4E9"
+RUN_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, "#8C6D31", GREY)
+DASHES = ("-", "--", ":", "-.")
 ENGINE_LOOKS = {
     "hugging": ("s", GREY),
     "onnxruntime": ("v", RED),
@@ -62,23 +64,27 @@ def drawing(path: Path, width: float, height: float) -> Iterator[Figure]:
 
 
 def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
-    """Draw a split of `frontier.csv`: quality against latency at batch size 1, and against executed work."""
+    """Draw a split of `frontier.csv`: quality against latency, at the smallest batch size timed, and executed work."""
     rows = [row for row in rows if row["split"] == split and row["value"] is not None]
     threads = min((row["threads"] for row in rows if row["threads"] is not None), default=None)
-    timed = [row for row in rows if row["batch_size"] == 1 and row["threads"] == threads]
+    size = _smallest_timed(rows)
+    timed = [row for row in rows if row["batch_size"] == size and row["threads"] == threads] if size else []
     others = [row for row in rows if row["model"] == "dense" and row["engine"] not in (None, "eat")]
     ours = [row for row in rows if row["flops_ratio"] is not None and row not in others]
     counted = list({row_label(row): row for row in ours}.values())
     panels = [(counted, _flops_ratio, "executed FLOPs / dense, unpadded, full depth", "counted")]
     if timed:
-        panels.insert(0, (timed, _mean_latency, "mean latency at batch size 1, ms", f"measured, threads: {threads}"))
+        latency = f"mean latency at batch size {size}, ms"
+        panels.insert(0, (timed, _mean_latency, latency, f"measured, threads: {threads}"))
     crowded = len({row_label(row) for row in rows if row["model"] != "eat"}) > IN_PANEL
     with drawing(path, 4.75 * len(panels) + (1.6 if crowded else 0), 4.0) as figure:
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (points, column, name, title) in zip(grid, panels, strict=True):
             axes.set_ylim(*value_range([row["value"] for row in rows]))
             _draw_points(axes, points, column)
-            axes.set(xlabel=name, title=title)
+            axes.set_xlabel(name)
+            if timed:
+                axes.set_title(title)
         metric = metric_name(rows[0]["metric"])
         grid[0].set_ylabel(f"{metric}, {rows[0]['task']} {split} ({rows[0]['examples']:,} examples)")
         if crowded:
@@ -160,27 +166,53 @@ def _draw_reliability(axes: Axes, error: float, bins: Reliability, colour: str, 
 
 
 def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None:
-    """Draw rows of several runs' `frontier.csv`: quality against latency and executed work; a line per task."""
+    """Draw rows of several runs' `frontier.csv`: quality against executed work, and latency where it was measured.
+
+    A line of panels for each task, a line in them for each run.
+    """
+    rows = [row for row in rows if row["model"] == "eat"]
+    size = _smallest_timed(rows)
+    rows = [row for row in rows if row["batch_size"] in (None, size)]
     panels = list(dict.fromkeys((row["task"], row["split"]) for row in rows))
-    colours = dict(zip(names, mpl.colormaps["tab10"](np.arange(len(names)) % 10), strict=True))
-    columns = (
-        ("examples_per_s", _mean_latency, "mean latency at batch size 1, ms"),
-        ("flops_ratio", _flops_ratio, "executed FLOPs / dense, unpadded, full depth"),
-    )
-    with drawing(path, 9.5, 3.6 * len(panels)) as figure:
-        grid = figure.subplots(len(panels), 2, sharey="row", squeeze=False)
-        for (task, split), line in zip(panels, grid, strict=True):
-            there = [r for r in rows if (r["task"], r["split"]) == (task, split) and r["model"] == "eat"]
-            for axes, (measured, column, title) in zip(line, columns, strict=True):
+    looks = run_looks(list(names))
+    columns = [("flops_ratio", _flops_ratio, "executed FLOPs / dense, unpadded, full depth")]
+    if size:
+        columns.insert(0, ("examples_per_s", _mean_latency, f"mean latency at batch size {size}, ms"))
+    inches = 4.75 * len(columns), 3.6 * len(panels)
+    crowded = len(names) > IN_PANEL
+    with drawing(path, *(beside_legend(list(names.values()), *inches) if crowded else inches)) as figure:
+        grid = figure.subplots(len(panels), len(columns), sharey="row", squeeze=False)
+        lines: dict[str, Any] = {}
+        for (task, split), panel_line in zip(panels, grid, strict=True):
+            there = [row for row in rows if (row["task"], row["split"]) == (task, split)]
+            for axes, (measured, column, title) in zip(panel_line, columns, strict=True):
                 for run in dict.fromkeys(row["run"] for row in there):
-                    own = [row for row in there if row["run"] == run and row["batch_size"] in (None, 1)]
-                    own = sorted((row for row in own if row[measured] is not None), key=column)
+                    own = sorted((row for row in there if row["run"] == run and row[measured] is not None), key=column)
                     points = [*map(column, own)], [row["value"] for row in own]
-                    axes.plot(*points, "o-", color=colours[run], markersize=4, label=names[run])
+                    look = looks[run] | {"marker": "o", "markersize": 4, "label": names[run]}
+                    (lines[names[run]],) = axes.plot(*points, **look)
                 axes.set_xlabel(title)
                 axes.set_xlim(left=0)
-            line[0].set_ylabel(f"{metric_name(there[0]['metric'])}, {task} {split}")
-            line[1].legend(fontsize=7)
+                axes.set_ylim(*value_range([row["value"] for row in there]))
+            panel_line[0].set_ylabel(f"{metric_name(there[0]['metric'])}, {task} {split}")
+            if not crowded:
+                panel_line[-1].legend(fontsize=7)
+        if crowded:
+            figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize=7.5)
+
+
+def run_looks(runs: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Give each run a colour, and dashes where there are more runs than colours."""
+    count = len(RUN_COLOURS)
+    return {
+        run: {"color": RUN_COLOURS[place % count], "linestyle": DASHES[place // count % len(DASHES)]}
+        for place, run in enumerate(runs)
+    }
+
+
+def beside_legend(names: Sequence[str], width: float, height: float) -> tuple[float, float]:
+    """Return the inches of a figure whose panels take so many, with room beside them for a legend of these names."""
+    return width + 0.6 + 0.06 * max(map(len, names)), max(height, 0.6 + 0.16 * len(names))
 
 
 def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -> None:
@@ -224,6 +256,11 @@ def _annotate(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -
             text = _short({"threshold": row["threshold"], "patience": row["patience"], "name": row["exit"]}, usual)
             where = (column(row), row["value"])
             axes.annotate(text, where, (6, -8), textcoords="offset points", fontsize=7.5, color=BLUE)
+
+
+def _smallest_timed(rows: Sequence[Row]) -> int | None:
+    """Return the smallest batch size that something was timed at; None where nothing was."""
+    return min((row["batch_size"] for row in rows if row["batch_size"] and row["examples_per_s"]), default=None)
 
 
 def _mean_latency(row: Row) -> float:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from eat.evaluation.report.figures import BLUE, GREY, SKY
 from eat.results.figures.evidence import Evidence
-from eat.results.figures.style import printing
+from eat.results.figures.style import broken, printing
 from eat.results.figures.suite import NothingToDrawError, Suite, usual
 from eat.tasks.metrics import METRICS
 from eat.traces.quality import predictions
@@ -91,7 +91,9 @@ def draw_ablation(suite: Suite, path: Path) -> list[str]:
     points = [bar.point for bar in bars if bar.point]
     common = usual(points)
     unless = " where not said" if len(set(points)) > 1 else ""
-    with printing(path, 1.3 + 0.24 * len(bars), suite.subject) as figure:
+    ticks = [_tick(bar, common) for bar in bars]
+    lines = max(2, *(tick.count("\n") + 1 for tick in ticks))  # all bars are as far apart
+    with printing(path, 1.3 + 0.12 * lines * len(bars), suite.subject) as figure:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1.25))
         colours = [GREY if bar.name == suite.dense else SKY for bar in bars]
         left.barh(places, [bar.compute for bar in bars], color=colours, height=0.65)
@@ -102,13 +104,13 @@ def draw_ablation(suite: Suite, path: Path) -> list[str]:
             right.plot([bar.low, bar.high], [place, place], "-", color=BLUE, linewidth=1.4)
         right.plot([bar.points for bar in bars], places, "o", color=BLUE, markersize=4.5)
         right.axvline(0, color=GREY, linewidth=0.8)
-        left.set_yticks(places, [_tick(bar, common) for bar in bars], fontsize=7.5)
+        left.set_yticks(places, ticks, fontsize=7.5)
         left.set_ylim(len(bars) - 0.5, -0.5)
         left.set_xlim(0, 1.18 * max(bar.compute for bar in bars))
         left.set_xlabel("FLOPs / dense encoder's")
-        left.set_title(f"early heads at {common}{unless}" if common else "executed work", fontsize=8)
+        left.set_title(broken(f"early heads at {common}{unless}", 44) if common else "executed work", fontsize=8)
         right.set_xlabel(f"{suite.metric}, difference in points")
-        right.set_title(f"to {suite.dense or 'own weights, everything off'}, 95 % interval", fontsize=8)
+        right.set_title(broken(f"to {suite.dense or 'own weights, everything off'}, 95 % interval", 44), fontsize=8)
         for axes in (left, right):
             axes.grid(visible=False, axis="y")
             axes.set_axisbelow(True)
@@ -116,7 +118,8 @@ def draw_ablation(suite: Suite, path: Path) -> list[str]:
 
 
 def _tick(bar: Bar, common: str) -> str:
-    return bar.name if bar.point in ("", common) else f"{bar.name}\n{bar.point}"
+    name = broken(bar.name, 42)
+    return name if bar.point in ("", common) else f"{name}\n{bar.point}"
 
 
 def _reference(run: Evidence, dense: Evidence | None) -> Float[np.ndarray, "examples classes"]:

@@ -28,6 +28,8 @@ def draw_below(
     """
     target = Path(folder_name("folder", folder))
     places = [results] if isinstance(results, str | Path) else several("results", results, "[results/sst2]")
+    if not places:
+        raise ValueError("results: expected a folder of finished runs, or several, got none")
     if curves is not None and not Path(folder_name("curves", curves)).is_file():
         raise FileNotFoundError(f"curves: no file {curves}; `eat benchmark parts=[curves]` writes a curves.csv")
     runs, notes = [], []

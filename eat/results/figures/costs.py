@@ -94,8 +94,9 @@ def draw_costs(suite: Suite, path: Path, curves: Sequence[Row] = ()) -> list[str
     with printing(path, 4.2, suite.subject) as figure:
         panels = figure.subplots(1, 2 if measured else 1, squeeze=False)[0]
         _draw(panels[0], counted_costs(run), ("dense", f"{label}, {run.point.label}"))
-        panels[0].set(ylabel="executed GFLOPs per text", title=f"{suite.first.task.name} {suite.first.split}")
+        panels[0].set_ylabel("executed GFLOPs per text")
         if measured:
+            panels[0].set_title(f"{suite.first.task.name} {suite.first.split}")
             rows = [row for row in curves if row["part"] == "curves"]
             _draw(panels[1], measured, ("dense (all off)", f"window {WINDOW} and pruned, no exits"))
             panels[1].set_ylabel("ms per call, median")

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from eat.exits.points import OperatingPoint, threshold_text
 from eat.results.figures.evidence import Evidence
-from eat.results.figures.style import SMALL, first_few, printing, shades
+from eat.results.figures.style import SMALL, broken, first_few, printing, shades
 from eat.results.figures.suite import NothingToDrawError, Suite, shown_points
 from eat.traces.replay import replay
 
@@ -46,7 +46,7 @@ def draw_exits(suite: Suite, path: Path) -> list[str]:
             for place, depth in enumerate(mean_depth):
                 axes.text(place, 1.01, f"{depth:.1f}", ha="center", va="bottom", fontsize=6.5)
             axes.set_xticks(range(len(points)), [_short(point) for point in points], rotation=60, fontsize=7)
-            axes.set_title(label, pad=12)
+            axes.set_title(broken(label, 48), pad=12, fontsize=8 if len(label) > 48 else None)
             axes.set(xlabel=f"{runs[0].point.name}, {_argument(points)}", ylim=(0, 1))
             axes.grid(visible=False)
         for axes in grid.flat[len(shown) :]:

@@ -13,12 +13,13 @@ from eat.evaluation.report.figures import GREY, value_range
 from eat.results.figures.frontier_points import (
     Baseline,
     FrontierPoint,
+    at_size,
     counted,
     counted_all_off,
     machine,
-    single,
     timed,
     timed_baselines,
+    timed_size,
 )
 from eat.results.figures.style import LOOKS, legend_below, printing
 from eat.results.figures.suite import Suite
@@ -34,8 +35,9 @@ Curves = Mapping[str, Sequence[FrontierPoint]]
 def draw_frontier(suite: Suite, path: Path) -> list[str]:
     """Draw quality over latency, where it was measured, and over executed work; bands are deviations over seeds."""
     work = {label: counted(suite, runs) for label, runs in suite.experiments.items()}
-    latency, machines, notes = _latencies(suite)
-    baselines = timed_baselines(suite) if latency else []
+    size = timed_size(suite)
+    latency, machines, notes = _latencies(suite, size)
+    baselines = timed_baselines(suite, size) if latency and size else []
     adaptive = sorted(suite.of_kind("adaptive"), key=lambda label: label not in latency)
     looks = dict(zip(adaptive, LOOKS, strict=False))
     all_off = counted_all_off(suite)
@@ -43,7 +45,7 @@ def draw_frontier(suite: Suite, path: Path) -> list[str]:
         (work, [all_off] if all_off else [], "executed FLOPs / dense encoder's")
     ]
     if latency:
-        panels.insert(0, (latency, baselines, f"mean latency at batch size 1, ms ({machines})"))
+        panels.insert(0, (latency, baselines, f"mean latency at batch size {size}, ms ({machines})"))
     values = [point.value for curves, *_ in panels for points in curves.values() for point in points]
     values += [other.point.value for _, others, _ in panels for other in others]
     low, high = value_range([value for value in values if value >= max(values) - SHOWN_BELOW_BEST])
@@ -62,16 +64,15 @@ def draw_frontier(suite: Suite, path: Path) -> list[str]:
     return notes
 
 
-def _latencies(suite: Suite) -> tuple[Curves, str, list[str]]:
+def _latencies(suite: Suite, size: int | None) -> tuple[Curves, str, list[str]]:
     """Return timed curves, on what they were timed, and why there are none: times of two machines do not compare."""
-    machines = {machine(row) for run in suite.runs for row in single(run.rows)}
+    if size is None:
+        return {}, "", ["frontier: no latency is drawn, none was measured; evaluate with stages=[benchmark]"]
+    machines = {machine(row) for run in suite.runs for row in at_size(run.rows, size)}
     if len(machines) > 1:
         kinds = "; ".join(sorted(machines))
         return {}, "", [f"frontier: no latency is drawn, times are of {len(machines)} kinds ({kinds})"]
-    if not machines:
-        reason = "none was measured at batch size 1; evaluate with stages=[benchmark]"
-        return {}, "", [f"frontier: no latency is drawn, {reason}"]
-    found = {label: points for label, runs in suite.experiments.items() if (points := timed(runs))}
+    found = {label: points for label, runs in suite.experiments.items() if (points := timed(runs, size))}
     return found, machines.pop(), []
 
 

@@ -63,20 +63,25 @@ def counted_all_off(suite: Suite) -> Baseline | None:
     return Baseline(f"{TITLES[ALL_OFF]}, weights of {label}", EAT, None, _over_seeds("", measured))
 
 
-def timed(runs: Sequence[Evidence]) -> list[FrontierPoint]:
-    """Return the operating points that every run of an experiment measured, over mean latency in ms at batch size 1."""
-    measured = [{_key(row): row for row in single(run.rows) if row["model"] == "eat"} for run in runs]
+def timed_size(suite: Suite) -> int | None:
+    """Return the smallest batch size that a run was timed at; None where none was timed."""
+    return min((row["batch_size"] for run in suite.runs for row in run.rows if _is_timed(row)), default=None)
+
+
+def timed(runs: Sequence[Evidence], size: int) -> list[FrontierPoint]:
+    """Return the operating points that every run of an experiment measured, over mean latency in ms at a batch size."""
+    measured = [{_key(row): row for row in at_size(run.rows, size) if row["model"] == "eat"} for run in runs]
     common = [key for key in measured[0] if all(key in rows for rows in measured)]
     points = [_over_seeds(_label(*key), [_latency_and_value(rows[key]) for rows in measured]) for key in common]
     return sorted(points, key=lambda point: point.cost)
 
 
-def timed_baselines(suite: Suite) -> list[Baseline]:
+def timed_baselines(suite: Suite, size: int) -> list[Baseline]:
     """Return what was timed beside the dense experiment, else beside the first that was timed, and static models."""
     found: dict[str, Baseline] = {}
     for kind in ("dense", "static", "adaptive"):
         for label, runs in suite.of_kind(kind).items():
-            rows = [[row for row in single(run.rows) if row["model"] == "dense"] for run in runs]
+            rows = [[row for row in at_size(run.rows, size) if row["model"] == "dense"] for run in runs]
             if all(rows) and not found:
                 whose = "" if kind == "dense" else f", weights of {label}"
                 skipped = TITLES[ALL_OFF] if kind == "dense" else ""  # which is the dense run itself
@@ -86,18 +91,22 @@ def timed_baselines(suite: Suite) -> list[Baseline]:
                     if (name := row_label(row)) != skipped and all(name in map(row_label, other) for other in rows)
                 }
     for run in suite.runs:
-        for row in single(run.rows):
+        for row in at_size(run.rows, size):
             if row["model"] == "static" and row_label(row) not in found:
                 name, point = row_label(row), _over_seeds("", [_latency_and_value(row)])
                 found[name] = Baseline(name, row["engine"], row["num_layers"], point)
     return list(found.values())
 
 
-def single(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows timed at batch size 1 with the fewest threads, as far as their quality is known."""
-    at_one = [row for row in rows if row["batch_size"] == 1 and row["value"] is not None and row["examples_per_s"]]
-    threads = min((row["threads"] for row in at_one), default=None)
-    return [row for row in at_one if row["threads"] == threads]
+def at_size(rows: Sequence[Row], size: int) -> list[Row]:
+    """Return the rows timed at a batch size with the fewest threads, as far as their quality is known."""
+    found = [row for row in rows if _is_timed(row) and row["batch_size"] == size]
+    threads = min((row["threads"] for row in found), default=None)
+    return [row for row in found if row["threads"] == threads]
+
+
+def _is_timed(row: Row) -> bool:
+    return row["batch_size"] is not None and row["value"] is not None and bool(row["examples_per_s"])
 
 
 def machine(row: Mapping[str, object]) -> str:

@@ -38,16 +38,20 @@ def draw_reliability(suite: Suite, path: Path) -> list[str]:
     shown, notes = first_few("reliability", suite.experiments.items(), MOST)
     heads = [(label, runs, head) for label, runs in shown for head in range(len(runs[0].traces.reported.head_depths))]
     lines = -(-len(heads) // COLUMNS)
-    with printing(path, 0.8 + 1.55 * lines, suite.subject) as figure:
+    titles = [
+        "\n".join([*wrap(label.replace("_", " "), 20), f"head {runs[0].traces.reported.head_depths[head]}"])
+        for label, runs, head in heads
+    ]
+    longest = max(title.count("\n") for title in titles)
+    with printing(path, 0.8 + (1.45 + 0.1 * longest) * lines, suite.subject) as figure:
         grid = figure.subplots(lines, min(COLUMNS, len(heads)), squeeze=False, sharex=True, sharey=True)
-        for axes, (label, runs, head) in zip(grid.flat, heads, strict=False):
+        for axes, (_, runs, head), title in zip(grid.flat, heads, titles, strict=False):
             raw = [run.traces.reported.raw for run in runs]
             axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
             _draw(axes, *pooled_reliability(raw, head), RED, "s", "raw", 0.17)
             if any(run.temperatures and run.temperatures[head] != 1 for run in runs):
                 after = [trace.divided(run.temperatures) for trace, run in zip(raw, runs, strict=True)]
                 _draw(axes, *pooled_reliability(after, head), BLUE, "o", "calibrated", 0.05)
-            title = "\n".join([*wrap(label.replace("_", " "), 20), f"head {raw[0].head_depths[head]}"])
             axes.set_title(title, fontsize=SMALL, pad=3)
             axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
             axes.set_box_aspect(1)

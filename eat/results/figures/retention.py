@@ -13,7 +13,7 @@ from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.results.figures.evidence import Evidence
 from eat.results.figures.lengths import length_bins
 from eat.results.figures.schedule import distinct_schedules, scheduled_retention
-from eat.results.figures.style import LOOKS, SMALL, first_few, printing
+from eat.results.figures.style import LOOKS, SMALL, broken, first_few, printing
 from eat.results.figures.suite import NothingToDrawError, Suite, usual
 from eat.traces.replay import replay
 
@@ -61,6 +61,8 @@ def draw_retention(suite: Suite, path: Path) -> list[str]:
         if leaving:
             bands = "\nband: 10 to 90 % of examples" if len(leaving) == 1 else ""
             panels[1].set_title(f"exits: {common}{bands}")
+        names = [axes.get_legend_handles_labels()[1] for axes in panels]
+        figure.set_figheight(3.2 + 0.13 * max(sum(name.count("\n") + 1 for name in each) for each in names))
         for axes in panels:
             axes.set(xlabel="tokens that came in", ylim=(0, 1.04))
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=SMALL)
@@ -69,6 +71,6 @@ def draw_retention(suite: Suite, path: Path) -> list[str]:
 
 
 def _draw(axes: Axes, found: Retention, label: str, look: Mapping[str, Any], *, band: bool) -> None:
-    axes.plot(found.lengths, found.mean, **look, markersize=3.5, linewidth=1.1, label=label)
+    axes.plot(found.lengths, found.mean, **look, markersize=3.5, linewidth=1.1, label=broken(label, 44))
     if band:
         axes.fill_between(found.lengths, found.low, found.high, color=look["color"], alpha=0.15, linewidth=0)

@@ -63,12 +63,15 @@ def draw_schedule(suite: Suite, path: Path) -> list[str]:
     if not schedules:
         raise NothingToDrawError("no run prunes tokens")
     shown, notes = first_few("schedule", schedules.items())
-    with printing(path, 3.4, suite.subject) as figure:
-        left, right = figure.subplots(1, 2, sharey=True)
+    trainings = {label: over_training(run) for label, run in shown}
+    both = any(trainings.values())
+    with printing(path, 3.4 if both else 3.8, suite.subject) as figure:
+        panels = figure.subplots(1, 2 if both else 1, sharey=True, squeeze=False)[0]
+        left, right = panels[0], panels[-1]
         for (label, run), look in zip(shown, LOOKS, strict=False):
             line = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 1.1}
             mark = {"color": look["color"], "marker": look["marker"], "linestyle": "none", "markersize": 3.5}
-            training = over_training(run)
+            training = trainings[label]
             if training is None:
                 notes.append(f"schedule: {run.name} has no retention in metrics.csv; its training is left out")
             else:
@@ -79,11 +82,14 @@ def draw_schedule(suite: Suite, path: Path) -> list[str]:
             right.step(blocks, scheduled, where="mid", **line)
             right.plot(blocks, observed, **mark)
             right.plot([], [], **(look | {"markersize": 3.5, "linewidth": 1.1}), label=label)
-        left.set(xlabel="optimiser step", ylabel="retention (tokens kept / tokens in)", ylim=(0, 1.04))
-        left.set_title("last block, training batches")
+        left.set(ylabel="retention (kept / in)", ylim=(0, 1.04))
+        if both:
+            left.set_xlabel("optimiser step")
+            left.set_title("last block, training batches")
         left.plot([], [], "k-", label="scheduled")
         left.plot([], [], "ko", markersize=3.5, label="observed, mean")
-        left.legend(loc="lower left")
+        if both:
+            left.legend(loc="lower left")
         right.set(xlabel="block", xticks=range(1, max(run.num_layers for _, run in shown) + 1))
         right.set_title(f"by depth, {suite.first.split}")
         legend_below(figure, *right.get_legend_handles_labels())

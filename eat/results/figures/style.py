@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, TypeVar
 
 import matplotlib as mpl
@@ -51,6 +52,11 @@ def printing(path: Path, height: float, title: str) -> Iterator[Figure]:
         for suffix, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
             with replacing(path.with_name(f"{path.name}.{suffix}")) as new:
                 figure.savefig(new, format=suffix, metadata=metadata)
+
+
+def broken(label: str, most: int) -> str:
+    """Return a label in lines of at most so many characters, broken between words."""
+    return "\n".join(wrap(label, most, break_long_words=False, break_on_hyphens=False))
 
 
 def first_few(figure: str, named: Iterable[Named], most: int = len(LOOKS)) -> tuple[list[Named], list[str]]:

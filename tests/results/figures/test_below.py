@@ -25,6 +25,7 @@ def made_folder(tmp_path, *names):
         ({"results": "nowhere"}, "results: no folder nowhere; "),
         ({"results": ["."], "curves": "none.csv"}, "curves: no file none.csv; `eat benchmark"),
         ({"results": "empty"}, "results: no run below empty, which is a folder with config.yaml"),
+        ({"results": []}, "results: expected a folder of finished runs, or several, got none"),
         ({"results": 3}, "results: expected a list, such as"),
         ({"results": [3]}, "results: expected a folder, got 3"),
         ({"results": ".", "folder": ""}, "folder: expected a folder, got ''"),

@@ -59,7 +59,7 @@ def test_timed_points_are_those_that_every_seed_measured():
     other = timed_row("eat", "eat", 1.0, 0.5, exit="confidence", threshold=0.7)
     many = timed_row("eat", "eat", 99.0, 0.9, batch_size=32)
     runs = [make_evidence(rows=[slow[0], fast[0], other, many]), make_evidence(seed=1, rows=[slow[1], fast[1]])]
-    points = timed(runs)
+    points = timed(runs, 1)
     assert [(p.label, p.cost, pytest.approx(p.value)) for p in points] == [("0.6", 3.0, 0.85), ("full", 8.0, 0.9)]
     assert points[0].deviation == pytest.approx(0.1 / 2**0.5)
 
@@ -73,9 +73,9 @@ def test_baselines_are_those_beside_the_dense_run_and_static_models():
     beside = [timed_row("dense", "huggingface_sdpa_padded", 20.0, 0.8)]
     beside += [timed_row("static", "eat", 3.0, 0.7, num_layers=2), timed_row("truncated", "eat", 3.0, 0.5)]
     runs = {"dense": [make_evidence("dense", rows=dense)], "adaptive": [make_evidence(rows=beside)]}
-    found = [(b.name, b.num_layers, b.point.cost, b.point.value) for b in timed_baselines(make_suite(runs))]
+    found = [(b.name, b.num_layers, b.point.cost, b.point.value) for b in timed_baselines(make_suite(runs), 1)]
     assert found == [("Hugging Face, padded", None, 10.0, 0.9), ("static 2 layers", 2, 3.0, 0.7)]
-    alone = timed_baselines(make_suite({"adaptive": runs["adaptive"]}))
+    alone = timed_baselines(make_suite({"adaptive": runs["adaptive"]}), 1)
     assert alone[0].name == "Hugging Face, padded, weights of adaptive"
 
 

@@ -25,6 +25,10 @@ def suite():
     return make_suite({"dense": [make_evidence("dense")], "static": [make_evidence("static")], "eat": adaptive})
 
 
+SWEPT = "exit.threshold 0.6, pruner.name l2_norm, schedule.anneal_epochs {}, pruner.ratio 0.3"
+"""Names an experiment of a sweep, by the settings in which its runs differ."""
+
+
 @pytest.fixture
 def unsaved(monkeypatch):
     """Leave out what takes time: figures are laid out but not written."""
@@ -39,8 +43,9 @@ def test_every_figure_is_a_png_and_a_pdf(suite, tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"%PDF")
 
 
-def test_nothing_lies_outside_the_page_where_names_are_long(suite, tmp_path, monkeypatch):
-    """Long labels, many experiments and baselines: legends and ticks stay within each figure."""
+@pytest.mark.parametrize("name", ["distilled_without_annealing_{}", SWEPT])
+def test_nothing_lies_outside_the_page_where_names_are_long(suite, tmp_path, monkeypatch, name):
+    """Long labels, many experiments and baselines: legends, titles and ticks stay within each figure."""
     spans = {}
 
     def measure(figure, path, format, **_):
@@ -51,7 +56,7 @@ def test_nothing_lies_outside_the_page_where_names_are_long(suite, tmp_path, mon
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", measure)
     eat = suite.experiments["eat"]
-    many = {f"distilled_without_annealing_{i}": eat for i in range(4)}
+    many = {name.format(i): eat for i in range(4)}
     draw_suite(make_suite({"static": suite.experiments["static"], **many}), tmp_path)
     assert len(spans) == len(FIGURES)
     outside = {
@@ -74,7 +79,7 @@ def test_a_figure_is_the_same_bytes_each_time_and_bears_no_date(suite, tmp_path)
 def test_a_figure_that_no_run_has_anything_for_is_left_out_with_its_reason(tmp_path, unsaved):
     notes = draw_suite(make_suite({"dense": [make_evidence("dense")]}), tmp_path)
     assert notes == [
-        "frontier: no latency is drawn, none was measured at batch size 1; evaluate with stages=[benchmark]",
+        "frontier: no latency is drawn, none was measured; evaluate with stages=[benchmark]",
         "schedule: not drawn, no run prunes tokens",
         "retention: not drawn, no run prunes tokens",
         "exits: not drawn, no run has early heads; train with head_depths",
@@ -83,11 +88,26 @@ def test_a_figure_that_no_run_has_anything_for_is_left_out_with_its_reason(tmp_p
     assert {path.stem for path in tmp_path.iterdir()} == {"frontier", "ablation", "reliability"}
 
 
-def test_without_metrics_the_training_is_left_out(tmp_path, unsaved):
+def test_without_metrics_the_training_is_left_out(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("eat.results.figures.schedule.legend_below", lambda figure, *_: drawn.append(len(figure.axes)))
     run = make_evidence(name="untold")
     notes = draw_schedule(make_suite({"eat": [run]}), tmp_path / "schedule")
     assert notes == ["schedule: untold has no retention in metrics.csv; its training is left out"]
     assert (tmp_path / "schedule.png").is_file()
+    assert drawn == [1], "no empty panel"
+
+
+def test_the_smallest_batch_size_that_was_timed_is_drawn_and_named(tmp_path, monkeypatch):
+    axes = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **_: path.write_bytes(b"drawn"))
+    monkeypatch.setattr("eat.results.figures.frontier._draw_marks", lambda suite, drawn, *_: axes.append(drawn))
+    rows = [timed_row("eat", "eat", 3.0, 0.6, batch_size=size) for size in (8, 32)]
+    assert FIGURES["frontier"](make_suite({"eat": [make_evidence(rows=rows)]}), tmp_path / "frontier") == []
+    assert [drawn.get_xlabel().partition(" (")[0] for drawn in axes] == [
+        "mean latency at batch size 8, ms",
+        "executed FLOPs / dense encoder's",
+    ]
 
 
 def test_a_regression_has_no_reliability(tmp_path):
