@@ -207,7 +207,7 @@ def _check_segments(segments: Sequence[Segment]) -> None:
 
 
 def _check_templates(manifest: Manifest) -> None:
-    """Check that special tokens and their types suit one text, and then a pair."""
+    """Check that special tokens and their types suit one text, and then a pair, and leave room for words."""
     for texts, template in enumerate(manifest.templates, start=1):
         ids, types, of_texts = template.special_ids, template.special_types, template.text_types
         fits = texts <= 2 and len(ids) == len(types) == texts + 1 and len(of_texts) == texts
@@ -217,6 +217,12 @@ def _check_templates(manifest: Manifest) -> None:
         if not fits:
             raise ValueError(
                 f"templates: expected special tokens around {texts} texts, got {shown(dataclasses.asdict(template))}"
+            )
+        least = sum(map(len, ids)) + texts
+        if manifest.max_length < least:
+            raise ValueError(
+                f"max_length: expected room for the special tokens and a token of each of {texts} texts, {least} or "
+                f"more, got {manifest.max_length}"
             )
 
 

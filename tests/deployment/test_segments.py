@@ -237,6 +237,13 @@ def _change(**values: Any) -> Any:
         (_change(segments=3), "expected what an export writes"),
         (_change(segments=[]), r"^eat_onnx.json: segments: expected some that follow each other .*; export again$"),
         (_change(max_length=0), "max_length: expected an integer of 1 or more, got 0"),
+        (
+            _change(
+                max_length=2,
+                templates=[{"special_ids": [[2], [3]], "special_types": [[0], [0]], "text_types": [0]}],
+            ),
+            "max_length: expected room for the special tokens and a token of each of 1 texts, 3 or more",
+        ),
         (_change(bits=8), "bits: expected none in float32"),
         (_change(labels=[]), "labels: expected names"),
         (_change(temperatures=[1.0, 0.0, 1.0, 1.0]), "temperatures: expected a number above 0, got 0.0"),

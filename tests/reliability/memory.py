@@ -18,16 +18,20 @@ import torch
 from eat.checks import whole_number
 from eat.suite.inputs import real_lengths
 from eat.suite.shapes import shape_config
-from eat.suite.training import BATCH_SIZE, TRAINER, training_contenders
+from eat.suite.training import TRAINER, training_contenders
 
 OURS = "eat"
+BATCH_SIZE = 32
 
 
 def peak_mib(contender: str, steps: int) -> float:
     """Train in this process; return its peak in MiB."""
     torch.set_num_threads(1)
     lengths = np.resize(np.random.default_rng(0).permutation(real_lengths("sst2")), steps * BATCH_SIZE)
-    training_contenders(shape_config("minilm"), lengths, device=torch.device("cpu"), seed=0)[contender]()
+    contenders = training_contenders(
+        shape_config("minilm"), lengths, batch_size=BATCH_SIZE, device=torch.device("cpu"), seed=0
+    )
+    contenders[contender]()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
