@@ -21,7 +21,7 @@ from eat.cli.build import build
 from eat.cli.compose import keep_quiet, plain
 from eat.exits import EXITS, build_exit
 from eat.pruners import PRUNERS, build_pruner
-from eat.runs.naming import run_name, training_overrides
+from eat.runs.naming import HOLDOUTS, run_name, training_overrides
 from eat.suite import SuiteSettings
 from eat.suite.settings import PART_NAMES
 from eat.tasks import TASKS, build_task
@@ -196,6 +196,12 @@ def test_benchmark(option):
     overrides = [f"benchmark@evaluation.benchmark={option}"]
     assert plain(composed(*overrides).evaluation)["benchmark"] == alone
     assert composed(*overrides, "evaluation.benchmark.seconds=5").evaluation.benchmark.seconds == 5
+
+
+@pytest.mark.parametrize("name", HOLDOUTS)
+def test_a_choice_of_holdout_is_named_by_its_numbers(name: str):
+    chosen = composed(f"holdout={name}").holdout
+    assert [chosen.threshold_examples, chosen.certification_examples] == HOLDOUTS[name]
 
 
 def test_the_papers_benchmark():

@@ -136,6 +136,13 @@ def test_only_finished_runs_are_offered(tmp_path):
             },
             "2,000 + 0",
         ),
+        (
+            {
+                "data": {"threshold_examples": 500, "certification_examples": 0},
+                "holdout": {"name": "none", "threshold_examples": 500, "certification_examples": 0},
+            },
+            "500 + 0",
+        ),
     ],
 )
 def test_what_is_held_out_is_named_by_its_numbers(config, name):
