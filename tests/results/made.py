@@ -46,7 +46,7 @@ def write_logged(
         "budget": {"name": "smoke"},
         "head_depths": depths,
         "objective": {"name": "joint", "teacher": None},
-        "holdout": {"name": "small"},
+        "holdout": {"name": "mine"},
     }
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config | changes))

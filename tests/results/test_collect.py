@@ -24,7 +24,7 @@ def test_seeds_of_one_configuration_are_one_experiment(tmp_path: Path) -> None:
     blocks, more = group(runs)
     assert (problems, more) == ([], [])
     ((block, experiments),) = blocks.items()
-    assert (block.task, block.budget, block.holdout, block.rows) == ("made_up", "smoke", "small", "100 rows")
+    assert (block.task, block.budget, block.holdout, block.rows) == ("made_up", "smoke", "mine", "100 rows")
     assert [(e.name, e.seeds) for e in experiments] == [("dense", (0, 1)), ("distilled", (0, 1))]
 
 

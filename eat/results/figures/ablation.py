@@ -13,8 +13,9 @@ from eat.results.figures.evidence import Evidence
 from eat.results.figures.style import broken, printing
 from eat.results.figures.suite import NothingToDrawError, Suite, usual
 from eat.tasks.metrics import METRICS
-from eat.traces.quality import predictions
+from eat.traces.quality import difference, predictions
 from eat.traces.replay import replay
+from eat.traces.statistics import seeds_difference_interval
 from eat.traces.trace import Trace
 
 Pair = tuple[Trace, Float[np.ndarray, "examples classes"], Float[np.ndarray, "examples classes"]]
@@ -57,29 +58,25 @@ def ablation_bars(suite: Suite) -> tuple[list[Bar], list[str]]:
     return bars, notes
 
 
-def mean_difference(pairs: Sequence[Pair], draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
-    """Return the mean difference over seeds in points, with its paired bootstrap 95 % interval over examples.
+def mean_difference(pairs: Sequence[Pair]) -> tuple[float, float, float]:
+    """Return the mean difference over seeds in points, with its 95 % interval, as tables have it.
 
-    Each draw takes examples with replacement, the same ones for all runs and for what they are compared with, and the
-    mean over the runs. So the interval is about other examples, given these seeds. Draws on which the metric is
-    undefined (NaN) are left out.
+    It is about other examples, and where there are several seeds about other seeds as well.
     """
-    task, labels = pairs[0][0].task, pairs[0][0].labels
-    metric = METRICS[task.metrics[0]].value
-    sets = task.kind == "multi_label"
-    answered = [(predictions(ours, sets), predictions(theirs, sets)) for _, ours, theirs in pairs]
+    trace, ours, theirs = pairs[0]
+    if len(pairs) == 1:
+        one = difference(trace, ours, theirs)
+        return one.points, one.low, one.high
+    metric = METRICS[trace.task.metrics[0]].value
 
-    def difference(rows: np.ndarray) -> float:
-        truth = labels[rows]
-        return statistics.mean(metric(a[rows], truth, task) - metric(b[rows], truth, task) for a, b in answered)
+    def value(said: np.ndarray, truth: np.ndarray) -> float:
+        return metric(said, truth, trace.task)
 
-    value = difference(np.arange(len(labels)))
-    if all(np.array_equal(ours, theirs) for ours, theirs in answered):
-        return 0.0, 0.0, 0.0
-    generator = np.random.default_rng(seed)
-    drawn = [difference(generator.integers(len(labels), size=len(labels))) for _ in range(draws)]
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return 100 * value, 100 * float(low), 100 * float(high)
+    said = np.stack([predictions(answers, trace.multi_label) for _, answers, _ in pairs])
+    reference = np.stack([predictions(answers, trace.multi_label) for *_, answers in pairs])
+    gains = [value(a, trace.labels) - value(b, trace.labels) for a, b in zip(said, reference, strict=True)]
+    low, high = seeds_difference_interval(value, trace.labels, said, reference)
+    return 100 * statistics.mean(gains), 100 * low, 100 * high
 
 
 def draw_ablation(suite: Suite, path: Path) -> list[str]:

@@ -53,7 +53,7 @@ def test_the_command_draws_what_is_there_and_says_what_is_not(tmp_path, monkeypa
         old, unfinished = figures.main.__wrapped__(compose("figures", overrides))
     assert old == "left out: old: superseded by another"
     assert unfinished.startswith("left out: unfinished: ") and "trace/" in unfinished
-    assert drawn == [tmp_path / "out" / "made_up-tiny-smoke-holdout_small"]
+    assert drawn == [tmp_path / "out" / "made_up-tiny-smoke-holdout_mine"]
     assert old in caplog.text
 
 

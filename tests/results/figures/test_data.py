@@ -16,6 +16,7 @@ from eat.results.figures.reliability import pooled_reliability
 from eat.results.figures.retention import retention_by_length
 from eat.results.figures.schedule import by_depth, distinct_schedules, over_training, scheduled_retention
 from eat.traces.quality import difference, head_calibration, measure_point
+from eat.traces.statistics import seeds_difference_interval
 from tests.made.evidence import make_evidence, make_suite, timed_row
 
 SEEDS = (0, 1)
@@ -84,6 +85,18 @@ def test_differences_of_one_run_are_those_of_a_report(suite):
     one = difference(ours, ours.full_depth, dense.full_depth)
     assert mean_difference([(ours, ours.full_depth, dense.full_depth)]) == (one.points, one.low, one.high)
     assert mean_difference([(ours, ours.full_depth, ours.full_depth)]) == (0.0, 0.0, 0.0)
+
+
+def test_an_interval_over_seeds_is_the_tables(suite):
+    runs = zip(suite.experiments["adaptive"], suite.experiments["dense"], strict=True)
+    pairs = [(a.traces.reported, a.traces.reported.full_depth, b.traces.reported.full_depth) for a, b in runs]
+    labels = pairs[0][0].labels
+    said, reference = (np.stack([pair[side].argmax(1) for pair in pairs]) for side in (1, 2))
+    low, high = seeds_difference_interval(lambda a, truth: float((a == truth).mean()), labels, said, reference)
+    points = 100 * ((said == labels).mean() - (reference == labels).mean())
+    assert mean_difference(pairs) == pytest.approx((points, 100 * low, 100 * high))
+    each = [mean_difference([pair]) for pair in pairs]
+    assert high - low > max(wide - narrow for _, narrow, wide in each) / 100  # two seeds say little of others
 
 
 def test_bars_pair_each_seed_with_the_dense_run_of_that_seed(suite):

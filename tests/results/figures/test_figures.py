@@ -139,9 +139,9 @@ def test_a_block_is_drawn_into_a_folder_and_one_damaged_file_leaves_its_run_out(
     notes = draw_all(collect(tmp_path)[0], tmp_path / "figures")
     left_out, note = notes
     assert left_out.startswith(f"left out: {damaged}/metrics.csv: column 'train/retention': expected numbers; ")
-    assert note == "made_up-tiny-smoke-holdout_small: exits: a note"
+    assert note == "made_up-tiny-smoke-holdout_mine: exits: a note"
     ((suite, folder),) = drawn
-    assert folder == tmp_path / "figures" / "made_up-tiny-smoke-holdout_small"
+    assert folder == tmp_path / "figures" / "made_up-tiny-smoke-holdout_mine"
     (run,) = suite.runs
     assert (run.name, run.point.label, run.metrics) == ("one", "never", [])
     assert next(row["exit"] for row in run.rows) == "never"
