@@ -88,9 +88,9 @@ def _chosen(file: str) -> tuple[str, str]:
 
 
 def _closest_key(key: str, known: Iterable[str]) -> str:
-    """Name the known key that ends like this one, else the one that is most like it."""
+    """Name the first known key that ends like this one, else the one that is most like it."""
     by_end: dict[str, str] = {}
-    for name in sorted(known, key=lambda name: (name.count("."), name)):
+    for name in sorted(known, key=lambda name: name.count(".")):
         by_end.setdefault(name.rpartition(".")[2], name)
     end = key.rpartition(".")[2]
     close = [by_end[end]] if end in by_end else difflib.get_close_matches(key, list(by_end.values()), n=1)
@@ -99,20 +99,24 @@ def _closest_key(key: str, known: Iterable[str]) -> str:
 
 
 def _known_keys(config_name: str, typed: Sequence[str]) -> list[str]:
-    """List the keys of a command's configuration, with the choices that were typed where they compose."""
+    """List the keys of a command's configuration, with the choices that were typed where they compose.
+
+    What takes its value from another key comes first: it has the last word, as ``optimizer.lr`` over ``backbone.lr``.
+    """
     for overrides in ([override for override in typed if _is_group(override)], []):
         try:
             with initialize_config_dir(CONF, version_base="1.3"):
-                return list(_keys(compose(config_name, overrides)))
+                return [key for _, key in sorted(_keys(compose(config_name, overrides)))]
         except (HydraException, OmegaConfBaseException, ValueError):
             continue
     return []
 
 
-def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+def _keys(config: DictConfig, prefix: str = "") -> Iterator[tuple[bool, str]]:
+    """List each key, with whether it has a value of its own."""
     for name in map(str, config):
         key = f"{prefix}{name}"
-        yield key
+        yield not OmegaConf.is_interpolation(config, name), key
         value: Any = None if OmegaConf.is_missing(config, name) else config._get_node(name)
         if isinstance(value, DictConfig) and not value._is_none():
             yield from _keys(value, f"{key}.")
