@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from eat.results.collect import LoggedRun, Problem
-from eat.runs.naming import NOT_TRAINING, is_as_before, leaves
+from eat.runs.naming import COUNTED_ELSEWHERE, NOT_TRAINING, is_as_before, leaves
 
-IGNORED = ("seed", "retrofit", "_target_", "_partial_")  # keys that do not tell experiments apart
+IGNORED = ("seed", "_target_", "_partial_")  # keys that do not tell experiments apart
 RUNS = ("teacher", "classifier")  # keys whose value names another run, of the same seed
 UNNAMED = "none"
 """Name of an experiment that has none."""
@@ -107,7 +107,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
     The exit is among it, though it trains nothing: tables are at the run's own operating point.
     """
-    ignored = [place for place in NOT_TRAINING if place != "exit"]
+    ignored = [place for place in (*NOT_TRAINING, *COUNTED_ELSEWHERE) if place != "exit"]
     flat = dict(_flat(config))
     return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{p}.") for p in ignored)}
 

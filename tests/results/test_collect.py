@@ -61,6 +61,13 @@ def test_a_missing_seed_is_named(tmp_path: Path) -> None:
     assert any("dense" in line and "seed 1 is missing" in line for line in said(tmp_path))
 
 
+def test_a_backbones_rate_tells_nothing_apart_beside_the_optimizers(tmp_path: Path) -> None:
+    write_logged(tmp_path / "before", seed=0, optimizer={"lr": 1e-4})
+    write_logged(tmp_path / "after", seed=1, optimizer={"lr": 1e-4}, backbone={"name": "tiny", "lr": 1e-4})
+    ((experiment,),) = group(collect(tmp_path)[0])[0].values()
+    assert (experiment.name, experiment.seeds) == ("dense", (0, 1))
+
+
 def test_a_key_that_some_runs_lack_is_named_and_not_merged(tmp_path: Path) -> None:
     write_logged(tmp_path / "a")
     write_logged(tmp_path / "b", seed=1, scheduler={"warmup_ratio": 0.1})
