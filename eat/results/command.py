@@ -65,7 +65,8 @@ def make_tables(settings: TableSettings, root: Path = Path()) -> list[Path]:
         log.warning("no run of the suite %s in %s; suite=null takes those of every experiment", settings.suite, folder)
     for task in tasks:
         text, problems = write_ablation(folder, task, settings)
-        log.info("\n%s\n\n%s", text.partition("\n## Published")[0], folder / task / "ablation.md")
+        tables = text.partition("\n## Published")[0].partition("\n## Left out")[0]  # which is said below
+        log.info("\n%s\n\n%s", tables, folder / task / "ablation.md")
         for problem in problems:
             log.warning("%s", problem)
     changed = [page for page in pages if rewrite(page, root)]
