@@ -1,7 +1,7 @@
 """Figures of a report. Colours are those of Okabe and Ito, told apart by colour-blind readers too."""
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
     """Draw a split of `frontier.csv`: quality against latency, at the smallest batch size timed, and executed work."""
     rows = [row for row in rows if row["split"] == split and row["value"] is not None]
     threads = min((row["threads"] for row in rows if row["threads"] is not None), default=None)
-    size = _smallest_timed(rows)
+    size = smallest_timed(rows)
     timed = [row for row in rows if row["batch_size"] == size and row["threads"] == threads] if size else []
     others = [row for row in rows if row["model"] == "dense" and row["engine"] not in (None, "eat")]
     ours = [row for row in rows if row["flops_ratio"] is not None and row not in others]
@@ -171,7 +171,7 @@ def draw_runs(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None
     A line of panels for each task, a line in them for each run.
     """
     rows = [row for row in rows if row["model"] == "eat"]
-    size = _smallest_timed(rows)
+    size = smallest_timed(rows)
     rows = [row for row in rows if row["batch_size"] in (None, size)]
     panels = list(dict.fromkeys((row["task"], row["split"]) for row in rows))
     looks = run_looks(list(names))
@@ -258,9 +258,14 @@ def _annotate(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -
             axes.annotate(text, where, (6, -8), textcoords="offset points", fontsize=7.5, color=BLUE)
 
 
-def _smallest_timed(rows: Sequence[Row]) -> int | None:
-    """Return the smallest batch size that something was timed at; None where nothing was."""
-    return min((row["batch_size"] for row in rows if row["batch_size"] and row["examples_per_s"]), default=None)
+def smallest_timed(rows: Iterable[Row]) -> int | None:
+    """Return the smallest batch size that something of known quality was timed at; None where nothing was."""
+    return min((row["batch_size"] for row in rows if is_timed(row)), default=None)
+
+
+def is_timed(row: Row) -> bool:
+    """Return True for a row with a time and a quality."""
+    return row["batch_size"] is not None and row["value"] is not None and bool(row["examples_per_s"])
 
 
 def _mean_latency(row: Row) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from eat.benchmark.contenders import ALL_OFF, TITLES
 from eat.benchmark.engines import EAT
+from eat.evaluation.report.figures import is_timed, smallest_timed
 from eat.evaluation.report.rows import row_label
 from eat.evaluation.report.table import Row
 from eat.exits.points import FULL_DEPTH, OperatingPoint, threshold_text
@@ -65,7 +66,7 @@ def counted_all_off(suite: Suite) -> Baseline | None:
 
 def timed_size(suite: Suite) -> int | None:
     """Return the smallest batch size that a run was timed at; None where none was timed."""
-    return min((row["batch_size"] for run in suite.runs for row in run.rows if _is_timed(row)), default=None)
+    return smallest_timed(row for run in suite.runs for row in run.rows)
 
 
 def timed(runs: Sequence[Evidence], size: int) -> list[FrontierPoint]:
@@ -100,13 +101,9 @@ def timed_baselines(suite: Suite, size: int) -> list[Baseline]:
 
 def at_size(rows: Sequence[Row], size: int) -> list[Row]:
     """Return the rows timed at a batch size with the fewest threads, as far as their quality is known."""
-    found = [row for row in rows if _is_timed(row) and row["batch_size"] == size]
+    found = [row for row in rows if is_timed(row) and row["batch_size"] == size]
     threads = min((row["threads"] for row in found), default=None)
     return [row for row in found if row["threads"] == threads]
-
-
-def _is_timed(row: Row) -> bool:
-    return row["batch_size"] is not None and row["value"] is not None and bool(row["examples_per_s"])
 
 
 def machine(row: Mapping[str, object]) -> str:
