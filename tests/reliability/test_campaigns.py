@@ -43,6 +43,13 @@ def test_fuzz(tmp_path):
     assert not any("sequences" in failure["message"] for failure in answers["failures"].values())
 
 
+@patient
+def test_memory():
+    command = [sys.executable, "-m", "tests.reliability.memory", "contender=eat", "steps=1"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert said.returncode == 0 and float(said.stdout.split()[-1]) > 100, said.stderr[-2000:]
+
+
 @posix
 @patient
 def test_kills(tmp_path):
