@@ -86,7 +86,7 @@ class Backbone:
         for name in ("norm_eps", "initializer_range"):
             number(f"backbone.{name}", getattr(self, name), at_least=0)
         for name in ("dropout", "attention_dropout", "head_dropout"):
-            number(f"backbone.{name}", getattr(self, name), at_least=0, at_most=1)
+            number(f"backbone.{name}", getattr(self, name), at_least=0, below=1)
         self._check_size()
         if self.dim % self.num_heads:
             raise ValueError(f"backbone.dim: expected a multiple of num_heads={self.num_heads}, got {self.dim}")

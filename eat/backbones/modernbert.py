@@ -85,7 +85,7 @@ class ModernBertBackbone(Backbone):
         """Check also what BERT does not have."""
         super().__post_init__()
         whole_number("backbone.global_every", self.global_every)
-        number("backbone.embedding_dropout", self.embedding_dropout, at_least=0, at_most=1)
+        number("backbone.embedding_dropout", self.embedding_dropout, at_least=0, below=1)
         for name in ("global_theta", "local_theta"):
             number(f"backbone.{name}", getattr(self, name), above=0)
         if whole_number("backbone.local_window", self.local_window, at_least=2) % 2:

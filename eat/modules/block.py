@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from eat.attention import Attention
 from eat.modules.linear import Linear, activated, kept
+from eat.ops.dropout import dropped
 from eat.packed import Packed
 
 # Most numbers inside the feed-forward at a time, for inference on a CPU: bounds its memory where there are many rows.
@@ -117,7 +117,7 @@ class Block(nn.Module):
         return self.outer_norm(rows + self._dropped(self.outer(activated(self.inner, rows, self.activation))))
 
     def _dropped(self, rows: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens dim"]:
-        return F.dropout(rows, self.dropout) if self.training else rows
+        return dropped(rows, self.dropout) if self.training else rows
 
 
 class PreNormBlock(Block):

@@ -1,7 +1,9 @@
-"""Attention with dropout on a CPU, a part of the scores at a time.
+"""Dropout on a CPU, where torch draws a random number for each value, one after the other.
 
-torch's own fused product drops no weights on a CPU: it falls back to whole matrices of scores, weights and masks, which
-leave the cache and are all kept for the gradient. Here what is kept grows with the tokens, not with their square.
+Here 64 random bits decide about four values, which saves an eighth of the time of training in bfloat16, and what is
+kept for the gradient is a byte a value. In attention torch's own fused product drops no weights on a CPU: it falls back
+to whole matrices of scores, weights and masks, which leave the cache and are all kept for the gradient. Here a part of
+the scores is made at a time, and what is kept grows with the tokens, not with their square.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -20,6 +23,22 @@ SCORES_AT_ONCE = 2**18  # 1 MiB in float32: what stays in a core's cache; speed 
 _STEPS = 2**16  # a weight is dropped by 16 random bits: probabilities are multiples of 1 / _STEPS
 
 Part = tuple[slice, slice]
+
+
+def dropped(rows: Float[Tensor, "*shape"], dropout: float) -> Float[Tensor, "*shape"]:
+    """Return the values with some set to 0 at random and the others divided by what is kept (Srivastava et al. 2014).
+
+    Args:
+        rows: Any values.
+        dropout: Probability that a value is dropped, below 1; on a CPU rounded to a multiple of 2**-16. Draws come from
+            torch's generator of the device.
+    """
+    if not rows.is_cpu or torch.compiler.is_compiling():
+        return F.dropout(rows, dropout)
+    if not dropout:
+        return rows
+    number = _of_steps(dropout)
+    return (rows * _kept(rows, number)).mul_(_STEPS / (_STEPS - number))
 
 
 def dropped_attention(
@@ -87,12 +106,12 @@ class _Weights:
     """The parts of the scores, in order, and what is kept in each; the same again from the same seed."""
 
     def __init__(self, q: Tensor, k: Tensor, mask: Tensor | None, dropout: float, seed: int) -> None:
-        dropped = round(dropout * _STEPS)
+        number = _of_steps(dropout)
         self.q, self.k = q, k
         self.mask = None if mask is None else mask.expand(*q.shape[:3], k.shape[2])
-        self.scale = _STEPS / (_STEPS - dropped)  # of what is kept
+        self.scale = _STEPS / (_STEPS - number)  # of what is kept
         self.of_scores = q.shape[3] ** -0.5
-        self._least = dropped - _STEPS // 2  # of the signed numbers that 16 bits are
+        self._dropped = number
         self._generator = torch.Generator().manual_seed(seed)
 
     @property
@@ -113,9 +132,19 @@ class _Weights:
 
     def kept(self, scores: Tensor) -> Bool[Tensor, "*shape"]:
         """Draw which weights of the next part are kept."""
-        drawn = torch.empty(scores.numel() // 4 + 1, dtype=torch.int64)
-        bits = drawn.random_(-(2**63), None, generator=self._generator).view(torch.int16)
-        return bits[: scores.numel()].view(scores.shape) >= self._least
+        return _kept(scores, self._dropped, self._generator)
+
+
+def _of_steps(dropout: float) -> int:
+    """Return how many of 2**16 are dropped: never all, whose scale would be infinite."""
+    return min(round(dropout * _STEPS), _STEPS - 1)
+
+
+def _kept(values: Tensor, dropped: int, generator: torch.Generator | None = None) -> Bool[Tensor, "*shape"]:
+    """Draw which values are kept, where ``dropped`` of 2**16 are not."""
+    drawn = torch.empty(values.numel() // 4 + 1, dtype=torch.int64)
+    bits = drawn.random_(-(2**63), None, generator=generator).view(torch.int16)
+    return bits[: values.numel()].view(values.shape) >= dropped - _STEPS // 2  # 16 bits are signed numbers
 
 
 def _rows_like(tensor: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ SHAPE = {"vocab_size": 9, "dim": 4, "num_layers": 1, "num_heads": 2, "intermedia
     [
         ("norm_eps", "x", r"backbone\.norm_eps: expected a number of 0 or more, got 'x'"),
         ("norm_eps", None, r"backbone\.norm_eps: "),
-        ("dropout", "a", r"backbone\.dropout: expected a number in \[0, 1\], got 'a'"),
+        ("dropout", "a", r"backbone\.dropout: expected a number in \[0, 1\), got 'a'"),
         ("attention_dropout", [0.1], r"backbone\.attention_dropout: "),
         ("head_dropout", 2, r"backbone\.head_dropout: "),
         ("num_types", "2", r"backbone\.num_types: expected an integer of 0 or more, got '2'"),

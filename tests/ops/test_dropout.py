@@ -1,4 +1,4 @@
-"""Attention with dropout in parts is attention with dropout: its mean, its spread, its gradient, its memory."""
+"""Dropout drops as much as asked and scales the rest; attention in parts is attention with dropout, at less memory."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from eat.ops import dropout as ops
 from eat.ops.attention import additive, attend
-from eat.ops.dropout import dropped_attention
+from eat.ops.dropout import dropped, dropped_attention
 
 SHAPE = (3, 4, 7, 9)  # batch, heads, queries, head_dim
 KEYS = 9  # as many as a head is wide: values may be one-hot
@@ -123,3 +123,37 @@ def test_what_is_kept_for_the_gradient_grows_with_the_tokens():
     with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one.numel()) or one, lambda one: one):
         attend(q, k, v, None, 0.1).sum()
     assert sum(kept) <= 5 * q.numel()
+
+
+@pytest.mark.parametrize("dropout", [0.1, 0.5])
+def test_as_many_values_are_dropped_as_asked_each_on_its_own_and_the_others_make_up_for_them(dropout):
+    torch.manual_seed(0)
+    number = 1_000_001  # no multiple of the four values that a draw decides about
+    kept = dropped(torch.ones(number, dtype=torch.float64), dropout) > 0
+    spread = math.sqrt(dropout * (1 - dropout) / number)
+    assert abs(kept.double().mean().item() - (1 - dropout)) < 5 * spread
+    for lag in (1, 2, 3, 4):
+        both = (kept[lag:] & kept[:-lag]).double().mean().item()
+        assert abs(both - (1 - dropout) ** 2) < 10 * spread
+    rows = torch.randn(37, 5, dtype=torch.float64)
+    left = dropped(rows, dropout)
+    torch.testing.assert_close(left[left != 0], rows[left != 0] / (1 - dropout), rtol=2**-15, atol=0)
+
+
+def test_the_gradient_reaches_what_is_kept_and_a_seed_repeats_the_draw():
+    rows = torch.randn(37, 5, dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(3)
+    left = dropped(rows, 0.5)
+    (gradient,) = torch.autograd.grad(left.sum(), rows)
+    torch.testing.assert_close(gradient, torch.where(left == 0, 0.0, 2.0).double())
+    torch.manual_seed(3)
+    assert torch.equal(dropped(rows, 0.5), left)
+    assert not torch.equal(dropped(rows, 0.5), left)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_keeps_the_dtype_and_none_keeps_the_values(dtype):
+    rows = torch.randn(9, 3, dtype=dtype)
+    assert dropped(rows, 0.3).dtype == dtype
+    assert torch.equal(dropped(rows, 0.0), rows)
+    assert dropped(rows, 1 - 1e-9).isfinite().all()
