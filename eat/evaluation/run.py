@@ -51,6 +51,7 @@ def evaluate_run(
     fresh: bool = False,
     compile: bool = False,
     predictions: bool = False,
+    figures: bool = True,
     engine: str = EAT,
     **settings: Mapping[str, Any] | None,
 ) -> Report:
@@ -82,6 +83,7 @@ def evaluate_run(
         compile: Measure our encoder with compiled blocks; they are compiled in the warm-up.
         predictions: Write what is predicted at the report's operating point for each example of every split that is not
             trained on, as ``predictions/<split>.parquet`` in the report.
+        figures: Draw the report's figures, which is most of its time where traces are there.
         engine: What runs the weights: ``eat``, ``eat_int8``, ``eat_onnx``, ``eat_onnx_int8`` or ``eat_onnx_static``.
             Another than eat's own has traces, temperatures and certificates of its own, reported into
             ``report/<engine>/``; benchmark and plan are eat's own.
@@ -99,6 +101,7 @@ def evaluate_run(
         fresh=fresh,
         compile=compile,
         predictions=predictions,
+        figures=figures,
         engine=engine,
         **settings,
     )
@@ -148,6 +151,7 @@ def evaluate_run(
                 "stages": stages and kept,
                 "thresholds": thresholds,
                 "predictions": predictions or None,
+                "figures": None if figures else False,
             },
             asked.overrides if asked is not None and evaluation.folder != evaluation.report else (),
             {stage: built[stage] for stage in kept},
@@ -156,9 +160,9 @@ def evaluate_run(
         for stage in chosen:
             section = STAGES[stage](evaluation, built[stage])
             if section is not None:
-                section.write(evaluation.folder)
+                section.write(evaluation.folder, figures=figures)
                 sections[stage] = section
-        report = write_report(evaluation, sections)
+        report = write_report(evaluation, sections, figures=figures)
         if predictions:
             _write_predictions(evaluation)
         return report
@@ -180,6 +184,7 @@ def check_options(
     fresh: bool = False,
     compile: bool = False,
     predictions: bool = False,
+    figures: bool = True,
     engine: str = EAT,
     **settings: Mapping[str, Any] | None,
 ) -> tuple[Values, FinishedRun | None]:
@@ -203,7 +208,7 @@ def check_options(
     for value in () if thresholds is None else several("thresholds", thresholds, "[0.8,0.9]"):
         number("thresholds", value, at_least=0, at_most=1)
     check_used([*chosen, ALWAYS] if chosen else [*STAGES], given, thresholds)  # without a stage nothing is evaluated
-    for name, flag in (("fresh", fresh), ("compile", compile), ("predictions", predictions)):
+    for name, flag in (("fresh", fresh), ("compile", compile), ("predictions", predictions), ("figures", figures)):
         true_or_false(name, flag)
     return given, None if baseline_run is None else FinishedRun(baseline_run, "baseline_run")
 

@@ -87,6 +87,25 @@ def test_nothing_is_drawn_where_there_is_nothing_to_see(
     assert {name for name in ("frontier.png", "exits.png") if f"![{name}]({name})" in text} == figures
 
 
+def test_without_figures_the_report_is_the_same_and_says_how_they_are_drawn(
+    without_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = without_weights / "report"
+    images = {path.name for path in report.glob("*.png")}
+    assert images
+    rows = (report / "frontier.csv").read_bytes()
+    evaluate_run(without_weights, figures=False)
+    text = (report / "summary.md").read_text()
+    assert not list(report.glob("*.png")), "they would show the numbers of another report"
+    assert (report / "frontier.csv").read_bytes() == rows
+    assert "![" not in text and "figures=true` draws them" in text and "figures=false" in text
+
+    monkeypatch.setattr("eat.evaluation.report.section.draw", lambda _, path: path.touch())
+    evaluate_run(without_weights)
+    assert {path.name for path in report.glob("*.png")} == images
+    assert "figures=" not in (report / "summary.md").read_text()
+
+
 def test_exits_of_a_model_without_early_heads_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     evaluate_run(write_run(tmp_path / "small"), stages=["quality"])
     dense = write_run(tmp_path / "dense", exit={"name": "never"}, head_depths=())

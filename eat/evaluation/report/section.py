@@ -39,15 +39,17 @@ class Section:
         """Names of its figures."""
         return [name for name, content in self.files.items() if not isinstance(content, str)]
 
-    def write(self, folder: Path) -> None:
-        """Write its files, each whole or not at all."""
+    def write(self, folder: Path, *, figures: bool = True) -> None:
+        """Write its files, each whole or not at all; without figures, older ones go, which would show other numbers."""
         for name, rows in self.rows.items():
             write_rows(folder / name, rows)
         for name, content in self.files.items():
             if isinstance(content, str):
                 write_text(folder / name, content)
-            else:
+            elif figures:
                 draw(content, folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
 
 
 def draw(figure: Draw, path: Path) -> None:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 OPERATING_POINT = "operating_point.json"
 
+NOT_DRAWN = "Figures: not drawn; the command above with `figures=true` draws them from the traces."
+
 SECTIONS: tuple[Callable[[Evaluation], Section | None], ...] = (
     differences_section,
     choices_section,
@@ -45,17 +47,18 @@ class Report:
     table: str  # the table that was printed
 
 
-def write_report(run: Evaluation, stages: Mapping[str, Section]) -> Report:
+def write_report(run: Evaluation, stages: Mapping[str, Section], *, figures: bool = True) -> Report:
     """Write what the stages have not yet written, summary.md at the end; log the table, then what stages say."""
     quality = stages["quality"]
     others = [section for stage, section in stages.items() if stage != "quality"]
     made = [section for section in (make(run) for make in SECTIONS) if section is not None]
     for section in made:
-        section.write(run.folder)
+        section.write(run.folder, figures=figures)
     shown = [about_section(run), quality, *made, *others, environment_section(run)]
-    figures = [f"![{name}]({name})" for section in shown for name in section.figures]
+    names = [name for section in shown for name in section.figures]
+    images = [f"![{name}]({name})" for name in names] if figures else [NOT_DRAWN] if names else []
     point = {"run": run.run.name, "split": run.traces.main, "exit": run.own.spec} | run.engine.facts
-    summary = "\n\n".join([*filter(None, (section.text for section in shown)), *figures]) + "\n"
+    summary = "\n\n".join([*filter(None, (section.text for section in shown)), *images]) + "\n"
     Section(files={OPERATING_POINT: json.dumps(point, indent=1) + "\n", "summary.md": summary}).write(run.folder)
     table = "\n\n".join(section.console for section in (quality, *made) if section.console)
     log.info("\n%s\n\nreport: %s", table, run.folder)
