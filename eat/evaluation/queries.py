@@ -22,9 +22,8 @@ from eat.deployment.encoding import TextEncoder
 from eat.deployment.export import templates_of
 from eat.exits.points import OperatingPoint
 from eat.machine import describe_host
-from eat.models.certificate import EAT_INT8
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.engines import EngineId
+from eat.models.engines import EngineId, numbers_of
 from eat.runs.data import load_data
 from eat.runs.finished import FinishedRun
 from eat.tables import Row
@@ -105,8 +104,8 @@ class Served:
         self, model: AdaptiveForSequenceClassification, calibration: Sequence[Encoded], folder: Path
     ) -> tuple[Call, Path]:
         """Write the loaded model as its engine needs it; return what answers batches, and where its weights lie."""
-        if self.engine == EAT_INT8:  # int8 already, with what is known of that engine
-            return packed_call(model), Path(save_pretrained(model, folder / "int8", self.engine, 0).path)
+        if numbers_of(self.engine) is not None:  # converted already, with what is known of that engine
+            return packed_call(model), Path(save_pretrained(model, folder / self.engine, self.engine, 0).path)
         source = Source(model, token_types=model.backbone.num_types > 0, calibration=calibration)
         saved = ENGINES[self.engine].save(source, folder, self.engine)
         return ENGINES[self.engine].call(saved), Path(saved.path)

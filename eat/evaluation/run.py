@@ -84,9 +84,9 @@ def evaluate_run(
         predictions: Write what is predicted at the report's operating point for each example of every split that is not
             trained on, as ``predictions/<split>.parquet`` in the report.
         figures: Draw the report's figures, which is most of its time where traces are there.
-        engine: What runs the weights: ``eat``, ``eat_int8``, ``eat_onnx``, ``eat_onnx_int8`` or ``eat_onnx_static``.
-            Another than eat's own has traces, temperatures and certificates of its own, reported into
-            ``report/<engine>/``; benchmark and plan are eat's own.
+        engine: What runs the weights: ``eat``, ``eat_int8``, ``eat_bf16``, ``eat_onnx``, ``eat_onnx_int8`` or
+            ``eat_onnx_static``. Another than eat's own has traces, temperatures and certificates of its own, reported
+            into ``report/<engine>/``; benchmark and plan are eat's own.
         settings: The stages' settings, by stage and name, such as ``benchmark={"rounds": 3}``; None for the default.
 
     Raises:

@@ -33,14 +33,14 @@ def check_weights(weights: Any, engine: Any) -> None:
         )
     true_or_false("config.weights.embeddings", weights["embeddings"])
     if engine is not None:
-        raise ValueError("config.engine: expected none with binary weights, which have one bit, got int8")
+        raise ValueError(f"config.engine: expected none with binary weights, which have one bit, got {shown(engine)}")
 
 
 def why_not_quantized(model: PreTrainedModel) -> str | None:
-    """Say why a model cannot be quantised to int8; None where nothing speaks against it."""
+    """Say why a model cannot get int8 or bfloat16 weights; None where nothing speaks against it."""
     if model.config.weights is None:
         return None
-    return "its weights are binary, and int8 would store eight bits for each one"
+    return "its weights are binary, of one bit each, and others would take more"
 
 
 def binary_layers(encoder: nn.Module, *, embeddings: bool) -> Iterator[tuple[str, nn.Module]]:

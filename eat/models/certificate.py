@@ -25,8 +25,13 @@ from eat.models.granted import EAT, check_intact, engine_of
 
 log = logging.getLogger(__name__)
 
-EAT_INT8 = "eat_int8"
-"""The engine that runs the model in torch with int8 weights."""
+IN_TORCH = {"int8": "eat_int8", "bf16": "eat_bf16"}
+"""The engines that run the model in torch with other weights than float32, by the name in its configuration."""
+
+
+def own_engine(model: PreTrainedModel) -> str:
+    """Return the engine that runs a model in torch."""
+    return EAT if model.config.engine is None else IN_TORCH[model.config.engine["name"]]
 
 
 def check(model: PreTrainedModel) -> None:
@@ -49,7 +54,7 @@ def check(model: PreTrainedModel) -> None:
     if certificate["exit"] != model.config.exit:
         log.info("exit %s is not the certified point %s: no certificate", model.config.exit, certificate["exit"])
         model.config.certificate = None
-    elif (made_with := engine_of(certificate)) != (engine := EAT if model.config.engine is None else EAT_INT8):
+    elif (made_with := engine_of(certificate)) != (engine := own_engine(model)):
         withdraw(model, f"it was made with the engine {made_with}, and this is {engine}")
     elif certificate["model"] != model_fingerprint(model):
         withdraw(model, "weights or configuration are not the certified ones")

@@ -43,8 +43,9 @@ class AdaptiveConfig(PreTrainedConfig):
         certificate: What ``evaluate.py stages=[certify]`` guarantees of ``exit``: the point (``exit``), the fingerprint
             (``model``) of the weights and configuration that it is about, the facts, and the ``digest`` of all that;
             None without one.
-        engine: ``{"name": "int8", "activation_bits": 8}`` where the weights are int8; None for float ones. Rows of 7
-            bits are for processors that add products of bytes with saturation.
+        engine: ``{"name": "int8", "activation_bits": 8}`` where the weights are int8, ``{"name": "bf16"}`` where they
+            are bfloat16 and all else is float32; None for weights of one type. Rows of 7 bits are for processors that
+            add products of bytes with saturation.
         rules: What `eat.models.rules` builds: the sufficient rules by which sequences exit before the first head
             (``rules``), the fingerprint (``model``) of the weights and configuration that they were fitted for, and the
             ``digest`` of both; None without any.
@@ -277,10 +278,12 @@ def _check_fingerprint(fingerprint: Any) -> None:
 
 def check_engine(engine: Any) -> None:
     """Check what a configuration says of the numbers that a model computes with; None for those of its weights."""
+    if engine is None or engine == {"name": "bf16"}:
+        return
     fits = isinstance(engine, Mapping) and set(engine) == {"name", "activation_bits"} and engine["name"] == "int8"
     bits = engine["activation_bits"] if fits else None
-    if engine is not None and (isinstance(bits, bool) or bits not in BITS):
+    if isinstance(bits, bool) or bits not in BITS:
         raise ValueError(
-            f"config.engine: expected none, or name 'int8' and activation_bits {' or '.join(map(str, BITS))}, "
-            f"got {shown(engine)}; was it saved by a newer version?"
+            f"config.engine: expected none, name 'int8' and activation_bits {' or '.join(map(str, BITS))}, or name "
+            f"'bf16' alone, got {shown(engine)}; was it saved by a newer version?"
         )

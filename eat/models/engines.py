@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from eat.models.certificate import EAT_INT8
+from eat.models.certificate import IN_TORCH
 from eat.models.fingerprint import model_fingerprint
 from eat.models.granted import EAT, encode
 from eat.ops.int8 import best_bits
@@ -43,14 +43,19 @@ class EngineId:
         return hashlib.sha256(encode({"weights": of_weights, **self.facts})).hexdigest()[:16]
 
     def model_fingerprint(self, model: PreTrainedModel) -> str:
-        """Name a model that carries a certificate of this engine; an int8 model in torch names its engine itself."""
+        """Name a model that carries a certificate of this engine; one in torch names its engine itself."""
         own = model_fingerprint(model)
-        return own if self.name in (EAT, EAT_INT8) else self.fingerprint(own)
+        return own if self.name in (EAT, *IN_TORCH.values()) else self.fingerprint(own)
 
 
 OWN = EngineId()
 
 
-def int8_in_torch() -> EngineId:
-    """Return the engine of int8 weights in torch, as this processor computes it best."""
-    return EngineId(EAT_INT8, best_bits())
+def numbers_of(engine: str) -> str | None:
+    """Return what the weights are where an engine runs the model in torch with others than float32; else None."""
+    return next((numbers for numbers, name in IN_TORCH.items() if name == engine), None)
+
+
+def in_torch(engine: str) -> EngineId:
+    """Return an engine that runs the model in torch, as this processor computes it best."""
+    return EngineId(engine, best_bits() if numbers_of(engine) == "int8" else None)

@@ -1,9 +1,9 @@
-"""Turn a model into one for inference on a CPU: with int8 weights, or with packed float32 ones."""
+"""Turn a model into one for inference on a CPU: with int8 or bfloat16 weights, or with packed float32 ones."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from eat.modules.block import Block
 from eat.modules.heads import Head, mean_in_order, mean_pool
 from eat.modules.linear import Linear
-from eat.modules.quantized import CHUNK_CELLS, PackedLinear, QuantizedEmbedding, QuantizedLinear
+from eat.modules.quantized import CHUNK_CELLS, Bf16Linear, PackedLinear, QuantizedEmbedding, QuantizedLinear
+from eat.ops import bf16
 from eat.ops.int8 import INT8_GAIN, best_bits, gains, is_exact
 
 log = logging.getLogger(__name__)
@@ -21,16 +22,37 @@ log = logging.getLogger(__name__)
 L = TypeVar("L", bound=nn.Module)
 
 
-def int8_engine() -> dict[str, Any]:
+NUMBERS = ("int8", "bf16")
+"""What the weights of a model for inference may be, beside float32."""
+
+
+def engine_config(numbers: str) -> dict[str, Any]:
     """Return the ``engine`` of a configuration, as this processor computes it best."""
-    return {"name": "int8", "activation_bits": best_bits()}
+    return {"name": "int8", "activation_bits": best_bits()} if numbers == "int8" else {"name": "bf16"}
 
 
-def why_not_int8() -> str | None:
-    """Say why a model is not quantised on this machine, or None where int8 is faster."""
-    if gains():
+def why_not(numbers: str) -> str | None:
+    """Say why a model gets no such weights on this machine, or None where they are faster than float32."""
+    faster, measured = (gains, INT8_GAIN) if numbers == "int8" else (bf16.gains, bf16.BF16_GAIN)
+    if faster():
         return None
-    return f"int8 is no faster than float32 on this processor (int8_gain={INT8_GAIN.value():.2g})"
+    return f"{numbers} is no faster than float32 on this processor ({measured.name}={measured.value():.2g})"
+
+
+def convert_layers(encoder: nn.Module, engine: Mapping[str, Any]) -> None:
+    """Replace an encoder's layers by those of a configuration's ``engine``."""
+    if engine["name"] == "int8":
+        quantize_layers(encoder, engine["activation_bits"])
+    else:
+        round_layers(encoder)
+
+
+def round_layers(encoder: nn.Module) -> None:
+    """Replace the dense layers of an encoder's blocks by bfloat16 ones; embeddings, norms and heads stay float32."""
+    blocks: Any = encoder.blocks
+    for block in blocks:
+        replace_layers(block, Linear, Bf16Linear)
+    encoder.requires_grad_(False)
 
 
 def quantize_layers(encoder: nn.Module, bits: int) -> None:
@@ -70,7 +92,7 @@ def check_source(model: PreTrainedModel, method: str) -> None:
     if types != {(torch.float32, "cpu")}:
         got = ", ".join(sorted(f"{str(dtype).removeprefix('torch.')} on {device}" for dtype, device in types))
         raise ValueError(f"{method}: expected a float32 model on a CPU, got {got}; load it so (model.float().cpu())")
-    made = [m for m in model.modules() if isinstance(m, QuantizedLinear | PackedLinear)]
+    made = [m for m in model.modules() if isinstance(m, QuantizedLinear | Bf16Linear | PackedLinear)]
     if made:
         raise ValueError(f"{method}: expected a float32 model as it was trained, got one that is made for inference")
     if any(hasattr(module, "get_base_layer") for module in model.modules()):
@@ -78,21 +100,28 @@ def check_source(model: PreTrainedModel, method: str) -> None:
 
 
 def check_place(model: PreTrainedModel) -> None:
-    """Refuse a loaded int8 model whose other numbers are of another type or elsewhere, and say where it is slow."""
-    if model.config.engine is None:
+    """Refuse a loaded model for inference whose other numbers are elsewhere or of another type; say if it is slow."""
+    engine = model.config.engine
+    if engine is None:
         return
     for tensor in model.parameters():
-        refuse_place(tensor)
+        refuse_place(tensor, engine["name"])
     model.requires_grad_(False)
-    say_slow(model.config.engine["activation_bits"])
+    if engine["name"] == "int8":
+        say_slow(engine["activation_bits"])
+    elif not bf16.is_fast():
+        log.warning(
+            "this model has bfloat16 weights, for which this processor has no fast product: it answers slowly; use the "
+            "float32 model on this machine"
+        )
 
 
-def refuse_place(tensor: Tensor) -> None:
+def refuse_place(tensor: Tensor, numbers: str) -> None:
     """Refuse to be where this tensor is, or of its type."""
     if tensor.dtype is not torch.float32 or tensor.device.type not in ("cpu", "meta"):
         raise ValueError(
-            f"an int8 model computes in float32 on a CPU, got {str(tensor.dtype).removeprefix('torch.')} on "
-            f"{tensor.device.type}; take the float32 model for that"
+            f"a model with {numbers} weights keeps its other numbers in float32 on a CPU, got "
+            f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device.type}; take the float32 model for that"
         )
 
 

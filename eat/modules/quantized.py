@@ -1,4 +1,4 @@
-"""Layers for inference on a CPU: dense layers and embedding tables in int8, and dense layers packed in float32."""
+"""Layers for inference on a CPU: dense layers in int8, in bfloat16 or packed in float32, embedding tables in int8."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from eat.modules.linear import Linear
+from eat.ops.bf16 import Bf16Product
 from eat.ops.int8 import Int8Product, quantized_weight
 from eat.ops.linear import linear_packed, packed
 
@@ -80,6 +81,37 @@ class QuantizedLinear(_MadeFromWeights):
     def extra_repr(self) -> str:
         """Say the shape."""
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}, int8 weights, {self.bits}-bit rows"
+
+
+class Bf16Linear(_MadeFromWeights):
+    """A dense layer with a bfloat16 weight and answers in bfloat16; see `eat.ops.bf16`."""
+
+    fuses_gelu = True
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias.detach()
+        self.register_buffer("weight", layer.weight.detach().to(torch.bfloat16).contiguous())
+        self.register_buffer("bias", bias.to(torch.bfloat16))
+        self._made: Made[Bf16Product] = Made()
+
+    def forward(self, rows: Float[Tensor, "tokens inputs"], *, gelu: bool = False) -> Float[Tensor, "tokens outputs"]:
+        """Return rows W^T + b, or the exact GELU of it."""
+        if rows.requires_grad:
+            raise RuntimeError("a bf16 model has no gradients: train or explain the float32 model instead")
+        return self._made.get(lambda: Bf16Product(self.weight))(rows, self.bias, gelu=gelu)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Bf16Linear:
+        """Move the tensors with the model's, which stay float32 where these are not."""
+        super()._apply(fn, recurse)
+        self.weight, self.bias = self.weight.to(torch.bfloat16), self.bias.to(torch.bfloat16)
+        return self
+
+    def extra_repr(self) -> str:
+        """Say the shape."""
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}, bfloat16"
 
 
 class QuantizedEmbedding(nn.Module):

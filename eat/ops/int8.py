@@ -11,7 +11,7 @@ only where every sum is exact; else the same integers are multiplied in float32,
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int8, UInt8
 from torch import Tensor
 
-from eat.kernels import Measured, fastest
-from eat.ops.linear import arranged, linear
+from eat.kernels import Measured
+from eat.ops.linear import WORTH, gain_over_float32
 from eat.ops.precision import at_least_float32
 
 BITS = (7, 8)
@@ -135,38 +135,16 @@ def _integer_product(rows: Tensor, weight: Tensor, middle: int) -> Tensor:
 
 
 def _measure_gain() -> float:
-    """Return how many times faster int8 is than float32, quantisation included, at the size where it gains least."""
-    bits, width, inner = best_bits(), 384, 1536
-    if not is_exact(bits):
-        return 0.0
-    weights, bias = [torch.full((inner, width), 0.01) for _ in range(4)], torch.zeros(inner)
-    plain = [arranged(weight) for weight in weights]
-    int8 = [Int8Product(*quantized_weight(weight), bits) for weight in weights]
-
-    def in_float32(rows: Tensor) -> None:
-        for weight in plain:
-            linear(rows, weight, bias)
-
-    def in_int8(rows: Tensor) -> None:
-        for multiply in int8:
-            multiply(rows, bias)
-
-    found = []
-    for tokens in (25, 100):
-        rows = torch.full((tokens, width), 0.5)
-        times = fastest({"float32": partial(in_float32, rows), "int8": partial(in_int8, rows)}, rounds=40)
-        found.append(times["float32"] / times["int8"])
-    return min(found)
+    bits = best_bits()
+    return gain_over_float32(lambda weight: Int8Product(*quantized_weight(weight), bits)) if is_exact(bits) else 0.0
 
 
 INT8_GAIN = Measured(
     "int8_gain",
     default=1.0,
     measure=_measure_gain,
-    meaning="how many times faster a dense layer is in int8 than in float32; 1.1 or more, and models are quantised",
+    meaning=f"how many times faster a dense layer is in int8 than in float32; {WORTH:g} or more, and models get it",
 )
-WORTH = 1.1
-"""The gain from which quantisation is worth what it costs in accuracy."""
 
 
 def gains() -> bool:

@@ -9,6 +9,7 @@ everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,6 +28,9 @@ _PACKED_FOR = 32  # rows that the order is chosen for; one for a single row is s
 _WIDTH, _WEIGHTS = 384, 8  # of the matrices that are measured, each read cold as a model's are
 _ROWS = (1, 2, 4, 16, 64, 256)
 _STEP = 32  # rows
+_INNER = 1536  # outputs of the wide product in which other numbers are compared with float32
+WORTH = 1.1
+"""The gain from which other numbers than float32 are worth what they cost in accuracy."""
 _MARGIN = 0.97  # what is faster by less than this is noise
 
 
@@ -108,6 +112,31 @@ def linear_packed(
 ) -> Float[Tensor, "tokens outputs"]:
     """Return rows @ weight^T + bias, or the exact GELU of it, for a packed weight; without gradients."""
     return _multiply(rows, weight, bias, "gelu" if gelu else "none")
+
+
+def gain_over_float32(product: Callable[[Tensor], Callable[[Tensor, Tensor], Any]]) -> float:
+    """Return how many times faster than `linear` another product is, at the size where it gains least.
+
+    Args:
+        product: Takes a float32 weight and returns what multiplies float32 rows with it and adds a bias.
+    """
+    weights, bias = [torch.full((_INNER, _WIDTH), 0.01) for _ in range(4)], torch.zeros(_INNER)
+    plain, others = [arranged(weight) for weight in weights], [product(weight) for weight in weights]
+    found = []
+    for tokens in (25, 100):
+        rows = torch.full((tokens, _WIDTH), 0.5)
+
+        def in_float32(rows: Tensor = rows) -> None:
+            for weight in plain:
+                linear(rows, weight, bias)
+
+        def in_others(rows: Tensor = rows) -> None:
+            for multiply in others:
+                multiply(rows, bias)
+
+        times = fastest({"float32": in_float32, "other": in_others}, rounds=40)
+        found.append(times["float32"] / times["other"])
+    return min(found)
 
 
 class _Product(torch.autograd.Function):

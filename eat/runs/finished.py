@@ -16,10 +16,10 @@ from eat.checks import folder_name, one_of, shown
 from eat.exits.points import OperatingPoint
 from eat.files import read_object
 from eat.machine import chosen_device
-from eat.models.certificate import EAT_INT8
+from eat.models.certificate import IN_TORCH
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import AdaptiveConfig
-from eat.models.engines import OWN, EngineId, int8_in_torch
+from eat.models.engines import OWN, EngineId, in_torch, numbers_of
 from eat.models.fingerprint import raw_facts
 from eat.models.granted import EAT, check_intact, encode, engine_of
 from eat.runs.engines import FOLDER as ENGINES_FOLDER
@@ -96,17 +96,18 @@ class FinishedRun:
             device: A torch device, or "auto" for the first GPU where there is one.
             certified: Whether the model keeps its certificate and its sufficient rules; without them, measure at
                 operating points of your choice.
-            engine: "eat", or "eat_int8" for int8 weights on a CPU, with temperatures and certificate of that engine.
+            engine: "eat", or "eat_int8" or "eat_bf16" for such weights on a CPU, with temperatures and certificate of
+                that engine.
 
         Raises:
             FileNotFoundError: If the weights are not there.
             ValueError: If its configuration or its weights are damaged, there is no such engine in torch, or the run is
                 certified, but not with this engine.
         """
-        if one_of("engine", engine, (EAT, EAT_INT8)) == EAT_INT8:
+        if one_of("engine", engine, (EAT, *IN_TORCH.values())) != EAT:
             if device not in ("auto", "cpu"):
-                raise ValueError(f"device: expected cpu with the engine {EAT_INT8}, got {shown(device)}")
-            return self.model_of(int8_in_torch(), certified=certified)[0]
+                raise ValueError(f"device: expected cpu with the engine {engine}, got {shown(device)}")
+            return self.model_of(in_torch(engine), certified=certified)[0]
         if not self.has_weights:
             raise FileNotFoundError(
                 f"run: {self.folder} has no model/ (results are kept without weights): quality and sweep are rebuilt "
@@ -124,8 +125,8 @@ class FinishedRun:
     ) -> tuple[AdaptiveForSequenceClassification, dict[str, Any] | None]:
         """Load the model that an engine other than eat's own runs or exports, and its certificate.
 
-        Its heads have the temperatures of that engine; with a certificate it runs at the certified point. It is int8
-        for ``eat_int8`` and then carries the certificate itself; else float32.
+        Its heads have the temperatures of that engine; with a certificate it runs at the certified point. For
+        ``eat_int8`` and ``eat_bf16`` it has such weights and carries the certificate itself; else it is float32.
 
         Raises:
             FileNotFoundError: If the weights are not there.
@@ -135,12 +136,13 @@ class FinishedRun:
         model, state = self.load_model("cpu", certified=False), self.engine_state(engine)
         if state is not None:
             model.set_temperatures(state.divisors)
-        if engine.name == EAT_INT8:
-            model = model.quantize(anyway=True)
+        numbers = numbers_of(engine.name)
+        if numbers is not None:
+            model = model.quantize(numbers, anyway=True)
         certificate = self.certificate_of(engine, model) if certified else None
         if certificate is not None:
             model.set_exit(**certificate["exit"])
-            model.config.certificate = certificate if engine.name == EAT_INT8 else None
+            model.config.certificate = certificate if numbers is not None else None
         elif certified:
             self._refuse_other_certificates(engine)
         return model, certificate

@@ -64,21 +64,29 @@ def test_a_model_says_how_it_is_exported(run: Path, source: Path, tmp_path: Path
         predict_file(run, source, tmp_path / "no.jsonl", PredictSettings(**QUIET, engine="onnx_int8"))
 
 
-def test_int8_is_the_quantised_model(
-    run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("engine", ["int8", "bf16"])
+def test_other_weights_are_the_quantised_models(
+    run: Path,
+    source: Path,
+    tmp_path: Path,
+    engine: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    settings = PredictSettings(**QUIET, engine="int8", exit={"threshold": 0.7243})
-    monkeypatch.setattr("eat.models.classifier.why_not_int8", lambda: None)
+    settings = PredictSettings(**QUIET, engine=engine, exit={"threshold": 0.7243})
+    monkeypatch.setattr("eat.models.classifier.why_not", lambda _: None)
     predict_file(run, source, tmp_path / "out.jsonl", settings)
-    model = AdaptiveForSequenceClassification.from_pretrained(run / "model").quantize(anyway=True)
+    model = AdaptiveForSequenceClassification.from_pretrained(run / "model").quantize(engine, anyway=True)
     tokenizer = read_tokenizer(run / "model", "")
     for row, text in zip(read_rows(tmp_path / "out.jsonl"), TEXTS, strict=True):
         inputs = tokenizer(text, return_tensors="pt")
         with torch.inference_mode():
             expected = model(inputs["input_ids"], token_type_ids=inputs["token_type_ids"])
         assert row["exit_depth"] == int(expected.exit_depth)
-        assert row["score"] == pytest.approx(float(expected.logits.softmax(1).max()), abs=1e-6)
-    monkeypatch.setattr("eat.models.classifier.why_not_int8", lambda: "it is no faster")
+        assert row["score"] == pytest.approx(
+            float(expected.logits.softmax(1).max()), abs=1e-6 if engine == "int8" else 1e-3
+        )
+    monkeypatch.setattr("eat.models.classifier.why_not", lambda _: "it is no faster")
     predict_file(run, source, tmp_path / "float.jsonl", settings)
     assert "the model stays in float32" in caplog.text
 

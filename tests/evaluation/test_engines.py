@@ -24,7 +24,7 @@ from eat.evaluation.report.table import read_rows
 from eat.evaluation.stages.benchmark import _served
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.engines import EngineId, int8_in_torch
+from eat.models.engines import EngineId, in_torch, numbers_of
 from eat.runs.data import load_data
 from eat.runs.finished import FinishedRun
 from eat.traces.quality import measure_point
@@ -33,7 +33,7 @@ from eat.traces.run_traces import read_traces
 from eat.traces.storage import read_trace
 from tests.made.models import EXIT
 
-ENGINES = ("eat_int8", "eat_onnx", "eat_onnx_int8", "eat_onnx_static")
+ENGINES = ("eat_int8", "eat_bf16", "eat_onnx", "eat_onnx_int8", "eat_onnx_static")
 BUDGET = {"max_drop": 0.6, "confidence": 0.8}  # ten examples certify little
 SPLITS = ("threshold", "certification", "validation", "validation.all_off")
 
@@ -84,11 +84,12 @@ def test_each_engine_has_traces_of_its_own(traced: Path, served: Path) -> None:
         assert not np.array_equal(found[name], traces["validation.all_off"].all_logits)
     exact = read_trace(served / "trace" / "validation.parquet").all_logits
     np.testing.assert_allclose(found["eat_onnx"], exact, atol=1e-4)
+    assert 1e-5 < np.abs(found["eat_bf16"] - exact).max() < 0.05
     for name in ("eat_int8", "eat_onnx_int8", "eat_onnx_static"):
         assert 1e-3 < np.abs(found[name] - exact).max() < 1, "int8 answers otherwise"
     run = FinishedRun(served)
     names = {run.raw_fingerprint(engine_id(served, name)) for name in ENGINES} | {run.raw_fingerprint()}
-    assert len(names) == 5
+    assert len(names) == 6
 
 
 def test_float32_traces_never_pass_as_an_engines(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -97,7 +98,7 @@ def test_float32_traces_never_pass_as_an_engines(copied: Path, caplog: pytest.Lo
     before = own.read_bytes()
     shutil.copy(copied / "trace" / "validation.parquet", own)
     with pytest.raises(ValueError, match="expected the engine 'eat_int8', got 'eat'"):
-        read_traces(FinishedRun(copied), int8_in_torch())
+        read_traces(FinishedRun(copied), in_torch("eat_int8"))
     evaluate_run(copied, engine="eat_int8", stages=["quality"])
     assert "traces are made anew" in caplog.text and own.read_bytes() == before
 
@@ -166,7 +167,8 @@ def test_a_certificate_of_another_engine_is_refused(run: Path, caplog: pytest.Lo
 
 
 def test_a_certificate_of_int8_alone_is_refused_in_float32_segments(copied: Path) -> None:
-    (copied / "engines" / "eat_onnx.json").unlink()
+    for name in ("eat_onnx", "eat_bf16"):
+        (copied / "engines" / f"{name}.json").unlink()
     path = copied / "model" / "config.json"
     config = {key: value for key, value in json.loads(path.read_text()).items() if key != "certificate"}
     path.write_text(json.dumps(config))
@@ -175,7 +177,7 @@ def test_a_certificate_of_int8_alone_is_refused_in_float32_segments(copied: Path
 
 
 def test_a_certificate_ends_where_what_it_is_about_has_changed(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
-    engine = int8_in_torch()
+    engine = in_torch("eat_int8")
     finished = FinishedRun(copied)
     path = copied / "engines" / "eat_int8.json"
     state = json.loads(path.read_text())
@@ -206,13 +208,13 @@ def test_temperatures_are_the_engines_own(run: Path, monkeypatch: pytest.MonkeyP
     calibration = json.loads((run / "report" / "eat_int8" / "calibration.json").read_text())
     assert model.temperatures == fitted == tuple(calibration["temperatures"]) and calibration["engine"] == "eat_int8"
     assert model.config.certificate is not None
-    traces = read_traces(finished, int8_in_torch())
-    assert traces.fingerprint == finished.fingerprint(int8_in_torch()) and traces.reported.temperatures is not None
+    traces = read_traces(finished, in_torch("eat_int8"))
+    assert traces.fingerprint == finished.fingerprint(in_torch("eat_int8")) and traces.reported.temperatures is not None
     assert finished.temperatures() is None and read_trace(run / "trace" / "validation.parquet").temperatures is None
 
 
-def live_int8(run: FinishedRun, point: OperatingPoint) -> Callable[[Any], Any]:
-    model = run.load_model("cpu", engine="eat_int8")
+def live_in_torch(run: FinishedRun, engine: EngineId, point: OperatingPoint) -> Callable[[Any], Any]:
+    model = run.load_model("cpu", engine=engine.name)
     model.set_exit(**point.spec)
 
     def answer(batch: Any) -> Any:
@@ -253,7 +255,8 @@ def test_claims_replay_as_answered_live(served: Path, tmp_path: Path, name: str,
     points = [OperatingPoint.of(certificate["exit"]), OperatingPoint.of({"name": "confidence", "threshold": between})]
     examples = encoded_examples(load_data(run, {}), "validation", range(len(trace)))
     for point in points:
-        live = live_int8(run, point) if name == "eat_int8" else live_export(run, engine, tmp_path / point.slug, point)
+        in_torch = numbers_of(name) is not None
+        live = live_in_torch(run, engine, point) if in_torch else live_export(run, engine, tmp_path / point.slug, point)
         outputs = [live(examples[start : start + batch_size]) for start in range(0, len(examples), batch_size)]
         replayed = replay(trace, point)
         np.testing.assert_array_equal(np.concatenate([one.exit_depth for one in outputs]), replayed.exit_depth)
@@ -264,7 +267,7 @@ def test_claims_replay_as_answered_live(served: Path, tmp_path: Path, name: str,
 
 
 def test_the_benchmark_times_what_each_engine_serves(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eat.benchmark.engines.int8.why_not_int8", lambda: None)
+    monkeypatch.setattr("eat.benchmark.engines.quantized.why_not", lambda _: None)
     for engine in (OpenVino, CTranslate2, OnnxRuntime):
         monkeypatch.setattr(engine, "why_not", lambda self, device: "left out of this test")
     uncertified = copied / "engines" / "eat_onnx.json"

@@ -12,8 +12,8 @@ import pytest
 from eat.benchmark.contenders import ALL_OFF, PADDED
 from eat.benchmark.engines import ENGINES, Saved
 from eat.benchmark.engines.ctranslate2 import CTranslate2
-from eat.benchmark.engines.int8 import Int8
 from eat.benchmark.engines.openvino import OpenVino
+from eat.benchmark.engines.quantized import Quantized
 from eat.benchmark.engines.segments import OnnxSegments
 from eat.benchmark.memory import Peak
 from eat.evaluation import combine, evaluate_run
@@ -183,7 +183,7 @@ def test_every_contender_of_the_protocol_is_measured(
         return Peak(300.0, 20.0, 200.0)
 
     monkeypatch.setattr("eat.benchmark.run.measure_peak", peak)
-    for engine in (OpenVino, CTranslate2, OnnxSegments, Int8):  # they have tests of their own
+    for engine in (OpenVino, CTranslate2, OnnxSegments, Quantized):  # they have tests of their own
         monkeypatch.setattr(engine, "why_not", lambda self, device: "left out of this test")
     folder = tmp_path / "small"
     shutil.copytree(evaluated, folder)
@@ -200,7 +200,9 @@ def test_every_contender_of_the_protocol_is_measured(
     assert all(0 <= one["difference"] <= one["tolerance"] and one["differ"] == 0 for one in exact)
     assert compared[ONNX_INT8]["difference"] > compared[ONNX_INT8]["tolerance"]
     peers = [
-        name for name, engine in ENGINES.items() if isinstance(engine, OpenVino | CTranslate2 | OnnxSegments | Int8)
+        name
+        for name, engine in ENGINES.items()
+        if isinstance(engine, OpenVino | CTranslate2 | OnnxSegments | Quantized)
     ]
     assert measured["not_measured"] == dict.fromkeys(peers, "left out of this test")
     exact = {name: count for name, count in measured["agreement"].items() if name != ONNX_INT8}

@@ -77,6 +77,20 @@ def test_int8_answers_alone_as_in_a_batch_and_after_loading(model_type, tmp_path
 
 
 @every_backbone
+def test_bf16_weights_answer_alike_and_after_loading(model_type, tmp_path):
+    model = tiny_adaptive(model_type, attention=OPTIONS.get("attention"), pruner={"name": "none"})
+    inputs = packed_batch(model)
+    with torch.inference_mode():
+        expected = model(**inputs, trace=True).all_logits
+        near = model.quantize("bf16", anyway=True)
+        got = near(**inputs, trace=True).all_logits
+        torch.testing.assert_close(got, expected, rtol=0, atol=0.03 * expected.abs().max().item())
+        near.save_pretrained(tmp_path)
+        again = AdaptiveForSequenceClassification.from_pretrained(tmp_path)
+        assert torch.equal(again(**inputs, trace=True).all_logits, got)
+
+
+@every_backbone
 def test_packed_weights_answer_alike(model_type):
     model = tiny_adaptive(model_type, **OPTIONS)
     inputs = packed_batch(model)

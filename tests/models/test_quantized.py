@@ -1,4 +1,4 @@
-"""Models for inference: int8 ones answer the same in every batch and after loading, packed ones as before."""
+"""Models for inference: int8 and bfloat16 ones answer the same after loading, packed ones as before."""
 
 import copy
 import json
@@ -13,6 +13,8 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.fingerprint import model_fingerprint
 from eat.models.sharing import all_off
 from eat.modules.embeddings import Embeddings
+from eat.ops import bf16
+from eat.ops.bf16 import BF16_GAIN
 from eat.ops.int8 import INT8_GAIN
 from tests.made.models import make_batches, make_model
 
@@ -27,6 +29,10 @@ OPTIONS = [
 
 def int8_model(**options):
     return make_model(torch.float32, **options).quantize(anyway=True)
+
+
+def bf16_model(**options):
+    return make_model(torch.float32, **options).quantize("bf16", anyway=True)
 
 
 def examples(number=32):
@@ -100,8 +106,10 @@ def test_the_engine_in_config_json_is_checked(tmp_path):
     path = tmp_path / "config.json"
     saved = json.loads(path.read_text())
     for engine, message in (
-        ({"name": "int4", "activation_bits": 8}, r"config.engine: expected none, or name 'int8'"),
-        ({"name": "int8", "activation_bits": 9}, r"config.engine: expected none, or name 'int8'"),
+        ({"name": "int4", "activation_bits": 8}, r"config.engine: expected none, name 'int8'"),
+        ({"name": "int8", "activation_bits": 9}, r"config.engine: expected none, name 'int8'"),
+        ({"name": "bf16", "activation_bits": 8}, r"config.engine: expected none, name 'int8'"),
+        ({"name": "bf16"}, r"fingerprint differs"),
         ({"name": "int8", "activation_bits": 15 - saved["engine"]["activation_bits"]}, r"fingerprint differs"),
     ):
         path.write_text(json.dumps(saved | {"engine": engine}))
@@ -151,16 +159,72 @@ def test_a_certificate_ends(caplog):
     assert twin.config.exit == {"name": "never"} and model.config.certificate is not None
 
 
-@pytest.mark.parametrize(("gain", "engine"), [("1.05", None), ("1.2", "int8")])
-def test_a_model_stays_in_float32_where_int8_gains_nothing(monkeypatch, caplog, gain, engine):
-    monkeypatch.setenv("EAT_KERNELS", f"int8_gain={gain}")
-    INT8_GAIN.forget()
+@pytest.mark.parametrize(("gain", "converted"), [("1.05", False), ("1.2", True)])
+@pytest.mark.parametrize("numbers", ["int8", "bf16"])
+def test_a_model_stays_in_float32_where_others_gain_nothing(monkeypatch, caplog, numbers, gain, converted):
+    monkeypatch.setenv("EAT_KERNELS", f"{numbers}_gain={gain}")
+    measured = INT8_GAIN if numbers == "int8" else BF16_GAIN
+    measured.forget()
     try:
-        twin = make_model(torch.float32).quantize()
+        twin = make_model(torch.float32).quantize(numbers)
     finally:
-        INT8_GAIN.forget()
-    assert (twin.config.engine or {"name": None})["name"] == engine
-    assert ("int8 is no faster than float32 on this processor" in caplog.text) == (engine is None)
+        measured.forget()
+    assert (twin.config.engine or {"name": None})["name"] == (numbers if converted else None)
+    assert (f"{numbers} is no faster than float32 on this processor" in caplog.text) == (not converted)
+
+
+def test_other_numbers_are_refused():
+    with pytest.raises(ValueError, match=r"^quantize: expected one of .*'bf16', 'int8'.*, got 'int4'"):
+        make_model(torch.float32).quantize("int4")
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_bf16_answers_are_near_those_of_the_float_model_alone_and_in_a_batch(options):
+    model = make_model(torch.float32, **{"pruner": {"name": "none"}, **options})
+    near, (ids, lengths) = model.quantize("bf16", anyway=True), examples()
+    exact, together = answers(model, ids, lengths).all_logits, answers(near, ids, lengths).all_logits
+    assert 0 < (exact - together).abs().max() < 0.005 * exact.abs().max()
+    alone = torch.cat([answers(near, one, [len(one)]).all_logits for one in ids.split(lengths.tolist())])
+    torch.testing.assert_close(alone, together, rtol=0, atol=0.001 * exact.abs().max().item())
+
+
+def test_bf16_saved_and_loaded_answers_with_the_same_bits(tmp_path):
+    model = bf16_model()
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["engine"] == {"name": "bf16"}
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118  no mapping
+    halves = {name.split(".", 3)[-1] for name, kind in kinds.items() if kind is torch.bfloat16}
+    layers = ("qkv", "mixed", "inner", "outer")
+    assert halves == {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
+    loaded = AdaptiveForSequenceClassification.from_pretrained(tmp_path)
+    assert torch.equal(answers(loaded, *examples()).all_logits, answers(model, *examples()).all_logits)
+    assert model_fingerprint(loaded) == model_fingerprint(model)
+    with pytest.raises(RuntimeError, match=r"^train: this model is bf16"):
+        loaded.train()
+
+
+def test_bf16_without_a_fast_product_answers_the_same_and_says_that_it_is_slow(tmp_path, monkeypatch, caplog):
+    model = bf16_model()
+    expected = answers(model, *examples()).all_logits
+    model.save_pretrained(tmp_path)
+    monkeypatch.setattr(bf16, "is_fast", lambda: False)
+    loaded = AdaptiveForSequenceClassification.from_pretrained(tmp_path)
+    assert "no fast product" in caplog.text
+    torch.testing.assert_close(answers(loaded, *examples()).all_logits, expected, rtol=0.01, atol=0.01)
+
+
+def test_a_bf16_model_is_no_hugging_face_model_has_no_gradient_and_stays_on_a_cpu():
+    model = bf16_model()
+    with pytest.raises(RuntimeError, match="to_hugging_face: this model is bf16"):
+        model.to_hugging_face()
+    with pytest.raises(RuntimeError, match="a bf16 model has no gradients"):
+        model.encoder.blocks[0].qkv(torch.ones(1, 32, requires_grad=True))
+    with pytest.raises(ValueError, match="with bf16 weights keeps its other numbers in float32 on a CPU, got float64"):
+        model.double()
+    before = answers(model, *examples()).all_logits
+    assert torch.equal(answers(model.to(device="cpu", dtype=torch.float32), *examples()).all_logits, before)
+    assert model.encoder.blocks[0].qkv.weight.dtype is torch.bfloat16
 
 
 @pytest.mark.parametrize("made", ["quantize", "pack"])
@@ -193,7 +257,9 @@ def test_lora_is_refused():
 def test_only_float32_on_a_cpu(made):
     with pytest.raises(ValueError, match=f"{made}: expected a float32 model on a CPU, got float64 on cpu"):
         getattr(make_model(torch.float64), made)()
-    with pytest.raises(ValueError, match="an int8 model computes in float32 on a CPU, got float64 on cpu"):
+    with pytest.raises(
+        ValueError, match="a model with int8 weights keeps its other numbers in float32 on a CPU, got float64 on cpu"
+    ):
         int8_model().double()
 
 

@@ -8,10 +8,10 @@ import torch
 from eat.benchmark.engines.ctranslate2 import CTranslate2
 from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source
 from eat.benchmark.engines.hugging_face import HuggingFace
-from eat.benchmark.engines.int8 import Int8
 from eat.benchmark.engines.onnx import OnnxRuntime
 from eat.benchmark.engines.openvino import OpenVino
 from eat.benchmark.engines.packed import Packed
+from eat.benchmark.engines.quantized import Quantized
 from eat.benchmark.engines.segments import OnnxSegments
 from eat.models.engines import EngineId
 from eat.models.granted import EAT as EAT
@@ -40,7 +40,10 @@ ENGINES: Family[Engine] = Family(
         PADDED: HuggingFace("Hugging Face, padded"),
         "huggingface_sdpa_grouped": HuggingFace("Hugging Face, by length", grouped=True),
         EAT: Packed("eat", traced=True),
-        "eat_int8": Int8("eat, int8, everything off", dtype="int8", exact=False, adaptive=True, traced=True),
+        "eat_int8": Quantized("eat, int8, everything off", dtype="int8", exact=False, adaptive=True, traced=True),
+        "eat_bf16": Quantized(
+            "eat, bfloat16, everything off", dtype="bfloat16", exact=False, adaptive=True, traced=True, numbers="bf16"
+        ),
         "onnxruntime_fp32": OnnxRuntime("ONNX Runtime, float32", dtype="float32", exported=True),
         "onnxruntime_int8": OnnxRuntime("ONNX Runtime, int8", dtype="int8", exact=False, exported=True),
         "eat_onnx": OnnxSegments(

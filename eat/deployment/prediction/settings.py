@@ -12,7 +12,8 @@ from eat.deployment.prediction.places import INPUTS
 from eat.deployment.prediction.writing import FORMATS
 from eat.machine import device_name
 
-ENGINES = ("torch", "int8", *EXPORTS)
+IN_TORCH = ("torch", "int8", "bf16")
+ENGINES = (*IN_TORCH, *EXPORTS)
 UNREADABLE = ("keep", "refuse")
 CLUSTERS = ("ray",)
 _ABOUT_A_SESSION = {
@@ -43,7 +44,7 @@ class PredictSettings:
     keep: Sequence[str] = ()  # columns carried over, such as [id]; one named like ours is called input_<name>
     label_threshold: float = 0.5  # of a multi-label model: labels whose probability is above it are written
     probabilities: bool = False  # also a column probability_NAME for each class or label
-    engine: str | None = None  # torch, int8 (by model.quantize()), onnx, onnx_int8, onnx_static; null: as the folder is
+    engine: str | None = None  # torch, int8 or bf16 (by model.quantize), onnx, onnx_int8, onnx_static; null: as it is
     exit: Mapping[str, Any] | None = None  # another operating point; None is the model's own, certified if it has one
     guard: bool = False  # watch a certified model for drift; behind an alarm rows are answered at full depth
     false_alarm: float = 0.01  # probability that the guard ever fires although nothing has changed

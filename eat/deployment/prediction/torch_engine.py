@@ -1,4 +1,4 @@
-"""A saved model in torch, float32 or int8, as what answers texts."""
+"""A saved model in torch, float32, int8 or bfloat16, as what answers texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from eat.data.tokenizer import read_tokenizer
 from eat.deployment.encoding import Encoded, TextEncoder
 from eat.deployment.export import templates_of
 from eat.deployment.prediction.engines import warn_of_threshold
-from eat.deployment.prediction.settings import PredictSettings
+from eat.deployment.prediction.settings import IN_TORCH, PredictSettings
 from eat.deployment.runner import OnnxOutput
 from eat.exits.points import OperatingPoint
 from eat.files import read_object
@@ -82,7 +82,7 @@ def load_torch(folder: Path, settings: PredictSettings, changes: Mapping[str, An
         ValueError: If it is damaged, of a newer version, or not for the engine.
     """
     name = settings.engine or "torch"
-    if name not in ("torch", "int8"):
+    if name not in IN_TORCH:
         raise ValueError(
             f"model: expected an exported folder for engine={name}, {folder} is a saved model; "
             f"{_how_to_export(folder, name)}"
@@ -98,9 +98,9 @@ def load_torch(folder: Path, settings: PredictSettings, changes: Mapping[str, An
         if certified and model.config.certificate is None:
             log.warning("exit: the model's certificate is about another operating point than the one asked for")
     model = model.eval()
-    if name == "int8" and model.config.engine is None:
-        model = model.quantize()
-    anywhere = name == "torch" and model.config.engine is None  # int8 products are the CPU's
+    if name != "torch" and (model.config.engine or {}).get("name") != name:
+        model = model.quantize(name)
+    anywhere = name == "torch" and model.config.engine is None  # other products are the CPU's
     device = "cpu" if settings.device == "auto" and not anywhere else settings.device
     torch.nn.Module.to(model, chosen_device(device))  # transformers' own `to` hides its types
     warn_of_threshold(model.config.certificate, settings)

@@ -42,11 +42,12 @@ ENGINE_LOOKS = {
     "openvino": ("P", PURPLE),
     "ctranslate2": ("X", GREEN),
     "eat_onnx_static": ("h", ORANGE),
+    "eat_bf16": ("^", ORANGE),
     "eat_onnx": ("d", ORANGE),
     "eat": ("D", ORANGE),
 }
 """Marker and colour by how an engine's name begins; those in int8 are hollow."""
-SERVED = {"eat_int8": "p", "eat_onnx_static": "h"}
+SERVED = {"eat_int8": "p", "eat_bf16": "^", "eat_onnx_static": "h"}
 """Marker of what another engine of ours serves, by its name; a star for all others."""
 IN_PANEL = 5
 """So many names a panel has room for; more stand beside the panels."""

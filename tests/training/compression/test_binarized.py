@@ -160,13 +160,14 @@ def test_what_would_change_or_waste_them_is_refused(tmp_path):
     for refused in (model.train, lambda: model.add_adapter(None), lambda: model.resize_token_embeddings(200)):
         with pytest.raises(RuntimeError, match="this model is binary, for inference only"):
             refused()
-    with pytest.raises(ValueError, match=r"^quantize: its weights are binary, and int8 would store eight bits"):
+    with pytest.raises(ValueError, match=r"^quantize: its weights are binary, of one bit each"):
         model.quantize(anyway=True)
     with pytest.raises(ValueError, match=r"^int8: its weights are binary, .* export in float32 \(format=onnx\)"):
         export_onnx(model, None, tmp_path / "exported", int8=True)
     reasons = {name: engine.cannot(Source(model)) for name, engine in ENGINES.items()}
     assert {name for name, reason in reasons.items() if "binary" in (reason or "")} == {
         "eat_int8",
+        "eat_bf16",
         "eat_onnx_int8",
         "eat_onnx_static",
     }
