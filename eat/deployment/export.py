@@ -146,6 +146,11 @@ def _describe(
     if backbone.no_segments is not None:
         name = (config.backbone or {})["name"]
         raise ValueError(f"export: encoders of type {name} cannot be exported: {backbone.no_segments}")
+    if config.engine is not None:
+        name = config.engine["name"]
+        raise ValueError(
+            f"model: expected float32 weights, got {name} ones; export the float32 model they were made of"
+        )
     if engine.bits is not None and (binary := why_not_quantized(model)) is not None:
         raise ValueError(f"int8: {binary}; export in float32 (format=onnx)")
     if model.rules:

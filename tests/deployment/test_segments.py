@@ -333,3 +333,11 @@ def test_a_certificate_does_not_hold_for_what_was_changed(
     _change(**change)(folder)
     with pytest.raises(ValueError, match=message):
         OnnxClassifier.from_folder(folder)
+
+
+@pytest.mark.parametrize("numbers", ["int8", "bf16"])
+def test_a_model_with_other_weights_is_refused(tmp_path: Path, numbers: str) -> None:
+    model = build().quantize(numbers, anyway=True)
+    with pytest.raises(ValueError, match=f"^model: expected float32 weights, got {numbers} ones; export the float32"):
+        export_onnx(model, None, tmp_path / "served")
+    assert not list(tmp_path.iterdir())
