@@ -26,7 +26,8 @@ from tests.made.models import make_model
 
 GROUPED, ONNX_FP32 = "huggingface_sdpa_grouped", "onnxruntime_fp32"
 EXPORTED = [name for name, engine in ENGINES.items() if engine.exported]
-OTHERS = [*EXPORTED, "eat_int8"]
+HALF = ("huggingface_bf16", "eat_bf16")
+OTHERS = [*EXPORTED, "eat_int8", *HALF]
 RESULTS = Path(__file__).parents[2] / "results"
 QUICK: dict[str, Any] = {"warmup": 0, "threads": (1,), "onnx": False, "memory": False}
 EXITS = [FULL_DEPTH, OperatingPoint.of({"name": "confidence", "threshold": 0.7})]
@@ -164,7 +165,8 @@ def test_the_second_line_adds_the_same_tokenising_to_both(examples: list[dict[st
 def test_who_was_left_out_is_named(examples: list[dict[str, list[int]]], monkeypatch: pytest.MonkeyPatch) -> None:
     model, settings = make_model(torch.float32), {**QUICK, "rounds": 1, "batch_sizes": (4,)}
     absent = dict(run_benchmark(model, examples, [], BenchmarkSettings(**settings)).not_measured)
-    assert absent.pop("eat_int8") == "int8 is no faster than float32 on this processor (int8_gain=1)"
+    for name, numbers in (("eat_int8", "int8"), *((name, "bf16") for name in HALF)):
+        assert absent.pop(name) == f"{numbers} is no faster than float32 on this processor ({numbers}_gain=1)"
     assert absent == dict.fromkeys(EXPORTED, "left out with benchmark.onnx=false")
     monkeypatch.setattr("eat.benchmark.engines.engine.find_spec", lambda name: None)
     measured = run_benchmark(model, examples, [], BenchmarkSettings(**settings | {"onnx": True}))

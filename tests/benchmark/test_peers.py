@@ -20,9 +20,9 @@ from eat.models.sharing import all_off
 from tests.made.models import make_model
 
 CPU = torch.device("cpu")
-OPENVINO, OPENVINO_INT8 = "openvino_fp32", "openvino_int8"
+OPENVINO, OPENVINO_BF16, OPENVINO_INT8 = "openvino_fp32", "openvino_bf16", "openvino_int8"
 CTRANSLATE2, CTRANSLATE2_INT8 = "ctranslate2_fp32", "ctranslate2_int8"
-PEERS = (OPENVINO, OPENVINO_INT8, CTRANSLATE2, CTRANSLATE2_INT8)
+PEERS = (OPENVINO, OPENVINO_BF16, OPENVINO_INT8, CTRANSLATE2, CTRANSLATE2_INT8)
 
 
 def make_examples(lengths: list[int], *, token_types: bool = True) -> list[dict[str, list[int]]]:
@@ -40,7 +40,7 @@ def calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Build each float32 engine that is installed, for a model whose heads read one or the other."""
     model = make_model(torch.float32, head_pooling=request.param)
     folder, source = tmp_path_factory.mktemp("peers"), Source(model)
-    names = [name for name in (OPENVINO, CTRANSLATE2, CTRANSLATE2_INT8) if reason(name) is None]
+    names = [name for name in (OPENVINO, OPENVINO_BF16, CTRANSLATE2, CTRANSLATE2_INT8) if reason(name) is None]
     return {
         "ours": packed_call(all_off(model)),
         **{name: call_saved(ENGINES[name].save(source, folder, name)) for name in names},
@@ -55,6 +55,27 @@ def test_float32_answers_as_ours_with_everything_off(calls: dict[str, Call], nam
     batch = make_examples(lengths)
     with torch.inference_mode():
         np.testing.assert_allclose(calls[name](batch), calls["ours"](batch), atol=1e-4)
+
+
+def test_bfloat16_answers_nearly_so(calls: dict[str, Call]) -> None:
+    if OPENVINO_BF16 not in calls:
+        pytest.skip(str(reason(OPENVINO_BF16)))
+    batch = make_examples([2, 30, 5])
+    with torch.inference_mode():
+        expected = calls["ours"](batch)
+        assert 1e-5 < np.abs(calls[OPENVINO_BF16](batch) - expected).max() < 0.03 * np.abs(expected).max()
+
+
+def test_hugging_face_in_bfloat16_is_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = make_model(torch.float32), make_examples([2, 30, 5])
+    saved = ENGINES["huggingface_bf16"].save(Source(model), tmp_path, "huggingface_bf16")
+    with torch.inference_mode():
+        expected = packed_call(all_off(model))(batch)
+        for call in (call_saved(saved), ENGINES["huggingface_bf16"].call(Source(model))):
+            assert 1e-5 < np.abs(call(batch) - expected).max() < 0.05 * np.abs(expected).max()
+    assert next(model.parameters()).dtype is torch.float32
+    monkeypatch.setattr("eat.benchmark.engines.hugging_face.why_not", lambda _: "bf16 is no faster")
+    assert reason("huggingface_bf16") == "bf16 is no faster"
 
 
 def test_an_int8_answer_of_ctranslate2_depends_on_no_other_row(calls: dict[str, Call]) -> None:
@@ -139,7 +160,8 @@ def test_what_the_processor_cannot_do_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("eat.benchmark.engines.openvino._core", Old)
     assert [reason(name) for name in PEERS] == [
         None,
-        "this processor cannot do int8 in OpenVINO; it does FP32",
+        "this processor cannot do bfloat16 in OpenVINO, only FP32",
+        "this processor cannot do int8 in OpenVINO, only FP32",
         None,
         "this processor cannot do int8 in CTranslate2; it does float32",
     ]

@@ -199,12 +199,11 @@ def test_every_contender_of_the_protocol_is_measured(
     exact = [compared[name] for name in (PADDED, GROUPED, ALL_OFF, ONNX_FP32)]
     assert all(0 <= one["difference"] <= one["tolerance"] and one["differ"] == 0 for one in exact)
     assert compared[ONNX_INT8]["difference"] > compared[ONNX_INT8]["tolerance"]
-    peers = [
-        name
-        for name, engine in ENGINES.items()
-        if isinstance(engine, OpenVino | CTranslate2 | OnnxSegments | Quantized)
-    ]
-    assert measured["not_measured"] == dict.fromkeys(peers, "left out of this test")
+    others = OpenVino | CTranslate2 | OnnxSegments | Quantized
+    peers = [name for name, engine in ENGINES.items() if isinstance(engine, others)]
+    absent = dict.fromkeys(peers, "left out of this test")
+    slow = "bf16 is no faster than float32 on this processor (bf16_gain=1)"
+    assert measured["not_measured"] == absent | {"huggingface_bf16": slow}
     exact = {name: count for name, count in measured["agreement"].items() if name != ONNX_INT8}
     assert all(equal == total == 6 for equal, total in exact.values())
     rows = {row["engine"]: row for row in read_rows(report.folder / "results.csv") if row["batch_size"] == 4}

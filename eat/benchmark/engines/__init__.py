@@ -39,6 +39,7 @@ ENGINES: Family[Engine] = Family(
     {
         PADDED: HuggingFace("Hugging Face, padded"),
         "huggingface_sdpa_grouped": HuggingFace("Hugging Face, by length", grouped=True),
+        "huggingface_bf16": HuggingFace("Hugging Face, padded, bfloat16", dtype="bfloat16", exact=False),
         EAT: Packed("eat", traced=True),
         "eat_int8": Quantized("eat, int8, everything off", dtype="int8", exact=False, adaptive=True, traced=True),
         "eat_bf16": Quantized(
@@ -62,6 +63,7 @@ ENGINES: Family[Engine] = Family(
             calibrated=True,
         ),
         "openvino_fp32": OpenVino("OpenVINO, float32", dtype="float32", exported=True),
+        "openvino_bf16": OpenVino("OpenVINO, bfloat16", dtype="bfloat16", exact=False, exported=True),
         "openvino_int8": OpenVino("OpenVINO, static int8", dtype="int8", exact=False, exported=True),
         "ctranslate2_fp32": CTranslate2("CTranslate2, float32", dtype="float32", exported=True),
         "ctranslate2_int8": CTranslate2("CTranslate2, int8", dtype="int8", exact=False, exported=True),

@@ -33,7 +33,11 @@ from eat.benchmark.engines.engine import (
 from eat.benchmark.engines.hugging_face import padded
 
 CPU = torch.device("cpu")
-FILES = {"float32": "openvino.xml", "int8": "openvino_int8.xml"}
+FILES = {"float32": "openvino.xml", "bfloat16": "openvino.xml", "int8": "openvino_int8.xml"}
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
+"""Precisions asked for: where a processor has bfloat16, OpenVINO takes it by itself, beside int8 with good reason."""
+NEEDS = {"int8": "INT8", "bfloat16": "BF16"}
+"""What OpenVINO must say that the processor can."""
 TELEMETRY = "openvino_telemetry"
 NOT_RUN = {"modernbert": "converted, it answers padded batches with NaN"}
 """Encoders whose converted model is wrong, and how."""
@@ -44,13 +48,13 @@ class OpenVino(Engine):
     """The dense model converted from the weights as trained; the int8 one is quantised from that."""
 
     def why_not(self, device: torch.device) -> str | None:
-        """Say which packages are missing, that this is no CPU, or that the processor cannot do int8."""
-        int8 = self.dtype == "int8"
-        reason = missing(("openvino", "nncf") if int8 else ("openvino",), "peers", device)
-        if reason is not None or not int8:
+        """Say which packages are missing, that this is no CPU, or that the processor cannot do int8, or bfloat16."""
+        dtype = str(self.dtype)
+        reason = missing(("openvino", "nncf") if dtype == "int8" else ("openvino",), "peers", device)
+        if reason is not None or dtype not in NEEDS:
             return reason
         able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return None if "INT8" in able else f"this processor cannot do int8 in OpenVINO; it does {', '.join(able)}"
+        return None if NEEDS[dtype] in able else f"this processor cannot do {dtype} in OpenVINO, only {', '.join(able)}"
 
     def cannot(self, source: Source) -> str | None:
         """Say that this encoder's answers are wrong, or that int8 ranges cannot be measured without training rows."""
@@ -77,8 +81,7 @@ class OpenVino(Engine):
         """Answer from the converted file."""
         if isinstance(source, Source):
             raise TypeError("OpenVINO answers from a converted file: expected what `save` returned, got a model")
-        # Where a processor has bfloat16, OpenVINO takes it by itself: right for int8, another model for float32.
-        return openvino_call(Path(source.path), source.pad_token_id, exact=self.exact)
+        return openvino_call(Path(source.path), source.pad_token_id, HINTS.get(str(self.dtype)))
 
 
 def convert(model: PreTrainedModel, path: Path, *, token_types: bool) -> None:
@@ -104,9 +107,9 @@ def quantise(source: Path, path: Path, rows: Sequence[dict[str, Any]]) -> None:
         openvino.save_model(model, path, compress_to_fp16=False)
 
 
-def openvino_call(path: Path, pad_token_id: int, *, exact: bool) -> Call:
+def openvino_call(path: Path, pad_token_id: int, precision: str | None) -> Call:
     """Answer batches with OpenVINO on padded arrays, with as many threads as torch has at the time."""
-    request = for_threads(lambda threads: _request(path, threads, exact))
+    request = for_threads(lambda threads: _request(path, threads, precision))
 
     def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
         logits = request().infer(arrays(batch, pad_token_id), share_inputs=True, share_outputs=True)
@@ -122,14 +125,14 @@ def arrays(batch: Sequence[Encoded], pad_token_id: int) -> dict[str, Any]:
     return {name: ids.numpy() for name, ids in inputs.items()}
 
 
-def _request(path: Path, threads: int, exact: bool) -> Any:
+def _request(path: Path, threads: int, precision: str | None) -> Any:
     options = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
         "ENABLE_CPU_PINNING": False,  # the calling thread would stay pinned while the other contenders run
     }
-    options |= {"INFERENCE_PRECISION_HINT": "f32"} if exact else {}
+    options |= {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
     return _core().compile_model(path, "CPU", options).create_infer_request()
 
 
