@@ -46,7 +46,7 @@ ENGINE_LOOKS = {
     "eat_onnx": ("d", ORANGE),
     "eat": ("D", ORANGE),
 }
-"""Marker and colour by how an engine's name begins; those in int8 are hollow."""
+"""Marker and colour by how an engine's name begins; those in int8 are hollow, in bfloat16 half so."""
 SERVED = {"eat_int8": "p", "eat_bf16": "^", "eat_onnx_static": "h"}
 """Marker of what another engine of ours serves, by its name; a star for all others."""
 IN_PANEL = 5
@@ -77,8 +77,10 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
     if timed:
         latency = f"mean latency at batch size {size}, ms"
         panels.insert(0, (timed, _mean_latency, latency, f"measured, threads: {threads}"))
-    crowded = len({row_label(row) for row in rows if row["model"] != "eat"}) > IN_PANEL
-    with drawing(path, 4.75 * len(panels) + (1.6 if crowded else 0), 4.0) as figure:
+    names = {row_label(row) for row in rows if row["model"] != "eat"}
+    crowded = len(names) > IN_PANEL
+    height = max(4.0, 0.6 + 0.16 * (len(names) + 2)) if crowded else 4.0  # the legend's; eat's own are two more
+    with drawing(path, 4.75 * len(panels) + (1.6 if crowded else 0), height) as figure:
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (points, column, name, title) in zip(grid, panels, strict=True):
             axes.set_ylim(*value_range([row["value"] for row in rows]))
@@ -242,7 +244,8 @@ def _look(row: Row) -> dict[str, Any]:
     marker, colour = next(look for name, look in ENGINE_LOOKS.items() if engine.startswith(name))
     if row["model"] != "dense":  # what another engine of ours serves
         marker, colour = SERVED.get(engine, "*"), SKY
-    return {"marker": marker, "color": colour, "markerfacecolor": "white" if row["dtype"] == "int8" else colour}
+    faces = {"int8": {"markerfacecolor": "white"}, "bfloat16": {"fillstyle": "left", "markerfacecoloralt": "white"}}
+    return {"marker": marker, "color": colour, **faces.get(row["dtype"], {})}
 
 
 def _annotate(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -> None:
