@@ -21,12 +21,9 @@ from transformers import PreTrainedModel
 
 from eat.models import rules
 from eat.models.fingerprint import model_fingerprint
-from eat.models.granted import EAT, check_intact, engine_of
+from eat.models.granted import EAT, IN_TORCH, check_intact, engine_of
 
 log = logging.getLogger(__name__)
-
-IN_TORCH = {"int8": "eat_int8", "bf16": "eat_bf16"}
-"""The engines that run the model in torch with other weights than float32, by the name in its configuration."""
 
 
 def own_engine(model: PreTrainedModel) -> str:

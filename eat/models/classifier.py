@@ -30,7 +30,7 @@ from eat.models.fingerprint import model_fingerprint
 from eat.models.graphs import SegmentGraphs
 from eat.models.inputs import Inputs, pack_inputs, read_lengths, refuse
 from eat.models.quantization import (
-    NUMBERS,
+    GAINS,
     check_source,
     convert_layers,
     engine_config,
@@ -274,7 +274,7 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
             ValueError: If there are no such numbers, or the model is not float32 on a CPU, has adapters or binary
                 weights, or was made for inference before.
         """
-        one_of("quantize", numbers, NUMBERS)
+        one_of("quantize", numbers, GAINS)
         if (binary := why_not_quantized(self)) is not None:
             raise ValueError(f"quantize: {binary}; use the model as it is")
         check_source(self, "quantize")

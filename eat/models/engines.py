@@ -8,9 +8,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from eat.models.certificate import IN_TORCH
 from eat.models.fingerprint import model_fingerprint
-from eat.models.granted import EAT, encode
+from eat.models.granted import EAT, IN_TORCH, encode
 from eat.ops.int8 import best_bits
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 EAT = "eat"
 """The engine that runs the model in torch with the weights as trained; that of certificates which name none."""
+IN_TORCH = {"int8": "eat_int8", "bf16": "eat_bf16"}
+"""The engines that run the model in torch with other weights than float32, by the name in its configuration."""
 
 
 def encode(facts: Mapping[str, Any]) -> bytes:

@@ -15,15 +15,17 @@ from eat.modules.heads import Head, mean_in_order, mean_pool
 from eat.modules.linear import Linear
 from eat.modules.quantized import CHUNK_CELLS, Bf16Linear, PackedLinear, QuantizedEmbedding, QuantizedLinear
 from eat.ops import bf16
-from eat.ops.int8 import INT8_GAIN, best_bits, gains, is_exact
+from eat.ops.bf16 import BF16_GAIN
+from eat.ops.int8 import INT8_GAIN, best_bits, is_exact
+from eat.ops.linear import WORTH
 
 log = logging.getLogger(__name__)
 
 L = TypeVar("L", bound=nn.Module)
 
 
-NUMBERS = ("int8", "bf16")
-"""What the weights of a model for inference may be, beside float32."""
+GAINS = {"int8": INT8_GAIN, "bf16": BF16_GAIN}
+"""What the weights of a model for inference may be, beside float32, and how much faster that is on this machine."""
 
 
 def engine_config(numbers: str) -> dict[str, Any]:
@@ -33,10 +35,10 @@ def engine_config(numbers: str) -> dict[str, Any]:
 
 def why_not(numbers: str) -> str | None:
     """Say why a model gets no such weights on this machine, or None where they are faster than float32."""
-    faster, measured = (gains, INT8_GAIN) if numbers == "int8" else (bf16.gains, bf16.BF16_GAIN)
-    if faster():
+    gain = GAINS[numbers]
+    if gain.value() >= WORTH:
         return None
-    return f"{numbers} is no faster than float32 on this processor ({measured.name}={measured.value():.2g})"
+    return f"{numbers} is no faster than float32 on this processor ({gain.name}={gain.value():.2g})"
 
 
 def convert_layers(encoder: nn.Module, engine: Mapping[str, Any]) -> None:

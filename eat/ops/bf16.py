@@ -17,12 +17,7 @@ from jaxtyping import BFloat16, Float
 from torch import Tensor
 
 from eat.kernels import Measured
-from eat.ops.linear import WORTH, gain_over_float32
-
-# Private to torch (its compiler emits them), so looked for instead of relied upon.
-_MULTIPLY = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-_REORDER = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
-_PACKED_FOR = 32  # rows that the order is chosen for
+from eat.ops.linear import PACKS, WORTH, gain_over_float32, linear_packed, reordered
 
 
 class Bf16Product:
@@ -30,16 +25,15 @@ class Bf16Product:
 
     def __init__(self, weight: BFloat16[Tensor, "outputs inputs"]) -> None:
         self._weight = weight.contiguous()
-        self._packed = _REORDER(self._weight, _PACKED_FOR) if is_fast() and _REORDER is not None else None
+        self._packed = reordered(self._weight) if is_fast() else None
 
     def __call__(
         self, rows: Float[Tensor, "tokens inputs"], bias: BFloat16[Tensor, " outputs"], *, gelu: bool = False
     ) -> BFloat16[Tensor, "tokens outputs"]:
         """Return rows @ weight^T + bias, or the exact GELU of it; other rows than bfloat16 ones are rounded first."""
         rows = rows.to(torch.bfloat16)
-        if self._packed is not None and _MULTIPLY is not None:
-            out: Tensor = _MULTIPLY(rows, self._packed, bias, "gelu" if gelu else "none", [], "none")
-            return out
+        if self._packed is not None:
+            return linear_packed(rows, self._packed, bias, gelu=gelu)
         product = F.linear(rows, self._weight, bias)
         return F.gelu(product) if gelu else product
 
@@ -47,11 +41,9 @@ class Bf16Product:
 @cache
 def is_fast() -> bool:
     """Whether oneDNN multiplies bfloat16 on this processor; elsewhere torch does, correctly and slowly."""
+    # Private to torch, so looked for instead of relied upon.
     supported: Callable[[], bool] | None = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    if None in (supported, _MULTIPLY, _REORDER):
-        return False
-    assert supported is not None
-    return torch.backends.mkldnn.is_available() and supported()
+    return PACKS and supported is not None and supported()
 
 
 def _measure_gain() -> float:
@@ -68,8 +60,3 @@ BF16_GAIN = Measured(
     measure=_measure_gain,
     meaning=f"how many times faster a dense layer is in bfloat16 than in float32; {WORTH:g} or more, and models get it",
 )
-
-
-def gains() -> bool:
-    """Return whether bfloat16 is faster than float32 on this machine."""
-    return BF16_GAIN.value() >= WORTH

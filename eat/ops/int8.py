@@ -145,8 +145,3 @@ INT8_GAIN = Measured(
     measure=_measure_gain,
     meaning=f"how many times faster a dense layer is in int8 than in float32; {WORTH:g} or more, and models get it",
 )
-
-
-def gains() -> bool:
-    """Return whether int8 is faster than float32 on this machine."""
-    return INT8_GAIN.value() >= WORTH

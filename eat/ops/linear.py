@@ -10,6 +10,7 @@ everywhere.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from eat.kernels import Measured, fastest
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 _REORDER = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 _PACKED_FOR = 32  # rows that the order is chosen for; one for a single row is slower with more
+PACKS = _ONEDNN is not None and _REORDER is not None
+"""Whether this torch has oneDNN's own order of weights."""
 
 _WIDTH, _WEIGHTS = 384, 8  # of the matrices that are measured, each read cold as a model's are
 _ROWS = (1, 2, 4, 16, 64, 256)
@@ -102,9 +105,14 @@ def packed(weight: Float[Tensor, "outputs inputs"]) -> Tensor | None:
 
     It is a copy: what becomes of the weight afterwards does not reach it.
     """
-    if _ONEDNN is None or _REORDER is None or not weight.is_cpu or weight.dtype is not torch.float32:
-        return None
-    return _REORDER(weight.detach(), _PACKED_FOR)
+    return reordered(weight) if PACKS and weight.is_cpu and weight.dtype is torch.float32 else None
+
+
+def reordered(weight: Float[Tensor, "outputs inputs"]) -> Tensor:
+    """Return a copy of a weight in oneDNN's own order, where there is one (`PACKS`) and it multiplies this type."""
+    assert _REORDER is not None
+    result: Tensor = _REORDER(weight.detach(), _PACKED_FOR)
+    return result
 
 
 def linear_packed(
@@ -122,19 +130,19 @@ def gain_over_float32(product: Callable[[Tensor], Callable[[Tensor, Tensor], Any
     """
     weights, bias = [torch.full((_INNER, _WIDTH), 0.01) for _ in range(4)], torch.zeros(_INNER)
     plain, others = [arranged(weight) for weight in weights], [product(weight) for weight in weights]
+
+    def in_float32(rows: Tensor) -> None:
+        for weight in plain:
+            linear(rows, weight, bias)
+
+    def in_others(rows: Tensor) -> None:
+        for multiply in others:
+            multiply(rows, bias)
+
     found = []
     for tokens in (25, 100):
         rows = torch.full((tokens, _WIDTH), 0.5)
-
-        def in_float32(rows: Tensor = rows) -> None:
-            for weight in plain:
-                linear(rows, weight, bias)
-
-        def in_others(rows: Tensor = rows) -> None:
-            for multiply in others:
-                multiply(rows, bias)
-
-        times = fastest({"float32": in_float32, "other": in_others}, rounds=40)
+        times = fastest({"float32": partial(in_float32, rows), "other": partial(in_others, rows)}, rounds=40)
         found.append(times["float32"] / times["other"])
     return min(found)
 

@@ -16,12 +16,11 @@ from eat.checks import folder_name, one_of, shown
 from eat.exits.points import OperatingPoint
 from eat.files import read_object
 from eat.machine import chosen_device
-from eat.models.certificate import IN_TORCH
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import AdaptiveConfig
 from eat.models.engines import OWN, EngineId, in_torch, numbers_of
 from eat.models.fingerprint import raw_facts
-from eat.models.granted import EAT, check_intact, encode, engine_of
+from eat.models.granted import EAT, IN_TORCH, check_intact, encode, engine_of
 from eat.runs.engines import FOLDER as ENGINES_FOLDER
 from eat.runs.engines import EngineState, read_state, state_path
 from eat.runs.environment import read_environment

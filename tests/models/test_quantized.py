@@ -214,12 +214,8 @@ def test_bf16_without_a_fast_product_answers_the_same_and_says_that_it_is_slow(t
     torch.testing.assert_close(answers(loaded, *examples()).all_logits, expected, rtol=0.01, atol=0.01)
 
 
-def test_a_bf16_model_is_no_hugging_face_model_has_no_gradient_and_stays_on_a_cpu():
+def test_bf16_weights_stay_so_on_a_cpu():
     model = bf16_model()
-    with pytest.raises(RuntimeError, match="to_hugging_face: this model is bf16"):
-        model.to_hugging_face()
-    with pytest.raises(RuntimeError, match="a bf16 model has no gradients"):
-        model.encoder.blocks[0].qkv(torch.ones(1, 32, requires_grad=True))
     with pytest.raises(ValueError, match="with bf16 weights keeps its other numbers in float32 on a CPU, got float64"):
         model.double()
     before = answers(model, *examples()).all_logits
@@ -263,11 +259,12 @@ def test_only_float32_on_a_cpu(made):
         int8_model().double()
 
 
-def test_an_int8_model_is_no_hugging_face_model_and_has_no_gradient():
-    model = int8_model()
-    with pytest.raises(RuntimeError, match="to_hugging_face: this model is int8"):
+@pytest.mark.parametrize(("make", "kind"), [(int8_model, "an int8"), (bf16_model, "a bf16")])
+def test_a_model_of_other_numbers_is_no_hugging_face_model_and_has_no_gradient(make, kind):
+    model = make()
+    with pytest.raises(RuntimeError, match=f"to_hugging_face: this model is {kind.split()[1]}"):
         model.to_hugging_face()
-    with pytest.raises(RuntimeError, match="an int8 model has no gradients"):
+    with pytest.raises(RuntimeError, match=f"{kind} model has no gradients"):
         model.encoder.blocks[0].qkv(torch.ones(1, 32, requires_grad=True))
 
 

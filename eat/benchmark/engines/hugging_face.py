@@ -4,7 +4,6 @@ The call gives what `DataCollatorWithPadding` would give, by the shortest way th
 and SDPA. Making it slower than it can be would make every ratio worthless.
 """
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,22 +30,18 @@ class HuggingFace(Engine):
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Write the plain model."""
         place = folder / "_".join(filter(None, ("huggingface", self.dtype)))
-        return save_pretrained(self._plain(source), place, name, source.model.backbone.pad_token_id)
+        return save_pretrained(self._typed(source).hugging_face, place, name, source.model.backbone.pad_token_id)
 
     def call(self, source: Source | Saved) -> Call:
         """Answer with the plain model."""
         if isinstance(source, Source):
-            return hugging_face_call(self._plain(source), source.model.backbone.pad_token_id)
+            return hugging_face_call(self._typed(source).hugging_face, source.model.backbone.pad_token_id)
         transformers_logging.disable_progress_bar()
         plain = AutoModelForSequenceClassification.from_pretrained(source.path, trust_remote_code=False)
         return hugging_face_call(plain.to(**source.place).eval(), source.pad_token_id)
 
-    def _plain(self, source: Source) -> PreTrainedModel:
-        if self.dtype is None:
-            return source.hugging_face
-        twin = copy.deepcopy(source.hugging_face)
-        torch.nn.Module.to(twin, dtype=getattr(torch, self.dtype))  # transformers' own `to` hides its types
-        return twin
+    def _typed(self, source: Source) -> Source:
+        return source if self.dtype is None else dataclasses.replace(source, dtype=getattr(torch, self.dtype))
 
 
 def hugging_face_call(model: PreTrainedModel, pad_token_id: int) -> Call:

@@ -19,7 +19,7 @@ from eat.ops.int8 import best_bits
 class Quantized(Engine):
     """Ours, quantised from the weights as trained; not measured where that gains nothing on this machine."""
 
-    numbers: str = "int8"  # of `eat.models.quantization.NUMBERS`
+    numbers: str = "int8"  # of `eat.models.quantization.GAINS`
 
     @property
     def bits(self) -> int | None:

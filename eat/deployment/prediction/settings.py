@@ -11,9 +11,11 @@ from eat.deployment.manifest import EXPORTS
 from eat.deployment.prediction.places import INPUTS
 from eat.deployment.prediction.writing import FORMATS
 from eat.machine import device_name
+from eat.models.granted import IN_TORCH
 
-IN_TORCH = ("torch", "int8", "bf16")
-ENGINES = (*IN_TORCH, *EXPORTS)
+SAVED = ("torch", *IN_TORCH)
+"""Engines of a saved model; the others are exports'."""
+ENGINES = (*SAVED, *EXPORTS)
 UNREADABLE = ("keep", "refuse")
 CLUSTERS = ("ray",)
 _ABOUT_A_SESSION = {

@@ -17,7 +17,7 @@ from eat.data.tokenizer import read_tokenizer
 from eat.deployment.encoding import Encoded, TextEncoder
 from eat.deployment.export import templates_of
 from eat.deployment.prediction.engines import warn_of_threshold
-from eat.deployment.prediction.settings import IN_TORCH, PredictSettings
+from eat.deployment.prediction.settings import SAVED, PredictSettings
 from eat.deployment.runner import OnnxOutput
 from eat.exits.points import OperatingPoint
 from eat.files import read_object
@@ -82,7 +82,7 @@ def load_torch(folder: Path, settings: PredictSettings, changes: Mapping[str, An
         ValueError: If it is damaged, of a newer version, or not for the engine.
     """
     name = settings.engine or "torch"
-    if name not in IN_TORCH:
+    if name not in SAVED:
         raise ValueError(
             f"model: expected an exported folder for engine={name}, {folder} is a saved model; "
             f"{_how_to_export(folder, name)}"

@@ -79,7 +79,7 @@ def draw_frontier(rows: Sequence[Row], split: str, path: Path) -> None:
         panels.insert(0, (timed, _mean_latency, latency, f"measured, threads: {threads}"))
     names = {row_label(row) for row in rows if row["model"] != "eat"}
     crowded = len(names) > IN_PANEL
-    height = max(4.0, 0.6 + 0.16 * (len(names) + 2)) if crowded else 4.0  # the legend's; eat's own are two more
+    height = max(4.0, _legend_height(len(names) + 2)) if crowded else 4.0  # two more: eat's own
     with drawing(path, 4.75 * len(panels) + (1.6 if crowded else 0), height) as figure:
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (points, column, name, title) in zip(grid, panels, strict=True):
@@ -215,7 +215,11 @@ def run_looks(runs: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def beside_legend(names: Sequence[str], width: float, height: float) -> tuple[float, float]:
     """Return the inches of a figure whose panels take so many, with room beside them for a legend of these names."""
-    return width + 0.6 + 0.06 * max(map(len, names)), max(height, 0.6 + 0.16 * len(names))
+    return width + 0.6 + 0.06 * max(map(len, names)), max(height, _legend_height(len(names)))
+
+
+def _legend_height(names: int) -> float:
+    return 0.6 + 0.16 * names
 
 
 def _draw_points(axes: Axes, rows: Sequence[Row], column: Callable[[Row], float]) -> None:
