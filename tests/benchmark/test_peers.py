@@ -17,6 +17,7 @@ from eat.benchmark.engines.packed import packed_call
 from eat.benchmark.run import answer_whole
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off
+from eat.testing.engines import answers_elsewhere
 from tests.made.models import make_model
 
 CPU = torch.device("cpu")
@@ -40,7 +41,7 @@ def calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Build each float32 engine that is installed, for a model whose heads read one or the other."""
     model = make_model(torch.float32, head_pooling=request.param)
     folder, source = tmp_path_factory.mktemp("peers"), Source(model)
-    names = [name for name in (OPENVINO, OPENVINO_BF16, CTRANSLATE2, CTRANSLATE2_INT8) if reason(name) is None]
+    names = [name for name in (OPENVINO, CTRANSLATE2, CTRANSLATE2_INT8) if reason(name) is None]
     return {
         "ours": packed_call(all_off(model)),
         **{name: call_saved(ENGINES[name].save(source, folder, name)) for name in names},
@@ -57,13 +58,15 @@ def test_float32_answers_as_ours_with_everything_off(calls: dict[str, Call], nam
         np.testing.assert_allclose(calls[name](batch), calls["ours"](batch), atol=1e-4)
 
 
-def test_bfloat16_answers_nearly_so(calls: dict[str, Call]) -> None:
-    if OPENVINO_BF16 not in calls:
+def test_bfloat16_answers_nearly_so(tmp_path: Path) -> None:
+    if reason(OPENVINO_BF16) is not None:
         pytest.skip(str(reason(OPENVINO_BF16)))
-    batch = make_examples([2, 30, 5])
+    model, batch, engine = make_model(torch.float32), make_examples([2, 30, 5]), ENGINES[OPENVINO_BF16]
     with torch.inference_mode():
-        expected = calls["ours"](batch)
-        assert 1e-5 < np.abs(calls[OPENVINO_BF16](batch) - expected).max() < 0.03 * np.abs(expected).max()
+        expected = packed_call(all_off(model))(batch)
+    # In another process: what it leaves in AMX's registers makes a later signal in this one end in a crash.
+    (answers,) = answers_elsewhere(engine, engine.save(Source(model), tmp_path, OPENVINO_BF16), [batch])
+    assert 1e-5 < np.abs(answers - expected).max() < 0.03 * np.abs(expected).max()
 
 
 def test_hugging_face_in_bfloat16_is_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ REFUSED = [
     (["input={in}", "engine=onnx"], "model: expected an exported folder for engine=onnx, {run}/model is a saved model"),
     (
         ["input={in}", "engine=onx"],
-        "engine: expected one of ['int8', 'onnx', 'onnx_int8', 'onnx_static', 'torch'], got 'onx'",
+        "engine: expected one of ['bf16', 'int8', 'onnx', 'onnx_int8', 'onnx_static', 'torch'], got 'onx'",
     ),
     (["input={in}", "guard=true"], "model: expected a certified one, got none"),
     (["input={in}", "guard=true", "engine=int8"], "guard: expected engine=torch"),
