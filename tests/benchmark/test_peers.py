@@ -140,11 +140,17 @@ def test_what_cannot_be_converted_is_left_out_with_the_reason(tmp_path: Path) ->
 
 
 def test_a_missing_package_is_named_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Able:
+        def get_property(self, device: str, name: str) -> list[str]:
+            return ["FP32", "INT8"]
+
     installed = {"openvino", "onnx"}
     monkeypatch.setattr("eat.benchmark.engines.engine.find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setattr("eat.benchmark.engines.openvino._core", Able)  # said to be installed, and perhaps is not
     reasons = not_measured(CPU)
     hint = "(pip install 'eat-transformers[peers]')"
     assert OPENVINO not in reasons and PADDED not in reasons
+    assert reasons[OPENVINO_BF16] == "this processor cannot do bfloat16 in OpenVINO, only FP32, INT8"
     assert reasons[OPENVINO_INT8] == f"not installed: nncf {hint}"
     assert reasons[CTRANSLATE2] == reasons[CTRANSLATE2_INT8] == f"not installed: ctranslate2 {hint}"
     assert not_measured(torch.device("cuda"))[OPENVINO] == "measured on a CPU only, and this is cuda"
