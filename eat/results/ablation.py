@@ -110,7 +110,7 @@ def facts(table: BlockTable, settings: AblationSettings) -> list[str]:
         f"reported: {block.split}, {len(first):,} examples, {block.data}",
         f"trained on: {trained}; budget {block.budget}",
         f"held out for thresholds and certificates: {block.holdout}",
-        f"backbone: {block.backbone}; seeds: {', '.join(str(s) for s in sorted({run.seed for run in runs}))}",
+        f"backbone: {block.weights}; seeds: {', '.join(str(s) for s in sorted({run.seed for run in runs}))}",
         f"operating points: {_point_rule(settings)}",
         f"times measured on: {'; '.join(machines) or 'nothing, no run was timed'}",
     ]

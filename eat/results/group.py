@@ -15,6 +15,8 @@ from eat.runs.naming import COUNTED_ELSEWHERE, NOT_TRAINING, is_as_before, leave
 
 IGNORED = ("seed", "_target_", "_partial_")  # keys that do not tell experiments apart
 RUNS = ("teacher", "classifier")  # keys whose value names another run, of the same seed
+WEIGHTS = "backbone.path"
+"""The key that may name one as well, or any folder of weights."""
 UNNAMED = "none"
 """Name of an experiment that has none."""
 _SEEDED = re.compile(r"-seed\d+-[0-9a-f]{8}$")
@@ -31,11 +33,17 @@ class Block:
     budget: str
     holdout: str
     backbone: str
+    start: str = ""  # what its weights were trained on before, where that is a run of another task or a folder
+
+    @property
+    def weights(self) -> str:
+        """Name the backbone, and whose weights of it training began with."""
+        return f"{self.backbone} from {self.start}" if self.start else self.backbone
 
     @property
     def title(self) -> str:
         """Name the block in a heading."""
-        return f"{self.task}, {self.backbone}, budget {self.budget}, holdout {self.holdout}"
+        return f"{self.task}, {self.weights}, budget {self.budget}, holdout {self.holdout}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,7 +102,21 @@ def block_of(run: LoggedRun) -> Block:
         budget=str((config.get("budget") or {}).get("name")),
         holdout=run.run.holdout,
         backbone=str(config["backbone"].get("name")),
+        start="" if goes_on_from(run) else _weights_of(config["backbone"].get("path")),
     )
+
+
+def goes_on_from(run: LoggedRun) -> str:
+    """Return the run of the same task whose weights this one began with, less its seed; empty where there is none."""
+    path = run.run.config["backbone"].get("path")
+    folder = None if path is None else _run_folder(path)
+    return _weights_of(path) if folder is not None and folder.parent.name == run.traces.reported.task.name else ""
+
+
+def epochs_of(run: LoggedRun) -> int | float | None:
+    """Return for how many epochs a run was trained, as configured; None where steps say when it ends."""
+    trainer = run.run.config.get("trainer") or {}
+    return None if (trainer.get("max_steps") or -1) > 0 else trainer.get("max_epochs")
 
 
 def experiment_name(run: LoggedRun) -> str:
@@ -122,10 +144,19 @@ def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         parts = place.split(".")
         if value is None or is_as_before(place, value) or not set(parts).isdisjoint(IGNORED):
             continue
-        names_run = parts[-1] in RUNS and isinstance(value, str)
+        names_run = isinstance(value, str) and (parts[-1] in RUNS or place == WEIGHTS)
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # 2, as typed, is the 2.0 of a YAML
-        yield place, _SEEDED.sub("", Path(value).name) if names_run else value
+        yield place, _weights_of(value) if names_run else value
+
+
+def _run_folder(path: str) -> Path:
+    """Return the run folder that a path to a run, or to the model in it, is about."""
+    return Path(path).parent if Path(path).name == "model" else Path(path)
+
+
+def _weights_of(path: str | None) -> str:
+    return "" if path is None else _SEEDED.sub("", _run_folder(path).name)
 
 
 def _only(runs: Sequence[LoggedRun], problems: list[Problem]) -> LoggedRun | None:

@@ -13,7 +13,7 @@ from eat.exits.points import OperatingPoint
 from eat.results.choice import chosen_point
 from eat.results.collect import LoggedRun, Problem
 from eat.results.elue import elue_score, front
-from eat.results.group import Experiment
+from eat.results.group import Experiment, epochs_of, goes_on_from
 from eat.tasks.metrics import METRICS
 from eat.traces.quality import Delta, Point, difference, measure_point, predictions
 from eat.traces.replay import replay
@@ -84,6 +84,7 @@ def make_lines(
     ordered = sorted(experiments, key=lambda e: (e.name != baseline, not is_static(e, baseline), e.name))
     shown = {experiment: _show(experiment, dense, within, problems) for experiment in ordered}
     static = [_cost_and_value(shown[experiment]) for experiment in ordered if is_static(experiment, baseline)]
+    problems += [problem for e in ordered if dense and (problem := _trained_otherwise(e, dense)) is not None]
     lines = []
     for experiment, runs in shown.items():
         scores = [] if is_static(experiment, baseline) else [elue_score(front(run.run), static) for run in runs]
@@ -104,6 +105,17 @@ def make_lines(
 def is_static(experiment: Experiment, baseline: str) -> bool:
     """Return True for the models that the static curve goes through: dense, and its first layers trained alone."""
     return experiment.name == baseline or experiment.name.startswith("static")
+
+
+def _trained_otherwise(experiment: Experiment, dense: Experiment) -> Problem | None:
+    """Say where an experiment's training was another than that of the dense one beside it, its parts apart."""
+    (run, *_), (other, *_) = experiment.runs, dense.runs
+    begun, epochs, theirs = goes_on_from(run), epochs_of(run), epochs_of(other)
+    said = [f"goes on from the weights of {begun}"] if begun and begun != goes_on_from(other) else []
+    if epochs is not None and theirs is not None and epochs != theirs:
+        said.append(f"is trained for {epochs:g} epochs, {dense.name} for {theirs:g}")
+    name = f"{experiment.name} ({experiment.block.title})"
+    return Problem(name, " and ".join(said)) if said else None
 
 
 def _show(

@@ -114,6 +114,37 @@ def test_no_dense_and_no_dense_of_a_seed_are_named(results: Path) -> None:
     assert "no run of 'plain' to compare with" in text
 
 
+def test_weights_of_another_task_make_another_block(results: Path) -> None:
+    for seed in (0, 1):
+        taught = {"name": "tiny", "path": f"runs/reviews/dense-seed{seed}-0123abcd/model"}
+        for experiment, depths in (("dense", 0), ("eat", 1)):
+            folder = results / "made_up" / f"{experiment}-after{seed}"
+            write_logged(folder, f"ablation/{experiment}", seed=seed, noise=0.2 + depths, backbone=taught)
+    text, problems = write_ablation(results, "made_up", AblationSettings())
+    assert "## made_up, tiny, budget smoke" in text and "## made_up, tiny from dense, budget smoke" in text
+    assert "- backbone: tiny from dense; seeds: 0, 1" in text
+    rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| ")]
+    seeds = [(name.strip(), seeds.strip()) for name, seeds in rows]
+    assert seeds.count(("dense", "2")) == 2 and seeds.count(("eat", "2")) == 2
+    assert problems == []
+
+
+def test_a_training_that_was_longer_than_the_dense_one_is_said(tmp_path: Path) -> None:
+    begun = {"name": "tiny", "path": "runs/made_up/dense-seed0-0123abcd"}
+    root = tmp_path / "made_up"
+    write_logged(root / "dense", trainer={"max_epochs": 2, "max_steps": -1})
+    write_logged(root / "eat", "ablation/eat", trainer={"max_epochs": 3, "max_steps": -1})
+    write_logged(root / "more", "ablation/more", backbone=begun, trainer={"max_epochs": 2, "max_steps": -1})
+    write_logged(root / "steps", "ablation/steps", trainer={"max_epochs": 9, "max_steps": 5})
+    text, problems = write_ablation(tmp_path, "made_up", AblationSettings())
+    name = "(made_up, tiny, budget smoke, holdout mine): "
+    assert [*map(str, problems)] == [
+        f"eat {name}is trained for 3 epochs, dense for 2",
+        f"more {name}goes on from the weights of dense",
+    ]
+    assert str(problems[0]) in text
+
+
 def test_no_run_at_all_is_an_error_that_names_the_reasons(tmp_path: Path) -> None:
     folder = write_logged(tmp_path / "made_up" / "a")
     (folder / "superseded.json").write_text(json.dumps({"by": "b"}))

@@ -59,10 +59,11 @@ def folder_names(blocks: Iterable[Block]) -> dict[Block, str]:
         named.setdefault("-".join(parts), []).append(block)
     names = {}
     for name, alike in named.items():
-        others = ("split", "data", "rows")
+        others = ("start", "split", "data", "rows")
         telling = [key for key in others if len({getattr(block, key) for block in alike}) > 1]
         for block in alike:
-            names[block] = re.sub(r"[^\w.-]+", "_", "-".join([name, *(getattr(block, key) for key in telling)]))
+            told = filter(None, (getattr(block, key) for key in telling))
+            names[block] = re.sub(r"[^\w.-]+", "_", "-".join([name, *told]))
     return names
 
 

@@ -61,7 +61,7 @@ class Suite:
         seeds = sorted({len(runs) for runs in self.experiments.values()})
         parts = [
             f"{block.task} {block.split} ({len(trace):,} examples{data})",
-            f"{block.backbone}, budget {block.budget}",
+            f"{block.weights}, budget {block.budget}",
             f"{seeds[0]} seed{'s' if seeds[0] > 1 else ''}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds",
         ]
         if block.holdout == NO_HOLDOUT:
