@@ -147,7 +147,7 @@ def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         names_run = isinstance(value, str) and (parts[-1] in RUNS or place == WEIGHTS)
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # 2, as typed, is the 2.0 of a YAML
-        yield place, _weights_of(value) if names_run else value
+        yield place, (_weights_of(value) if place == WEIGHTS else _seedless(value)) if names_run else value
 
 
 def _run_folder(path: str) -> Path:
@@ -156,7 +156,15 @@ def _run_folder(path: str) -> Path:
 
 
 def _weights_of(path: str | None) -> str:
-    return "" if path is None else _SEEDED.sub("", _run_folder(path).name)
+    """Name a run by its task and its own name less the seed, another folder by its name."""
+    if path is None:
+        return ""
+    folder = _run_folder(path)
+    return "/".join(filter(None, [folder.parent.name, _seedless(path)])) if _SEEDED.search(folder.name) else folder.name
+
+
+def _seedless(path: str) -> str:
+    return _SEEDED.sub("", _run_folder(path).name)
 
 
 def _only(runs: Sequence[LoggedRun], problems: list[Problem]) -> LoggedRun | None:

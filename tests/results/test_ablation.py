@@ -121,8 +121,8 @@ def test_weights_of_another_task_make_another_block(results: Path) -> None:
             folder = results / "made_up" / f"{experiment}-after{seed}"
             write_logged(folder, f"ablation/{experiment}", seed=seed, noise=0.2 + depths, backbone=taught)
     text, problems = write_ablation(results, "made_up", AblationSettings())
-    assert "## made_up, tiny, budget smoke" in text and "## made_up, tiny from dense, budget smoke" in text
-    assert "- backbone: tiny from dense; seeds: 0, 1" in text
+    assert "## made_up, tiny, budget smoke" in text and "## made_up, tiny from reviews/dense, budget smoke" in text
+    assert "- backbone: tiny from reviews/dense; seeds: 0, 1" in text
     rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| ")]
     seeds = [(name.strip(), seeds.strip()) for name, seeds in rows]
     assert seeds.count(("dense", "2")) == 2 and seeds.count(("eat", "2")) == 2
@@ -140,7 +140,7 @@ def test_a_training_that_was_longer_than_the_dense_one_is_said(tmp_path: Path) -
     name = "(made_up, tiny, budget smoke, holdout mine): "
     assert [*map(str, problems)] == [
         f"eat {name}is trained for 3 epochs, dense for 2",
-        f"more {name}goes on from the weights of dense",
+        f"more {name}goes on from the weights of made_up/dense",
     ]
     assert str(problems[0]) in text
 
