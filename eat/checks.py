@@ -15,6 +15,7 @@ from typing import Any
 
 Limit = int | float | None
 MAX_SHOWN = 120  # characters of a value in a message
+MOST_THREADS = 1024  # more than any machine has use for, and fewer than end a process
 
 
 def duration(seconds: float) -> str:
@@ -41,11 +42,18 @@ def as_typed(text: str) -> str:
     return text if re.fullmatch(r"[\w./-]{1,200}", text) else shown(text)
 
 
-def whole_number(name: str, value: Any, at_least: int = 1) -> int:
-    """Return an integer of ``at_least`` or more, NumPy's among them; True and 1.0 are none."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
-        raise ValueError(f"{name}: expected an integer of {at_least} or more, got {shown(value)}")
+def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
+    """Return an integer within the limits, NumPy's among them; True and 1.0 are none."""
+    fits = isinstance(value, Integral) and not isinstance(value, bool)
+    if not fits or value < at_least or (at_most is not None and value > at_most):
+        limits = f"{at_least} or more" if at_most is None else f"{at_least} to {at_most}"
+        raise ValueError(f"{name}: expected an integer of {limits}, got {shown(value)}")
     return int(value)
+
+
+def thread_count(name: str, value: Any, at_least: int = 1) -> int:
+    """Return a number of threads, or of processes, that can be started: a system ends a program that wants more."""
+    return whole_number(name, value, at_least, MOST_THREADS)
 
 
 def number(
@@ -97,9 +105,9 @@ def several(name: str, value: Any, such_as: str) -> list[Any]:
     return list(value)
 
 
-def whole_numbers(name: str, values: Any, such_as: str = "[1,2]") -> list[int]:
+def whole_numbers(name: str, values: Any, such_as: str = "[1,2]", at_most: int | None = None) -> list[int]:
     """Return a list of integers of 1 or more."""
-    return [whole_number(name, value) for value in several(name, values, such_as)]
+    return [whole_number(name, value, at_most=at_most) for value in several(name, values, such_as)]
 
 
 def some_of(name: str, values: Any, known: Iterable[str]) -> list[str]:

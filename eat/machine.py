@@ -22,19 +22,35 @@ def device_name(name: str, value: Any) -> str:
     import torch  # not at the top: an exported model is served without torch
 
     try:
-        torch.device(str(value))
+        device = torch.device(str(value))
     except RuntimeError:
         raise ValueError(f"{name}: expected auto, cpu or cuda, got {shown(value)}") from None
+    if device.type == "cuda":
+        there = (device.index or 0) < torch.cuda.device_count()
+        what = f"torch finds {torch.cuda.device_count()} CUDA devices here"
+    else:
+        there, what = _answers(device), "torch cannot compute there on this machine"
+    if not there:
+        raise ValueError(f"{name}: expected auto, cpu or a GPU that is there, got {shown(value)}: {what}")
     return str(value)
 
 
+def _answers(device: "torch.device") -> bool:
+    import torch
+
+    try:
+        return bool(torch.ones(1, device=device).item() == 1)
+    except (AssertionError, NotImplementedError, RuntimeError):
+        return False
+
+
 def chosen_device(value: str) -> "torch.device":
-    """Return a torch device; of "auto" the first GPU where there is one, else the CPU."""
+    """Return a torch device that is there; of "auto" the first GPU where there is one, else the CPU."""
     import torch
 
     if value == "auto":
         value = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(value)
+    return torch.device(device_name("device", value))
 
 
 def describe_host() -> dict[str, Any]:

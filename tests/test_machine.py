@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+import torch
 
 from eat import machine
 
@@ -12,6 +13,18 @@ def test_the_host_is_described() -> None:
     assert set(facts) == {"cpu", "instructions", "cpu_cores", "memory_gib", "load_average", "system"}
     assert facts["cpu"]
     assert facts["cpu_cores"] >= 1
+
+
+def test_only_a_device_that_is_there_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [machine.device_name("device", name) for name in ("auto", "cpu", "cuda", "cuda:1", "cpu:0")] == [
+        *("auto", "cpu", "cuda", "cuda:1", "cpu:0")
+    ]
+    for name in ("cuda:2", "meta", "foo", 3):
+        with pytest.raises(ValueError, match=r"^device: expected auto, cpu or "):
+            machine.device_name("device", name)
+        with pytest.raises(ValueError, match=r"^device: expected auto, cpu or "):
+            machine.chosen_device(str(name))
 
 
 def test_no_gpu_no_clocks(monkeypatch: pytest.MonkeyPatch) -> None:

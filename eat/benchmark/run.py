@@ -24,7 +24,17 @@ from eat.benchmark.memory import measure_peak
 from eat.benchmark.protocol import ENOUGH_BATCHES, Budget, batches_of, measure
 from eat.benchmark.results import Benchmark, Comparison, Measurement, PeakMemory
 from eat.benchmark.tokenizing import Texts
-from eat.checks import folder_name, number, one_of, several, true_or_false, whole_number, whole_numbers
+from eat.checks import (
+    MOST_THREADS,
+    folder_name,
+    number,
+    one_of,
+    several,
+    shown,
+    true_or_false,
+    whole_number,
+    whole_numbers,
+)
 from eat.exits.points import OperatingPoint
 from eat.machine import describe_host, gpu_clocks
 from eat.models.classifier import AdaptiveForSequenceClassification
@@ -32,6 +42,8 @@ from eat.models.classifier import AdaptiveForSequenceClassification
 log = logging.getLogger(__name__)
 
 MIN_EXAMPLES = 32
+FEWEST_BATCHES = 2
+"""Full batches without which a batch size is not measured: one says nothing of other texts."""
 DTYPES = ("float32", "bfloat16", "float16")
 TOKENIZER = "tokenizer"
 
@@ -60,8 +72,8 @@ class BenchmarkSettings:
         for name, least in (("examples", 1), ("rounds", 1), ("warmup", 0), ("seed", 0)):
             whole_number(f"benchmark.{name}", getattr(self, name), least)
         number("benchmark.seconds", self.seconds, above=0)
-        for name in ("batch_sizes", "threads"):
-            whole_numbers(f"benchmark.{name}", getattr(self, name))
+        whole_numbers("benchmark.batch_sizes", self.batch_sizes)
+        whole_numbers("benchmark.threads", self.threads, at_most=MOST_THREADS)
         for value in () if self.thresholds is None else several("benchmark.thresholds", self.thresholds, "[0.8,0.9]"):
             number("benchmark.thresholds", value, at_least=0)
         one_of("benchmark.dtype", self.dtype, DTYPES)
@@ -101,10 +113,9 @@ def run_benchmark(
     ``points`` are operating points of other engines than eat's own.
 
     Raises:
-        ValueError: If there are no examples, or the type of the weights does not suit the device.
+        ValueError: If two batches of examples are not there, or the type of the weights does not suit the device.
     """
-    if not examples:
-        raise ValueError("examples must hold at least one, got none")
+    settings = dataclasses.replace(settings, batch_sizes=measurable(settings.batch_sizes, len(examples)))
     device = next(model.parameters()).device
     if settings.dtype == "float16" and device.type == "cpu":
         raise ValueError("benchmark.dtype: float16 is for GPUs; use benchmark.dtype=float32 on a CPU")
@@ -151,6 +162,22 @@ def run_benchmark(
         answers={c.name: answers[c.name].tolist() for c in contenders if c.name in answers},
         on_whole=on_whole,
     )
+
+
+def measurable(batch_sizes: Sequence[int], examples: int) -> tuple[int, ...]:
+    """Return the batch sizes that the examples fill often enough to say anything of others; warn of the rest.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    filled = tuple(size for size in batch_sizes if examples // size >= FEWEST_BATCHES)
+    few = [str(size) for size in batch_sizes if size not in filled]
+    text = f"{examples} texts, of which {FEWEST_BATCHES} full batches or more are needed"
+    if not filled:
+        raise ValueError(f"benchmark.batch_sizes: expected smaller ones for {text}, got {shown(list(batch_sizes))}")
+    if few:
+        log.warning("benchmark: batches of %s are not measured on %s", " and ".join(few), text)
+    return filled
 
 
 def answer_whole(

@@ -16,16 +16,18 @@ SPECIAL = ("_target_", "_partial_")
 
 
 def build(place: str, spec: Any, **more: Any) -> Any:
-    """Build the part of a configuration at ``place``; arguments in ``more`` replace its own.
+    """Build the part of a configuration at ``place``; ``more`` are arguments that are not for it to say.
 
     With ``_partial_`` a function comes back that takes the rest of its arguments later. Arguments that are parts
     themselves are built first.
 
     Raises:
-        ValueError: If nothing is named, it cannot be imported, or an argument is missing or unknown.
+        ValueError: If nothing is named, it cannot be imported, or an argument is missing, unknown or among ``more``.
     """
     if not isinstance(spec, Mapping) or not isinstance(spec.get("_target_"), str):
         raise ValueError(f"{place}: expected a mapping with _target_, the dotted name of a class, got {shown(spec)}")
+    if taken := more.keys() & spec.keys():
+        raise ValueError(f"{place}.{min(taken)}: expected none, eat gives it itself; got {shown(spec[min(taken)])}")
     target, partial = _locate(place, spec["_target_"]), spec.get("_partial_", False)
     arguments = {key: _argument(f"{place}.{key}", value) for key, value in spec.items() if key not in SPECIAL} | more
     _check_arguments(place, target, partial, arguments)

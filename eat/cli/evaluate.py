@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from eat.cli.command import command
 from eat.cli.compose import plain
 from eat.cli.jobs import earlier_report
-from eat.cli.options import check_keys, need
+from eat.cli.options import check_folders, check_keys, need
 from eat.evaluation import Report, evaluate_run
 from eat.runs.data import PLACES
 from eat.runs.finished import runs_beside
@@ -22,5 +22,6 @@ def main(config: DictConfig) -> Report:
     options = plain(config)
     places = options.pop("data", None) or {}
     check_keys("data.", places, PLACES)
+    check_folders(places)
     data = {f"data_{key}": value for key, value in places.items()}
     return evaluate_run(options.pop("run"), **data, **options)

@@ -11,7 +11,7 @@ from torch import nn
 
 from eat.attention import build_attention
 from eat.backbones.base import DENSE
-from eat.checks import closest, one_of, shown, true_or_false, whole_number
+from eat.checks import closest, folder_name, one_of, shown, true_or_false, whole_number
 from eat.cli.build import build
 from eat.data.module import check_data_options
 from eat.evaluation import check_options
@@ -35,6 +35,7 @@ KEYS = {
     "paths.": ("runs",),
 }
 """What is read of the configuration itself; each part says what else it takes."""
+FOLDERS = ("root", "cache_dir")
 OPTIONAL = ("experiment", "retrofit", "train_examples")  # what the rest is composed from
 
 
@@ -66,7 +67,8 @@ def check_training(values: Mapping[str, Any]) -> None:
     build_compression(values["compression"])
     build_task(values["task"])
     own = inspect.signature(check_data_options).parameters.keys()
-    check_keys("data.", values["data"], own | {"max_length", "root", "cache_dir", *values["task"]})
+    check_keys("data.", values["data"], own | {"max_length", *FOLDERS, *values["task"]})
+    check_folders(values["data"], values["task"]["name"])
     _check_given("data.", values["data"], own)
     check_data_options(**{key: value for key, value in values["data"].items() if key in own})
     if values["retrofit"] is not None:
@@ -75,6 +77,18 @@ def check_training(values: Mapping[str, Any]) -> None:
     for part in ("data", "backbone"):
         whole_number(f"{part}.max_length", values[part].get("max_length"), at_least=3)
     _build_parts(values)
+
+
+def check_folders(data: Mapping[str, Any], task: str | None = None) -> None:
+    """Check where data lie: folders, or null; a file, which the task is of, lies where its own options say."""
+    for key in FOLDERS:
+        if data.get(key) is not None:
+            folder_name(f"data.{key}", data[key])
+    if task == "file" and data.get("root") is not None:
+        raise ValueError(
+            f"data.root: expected null with task=file, whose files data.train=, data.validation= and data.test= name, "
+            f"got {shown(data['root'])}"
+        )
 
 
 def _check_measurable(feed_forward: str, stages: Collection[str] | None) -> None:
@@ -122,8 +136,11 @@ def _build_parts(values: Mapping[str, Any]) -> None:
     for name, callback in values["callbacks"].items():
         build(f"callbacks.{name}", callback)
     for name, logger in values["logger"].items():
-        build(f"logger.{name}", logger)(folder=Path())
-    processes = build("trainer", values["trainer"], logger=False).world_size
+        build(f"logger.{name}", logger, folder=Path())()
+    if "checkpoints" not in values["callbacks"]:
+        raise ValueError("callbacks.checkpoints: expected a value, got none: it keeps the best and the last model")
+    given = {"callbacks": [], "logger": False, "default_root_dir": Path()}
+    processes = build("trainer", values["trainer"], **given).world_size
     if processes > 1 and values["retrofit"] is not None:
         raise ValueError(
             f"trainer.devices: expected 1 with retrofit, whose heads train in seconds on one, got {processes}"

@@ -18,6 +18,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
+from eat.checks import shown
 from eat.cli.build import build
 from eat.cli.command import command
 from eat.cli.compose import keep_quiet, plain
@@ -104,13 +105,8 @@ def train(config: DictConfig, run: RunFolder) -> None:
     One of several processes is called in all of them: the first alone writes.
     """
     seed_everything(config.seed, workers=True, verbose=False)
-    trainer = build(
-        "trainer",
-        plain(config.trainer),
-        callbacks=[build(f"callbacks.{name}", part) for name, part in plain(config.callbacks).items()],
-        logger=False,
-        default_root_dir=run.path,
-    )
+    callbacks = [build(f"callbacks.{name}", part) for name, part in plain(config.callbacks).items()]
+    trainer = build("trainer", plain(config.trainer), callbacks=callbacks, logger=False, default_root_dir=run.path)
     with first_process_first(trainer):
         module, source, tokenizer = _prepare(config, run, trainer)
     last = run.checkpoints / LAST
@@ -196,7 +192,7 @@ def _prepare(
         continue_with_kernels(run.path / "environment.json")
     if first:
         trainer.loggers = [
-            build(f"logger.{name}", part)(folder=run.path) for name, part in plain(config.logger).items()
+            build(f"logger.{name}", part, folder=run.path)() for name, part in plain(config.logger).items()
         ]
         run.save_config(plain(config))
         write_environment(
@@ -216,11 +212,22 @@ def _completed(config: DictConfig) -> DictConfig:
         raise ValueError("multirun: expected to start its trainings' processes itself; leave torchrun out")
     if config.get("resume") is not None:
         return OmegaConf.create(continued_config(plain(config), HydraConfig.get().overrides.task))
+    _check_taught(config)
     if config.get("retrofit") is not None:
         return compose_retrofit(HydraConfig.get().overrides.task)
     if teacher := named_teacher(config):
         config.objective.teacher = find_teacher_run(teacher, HydraConfig.get().overrides.task)
     return config
+
+
+def _check_taught(config: DictConfig) -> None:
+    """Refuse the objective of a teacher without one, which is the joint objective under another name."""
+    missing = OmegaConf.is_missing(config.objective, "teacher")
+    if HydraConfig.get().runtime.choices.get("objective") == "distill" and not missing and not config.objective.teacher:
+        raise ValueError(
+            f"objective.teacher: expected a folder, or experiment:<name>, with objective=distill, got "
+            f"{shown(config.objective.teacher)}; objective=joint trains without a teacher"
+        )
 
 
 def compose_retrofit(overrides: Sequence[str]) -> DictConfig:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from eat.checks import shown, true_or_false, whole_number
+from eat.checks import shown, thread_count, true_or_false, whole_number
 from eat.data.collate import PackingCollator
 from eat.data.sampler import EpochBatchSampler, batches_in_order
 from eat.data.splits import carve, summarise_splits
@@ -52,7 +52,7 @@ def check_data_options(
     whole_number("data.threshold_examples", threshold_examples, at_least=0)
     whole_number("data.certification_examples", certification_examples, at_least=0)
     true_or_false("data.group_by_length", group_by_length)
-    whole_number("data.num_workers", num_workers, at_least=0)
+    thread_count("data.num_workers", num_workers, at_least=0)
 
 
 class TextDataModule(LightningDataModule):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from eat.checks import folder_name, one_line, whole_number
+from eat.checks import folder_name, one_line, thread_count, whole_number
 from eat.deployment.encoding import Encoded, TextEncoder
 from eat.deployment.exits import leaves, probabilities, sets_as_classes, sigmoid
 from eat.deployment.manifest import FILE, TOKENIZER, Manifest, Segment, check_parts, read_manifest
@@ -77,7 +77,7 @@ class OnnxClassifier:
             ValueError: If a file is not as it was exported, or the processor cannot run its products exactly.
         """
         folder = Path(folder_name("folder", folder))
-        threads = whole_number("threads", threads)
+        threads = thread_count("threads", threads)
         manifest = read_manifest(folder)
         if manifest.bits == 8 and not has_vnni():
             raise ValueError(

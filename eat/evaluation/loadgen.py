@@ -26,7 +26,7 @@ from eat.benchmark.loadgen import (
 )
 from eat.benchmark.run import describe_conditions
 from eat.benchmark.tokenizing import encoded_examples, training_rows
-from eat.checks import some_of, whole_number
+from eat.checks import some_of, thread_count
 from eat.evaluation.queries import Served, labelled_texts
 from eat.machine import load_average
 from eat.models.classifier import AdaptiveForSequenceClassification
@@ -56,7 +56,7 @@ class LoadGenRunSettings(LoadGenSettings):
         super().__post_init__()
         if self.engines is not None:
             some_of("engines", self.engines, (*CONTENDERS, *ENGINES.offered()))
-        whole_number("threads", self.threads)
+        thread_count("threads", self.threads)
 
     @property
     def asked(self) -> dict[str, Any]:

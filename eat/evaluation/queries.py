@@ -15,7 +15,7 @@ from eat.benchmark.engines.engine import CALIBRATION_ROWS, save_pretrained
 from eat.benchmark.engines.packed import packed_call
 from eat.benchmark.queries import Candidate, measure_queries
 from eat.benchmark.tokenizing import one_thread, training_rows
-from eat.checks import one_of, shown, whole_number
+from eat.checks import one_of, shown, thread_count, whole_number
 from eat.data import TextDataModule
 from eat.data.tokenizer import read_tokenizer
 from eat.deployment.encoding import TextEncoder
@@ -46,7 +46,7 @@ class QuerySettings:
         """Refuse numbers out of range."""
         whole_number("queries", self.queries, 2)
         whole_number("warm_ups", self.warm_ups, 0)
-        whole_number("threads", self.threads)
+        thread_count("threads", self.threads)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,6 +26,7 @@ from eat.evaluation.stages import (
 )
 from eat.machine import device_name
 from eat.models.engines import EngineId
+from eat.runs.data import compare_local_data
 from eat.runs.finished import FinishedRun
 from eat.runs.lock import locked_together
 from eat.runs.variants import with_pruner
@@ -112,7 +113,7 @@ def evaluate_run(
     finished = FinishedRun(run)
     ran_by = _engine(engine, device)
     chosen = chosen_stages(stages, finished, given, engine)
-    check_used(chosen, given, thresholds)
+    check_used(chosen, given, thresholds, compile)
     built = {stage: build_settings(stage, given[stage]) for stage in chosen}
     changes = {key: value for key, value in (exit or {}).items() if value is not None}
     asked = finished.exit.changed(changes) if changes else None
@@ -140,8 +141,11 @@ def evaluate_run(
         others += [] if reference is None else [FinishedRun(reference, "certify.reference")]
     with locked_together([finished.folder, *(other.folder for other in others)]):
         FinishedRun(finished.folder)  # whoever held it before may have set it aside
-        if any(STAGES[stage].needs_weights for stage in chosen):
-            evaluation.data  # noqa: B018  # other data than the training's are refused before anything is written
+        # Other data than the training's are refused before anything is written.
+        if len(kept) < len(chosen) or any(place is not None for place in places.values()):
+            evaluation.data  # noqa: B018
+        else:
+            compare_local_data(finished)
         evaluation.check()
         evaluation.command = repeating_command(
             {
@@ -207,9 +211,10 @@ def check_options(
         build_settings(stage, given[stage])
     for value in () if thresholds is None else several("thresholds", thresholds, "[0.8,0.9]"):
         number("thresholds", value, at_least=0, at_most=1)
-    check_used([*chosen, ALWAYS] if chosen else [*STAGES], given, thresholds)  # without a stage nothing is evaluated
     for name, flag in (("fresh", fresh), ("compile", compile), ("predictions", predictions), ("figures", figures)):
         true_or_false(name, flag)
+    read = [*chosen, ALWAYS] if chosen else [*STAGES]  # without a stage nothing is evaluated, and all may be given
+    check_used(read, given, thresholds, compile)
     return given, None if baseline_run is None else FinishedRun(baseline_run, "baseline_run")
 
 

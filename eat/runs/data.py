@@ -14,6 +14,7 @@ from eat.runs.environment import read_environment
 from eat.runs.finished import FinishedRun
 from eat.runs.saved import OF_DATA, need
 from eat.tasks import Task, build_task
+from eat.tasks.sources import local_root
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,19 @@ def load_data(run: FinishedRun, places: Mapping[str, str | Path | None] | None =
     return data
 
 
-def check_data(folder: Path, config: Mapping[str, Any]) -> None:
+def compare_local_data(run: FinishedRun) -> None:
+    """Check the data of a run that is read from its traces, where they lie on this machine: nothing is fetched for it.
+
+    Raises:
+        ValueError: If they are no longer those that it was trained on.
+    """
+    need(run.config, OF_DATA, run.folder / "config.yaml")
+    is_local = run.config["task"]["name"] == "file" or local_root(run.config["data"].get("root")) is not None
+    if run.has_weights and is_local:  # the tokenizer lies with the weights
+        check_data(run.folder, run.config, remedy=MOVED)
+
+
+def check_data(folder: Path, config: Mapping[str, Any], remedy: str = FRESH) -> None:
     """Check that a finished run was trained on the data that a configuration names now.
 
     Data that are not there are said and not compared: a finished run is evaluated without them where it can be.
@@ -76,7 +89,7 @@ def check_data(folder: Path, config: Mapping[str, Any]) -> None:
     """
     run = FinishedRun(folder)
     try:
-        check_same(folder, describe_data(config, build_task(config["task"]), _tokenizer(run)), remedy=FRESH)
+        check_same(folder, describe_data(config, build_task(config["task"]), _tokenizer(run)), remedy=remedy)
     except FileNotFoundError as error:
         log.warning("the data of %s are not compared with what is there now: %s", folder, error)
 

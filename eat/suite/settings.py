@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from eat.checks import number, several, shown, some_of, whole_number, whole_numbers
+from eat.checks import MOST_THREADS, number, several, shown, some_of, whole_number, whole_numbers
 from eat.machine import chosen_device, device_name, num_cores
 from eat.suite.shapes import SHAPES
 
@@ -47,9 +47,10 @@ class SuiteSettings:
             some_of(name, getattr(self, name), SHAPES)
         for name in ("seconds", "curve_seconds"):
             number(name, getattr(self, name), above=0)
-        for name in ("threads", "lengths", "curve_lengths", "curve_batch_sizes"):
-            if name != "threads" or self.threads is not None:
-                whole_numbers(name, getattr(self, name))
+        for name in ("lengths", "curve_lengths", "curve_batch_sizes"):
+            whole_numbers(name, getattr(self, name))
+        if self.threads is not None:
+            whole_numbers("threads", self.threads, at_most=MOST_THREADS)
         for pair in several("memory_batches", self.memory_batches, "[[8,512]]"):
             if len(whole_numbers("memory_batches", pair, "[8,512]")) != 2:
                 raise ValueError(f"memory_batches: expected pairs of batch size and length, got {shown(pair)}")

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import pickle
 import sys
 import time
 import warnings
@@ -152,7 +151,7 @@ def _readable(path: str | Path) -> Iterator[None]:
     """Say in one line that a file is no checkpoint."""
     try:
         yield
-    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch's unpickler reads on in what is no pickle, and stumbles over anything
         raise ValueError(f"{path} is no readable checkpoint ({type(error).__name__}); {ANEW}") from error
 
 

@@ -9,7 +9,7 @@ from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import DDPStrategy
 
-from eat.checks import closest, number, one_of, shown, whole_number
+from eat.checks import closest, number, one_of, shown, thread_count, whole_number
 from eat.training.checkpoints import AtomicCheckpointIO
 from eat.training.distributed import StopTogether, cluster
 from eat.training.memory import FreedMemory
@@ -43,7 +43,7 @@ def build_trainer(
     """
     _check(accelerator=accelerator, precision=precision, num_nodes=num_nodes, strategy=strategy, **options)
     if threads is not None:
-        torch.set_num_threads(whole_number("trainer.threads", threads))
+        torch.set_num_threads(thread_count("trainer.threads", threads))
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto" and accelerator in ("cuda", "gpu"):

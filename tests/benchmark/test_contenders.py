@@ -17,7 +17,7 @@ from eat.benchmark.engines.hugging_face import padded
 from eat.benchmark.engines.packed import packed_call, with_torchs_product
 from eat.benchmark.memory import Peak
 from eat.benchmark.results import Benchmark, read_benchmark
-from eat.benchmark.run import BenchmarkSettings, draw_examples, measure_memory, run_benchmark
+from eat.benchmark.run import BenchmarkSettings, draw_examples, measurable, measure_memory, run_benchmark
 from eat.benchmark.tokenizing import Texts
 from eat.data.tokenizer import train_tokenizer
 from eat.exits.points import FULL_DEPTH, OperatingPoint
@@ -188,17 +188,20 @@ def test_both_sides_get_the_precision_wanted(examples: list[dict[str, list[int]]
         run_benchmark(model, examples, [], BenchmarkSettings(**QUICK, dtype="float16"))
 
 
+def test_a_batch_size_without_two_full_batches_is_not_measured(caplog: pytest.LogCaptureFixture) -> None:
+    assert measurable((1, 32), 64) == (1, 32) and not caplog.text
+    assert measurable((1, 32), 63) == (1,)
+    assert "batches of 32 are not measured on 63 texts, of which 2 full batches or more are needed" in caplog.text
+    with pytest.raises(ValueError, match=r"benchmark.batch_sizes: expected smaller ones for 1 texts, .* got \[1, 32\]"):
+        measurable((1, 32), 1)
+
+
 def test_a_slow_model_is_measured_on_fewer_examples() -> None:
     many = [{"input_ids": [1, 2, 3]}] * 80
     settings = BenchmarkSettings(**QUICK | {"warmup": 1}, examples=80, rounds=5, batch_sizes=(1, 8), seconds=1e-9)
     measured = run_benchmark(make_model(torch.float32), many, [], settings)
     amounts = {(m.batch_size, m.examples, m.rounds) for m in measured.measurements}
     assert amounts == {(1, 32, 3), (8, 64, 3)}  # 32 texts, 8 batches
-
-
-def test_no_examples() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        run_benchmark(make_model(torch.float32), [], [], BenchmarkSettings())
 
 
 def test_drawn_examples_are_repeatable_and_not_repeated() -> None:

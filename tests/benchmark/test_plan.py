@@ -83,7 +83,7 @@ def test_an_impossible_budget_names_the_fastest_point_and_what_it_costs(budget: 
         ({"speedup": float("nan")}, "plan.speedup: expected a number above 0, got nan"),
         ({"speedup": 2, "seconds": 0}, "plan.seconds: expected a number above 0"),
         ({"speedup": 2, "batch_size": 0}, "plan.batch_size: expected an integer of 1 or more, got 0"),
-        ({"speedup": 2, "threads": 0}, "plan.threads: expected an integer of 1 or more, got 0"),
+        ({"speedup": 2, "threads": 0}, "plan.threads: expected an integer of 1 to 1024, got 0"),
         ({"speedup": 2, "warmup": 0}, "plan.warmup: expected an integer of 1 or more, got 0"),
     ],
 )

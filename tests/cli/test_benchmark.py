@@ -149,7 +149,7 @@ def test_nothing_recorded_is_nothing_to_draw(tmp_path: Path) -> None:
         ("seconds=0", r"seconds: expected a number above 0, got 0"),
         ("curve_seconds=-1", r"curve_seconds: expected a number above 0, got -1"),
         ("rounds=0", r"rounds: expected an integer of 1 or more, got 0"),
-        ("threads=[1,0]", r"threads: expected an integer of 1 or more, got 0"),
+        ("threads=[1,0]", r"threads: expected an integer of 1 to 1024, got 0"),
         ("lengths=[0]", r"lengths: expected an integer of 1 or more, got 0"),
         ("memory_batches=[[8]]", r"memory_batches: expected pairs of batch size and length, got \[8\]"),
         ("warmup=-1", r"warmup: expected an integer of 0 or more, got -1"),

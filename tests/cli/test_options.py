@@ -16,7 +16,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from eat.cli import settings
 from eat.cli.compose import CONF, plain
-from eat.cli.options import check_training
+from eat.cli.options import check_folders, check_training
 from eat.runs.naming import ADDED, NOT_TRAINING, fingerprint
 from eat.training.objectives import OBJECTIVES
 
@@ -49,7 +49,7 @@ REFUSED = [
     ("data.eval_batch_size=true", "data.eval_batch_size: expected an integer of 1 or more, got True"),
     ("data.train_examples=0", "data.train_examples: expected an integer of 1 or more, or null, got 0"),
     ("data.threshold_examples=-1", "data.threshold_examples: expected an integer of 0 or more, got -1"),
-    ("data.num_workers=-2", "data.num_workers: expected an integer of 0 or more, got -2"),
+    ("data.num_workers=-2", "data.num_workers: expected an integer of 0 to 1024, got -2"),
     ("data.max_length=x", "data.max_length: expected an integer of 3 or more, got 'x'"),
     ("data.group_by_length=2", "data.group_by_length: expected true or false, got 2"),
     ("+data.bach_size=3", r"data.bach_size: expected one of .* \(did you mean 'batch_size'\?\)"),
@@ -62,7 +62,16 @@ REFUSED = [
     ("budget.epochs=-1", "budget.epochs: expected a limit here or as budget.max_steps"),
     ("trainer.max_epochs=0", "trainer.max_epochs: expected an integer of 1 or more, got 0"),
     ("trainer.max_steps=x", "trainer.max_steps: expected an integer of 1 or more, got 'x'"),
-    ("trainer.threads=0", "trainer.threads: expected an integer of 1 or more, got 0"),
+    ("trainer.threads=0", "trainer.threads: expected an integer of 1 to 1024, got 0"),
+    ("trainer.threads=100000", "trainer.threads: expected an integer of 1 to 1024, got 100000"),
+    ("data.num_workers=100000", "data.num_workers: expected an integer of 0 to 1024, got 100000"),
+    ("data.cache_dir=5", "data.cache_dir: expected a folder, got 5"),
+    ("data.root=[]", "data.root: expected a folder, got "),
+    ("callbacks={}", "callbacks.checkpoints: expected a value, got none"),
+    ("+logger.csv.folder=x", "logger.csv.folder: expected none, eat gives it itself; got 'x'"),
+    ("+trainer.default_root_dir=x", "trainer.default_root_dir: expected none, eat gives it itself"),
+    ("+trainer.logger=true", "trainer.logger: expected none, eat gives it itself"),
+    ("+trainer.callbacks=[]", "trainer.callbacks: expected none, eat gives it itself"),
     ("trainer.num_nodes=2", "trainer.num_nodes: expected 1, got 2: eat starts the processes of one machine"),
     ("trainer.num_nodes=x", "trainer.num_nodes: expected an integer of 1 or more, got 'x'"),
     ("trainer.devices=64", "data.batch_size: expected an example for each of 64 devices, .* got 32"),
@@ -95,6 +104,8 @@ REFUSED = [
     ("+compression.keep=0.5", "compression.keep: compression 'none' takes no arguments, got 'keep'"),
     ("exit.threshold=2", "exit.threshold: expected a number"),
     ("evaluation.device=foo", "evaluation.device: expected auto, cpu or cuda, got 'foo'"),
+    ("evaluation.device=cuda:99", "evaluation.device: expected auto, cpu or a GPU that is there, got 'cuda:99': torch"),
+    ("evaluation.device=meta", "evaluation.device: expected auto, cpu or a GPU that is there, got 'meta'"),
     ("evaluation.stages=[qualty]", "evaluation.stages: expected some of .* got 'qualty'"),
     ("evaluation.baseline_run=nowhere", "evaluation.baseline_run: no folder nowhere"),
     ("evaluation.benchmark=5", "evaluation.benchmark: expected benchmark.name=value, got 5"),
@@ -163,6 +174,12 @@ def test_is_refused_by_its_key_before_there_is_a_folder(
     answer = said[override]
     assert answer is not None and re.match(message, answer), answer
     assert "\n" not in answer
+
+
+def test_a_root_of_data_sets_is_refused_where_files_are_named() -> None:
+    check_folders({"root": "corpora", "cache_dir": None}, "sst2")
+    with pytest.raises(ValueError, match=r"^data\.root: expected null with task=file, .* got 'corpora'"):
+        check_folders({"root": "corpora"}, "file")
 
 
 def test_the_defaults_pass(small: Any) -> None:

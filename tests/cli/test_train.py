@@ -405,6 +405,11 @@ def test_a_signal_leaves_a_checkpoint_of_where_the_training_was(run_train, train
     torch.testing.assert_close(weights(folder), weights(trained), rtol=0, atol=0)
 
 
+def test_the_objective_of_a_teacher_is_refused_without_one(run_train):
+    with pytest.raises(ValueError, match=r"^objective\.teacher: expected a folder, or experiment:<name>, .* got None"):
+        run_train("objective=distill", "objective.teacher=null")
+
+
 def test_a_finished_run_teaches_another(run_train, trained):
     every_step = ("trainer.log_every_n_steps=1", "logger=tensorboard", "budget.max_steps=4")
     taught = ("objective=distill", f"objective.teacher={trained}", "objective.self_weight=0.5")

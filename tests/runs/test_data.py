@@ -66,6 +66,26 @@ def test_other_data_are_refused_before_anything_is_overwritten(run: Path, change
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
+def test_a_report_from_traces_is_about_data_that_are_still_there_or_says_so(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluate_run(run, device="cpu", stages=["quality"])
+    report = (run / "report" / "summary.md").read_bytes()
+    for places in ({"data_train": "nowhere.csv"}, {"data_cache_dir": run.parent, "data_root": run.parent}):
+        with pytest.raises((FileNotFoundError, ValueError), match=r"data\.(train|root): "):
+            evaluate_run(run, device="cpu", stages=["quality"], **places)
+    train, rows = run.parent / "train.csv", (run.parent / "train.csv").read_text()
+    swap_labels(train)
+    with pytest.raises(ValueError, match=r"data: .*run was trained on .* now "):
+        evaluate_run(run, device="cpu", stages=["quality"])
+    assert (run / "report" / "summary.md").read_bytes() == report
+    train.unlink()
+    evaluate_run(run, device="cpu", stages=["quality"])
+    assert "are not compared with what is there now" in caplog.text
+    train.write_text(rows)
+    evaluate_run(run, device="cpu", stages=["quality"])
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_finished_training_notices_other_data(run: Path, change: Callable[[Path], None]) -> None:
     config = FinishedRun(run).config

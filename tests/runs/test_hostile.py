@@ -295,6 +295,16 @@ def test_a_foreign_checkpoint_is_read_as_data(place: Path, config: dict[str, Any
     assert seen(place, folder) == before
 
 
+@pytest.mark.parametrize("content", [b"abc", b".", b"hello world, this is text\n" * 50, b"", b"{}", b"PK\x03\x04"])
+def test_a_checkpoint_that_is_none_is_said_to_be_none(place: Path, config: dict[str, Any], content: bytes) -> None:
+    folder = write(place / "run", config)
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"last.ckpt is no readable checkpoint .*fresh=true") as caught:
+        resume(folder)
+    assert "\n" not in str(caught.value)
+
+
 def test_what_the_user_typed_in_a_training_is_typed_again_to_resume_it(place: Path, config: dict[str, Any]) -> None:
     own = "torch.optim.lr_scheduler.ConstantLR"
     folder = write(place / "run", config, put(own, "scheduler", "_target_"))

@@ -22,7 +22,7 @@ from eat.benchmark.latency.model import WorkCounter
 from eat.benchmark.latency.planned import Plan, Quality, Speed
 from eat.benchmark.protocol import ENOUGH_BATCHES, Budget, Timed, batches_of, measure
 from eat.benchmark.run import MIN_EXAMPLES, describe_machine
-from eat.checks import number, shown, whole_number
+from eat.checks import number, shown, thread_count, whole_number
 from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.traces.quality import measure_point
@@ -54,9 +54,10 @@ class PlanSettings:
             raise ValueError(f"plan: expected exactly one of plan.latency_ms and plan.speedup, got {got}")
         for name, value in (given | {"seconds": self.seconds}).items():
             number(f"plan.{name}", value, above=0)
-        for name in ("batch_size", "threads", "examples", "rounds", "warmup"):
-            if name != "threads" or self.threads is not None:
-                whole_number(f"plan.{name}", getattr(self, name))
+        for name in ("batch_size", "examples", "rounds", "warmup"):
+            whole_number(f"plan.{name}", getattr(self, name))
+        if self.threads is not None:
+            thread_count("plan.threads", self.threads)
         whole_number("plan.seed", self.seed, at_least=0)
 
     @property

@@ -81,23 +81,29 @@ def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values,
     return chosen
 
 
-def check_used(chosen: Collection[str], given: Values, thresholds: Sequence[float] | None) -> None:
-    """Refuse what was asked for, and no chosen stage reads: settings other than the defaults, and thresholds.
+def check_used(
+    chosen: Collection[str], given: Values, thresholds: Sequence[float] | None, compile: bool = False
+) -> None:
+    """Refuse what was asked for, and no chosen stage reads: settings other than the defaults, and the rest.
 
     Raises:
         ValueError: Naming it, and what would read it.
     """
-    for stage in STAGES.keys() - set(chosen):
+    stages = list(dict.fromkeys(chosen))
+    for stage in STAGES.keys() - set(stages):
         defaults = {field.name: field.default for field in fields(STAGES[stage].Settings)}
         for key, value in given[stage].items():
             if listed(value) != listed(defaults[key]):
                 asked_by = " or ".join(f"{stage}.{name}=..." for name in STAGES[stage].asked_by)
                 raise ValueError(
-                    f"{stage}.{key}: got {shown(value)}, but {stage} is not among the stages {list(chosen)}; add it to "
+                    f"{stage}.{key}: got {shown(value)}, but {stage} is not among the stages {stages}; add it to "
                     f"stages=[...]{f', or give {asked_by}' if asked_by else ''}"
                 )
-    if thresholds is not None and not {"sweep", "certify"} & set(chosen):
-        raise ValueError(f"thresholds: expected sweep or certify among the stages, got {list(chosen)}")
+    if thresholds is not None and not {"sweep", "certify"} & set(stages):
+        raise ValueError(f"thresholds: expected sweep or certify among the stages, got {stages}")
+    timing = [name for name, stage in STAGES.items() if stage.needs_weights]
+    if compile is True and not set(timing) & set(stages):
+        raise ValueError(f"compile: expected some of {timing} among the stages, which time the model, got {stages}")
 
 
 def asked_for(given: Values) -> list[str]:
