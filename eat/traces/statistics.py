@@ -10,6 +10,8 @@ from scipy import stats
 Interval = tuple[float, float]
 Metric = Callable[[np.ndarray, np.ndarray], float]
 """(predictions (n,), labels (n,)) -> value."""
+DRAWN_AT_ONCE = 2**20
+"""Examples, of several draws, whose numbers are in memory at a time."""
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Interval:
@@ -113,6 +115,26 @@ def paired_difference_interval(
         truth = labels[index]
         differences[draw] = metric(predictions[index], truth) - metric(reference[index], truth)
     return _percentiles(differences, confidence)
+
+
+def paired_share_interval(
+    right: Bool[np.ndarray, " n"],
+    reference_right: Bool[np.ndarray, " n"],
+    draws: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Return `paired_difference_interval` of accuracy, from which answers are right: the same draws, many at a time."""
+    if np.array_equal(right, reference_right):
+        return 0.0, 0.0
+    generator, size = np.random.default_rng(seed), len(right)
+    at_once = max(1, DRAWN_AT_ONCE // size)
+    differences = []
+    for start in range(0, draws, at_once):
+        index = generator.integers(size, size=(min(at_once, draws - start), size))
+        ours, theirs = (np.count_nonzero(each[index], axis=1) / size for each in (right, reference_right))
+        differences.append(ours - theirs)
+    return _percentiles(np.concatenate(differences), confidence)
 
 
 def seeds_difference_interval(

@@ -79,6 +79,7 @@ def test_fewer_answers_than_texts_are_refused():
         measure_queries({"mine": candidate}, TEXTS, LABELS, queries=2)
 
 
+@pytest.mark.figures
 def test_rows_are_stored_and_drawn(tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"0" * 2**21)

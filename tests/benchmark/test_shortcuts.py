@@ -18,7 +18,7 @@ from eat.traces.record import record_trace
 from tests.made.models import TASK, make_batches, make_model
 from tests.made.runs import write_run
 
-QUICK = {"examples": 6, "rounds": 1, "warmup": 0, "batch_sizes": [4], "threads": [1], "thresholds": []}
+QUICK = {"examples": 6, "rounds": 1, "warmup": 0, "batch_sizes": [3], "threads": [1], "thresholds": []}
 QUICK |= {"onnx": False, "memory": False}
 
 

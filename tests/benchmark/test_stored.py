@@ -56,24 +56,34 @@ def refused(folder: Path, cases: list[tuple[str, str | bytes]]) -> list[str]:
     return messages
 
 
-def test_no_result_at_all(tmp_path: Path) -> None:
+Cases = list[tuple[str, str | bytes]]
+
+
+def no_results() -> Cases:
     contents = ["", "{", "[]", "3", "null", "{}", '"text"', b"\xff\xfe", "[" * 100_000]
-    refused(tmp_path, [(name, content) for name in FILES for content in contents])
+    return [(name, content) for name in FILES for content in contents]
 
 
-def test_every_key_that_is_missing_or_of_another_type_is_refused(tmp_path: Path) -> None:
+def without_a_key() -> tuple[Cases, list[str]]:
+    """Return files that each lack a key, and which."""
     optional = {"run", "memory", "not_measured", "shortcuts"}  # missing in older files, or for people
-    missing: list[tuple[str, str | bytes]] = []
-    keys, wrong = [], []
+    missing: Cases = []
+    keys = []
     for name, (path, _) in FILES.items():
         values = json.loads(path.read_text())
-        for key in values.keys() - {"run"}:
-            wrong.append((name, json.dumps(values | {key: 3 if key == "fingerprint" else [0.5]})))
-            if key not in optional:
-                keys.append(key)
-                missing.append((name, json.dumps({k: v for k, v in values.items() if k != key})))
-    for key, said in zip(keys, refused(tmp_path, [*missing, *wrong]), strict=False):
-        assert f"no '{key}'" in said
+        for key in values.keys() - optional:
+            keys.append(key)
+            missing.append((name, json.dumps({k: v for k, v in values.items() if k != key})))
+    return missing, keys
+
+
+def of_other_types() -> Cases:
+    return [
+        (name, json.dumps(values | {key: 3 if key == "fingerprint" else [0.5]}))
+        for name, (path, _) in FILES.items()
+        for values in [json.loads(path.read_text())]
+        for key in values.keys() - {"run"}
+    ]
 
 
 CHANGES: dict[str, tuple[str, tuple[Any, ...], Any, str]] = {
@@ -114,8 +124,8 @@ CHANGES: dict[str, tuple[str, tuple[Any, ...], Any, str]] = {
 }
 
 
-def test_what_is_wrong_is_named(tmp_path: Path) -> None:
-    cases: list[tuple[str, str | bytes]] = []
+def with_changes() -> Cases:
+    cases: Cases = []
     for name, place, value, _ in CHANGES.values():
         values = json.loads(FILES[name][0].read_text())
         inner = values
@@ -123,7 +133,29 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
             inner = inner[key]
         inner[place[-1]] = value
         cases.append((name, json.dumps(values)))
-    for message, (_, _, _, said) in zip(refused(tmp_path, cases), CHANGES.values(), strict=True):
+    return cases
+
+
+@pytest.fixture(scope="module")
+def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What each kind of file is refused with; one process reads them all."""
+    kinds = {"none": no_results(), "key": without_a_key()[0], "type": of_other_types(), "change": with_changes()}
+    said = iter(refused(tmp_path_factory.mktemp("stored"), [case for cases in kinds.values() for case in cases]))
+    return {kind: [next(said) for _ in cases] for kind, cases in kinds.items()}
+
+
+@pytest.mark.parametrize("kind", ["none", "key", "type", "change"])
+def test_what_is_no_result_is_refused_in_a_line(kind: str, messages: dict[str, list[str]]) -> None:
+    assert len(messages[kind]) > 9  # each was checked by `refused`
+
+
+def test_a_key_that_is_missing_is_named(messages: dict[str, list[str]]) -> None:
+    for key, said in zip(without_a_key()[1], messages["key"], strict=True):
+        assert f"no '{key}'" in said
+
+
+def test_what_is_wrong_is_named(messages: dict[str, list[str]]) -> None:
+    for message, (_, _, _, said) in zip(messages["change"], CHANGES.values(), strict=True):
         assert re.search(said, message), message
 
 

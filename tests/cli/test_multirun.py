@@ -197,12 +197,9 @@ def start(folder, *overrides, **environment):
 
 
 def test_sweeps_that_start_in_the_same_second_share_nothing(run, tmp_path):
-    commands = [("exit.threshold=0.6,0.7",), ("exit.threshold=0.8,0.9",), ("exit.threshold=0.6,0.7",)]
-    processes = [start(tmp_path, *typed) for typed in commands]
+    processes = [start(tmp_path, typed) for typed in ("exit.threshold=0.6,0.7", "exit.threshold=0.8,0.9")]
     said = [process.communicate(timeout=250)[0].decode() for process in processes]
-    codes = [process.returncode for process in processes]
-    assert codes[1] == 0, said[1]
-    assert sorted((codes[0], codes[2])) in ([0, 0], [0, 1]), said  # the one that came later was refused
+    assert [process.returncode for process in processes] == [0, 0], said
     folders = sorted(path for path in (tmp_path / "runs" / "sweeps").iterdir() if path.is_dir())
     assert [states(folder) for folder in folders] == [["done"] * 2] * 2
     tables = [(folder / "combined.md").read_text() for folder in folders]
@@ -210,7 +207,7 @@ def test_sweeps_that_start_in_the_same_second_share_nothing(run, tmp_path):
     assert sorted(all(f"confidence {tau}" in t for tau in (0.8, 0.9)) for t in tables) == [False, True]
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "queue"])
+@pytest.mark.parametrize("launcher", ["joblib", pytest.param("queue", marks=pytest.mark.slow)])
 def test_a_job_whose_process_is_killed_is_named_and_the_others_go_on(run, tmp_path, launcher):
     plugin = {"joblib": "hydra_joblib_launcher", "queue": "hydra_submitit_launcher"}[launcher]
     if importlib.util.find_spec("hydra_plugins") is None or importlib.util.find_spec(f"hydra_plugins.{plugin}") is None:

@@ -164,6 +164,7 @@ def test_time_that_is_up_begins_no_trial(run_search, monkeypatch):
     assert len(rows(run_search("search.name=timed", "search.timeout=50"))) == 1
 
 
+@pytest.mark.figures
 def test_a_recipe_is_searched_by_quality_alone(run_search):
     space = ("search=recipe", "~search.space.data", "~search.space.budget", "search.trials=2")
     folder = run_search(*space, space=())

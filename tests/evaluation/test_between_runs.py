@@ -36,7 +36,7 @@ def table(traces: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> E
         (tmp_path / name / "trace" / "validation.parquet").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("eat.evaluation.between_runs.exits.read_traces", lambda run: runs[run.name])
-        patch.setattr("eat.traces.quality.paired_difference_interval", lambda *_: (0.0, 0.0))
+        patch.setattr("eat.traces.quality.paired_share_interval", lambda *_: (0.0, 0.0))
         (made,) = make_exit_tables([FinishedRun(tmp_path / name) for name in ("dense", "early")])
     return made
 
@@ -111,6 +111,7 @@ def test_one_early_head_is_enough(traces: dict[str, Any], tmp_path: Path, monkey
     assert certified["patience"] == (None,) and certified["confidence"][-1] is not None
 
 
+@pytest.mark.figures
 def test_files_of_a_combined_report(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     folders = [write_run(tmp_path / "pruned"), write_run(tmp_path / "unpruned", pruner={"name": "none"})]

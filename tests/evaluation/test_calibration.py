@@ -115,6 +115,7 @@ def test_calibrating_twice_and_without_weights_says_the_same(calibrated: Path, t
     assert again == before | {"applied": False}
 
 
+@pytest.mark.figures
 def test_only_reports_where_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_run(tmp_path / "run")
     config = (folder / "model" / "config.json").read_bytes()

@@ -58,6 +58,7 @@ def test_means_are_over_classes_that_are_there_as_in_macro_f1():
     assert line.split("|")[-2].strip() == f"{f1_score(labels, predicted, average='macro', zero_division=0):.4f}"
 
 
+@pytest.mark.figures
 @pytest.mark.parametrize("num_classes", [3, 40])
 def test_any_names_and_any_number_of_classes_are_laid_out_and_drawn(num_classes, tmp_path):
     names = ["a|b", "$5 $ \\frac", "類\nother", *(f"class {index}" for index in range(num_classes - 3))]

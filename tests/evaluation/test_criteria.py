@@ -115,6 +115,7 @@ def test_latency_of_an_earlier_plan(trace: Trace, tmp_path: Path) -> None:
         read_latency(tmp_path, traced)
 
 
+@pytest.mark.figures
 def test_the_figure_is_written(compared: Comparison, trace: Trace, tmp_path: Path) -> None:
     draw_comparison(compared, trace, tmp_path / "criteria.png")
     assert (tmp_path / "criteria.png").read_bytes().startswith(b"\x89PNG")

@@ -329,7 +329,10 @@ def test_reports_of_engines_stand_in_one_table(served: Path, tmp_path: Path) -> 
         ({"engine": "eat_int8", "plan": {"speedup": 2}}, "stages: plan is about all engines at once"),
     ],
 )
-def test_bad_options_are_named(run: Path, options: dict[str, Any], message: str) -> None:
+def test_bad_options_are_named(
+    run: Path, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match=message):
         evaluate_run(run, **options)
     assert not (run / "trace" / "eat_int8").exists()

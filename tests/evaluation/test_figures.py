@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from eat.evaluation.report.figures import draw_frontier, draw_runs, run_looks
 from eat.evaluation.report.table import Row, make_row
 
+pytestmark = pytest.mark.figures
+
 COUNTED = "executed FLOPs / dense, unpadded, full depth"
 FACTS = {
     "task": "made_up",

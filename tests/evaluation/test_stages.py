@@ -42,7 +42,7 @@ def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Plan.from_json({key: value for key, value in PLAN.items() if key not in ("run", "fingerprint")})
     monkeypatch.setattr("eat.evaluation.stages.plan.make_plan", lambda *_: made)
     monkeypatch.setattr("eat.evaluation.calibration.fit_temperature", lambda *_: 2.5)
-    monkeypatch.setattr("eat.traces.quality.paired_difference_interval", lambda *_: (0.0, 0.0))  # most of the time
+    monkeypatch.setattr("eat.traces.quality.paired_share_interval", lambda *_: (0.0, 0.0))  # most of the time
 
 
 @pytest.fixture

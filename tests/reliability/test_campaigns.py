@@ -44,6 +44,7 @@ def test_fuzz(tmp_path):
 
 
 @patient
+@pytest.mark.slow
 def test_memory():
     command = [sys.executable, "-m", "tests.reliability.memory", "contender=eat", "steps=1"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
@@ -52,6 +53,7 @@ def test_memory():
 
 @posix
 @patient
+@pytest.mark.slow
 def test_kills(tmp_path):
     summary = campaign("kills", tmp_path / "kills", "kills=2", "small=true")
     assert summary["total"]["inputs"] == 2
@@ -60,6 +62,7 @@ def test_kills(tmp_path):
 
 @posix
 @patient
+@pytest.mark.slow
 def test_hostile_folders(tmp_path):
     summary = campaign("hostile", tmp_path / "hostile", "folders=1", "first=3", f"readers={READERS}")
     assert summary["total"]["inputs"] == 1

@@ -12,6 +12,7 @@ from eat.traces.statistics import (
     mean_interval,
     paired_difference_interval,
     paired_ratio,
+    paired_share_interval,
     wilson_interval,
 )
 
@@ -89,6 +90,17 @@ def test_mean_interval_is_the_normal_one() -> None:
 def test_paired_interval_knows_equal_answers() -> None:
     labels = np.array([0, 1, 1])
     assert paired_difference_interval(accuracy, labels, labels, labels) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("number", [2, 80, 3000])
+def test_the_interval_of_accuracy_is_the_same_from_right_answers(number: int) -> None:
+    generator = np.random.default_rng(number)
+    labels = generator.integers(3, size=number)
+    ours, theirs = (np.where(generator.random(number) < 0.8, labels, guess) for guess in (0, 1))
+    ours[0] = 2 - theirs[0]
+    shares = paired_share_interval(ours == labels, theirs == labels)
+    assert shares == paired_difference_interval(accuracy, labels, ours, theirs)
+    assert paired_share_interval(ours == labels, ours == labels) == (0.0, 0.0)
 
 
 def test_paired_interval_is_as_wide_as_theory_says() -> None:

@@ -13,6 +13,8 @@ from eat.results.figures.suite import NothingToDrawError
 from tests.made.evidence import make_evidence, make_suite, timed_row
 from tests.results.made import write_logged
 
+pytestmark = pytest.mark.figures
+
 TRAINING = [{"step": 20.0 * i, "train/pruning_scale": i / 9, "train/retention": 1 - i / 20} for i in range(10)]
 
 
