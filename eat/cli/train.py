@@ -222,8 +222,9 @@ def _completed(config: DictConfig) -> DictConfig:
 
 def _check_taught(config: DictConfig) -> None:
     """Refuse the objective of a teacher without one, which is the joint objective under another name."""
-    missing = OmegaConf.is_missing(config.objective, "teacher")
-    if HydraConfig.get().runtime.choices.get("objective") == "distill" and not missing and not config.objective.teacher:
+    if not HydraConfig.initialized() or OmegaConf.is_missing(config.objective, "teacher"):
+        return
+    if HydraConfig.get().runtime.choices.get("objective") == "distill" and not config.objective.teacher:
         raise ValueError(
             f"objective.teacher: expected a folder, or experiment:<name>, with objective=distill, got "
             f"{shown(config.objective.teacher)}; objective=joint trains without a teacher"

@@ -58,8 +58,9 @@ class SuiteSettings:
             whole_number(name, getattr(self, name))
         for name in ("warmup", "seed"):
             whole_number(name, getattr(self, name), at_least=0)
-        if device_name("device", self.device).partition(":")[0] not in DEVICES:
+        if str(self.device).partition(":")[0] not in DEVICES:
             raise ValueError(f"device: expected auto, cpu or cuda, got {shown(self.device)}")
+        device_name("device", self.device)
 
     @property
     def chosen_parts(self) -> tuple[str, ...]:

@@ -228,13 +228,21 @@ def test_no_path_that_it_names_is_written_to(place: Path, config: dict[str, Any]
         saved["paths"] = {"runs": outside}
         saved |= {"resume": outside, "fresh": True, "evaluation": {"baseline_run": outside}, "experiment": "../../x"}
         saved["data"]["cache_dir"] = f"{outside}/cache"
-        saved["trainer"]["default_root_dir"] = outside
-        saved["logger"]["csv"]["folder"] = outside
 
     folder = write(place / "run", config, change)
     before = seen(place, folder)
     resume(folder)
     assert (folder / "model" / "config.json").is_file()
+    assert seen(place, folder) == before
+
+
+@pytest.mark.parametrize("key", ["trainer.default_root_dir", "logger.csv.folder"])
+def test_a_place_that_eat_gives_itself_is_refused(place: Path, config: dict[str, Any], key: str) -> None:
+    *sections, last = key.split(".")
+    folder = write(place / "run", config, put(str(place / "outside"), *sections, last))
+    before = seen(place, folder)
+    with pytest.raises(ValueError, match=rf"{key}: expected none, eat gives it itself"):
+        resume(folder)
     assert seen(place, folder) == before
 
 
