@@ -13,12 +13,13 @@ DEVICES = ("trainer.devices", "trainer.num_nodes", "trainer.strategy")
 
 STANDARD = "standard"
 """The choice of ``holdout`` that is made where none is."""
-BEFORE_HOLDOUTS = {"name": STANDARD, "threshold_examples": 500, "certification_examples": 1500}
-"""What the configuration of a run from before there was a choice of ``holdout`` means."""
 NO_HOLDOUT = "none"
 """Nothing is held out: thresholds are chosen on the reported split, as in the paper."""
+HELD_OUT = ("threshold_examples", "certification_examples")
 HOLDOUTS: Mapping[str, Sequence[int]] = {NO_HOLDOUT: [0, 0], "small": [250, 500], STANDARD: [500, 1500]}
 """Choices of ``conf/holdout`` -> rows held out for thresholds, and for certificates."""
+BEFORE_HOLDOUTS = {"name": STANDARD, **dict(zip(HELD_OUT, HOLDOUTS[STANDARD], strict=True))}
+"""What the configuration of a run from before there was a choice of ``holdout`` means."""
 
 # What may change without making it another training: dotted paths, each with everything below it.
 NOT_TRAINING = (
@@ -112,14 +113,13 @@ def seedless_fingerprint(config: Mapping[str, Any]) -> str:
 
 def holdout_name(config: Mapping[str, Any]) -> str:
     """Name what a run held out of training by its numbers: a choice of ``conf/holdout``, or the two numbers."""
-    keys = ("threshold_examples", "certification_examples")
-    sizes, named = [(config.get("data") or {}).get(key) or 0 for key in keys], config.get("holdout")
+    sizes, named = [(config.get("data") or {}).get(key) or 0 for key in HELD_OUT], config.get("holdout")
     for name, known in HOLDOUTS.items():
         if sizes == known:
             return name
     numbers = named if isinstance(named, Mapping) else {}
     own = numbers.get("name") not in (None, *HOLDOUTS)  # of those the numbers were changed
-    if own and sizes == [numbers.get(key, size) for key, size in zip(keys, sizes, strict=True)]:
+    if own and sizes == [numbers.get(key, size) for key, size in zip(HELD_OUT, sizes, strict=True)]:
         return str(numbers["name"])
     return " + ".join(f"{size:,}" for size in sizes)
 
