@@ -73,9 +73,10 @@ def compare_local_data(run: FinishedRun) -> None:
     Raises:
         ValueError: If they are no longer those that it was trained on.
     """
+    if not run.has_weights:  # the tokenizer lies with them
+        return
     need(run.config, OF_DATA, run.folder / "config.yaml")
-    is_local = run.config["task"]["name"] == "file" or local_root(run.config["data"].get("root")) is not None
-    if run.has_weights and is_local:  # the tokenizer lies with the weights
+    if run.config["task"]["name"] == "file" or local_root(run.config["data"].get("root")) is not None:
         check_data(run.folder, run.config, remedy=MOVED)
 
 
