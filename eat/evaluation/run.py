@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from eat.benchmark.engines import EAT, traced_engine
-from eat.checks import number, several, true_or_false
+from eat.checks import number, several, shown, true_or_false
 from eat.evaluation.command import repeating_command
 from eat.evaluation.context import Evaluation
 from eat.evaluation.report.summary import Report, write_report
@@ -213,7 +213,10 @@ def check_options(
         number("thresholds", value, at_least=0, at_most=1)
     for name, flag in (("fresh", fresh), ("compile", compile), ("predictions", predictions), ("figures", figures)):
         true_or_false(name, flag)
-    read = [*chosen, ALWAYS] if chosen else [*STAGES]  # without a stage nothing is evaluated, and all may be given
+    asked = {"predictions": predictions, "compile": compile, "thresholds": thresholds}
+    if unread := [name for name, value in asked.items() if value and not chosen]:
+        raise ValueError(f"{unread[0]}: got {shown(asked[unread[0]])}, but stages=[] evaluates nothing")
+    read = [*chosen, ALWAYS] if chosen else [*STAGES]  # settings of a stage may stand in what is composed
     check_used(read, given, thresholds, compile)
     return given, None if baseline_run is None else FinishedRun(baseline_run, "baseline_run")
 
