@@ -99,10 +99,10 @@ def options_of(*place: str) -> set[str]:
 
 
 def fits(place: tuple[str, ...], given: list[str]) -> bool:
-    """Say whether a command takes options; it is composed anew, which takes long, only where one is a whole choice."""
+    """Say whether a command takes options; it is composed anew, which takes long, only where it has their keys."""
     keys = {override.partition("=")[0].lstrip("+~") for override in given}
     choices = {key for key in keys if "/" in key or "@" in key or (Path(CONF) / key).is_dir()}
-    return keys - choices <= options_of(*place) and (not choices or composes(*place, *given))
+    return keys - choices <= options_of(*place) and composes(*place, *given)
 
 
 @pytest.mark.parametrize(("name", "typed"), COMMANDS, ids=lambda text: text)

@@ -17,6 +17,7 @@ from eat.data.module import check_data_options
 from eat.evaluation import check_options
 from eat.exits import build_exit
 from eat.pruners import build_pruner
+from eat.runs.data import FOLDERS
 from eat.runs.saved import SECTIONS
 from eat.tasks import build_task
 from eat.training.best import check_best_metric
@@ -35,7 +36,6 @@ KEYS = {
     "paths.": ("runs",),
 }
 """What is read of the configuration itself; each part says what else it takes."""
-FOLDERS = ("root", "cache_dir")
 OPTIONAL = ("experiment", "retrofit", "train_examples")  # what the rest is composed from
 
 

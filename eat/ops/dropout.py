@@ -23,9 +23,8 @@ from eat.ops.precision import at_least_float32
 SCORES_AT_ONCE = 2**18  # 1 MiB in float32: what stays in a core's cache; speed hardly depends on it
 _STEPS = 2**16  # a value is dropped by 16 random bits: probabilities are multiples of 1 / _STEPS
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-_NARROW = (
-    16  # scores of a query that torch's softmax takes one by one, a tenth as fast, and in half precision twice this
-)
+_NARROW = 16
+"""Keys below which torch takes a softmax value by value, ten times slower; in half precision below twice as many."""
 
 Part = tuple[slice, slice]
 

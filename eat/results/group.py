@@ -144,10 +144,13 @@ def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         parts = place.split(".")
         if value is None or is_as_before(place, value) or not set(parts).isdisjoint(IGNORED):
             continue
-        names_run = isinstance(value, str) and (parts[-1] in RUNS or place == WEIGHTS)
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # 2, as typed, is the 2.0 of a YAML
-        yield place, (_weights_of(value) if place == WEIGHTS else _seedless(value)) if names_run else value
+        elif isinstance(value, str) and place == WEIGHTS:
+            value = _weights_of(value)
+        elif isinstance(value, str) and parts[-1] in RUNS:
+            value = _seedless(value)
+        yield place, value
 
 
 def _run_folder(path: str) -> Path:

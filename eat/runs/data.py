@@ -19,7 +19,8 @@ from eat.tasks.sources import local_root
 log = logging.getLogger(__name__)
 
 FILES = ("train", "validation", "test")
-PLACES = ("root", "cache_dir", *FILES)
+FOLDERS = ("root", "cache_dir")
+PLACES = (*FOLDERS, *FILES)
 """What says where a run's own data lie now."""
 FRESH = "fresh=true trains anew and sets that run aside, paths.runs= trains elsewhere; or give back the old data"
 MOVED = "say where its own data lie, files by data.train=, data.validation= and data.test=, public data by data.root="

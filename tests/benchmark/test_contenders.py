@@ -204,6 +204,11 @@ def test_a_slow_model_is_measured_on_fewer_examples() -> None:
     assert amounts == {(1, 32, 3), (8, 64, 3)}  # 32 texts, 8 batches
 
 
+def test_no_examples() -> None:
+    with pytest.raises(ValueError, match="expected smaller ones for 0 texts"):
+        run_benchmark(make_model(torch.float32), [], [], BenchmarkSettings())
+
+
 def test_drawn_examples_are_repeatable_and_not_repeated() -> None:
     settings = BenchmarkSettings(examples=5)
     drawn = draw_examples(20, settings)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eat.checks import MOST_THREADS, number, one_of, several, shown, true_or_false, whole_number
+from eat.checks import number, one_of, several, shown, thread_count, true_or_false, whole_number
 from eat.deployment.manifest import EXPORTS
 from eat.deployment.prediction.places import INPUTS
 from eat.deployment.prediction.writing import FORMATS
@@ -89,9 +89,9 @@ class PredictSettings:
             true_or_false(name, getattr(self, name))
         number("false_alarm", self.false_alarm, above=0, below=1)
         whole_number("cache", self.cache, at_least=0)
-        threads = {} if self.threads is None else {"threads": MOST_THREADS}
-        for name, most in ({"batch_size": None, "window": None} | threads).items():
-            whole_number(name, getattr(self, name), at_most=most)
+        for name in ("batch_size", "window"):
+            whole_number(name, getattr(self, name))
+        thread_count("threads", 1 if self.threads is None else self.threads)
         device_name("device", self.device)
         if self.guard and self.engine not in (None, "torch"):
             raise ValueError(f"guard: expected engine=torch, which a certificate is watched with, got {self.engine}")

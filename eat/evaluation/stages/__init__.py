@@ -81,9 +81,7 @@ def chosen_stages(stages: Sequence[str] | None, run: FinishedRun, given: Values,
     return chosen
 
 
-def check_used(
-    chosen: Collection[str], given: Values, thresholds: Sequence[float] | None, compile: bool = False
-) -> None:
+def check_used(chosen: Collection[str], given: Values, thresholds: Sequence[float] | None, compile: bool) -> None:
     """Refuse what was asked for, and no chosen stage reads: settings other than the defaults, and the rest.
 
     Raises:
@@ -102,7 +100,7 @@ def check_used(
     if thresholds is not None and not {"sweep", "certify"} & set(stages):
         raise ValueError(f"thresholds: expected sweep or certify among the stages, got {stages}")
     timing = [name for name, stage in STAGES.items() if stage.needs_weights]
-    if compile is True and not set(timing) & set(stages):
+    if compile and not set(timing) & set(stages):
         raise ValueError(f"compile: expected some of {timing} among the stages, which time the model, got {stages}")
 
 
