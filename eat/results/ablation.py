@@ -18,8 +18,8 @@ from eat.results.sources import digest_files, file_digest
 
 CSV = dataclasses.replace(
     TABLE,
-    columns=(*TABLE.columns, "holdout", "chosen_on", "machine"),
-    text=TABLE.text | {"holdout", "chosen_on", "machine"},
+    columns=(*TABLE.columns, "compression", "holdout", "chosen_on", "machine"),
+    text=TABLE.text | {"compression", "holdout", "chosen_on", "machine"},
 )
 """The columns of any results table, and what an ablation's reader must know besides."""
 MANIFEST = "ablation.json"
@@ -174,6 +174,7 @@ def csv_rows(table: BlockTable, settings: AblationSettings) -> list[Row]:
             chosen_on = "reported" if chooses_on_reported(run) else "threshold"
             more: Row = {"holdout": table.block.holdout, "chosen_on": None if settings.within is None else chosen_on}
             more |= {"machine": run.machine() if row["engine"] else None, "flops_ratio": _over_dense(line, row)}
+            more |= {"compression": (run.run.config.get("compression") or {}).get("name", "none")}
             rows.append(row | more)
     return rows
 

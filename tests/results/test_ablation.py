@@ -78,6 +78,7 @@ def test_files_agree_and_say_what_they_are_of(results: Path) -> None:
         *(("ablation/static_2", "0"), ("ablation/eat", "0"), ("ablation/eat", "1")),
     ]
     assert (rows[0]["speedup"], rows[0]["machine"], rows[0]["holdout"]) == ("2", "Abacus, 2 cores", "mine")
+    assert {row["compression"] for row in rows} == {"none"}
     cells = re.search(r"^\| eat +\|.*$", text, re.M)[0]
     assert re.search(r"0\.\d{4} ± 0\.\d{4}", cells)
     latex = (folder / "ablation.tex").read_text()
@@ -86,6 +87,17 @@ def test_files_agree_and_say_what_they_are_of(results: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.glob("ablation.*")}
     write_ablation(results, "made_up", AblationSettings())
     assert {path.name: path.read_bytes() for path in folder.glob("ablation.*")} == before
+
+
+def test_what_was_done_to_the_weights_is_a_column(tmp_path: Path) -> None:
+    write_logged(tmp_path / "made_up" / "a")
+    write_logged(tmp_path / "made_up" / "b", "systems/movement", compression={"name": "movement", "keep": 0.15})
+    write_ablation(tmp_path, "made_up", AblationSettings(suite=None))
+    rows = list(csv.DictReader((tmp_path / "made_up" / "ablation.csv").read_text().splitlines()))
+    assert [(row["experiment"], row["compression"]) for row in rows] == [
+        ("ablation/dense", "none"),
+        ("systems/movement", "movement"),
+    ]
 
 
 def test_what_was_chosen_on_the_reported_split_is_said(tmp_path: Path) -> None:
