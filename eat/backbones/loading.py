@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -51,6 +51,7 @@ class BackboneSource:
     encoder_weights: dict[str, Tensor] | None  # None where only a config was given
     head_weights: dict[str, Tensor]  # the last head's, as far as the checkpoint has them: pooler, classifier
     head_reads: str = "cls"  # what that head reads: "cls", or "mean" where `to_hugging_face` wrote it
+    left: Mapping[str, Sequence[int]] | None = None  # heads and neurons that one of our blocks each has left
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -122,13 +123,15 @@ def load_backbone(
     feed_forward: str = DENSE,
 ) -> BackboneSource:
     """Load an encoder's shape and weights; arguments and errors are those of ``from_backbone``."""
+    left = None
     if isinstance(source, PreTrainedConfig):
         config, weights = source, None
     elif isinstance(source, PreTrainedModel):
+        left = _left(source, feed_forward)
         source = _plain(source)
         config, weights = source.config, dict(source.state_dict())
     else:
-        config, weights = _load_checkpoint(str(source))
+        config, weights, left = _load_checkpoint(str(source), feed_forward)
     reads = head_reads(config)
     if isinstance(config, MeanPooledConfig):
         weights = None if weights is None else plain_names(config, weights)
@@ -141,7 +144,7 @@ def load_backbone(
     broken = first_not_finite(encoder | head)
     if broken is not None:
         raise ValueError(f"backbone: expected finite weights, got NaN or infinity in {shown(broken)} of the checkpoint")
-    return BackboneSource(backbone, config, encoder, head, reads)
+    return BackboneSource(backbone, config, encoder, head, reads, left)
 
 
 def head_reads(config: PreTrainedConfig) -> str:
@@ -163,8 +166,6 @@ def to_hugging_face(backbone: Backbone, encoder: nn.Module, config: PreTrainedCo
         ValueError: If Hugging Face's encoder cannot have this shape.
     """
     narrowed, backbone = backbone != backbone.whole, backbone.whole
-    if narrowed:
-        log.info("to_hugging_face: heads and neurons that were removed are zeros there: the same answers, no faster")
     labels = {"num_labels": config.num_labels, "id2label": config.id2label, "label2id": config.label2id}
     last = encoder.get_submodule(f"heads.{backbone.num_layers}")
     reads = next(name for name, pool in POOLINGS.items() if pool is last.pool)
@@ -226,23 +227,45 @@ def _plain(model: PreTrainedModel) -> PreTrainedModel:
     """Return an adaptive classifier as Hugging Face's own, with its last head alone; any other model as it is."""
     if model.config.model_type != OWN_TYPE:
         return model
-    try:
-        return cast(Any, model).to_hugging_face()
-    except RuntimeError as error:
-        raise ValueError(f"backbone: {error}") from None
+    ours = cast(Any, model)
+    if ours.config.engine is not None:
+        raise ValueError(
+            f"backbone: expected floating-point weights, got a model that is {ours.config.engine['name']}, for "
+            "inference only; use the float32 model instead"
+        )
+    return to_hugging_face(ours.backbone, ours.encoder, ours.config)
 
 
-def _load_checkpoint(name: str) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
+def _left(model: PreTrainedModel, feed_forward: str) -> dict[str, list[int]] | None:
+    """Return how many heads and neurons the blocks of one of our models have left; None where none were removed."""
+    if model.config.model_type != OWN_TYPE:
+        return None
+    shape = cast(Any, model).backbone
+    if shape == shape.whole:
+        return None
+    if feed_forward != DENSE:
+        raise ValueError(
+            f"feed_forward: expected {DENSE!r} for a checkpoint whose heads and neurons were removed, "
+            f"got {shown(feed_forward)}"
+        )
+    depths = range(1, shape.num_layers + 1)
+    return {"heads": [shape.heads_at(d) for d in depths], "neurons": [shape.inner_at(d) for d in depths]}
+
+
+def _load_checkpoint(
+    name: str, feed_forward: str
+) -> tuple[PreTrainedConfig, dict[str, Tensor], dict[str, list[int]] | None]:
     """Load a folder's or the hub's weights, with the head that it has and without what would be random."""
     config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     if config.model_type == OWN_TYPE:
-        own = _plain(AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=False))
-        return own.config, dict(own.state_dict())
+        model = AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=False)
+        own = _plain(model)
+        return own.config, dict(own.state_dict()), _left(model, feed_forward)
     if config.model_type not in BACKBONES and not isinstance(config, MeanPooledConfig):
-        return config, {}
+        return config, {}, None
     has_head = config.model_type in BACKBONES and BACKBONES[config.model_type].head_in_pretrained
     auto = AutoModelForSequenceClassification if is_classifier(config) or has_head else AutoModel
     with quiet_transformers():  # our own message says which parts stay random
         model, info = auto.from_pretrained(name, output_loading_info=True, dtype=torch.float32, trust_remote_code=False)
     missing = set(info["missing_keys"])
-    return config, {key: tensor for key, tensor in model.state_dict().items() if key not in missing}
+    return config, {key: tensor for key, tensor in model.state_dict().items() if key not in missing}, None

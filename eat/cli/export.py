@@ -33,6 +33,11 @@ def main(config: DictConfig) -> Path:
     if not true_or_false("fresh", options["fresh"]) and (output / MANIFEST).exists():
         raise ValueError(f"output: {output} holds an export already; fresh=true replaces it")
     run = FinishedRun(options["run"])
+    if asked.certified and run.model_config().get("rules"):
+        raise ValueError(
+            f"run: the model of {run.folder} has sufficient rules, which cannot be exported; certified=false leaves "
+            "them out, and a certificate too"
+        )
     model, certificate = run.model_of(asked.engine, certified=asked.certified)
     rows = training_rows(load_data(run, places), CALIBRATION_ROWS) if asked.format == "onnx_static" else None
     export_onnx(

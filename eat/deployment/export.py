@@ -33,7 +33,7 @@ class ExportSettings:
 
     format: str = "onnx"  # onnx in float32, onnx_int8, or onnx_static: int8 with ranges measured on training rows
     bits: int | None = None  # of an activation in int8: 7 for processors without VNNI, else 8; None asks this one
-    certified: bool = True  # false leaves out a certificate, and exports what was certified for other engines alone
+    certified: bool = True  # false leaves out certificate and rules, and exports what others were certified for alone
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -68,6 +68,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
     config: AdaptiveConfig
     _graphs: SegmentGraphs | None = None
     _packed = False
+    frozen_weights: dict[str, Any] | None = None
+    """What a configuration's ``weights`` will be again once heads are trained on an encoder that stays as it is."""
 
     def __init__(self, config: AdaptiveConfig) -> None:
         super().__init__(config)
@@ -199,7 +201,8 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
 
         Args:
             backbone: A hub name, a local folder, a loaded model, or a config (then all weights are random). A model may
-                be one of ours: its encoder and last head are taken, whatever else it has is as the options say.
+                be one of ours: its encoder and last head are taken, without the heads and neurons that were removed;
+                whatever else it has is as the options say.
             num_labels: Classes or labels, 1 for regression; default: what a fine-tuned checkpoint has, else 2.
             num_layers: Keep the first so many layers; default all.
             attention: ``{"name": "full"}`` or ``{"name": "windowed", "window": 32, ...}``.
@@ -249,13 +252,17 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
             model = cls(config)
         keep_head = final_head_pooling is not None or head_pooling == source.head_reads
         random_parts = source.fill(model.encoder, num_labels=config.num_outputs, keep_head=keep_head)
+        if source.left is not None:  # what was removed came back as zeros, behind what is left
+            model.keep_in_blocks(*([range(count) for count in source.left[key][:last]] for key in ("heads", "neurons")))
         arrange_weights(model)
         if random_parts:
             names = ", ".join(random_parts)
             log.info("from_backbone: these parts start from random weights and need training: %s", names)
         return model.eval()
 
-    def quantize(self, numbers: str = "int8", *, anyway: bool = False) -> AdaptiveForSequenceClassification:
+    def quantize(
+        self, numbers: str = "int8", *, activation_bits: int | None = None, anyway: bool = False
+    ) -> AdaptiveForSequenceClassification:
         """Return a copy for inference on a CPU with int8 or bfloat16 weights; this model stays as it is.
 
         Answers differ a little: a certificate ends, temperatures and thresholds should be chosen anew. It is saved and
@@ -267,25 +274,28 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
                 processors with instructions for bfloat16 (AMX, AVX512-BF16): dense layers and attention of the blocks
                 compute in it, with sums in float32; what passes from block to block, and heads, stay float32. It errs
                 ten times less than int8.
+            activation_bits: Of a row in int8 products, 7 or 8; None for what this processor computes exactly. Give 7
+                for a server without VNNI that a model is trained, traced or certified for on another machine.
             anyway: Convert even where a measurement shows no gain on this machine; else that is said in one line, and
                 the copy stays in float32.
 
         Raises:
-            ValueError: If there are no such numbers, or the model is not float32 on a CPU, has adapters or binary
-                weights, or was made for inference before.
+            ValueError: If there are no such numbers or bits, or the model is not float32 on a CPU, has adapters or
+                binary weights, or was made for inference before.
         """
         one_of("quantize", numbers, GAINS)
         if (binary := why_not_quantized(self)) is not None:
             raise ValueError(f"quantize: {binary}; use the model as it is")
         check_source(self, "quantize")
+        engine = engine_config(numbers, activation_bits)
         twin = copy.deepcopy(self).eval()
         reason = None if anyway else why_not(numbers)
         if reason is not None:
             log.warning("quantize: %s; the model stays in float32 (anyway=True converts it all the same)", reason)
             return twin
         certificate.withdraw(twin, f"its weights were quantised to {numbers}")
-        twin.config.engine = engine_config(numbers)
-        convert_layers(twin.encoder, twin.config.engine)
+        twin.config.engine = engine
+        convert_layers(twin.encoder, engine)
         twin.set_attention(**(twin.config.attention or {}))
         twin.requires_grad_(False)
         return twin
@@ -406,6 +416,10 @@ class AdaptiveForSequenceClassification(HeadsByAlias, CheckedWeights):
         """
         if self.config.engine is not None:
             self._refuse_if_made_for_inference("to_hugging_face")
+        if self.backbone != self.backbone.whole:
+            log.info(
+                "to_hugging_face: heads and neurons that were removed are zeros there: the same answers, no faster"
+            )
         return to_hugging_face(self.backbone, self.encoder, self.config)
 
     @property

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from eat.checks import shown
 from eat.modules.block import Block
 from eat.modules.heads import Head, mean_in_order, mean_pool
 from eat.modules.linear import Linear
 from eat.modules.quantized import CHUNK_CELLS, Bf16Linear, PackedLinear, QuantizedEmbedding, QuantizedLinear
 from eat.ops import bf16
 from eat.ops.bf16 import BF16_GAIN
-from eat.ops.int8 import INT8_GAIN, best_bits, is_exact
+from eat.ops.int8 import BITS, INT8_GAIN, best_bits, is_exact
 from eat.ops.linear import WORTH
 
 log = logging.getLogger(__name__)
@@ -28,9 +29,15 @@ GAINS = {"int8": INT8_GAIN, "bf16": BF16_GAIN}
 """What the weights of a model for inference may be, beside float32, and how much faster that is on this machine."""
 
 
-def engine_config(numbers: str) -> dict[str, Any]:
-    """Return the ``engine`` of a configuration, as this processor computes it best."""
-    return {"name": "int8", "activation_bits": best_bits()} if numbers == "int8" else {"name": "bf16"}
+def engine_config(numbers: str, activation_bits: int | None = None) -> dict[str, Any]:
+    """Return the ``engine`` of a configuration; without ``activation_bits`` as this processor computes it best."""
+    if numbers != "int8":
+        if activation_bits is not None:
+            raise ValueError(f"activation_bits: expected none with {numbers}, got {shown(activation_bits)}")
+        return {"name": numbers}
+    if activation_bits is not None and (isinstance(activation_bits, bool) or activation_bits not in BITS):
+        raise ValueError(f"activation_bits: expected {' or '.join(map(str, BITS))}, got {shown(activation_bits)}")
+    return {"name": "int8", "activation_bits": activation_bits or best_bits()}
 
 
 def why_not(numbers: str) -> str | None:

@@ -20,6 +20,12 @@ def sharing_copy(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenc
     return copy.deepcopy(model, shared).eval()
 
 
+def to_full_depth(model: AdaptiveForSequenceClassification) -> None:
+    """Let a model run every sequence to its end: it has no exit and no sufficient rules from now on."""
+    model.set_rules(None)
+    model.set_exit(name="never")
+
+
 def all_off(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
     """Return our encoder with the same weights and everything off: full attention, no pruning, full depth."""
     twin = variant(model, **ALL_OFF_PARTS)

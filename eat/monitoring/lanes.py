@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 from eat.models.classifier import AdaptiveForSequenceClassification
-from eat.models.sharing import sharing_copy
+from eat.models.sharing import sharing_copy, to_full_depth
 from eat.monitoring.sources import SourcePoint
 
-_NEVER = {"name": "never"}
+_PARTS = ("backbone", "attention", "pruner", "exit", "heads", "rules")
 
 
 class Lanes:
@@ -33,20 +34,26 @@ class Lanes:
         owner: str,
     ) -> None:
         self._model, self._certificate, self._owner = model, model.config.certificate, owner
+        self._parts = _parts(model)
         self.by_source = {
             name: model if point.exit == model.config.exit else _at(model, point.exit) for name, point in points.items()
         }
-        self.full = {name: _at(model, _NEVER, point.fallback) for name, point in points.items()}
-        self.careful = _at(model, _NEVER)
+        self.full = {name: _at_full_depth(model, point.fallback) for name, point in points.items()}
+        self.careful = _at_full_depth(model)
         pruner = dict(model.config.pruner or {})
         if model.pruner.depths:
             floor = max(min_retention, pruner.get("min_retention", 0.0))
             self.careful.set_pruner(**pruner | {"min_retention": floor})
 
     def check(self) -> None:
-        """Check that the served model has the certificate, and its weights the place, that these were made with."""
+        """Check that the served model's certificate, parts and weights are those that these were made with."""
         if self._model.config.certificate is not self._certificate:
             raise RuntimeError(f"{self._owner}: the model is no longer certified as when this was made; make a new one")
+        changed = [name for name, part in _parts(self._model).items() if part != self._parts[name]]
+        if changed:
+            raise RuntimeError(
+                f"{self._owner}: the model's {', '.join(changed)} changed since this was made; make a new one"
+            )
         if self._model.encoder.embeddings.words.weight is not self.careful.encoder.embeddings.words.weight:
             raise RuntimeError(f"{self._owner}: the model's weights were moved since this was made; make a new one")
 
@@ -71,12 +78,23 @@ def certificate_of(model: AdaptiveForSequenceClassification) -> dict[str, Any]:
     return model.config.certificate
 
 
-def _at(
-    model: AdaptiveForSequenceClassification, exit: Mapping[str, Any], pruner: Mapping[str, Any] | None = None
-) -> AdaptiveForSequenceClassification:
+def _parts(model: AdaptiveForSequenceClassification) -> dict[str, Any]:
+    return {name: copy.deepcopy(getattr(model.config, name)) for name in _PARTS}
+
+
+def _at(model: AdaptiveForSequenceClassification, exit: Mapping[str, Any]) -> AdaptiveForSequenceClassification:
     twin = sharing_copy(model)
     twin.config.certificate = None  # it is about the served model; a copy must not warn of losing it
     twin.set_exit(**exit)
+    return twin
+
+
+def _at_full_depth(
+    model: AdaptiveForSequenceClassification, pruner: Mapping[str, Any] | None = None
+) -> AdaptiveForSequenceClassification:
+    twin = sharing_copy(model)
+    twin.config.certificate = None
+    to_full_depth(twin)
     if pruner is not None:
         twin.set_pruner(**pruner)
     return twin

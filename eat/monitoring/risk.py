@@ -145,7 +145,10 @@ class SequentialRiskTest:
         Raises:
             ValueError: If one lies outside [low, 1] or is no number; nothing is taken in then.
         """
-        values = np.asarray(losses, dtype=np.float64)
+        try:
+            values = np.asarray(losses, dtype=np.float64)
+        except (TypeError, ValueError):
+            values = np.asarray(np.nan)
         if values.ndim != 1 or not ((values >= self.low) & (values <= 1)).all():
             raise ValueError(f"losses: expected a list of numbers in [{self.low:g}, 1], got {shown(losses)}")
         fired = self.fired

@@ -28,6 +28,12 @@ log = logging.getLogger(__name__)
 PROMISED = "inconsistency"
 """The loss that needs no labels: 1 where an answer is not that of full depth."""
 
+IN_EXPECTATION = (
+    "the certificate's guarantee is in expectation over draws of its split: the risk of this point may pass the bound "
+    "in nearly half of all draws, and then an alarm is right; give a bound= of your own for a promise that is to hold"
+)
+"""What is said of a certificate by Conformal Risk Control."""
+
 
 class RiskMonitor:
     """Risk monitor: tests in service whether at most the certified share of answers differs from full depth.
@@ -49,7 +55,7 @@ class RiskMonitor:
 
     Args:
         model: In evaluation mode; certified, or with a ``bound``.
-        audit: Share of the rows that are answered at full depth too, in (0, 1].
+        audit: Share of the rows that are answered at full depth too, without exits and sufficient rules, in (0, 1].
         false_alarm: In (0, 1).
         bound: Share of answers that may differ from the model's own full depth, in (0, 1); None for that of its
             certificate, and the full depth that this is about.
@@ -73,10 +79,15 @@ class RiskMonitor:
         self.share = number("audit", audit, above=0, at_most=1)
         whole_number("seed", seed, 0)
         check_classifier(model)
+        self._in_expectation = False
         if bound is None:
-            bound, point = _promise(certificate_of(model))
+            certificate = certificate_of(model)
+            bound, point = _promise(certificate)
+            self._in_expectation = certificate.get("method") == "conformal_risk_control"
         else:
             bound, point = number("bound", bound, above=0, below=1), SourcePoint(dict(model.config.exit or {}), None)
+        if self._in_expectation:
+            log.warning("RiskMonitor: %s", IN_EXPECTATION)
         self.test = SequentialRiskTest(bound, false_alarm)
         self.answers = 0
         self._fingerprint, self._exit = model_fingerprint(model), point.exit
@@ -122,7 +133,7 @@ class RiskMonitor:
 
         Raises:
             ValueError: If the model refuses the input, or the output has no logits or not one row for each input.
-            RuntimeError: If the model has lost its certificate or moved since the monitor was made.
+            RuntimeError: If the model has lost its certificate, moved or got other parts since the monitor was made.
         """
         self._lanes.check()
         batch = Batch.read(input_ids, attention_mask, token_type_ids, lengths)
@@ -163,10 +174,12 @@ class RiskMonitor:
     def report(self) -> dict[str, Any]:
         """Return counts, evidence, interval and power as JSON values; see `SequentialRiskTest.report`.
 
-        ``answers`` are all since the monitor was made, ``audit`` the share of them that is drawn.
+        ``answers`` are all since the monitor was made, ``audit`` the share of them that is drawn. ``guarantee`` stands
+        there where the certificate's is one in expectation, and says what that means.
         """
         with self._lock:
-            return {"answers": self.answers, "audit": self.share, **self.test.report()}
+            noted = {"guarantee": IN_EXPECTATION} if self._in_expectation else {}
+            return {"answers": self.answers, "audit": self.share, **self.test.report(), **noted}
 
     def prometheus(self) -> str:
         """Return the report in Prometheus' text format 0.0.4.

@@ -53,6 +53,12 @@ class HeadsModule(AdaptiveModule):
         """Name of what selects the best heads."""
         return f"val/{self.best}_early"
 
+    def finished_model(self) -> AdaptiveForSequenceClassification:
+        """Return the model with its early heads; binary weights, which did not change, are stored by their bits."""
+        model = super().finished_model()
+        model.config.weights = model.frozen_weights
+        return model
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen weights out."""
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}

@@ -75,6 +75,7 @@ class ClassifierBackbone:
             **options,
         )
         self._check_fit(model, tokenizer)
+        model.frozen_weights = getattr(theirs.config, "weights", None)  # ours, where they are binary
         say_what_certificates_rest_on("retrofit", self.path, task)
         if order != sorted(order):
             log.info("retrofit: the classes of %s are put into the task's order: %s", self.path, names)
@@ -120,7 +121,7 @@ class ClassifierBackbone:
 
 
 def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
-    """Load a fine-tuned classifier as Hugging Face's model, and say what its head reads: "cls" or "mean".
+    """Load a fine-tuned classifier, Hugging Face's or ours, and say what its head reads: "cls" or "mean".
 
     ``path`` is a folder that ``save_pretrained`` wrote (Hugging Face's or ours), or a hub name.
 
@@ -134,7 +135,7 @@ def load_classifier(path: str) -> tuple[PreTrainedModel, str]:
             name = (getattr(ours.config, part) or {}).get("name", off)
             if name != off:
                 log.info("retrofit: %s was trained with %s=%s, which is only taken over if typed", path, part, name)
-        return ours.to_hugging_face(), ours.config.head_pooling(ours.num_layers)
+        return ours, ours.config.head_pooling(ours.num_layers)
     if config.model_type not in BACKBONES and not isinstance(config, MeanPooledConfig):
         raise ValueError(
             f"retrofit: expected a classifier of type {BACKBONES.known}, {path} is of type {shown(config.model_type)}"

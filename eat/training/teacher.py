@@ -14,6 +14,7 @@ from eat.backbones.weights import model_path
 from eat.checks import shown
 from eat.data.tokenizer import load_tokenizer
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.sharing import to_full_depth
 from eat.training.fine_tuned import SAVE_TOKENIZER, check_problem, class_order, load_weights
 
 
@@ -65,7 +66,7 @@ class Teacher:
                 f"set backbone.max_length={longest} or less"
             )
         if isinstance(model, AdaptiveForSequenceClassification):
-            model.set_exit(name="never")
+            to_full_depth(model)
         return cls(model, None if order == sorted(order) else order, tokenizer.pad_token_id or 0)
 
     @torch.no_grad()

@@ -13,6 +13,8 @@ from eat.cli import export
 from eat.cli.compose import CONF
 from eat.deployment import OnnxClassifier
 from eat.evaluation import evaluate_run
+from eat.models.rules import SufficientRule
+from eat.runs.finished import FinishedRun
 from tests.made.runs import write_run
 
 BUDGET = {"max_drop": 0.6, "confidence": 0.8}
@@ -63,3 +65,16 @@ def test_the_export_carries_the_certificate_of_its_engine(
 def test_bad_options_are_named(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run_script(f"run={tmp_path}", f"output={tmp_path / 'served'}", override)
+
+
+def test_rules_are_not_left_out_unasked(tmp_path: Path) -> None:
+    run, output = write_run(tmp_path / "small"), tmp_path / "served"
+    model = FinishedRun(run).load_model("cpu")
+    weight = (1.0,) * model.backbone.dim
+    model.set_rules([SufficientRule(0, "embeddings", "mean", 1, weight, 0.5, 0.01, 0.02)])
+    model.save_pretrained(run / "model")
+    with pytest.raises(ValueError, match=r"run: .* has sufficient rules, which cannot be exported; certified=false"):
+        run_script(f"run={run}", f"output={output}")
+    assert not output.exists()
+    served = OnnxClassifier.from_folder(run_script(f"run={run}", f"output={output}", "certified=false"))
+    assert served.predict(["good film"])[0].tokens > 0

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from eat.models.rules import SufficientRule
 from eat.monitoring import DriftGuard, RiskMonitor
 from eat.packed import AdaptiveOutput
 from tests.made.guarded import NEVER, PRUNER, answer, certificate_for, equal, make_model, padded
@@ -77,6 +78,45 @@ def test_answers_of_a_guard_are_audited(promised: Any, batch: Batch) -> None:
     monitor.reset()
     monitor.audit(broken, *padded(batch))
     assert monitor.report()["losses"] == 16, "answers that are not finite are not those of full depth"
+
+
+def test_what_a_rule_answers_is_audited_against_full_depth(batch: Batch) -> None:
+    model = make_model(exit=NEVER)
+    weight = torch.randn(model.backbone.dim, generator=torch.Generator().manual_seed(0)).tolist()
+    batches = make_batches(60, 20, seed=3)
+    full = [answer(model, one).logits.argmax(1) for one in batches]
+    model.set_rules([SufficientRule(1, "block", "mean", 1, tuple(weight), 0.0, 0.01, 0.1)])
+    monitor = RiskMonitor(model, audit=1.0, bound=0.02)
+    served = [monitor(*padded(one)).logits.argmax(1) for one in batches]
+    wrong = sum(int((one != truth).sum()) for one, truth in zip(served, full, strict=True))
+    assert 0 < wrong == monitor.report()["losses"]
+    assert model.rules, "the served model keeps its rules"
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda model: model.set_pruner(name="none"), "pruner"),
+        (lambda model: model.set_attention(name="windowed", window=4), "attention"),
+        (lambda model: model.set_exit(**NEVER), "exit"),
+        (lambda model: model.set_temperatures([2.0] * len(model.head_depths)), "heads"),
+    ],
+)
+def test_a_model_with_other_parts_is_another_one(batch: Batch, change: Any, part: str) -> None:
+    model = make_model()
+    monitor = RiskMonitor(model, audit=1.0, bound=0.02)
+    monitor(*padded(batch))
+    change(model)
+    with pytest.raises(RuntimeError, match=rf"RiskMonitor: the model's {part} changed since this was made; make a new"):
+        monitor(*padded(batch))
+
+
+def test_a_guarantee_in_expectation_is_named(promised: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert "guarantee" not in RiskMonitor(promised).report()
+    promised.config.certificate |= {"method": "conformal_risk_control"}
+    monitor = RiskMonitor(promised)
+    assert "in expectation" in monitor.report()["guarantee"] and "nearly half of all draws" in caplog.text
+    assert "guarantee" not in RiskMonitor(promised, bound=0.02).report()
 
 
 def test_the_full_depth_is_the_one_that_the_certificate_is_about(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,9 @@ def test_what_was_made_for_inference_is_no_start(tmp_path):
     model = AdaptiveForSequenceClassification.from_backbone(tiny_config(vocab_size=60), seed=0).quantize(anyway=True)
     model.save_pretrained(tmp_path)
     for start in (model, tmp_path):
-        with pytest.raises(ValueError, match="backbone: to_hugging_face: this model is int8, for inference only"):
+        with pytest.raises(
+            ValueError, match="backbone: expected floating-point weights, got a model that is int8, for inference only"
+        ):
             AdaptiveForSequenceClassification.from_backbone(start)
     with pytest.raises(ValueError, match="got 'eat'; give the model, not its config"):
         AdaptiveForSequenceClassification.from_backbone(model.config)

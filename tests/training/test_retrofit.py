@@ -4,6 +4,9 @@ import dataclasses
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
 from transformers import AutoModel, GPT2Config, GPT2ForSequenceClassification
 
 from eat.backbones import BACKBONES
@@ -11,9 +14,10 @@ from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.training.heads import HeadsModule
 from eat.training.retrofit import ClassifierBackbone, load_classifier
+from eat.training.schedule import PruningSchedule
 from tests.made.models import TASK, make_model
-from tests.reference.tiny import MODEL_TYPES, batch_of, pad_id, tiny_hugging_face
-from tests.training.made import make_tiny_backbone
+from tests.reference.tiny import MODEL_TYPES, batch_of, pad_id, tiny_adaptive, tiny_hugging_face
+from tests.training.made import make_adamw, make_compression, make_objective, make_scheduler, make_tiny_backbone
 
 THREE = dataclasses.replace(TASK, label_names=("bad", "fair", "good"), num_labels=3)
 
@@ -178,6 +182,39 @@ def test_tokenizer_and_length_must_fit(save, tmp_path, tokenizer):
 
 def test_it_trains_heads_alone():
     assert backbone_for("folder").module is HeadsModule
+
+
+def test_a_narrow_encoder_stays_narrow(save):
+    whole = tiny_adaptive(head_depths=[])
+    whole.keep_in_blocks([[1]] * 3, [list(range(8))] * 3)
+    model = build(save(whole))
+    assert model.config.backbone["block_heads"] == [1] * 3 and model.config.backbone["block_inner"] == [8] * 3
+    torch.testing.assert_close(answers(model), answers(whole))
+    assert model.num_parameters() < build(save(tiny_adaptive(head_depths=[]), "whole")).num_parameters()
+
+
+def test_binary_weights_are_stored_by_their_bits_again(save, tmp_path):
+    binary, compression = tiny_adaptive(head_depths=[]), make_compression("binarized", embeddings=True)
+    compression.attach(binary)
+    compression.finish(binary)
+    module = HeadsModule(
+        build(save(binary)),
+        make_objective("joint"),
+        optimizer=make_adamw(1e-2),
+        scheduler=make_scheduler,
+        schedule=PruningSchedule(0.0, 0.0),
+        metrics=MetricCollection({"accuracy": MulticlassAccuracy(3)}),
+        best="accuracy",
+        seed=0,
+    )
+    module.model.train()
+    finished = module.finished_model()
+    finished.eval().save_pretrained(tmp_path / "again")
+    again = AdaptiveForSequenceClassification.from_pretrained(tmp_path / "again")
+    assert again.config.weights == binary.config.weights
+    torch.testing.assert_close(answers(again), answers(binary))
+    names = load_file(tmp_path / "again" / "model.safetensors").keys()
+    assert "encoder.blocks.0.qkv.weight.signs" in names and "encoder.blocks.0.qkv.weight" not in names
 
 
 def test_parts_that_the_classifier_was_trained_with_are_named(tmp_path, caplog):

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, BertTokenizer
 
 from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.rules import SufficientRule
 from eat.training.objectives import build_objective
 from eat.training.teacher import Teacher
 from tests.training.made import read_conf
@@ -85,6 +86,11 @@ def test_a_run_of_ours_teaches_at_full_depth(tmp_path):
     batch = make_batch()
     with torch.no_grad():
         traced = model(batch["input_ids"], lengths=batch["lengths"], trace=True)
+    torch.testing.assert_close(load(tmp_path)(batch), traced.all_logits[:, -1])
+    model.set_exit(name="never")
+    model.set_rules([SufficientRule(0, "embeddings", "mean", 1, (0.0,) * 16, -1.0, 0.01, 0.02)])
+    model.save_pretrained(tmp_path / "model")
+    assert not torch.allclose(model(batch["input_ids"], lengths=batch["lengths"]).logits, traced.all_logits[:, -1])
     torch.testing.assert_close(load(tmp_path)(batch), traced.all_logits[:, -1])
 
 

@@ -25,6 +25,6 @@ def weights_section(run: Evaluation) -> Section | None:
     lines = [
         [part, f"{before:,}", f"{after:,}", f"{before / after:.1f}x smaller"] for part, (before, after) in sizes.items()
     ]
-    table = render(["bytes on disk", "float32", "as stored", "ratio"], lines, markdown=True)
+    table = render(["bytes on disk, without the file's header", "float32", "as stored", "ratio"], lines, markdown=True)
     what = "dense layers of the blocks" + (" and table of words" if config.weights["embeddings"] else "")
     return Section("Binary weights", f"{table}\n\nOne bit a weight: {what}. {SPEED}")

@@ -73,16 +73,33 @@ class StructuredCompression(GradualCompression):
                 "that tokens receive: other tokens would be pruned then; take pruner=l2_norm"
             )
         for block in _blocks(model):
+            self._neurons_of(block.inner_size)
             for layer, groups in ((block.mixed, block.num_heads), (cast(Linear, block.outer), block.inner_size)):
                 parametrize.register_parametrization(layer, "weight", GroupMask(layer.weight, self.score_lr, groups))
+
+    def _neurons_of(self, inner_size: int) -> int:
+        """Return how many of so many neurons are kept in the end.
+
+        Raises:
+            ValueError: If the multiple nearest to the share is none, or all.
+        """
+        if self.neurons == 1:
+            return inner_size
+        kept = self.multiple * round(self.neurons * inner_size / self.multiple)
+        if not 0 < kept < inner_size:
+            raise ValueError(
+                f"compression.multiple: expected a number of neurons of which a multiple is about {self.neurons:g} of "
+                f"a block's {inner_size}, got {self.multiple}, which would keep {'none' if kept == 0 else 'all'}; take "
+                "a smaller one"
+            )
+        return kept
 
     def update(self, model: AdaptiveForSequenceClassification, step: int, total_steps: int) -> None:
         """Mark what is kept at this step by the scores as they are."""
         for block in _blocks(model):
-            multiples = max(1, round(self.neurons * block.inner_size / self.multiple))
             for layer, groups, final in (
                 (block.mixed, block.num_heads, kept_count(self.heads, block.num_heads)),
-                (block.outer, block.inner_size, min(block.inner_size, self.multiple * multiples)),
+                (block.outer, block.inner_size, self._neurons_of(block.inner_size)),
             ):
                 share = self.share_at(final / groups, step, total_steps)
                 mask = mask_of(layer, GroupMask)

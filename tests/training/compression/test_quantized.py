@@ -1,10 +1,13 @@
 """Quantisation-aware training computes as the int8 engine does, layer by layer, and learns past the rounding."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from eat import AdaptiveForSequenceClassification
 from eat.modules.fake_quantized import FakeQuantizedEmbedding, FakeQuantizedLinear
 from eat.modules.linear import Linear
 from eat.modules.quantized import QuantizedEmbedding, QuantizedLinear
@@ -94,3 +97,25 @@ def test_a_model_in_double_precision_is_rounded_alike():
     compression.update(model, 0, 1)
     ids = torch.randint(5, 40, (2, 9))
     assert model(ids).logits.dtype is torch.float64
+
+
+@pytest.mark.parametrize("bits", [7, 8])
+def test_the_bits_that_were_trained_can_be_served_from_any_machine(bits, tmp_path):
+    model, compression = tiny_adaptive(), make_compression("quantized", start=0.0, activation_bits=bits)
+    trained = copy.deepcopy(model)
+    compression.attach(trained)
+    compression.update(trained, 0, 1)
+    ids = torch.randint(5, 20, (4, 9))
+    expected = trained.eval()(ids).logits
+    model.quantize(activation_bits=bits, anyway=True).save_pretrained(tmp_path)
+    served = AdaptiveForSequenceClassification.from_pretrained(tmp_path)
+    assert served.config.engine == {"name": "int8", "activation_bits": bits}
+    torch.testing.assert_close(served(ids).logits, expected, rtol=0, atol=1e-5)
+    other = model.quantize(activation_bits=15 - bits, anyway=True)(ids).logits
+    assert (other - expected).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(("numbers", "bits"), [("int8", 6), ("int8", True), ("bf16", 8)])
+def test_bits_out_of_range_are_refused(numbers, bits):
+    with pytest.raises(ValueError, match=r"activation_bits: expected (7 or 8|none with bf16), got"):
+        tiny_adaptive().quantize(numbers, activation_bits=bits, anyway=True)

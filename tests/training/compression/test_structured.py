@@ -189,10 +189,10 @@ def test_a_training_ends_with_as_many_heads_and_neurons_as_asked(tmp_path):
     ("heads", "neurons", "multiple", "left"),
     [
         (1.0, 1.0, 16, (2, 24)),
-        (0.1, 0.1, 16, (1, 16)),
+        (0.1, 0.5, 16, (1, 16)),
         (0.5, 0.4, 1, (1, 10)),
         (0.5, 0.4, 8, (1, 8)),
-        (1.0, 0.5, 64, (2, 24)),
+        (1.0, 1.0, 64, (2, 24)),
     ],
 )
 def test_shares_are_rounded_and_something_is_left(heads, neurons, multiple, left):
@@ -201,3 +201,37 @@ def test_shares_are_rounded_and_something_is_left(heads, neurons, multiple, left
     compression.attach(model)
     block = compression.finish(model).encoder.blocks[0]
     assert (block.num_heads, block.inner_size) == left
+
+
+@pytest.mark.parametrize(
+    ("neurons", "multiple", "said"),
+    [(0.5, 64, "got 64, which would keep none"), (0.1, 16, "got 16, which would keep none"), (0.9, 12, "keep all")],
+)
+def test_a_multiple_that_is_no_share_is_refused(neurons, multiple, said):
+    model = tiny_adaptive()
+    compression = make_compression("structured", neurons=neurons, multiple=multiple)
+    with pytest.raises(ValueError, match=rf"compression\.multiple: .* about {neurons} of a block's 24, .*{said}"):
+        compression.attach(model)
+    assert not any("parametrizations" in name for name, _ in model.named_parameters())
+
+
+@pytest.mark.parametrize("num_layers", [None, 2])
+def test_another_model_of_its_weights_is_as_narrow(tmp_path, num_layers):
+    model = tiny_adaptive(exit={"name": "never"}, head_depths=[])
+    model.keep_in_blocks([[1]] * model.num_layers, [[0, 3, *range(7, 13)]] * model.num_layers)
+    model.save_pretrained(tmp_path)
+    ids = torch.randint(5, 20, (3, 9))
+    for source in (model, tmp_path):
+        again = AdaptiveForSequenceClassification.from_backbone(source, num_layers=num_layers, head_depths=[1])
+        assert again.config.backbone["block_heads"] == [1] * again.num_layers
+        assert again.config.backbone["block_inner"] == [8] * again.num_layers
+        if num_layers is None:
+            torch.testing.assert_close(again(ids).logits, model(ids).logits)
+            assert again.flops(*one_row(again, ids)) < tiny_adaptive().flops(*one_row(again, ids))
+    with pytest.raises(ValueError, match=r"feed_forward: expected 'dense' for a checkpoint whose heads and neurons"):
+        AdaptiveForSequenceClassification.from_backbone(model, feed_forward="learn_forget")
+
+
+def one_row(model, ids):
+    output = model(ids[:1])
+    return output.tokens_kept, output.exit_depth
