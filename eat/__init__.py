@@ -1,8 +1,9 @@
 """Adaptive text encoders in which tokens and sequences really leave.
 
 Where torch and transformers are installed, importing `eat` registers the model with transformers, so that
-`AutoModelForSequenceClassification.from_pretrained` and `pipeline` load a saved one. Elsewhere it imports nothing:
-serving an exported model needs neither.
+`AutoModelForSequenceClassification.from_pretrained` and `pipeline` load a saved one, the latter also as
+"adaptive-text-classification", which says where each text left. Elsewhere it imports nothing: serving an exported model
+needs neither.
 """
 
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ if find_spec("torch") is not None and find_spec("transformers") is not None:
     from eat.explanation import Explanation, explain
     from eat.models.classifier import AdaptiveForSequenceClassification
     from eat.models.config import AdaptiveConfig
+    from eat.models.pipeline import register
     from eat.packed import AdaptiveOutput
 
     # exist_ok: a notebook may reload the package.
@@ -25,5 +27,7 @@ if find_spec("torch") is not None and find_spec("transformers") is not None:
 
     AutoConfig.register(MeanPooledConfig.model_type, MeanPooledConfig, exist_ok=True)
     AutoModelForSequenceClassification.register(MeanPooledConfig, MeanPooledForSequenceClassification, exist_ok=True)
+
+    register()
 
     __all__ += ["AdaptiveConfig", "AdaptiveForSequenceClassification", "AdaptiveOutput", "Explanation", "explain"]

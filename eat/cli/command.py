@@ -16,6 +16,7 @@ from eat.cli.compose import HYDRA
 from eat.cli.jobs import FOLDER, Failed, do_job, job_folder, note_failure
 from eat.cli.messages import explain, is_users, typed_overrides
 from eat.cli.multirun import ending_sweeps
+from eat.cli.pipe import end_with_pipe
 from eat.cli.process import do_in_own_process, end_with_launcher, needs_process
 from eat.cli.settings import register
 
@@ -53,6 +54,8 @@ def _run(function: Callable[[DictConfig], Any], config_name: str) -> None:
         if wants_traceback:
             raise
         sys.exit(130)  # as shells have it
+    except BrokenPipeError:
+        end_with_pipe()
     except Exception as error:
         if wants_traceback or not is_users(error):
             raise

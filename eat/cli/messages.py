@@ -36,8 +36,10 @@ def is_users(error: BaseException) -> bool:
 
     The system's errors (a full disk, a missing file, no network) and a configuration's are the user's, and so is what a
     ``raise`` of this package or of Hydra says. The same classes out of a library, or of an operation on values that
-    nobody checked (``int("abc")``), are faults.
+    nobody checked (``int("abc")``), are faults. That nobody reads stdout any more is no error at all.
     """
+    if isinstance(error, BrokenPipeError):
+        return False
     frame = _innermost(error)
     if isinstance(error, (OSError, *_OF_CONFIGURATIONS)) or _module(frame) in _CHOOSING:
         return True

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from eat.checks import one_line
+from eat.cli.pipe import end_with_pipe
 from eat.deployment import manifest
 from eat.deployment.prediction.run import Summary, predict_file
 from eat.deployment.prediction.settings import PredictSettings
@@ -93,9 +94,8 @@ def _predict(options: dict[str, Any]) -> Summary:
             summary = predict_shards(model, input, output, settings)
         else:
             summary = predict_file(model, input, output, settings, make_guard=make_guard)
-    except BrokenPipeError:  # who read stdout has enough, as `head` does; Python would complain once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)  # as shells have it for SIGPIPE
+    except BrokenPipeError:
+        end_with_pipe()
     print(summary, file=sys.stderr)
     if settings.unreadable == "refuse" and summary.tally.unreadable:
         raise ValueError(

@@ -160,6 +160,10 @@ def defaults(part: Callable[..., Any], unset: Collection[str] = ()) -> dict[str,
     return {name: None if p.default is p.empty or name in unset else p.default for name, p in parameters.items()}
 
 
+_GOES_ON = r"(?:\n +# [a-z(].*)*"
+"""The further lines of a comment, by a regular expression; one that begins anew does so in upper case."""
+
+
 def explain(prefix: str, part: Callable[..., Any]) -> list[str]:
     """Return lines that say what the keys mean.
 
@@ -168,8 +172,8 @@ def explain(prefix: str, part: Callable[..., Any]) -> list[str]:
     meanings: dict[str, str] = {}
     for owner in inspect.getmro(part)[:-1] if inspect.isclass(part) else (part,):
         if dataclasses.is_dataclass(owner):
-            for name, comment in re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(owner), re.M):
-                meanings.setdefault(name, f"{comment[0].upper()}{comment[1:]}.")
+            for name, comment in re.findall(rf"^    (\w+): .*?  # (.*{_GOES_ON})$", inspect.getsource(owner), re.M):
+                meanings.setdefault(name, _sentence(comment))
         section = re.search(r"^(?:Args|Attributes):\n((?: +.*\n?|\n)+)", inspect.cleandoc(owner.__doc__ or ""), re.M)
         for entry in re.split(r"\n {4}(?=\w)", f"\n{section[1]}") if section else ():
             name, _, meaning = entry.partition(": ")
@@ -188,10 +192,16 @@ def commented(prefix: str, file: str, section: str) -> list[str]:
     """Return lines that say what the keys of a section of a YAML in ``conf`` mean, by the comments beside them."""
     text = (Path(CONF) / file).read_text(encoding="utf-8").partition(f"\n{section}:")[2]
     lines: list[str] = []
-    for name, default, comment in re.findall(r"^  (\w+): (.*?) +# (.*)$", text, re.M):
+    for name, default, comment in re.findall(rf"^  (\w+): (.*?) +# (.*{_GOES_ON})$", text, re.M):
         shown = "required" if default == "???" else default
-        lines += _wrapped(f"{prefix}{name} ({shown}): {comment[0].upper()}{comment[1:]}.")
+        lines += _wrapped(f"{prefix}{name} ({shown}): {_sentence(comment)}")
     return lines
+
+
+def _sentence(comment: str) -> str:
+    """Return a comment, of one line or several, as a sentence."""
+    whole = re.sub(r"\n +# ", " ", comment)
+    return f"{whole[0].upper()}{whole[1:]}."
 
 
 def _wrapped(text: str) -> list[str]:

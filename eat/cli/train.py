@@ -159,17 +159,19 @@ def _prepare(
     untrained = [name for name, count in zip(task.label_names, counts, strict=True) if not count]
     if untrained:
         log.warning("train: no row that is left to train on has %s: nothing can be learned there", listed(untrained))
+    model = backbone.build(
+        tokenizer,
+        task,
+        attention=plain(config.attention),
+        pruner=plain(config.pruner),
+        exit=plain(config.exit),
+        head_depths=config.head_depths,
+        head_pooling=config.head_pooling,
+        seed=config.seed,
+    )
+    model.config.num_texts = len(task.text_fields)
     module = backbone.module(
-        backbone.build(
-            tokenizer,
-            task,
-            attention=plain(config.attention),
-            pruner=plain(config.pruner),
-            exit=plain(config.exit),
-            head_depths=config.head_depths,
-            head_pooling=config.head_pooling,
-            seed=config.seed,
-        ),
+        model,
         build_objective(
             plain(config.objective),
             tokenizer=tokenizer,

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -51,8 +52,12 @@ def _reason(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int = 4096, *, pair_types: bool = True
+) -> PreTrainedTokenizerFast:
     """Train an uncased BERT tokenizer whose vocabulary comes from the texts: pairs get types 0 and 1.
+
+    Without ``pair_types`` all tokens get type 0, for encoders that know one type alone.
 
     The vocabulary of ``vocab_size`` entries at most holds the special tokens, every character, then in equal parts the
     most frequent words whole and the pieces that byte-pair merging (Sennrich et al. 2016) finds in all other words: a
@@ -68,7 +73,17 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedT
     if not counts:
         raise ValueError("texts: expected at least one word to make a vocabulary from, got none")
     vocabulary = [*SPECIAL_TOKENS, *_vocabulary(counts, vocab_size - len(SPECIAL_TOKENS))]
-    return BertTokenizer(vocab={token: index for index, token in enumerate(vocabulary)})
+    tokenizer = BertTokenizer(vocab={token: index for index, token in enumerate(vocabulary)})
+    if pair_types:
+        return tokenizer
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:0 [SEP]:0",
+        special_tokens=[(token, vocabulary.index(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    names = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)  # BERT's own makes its template anew when loaded
 
 
 def _count_words(texts: Iterable[str]) -> Counter[str]:

@@ -184,6 +184,7 @@ def _describe(
         "certificate": None if certificate is None else dict(certificate),
         "templates": templates_of(tokenizer),
         "multi_label": config.multi_label,
+        "num_texts": config.num_texts,
     }
 
 

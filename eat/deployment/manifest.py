@@ -23,7 +23,7 @@ FORMAT = 1
 """Of the folder; a newer one is refused."""
 
 
-_LATER = frozenset({"multi_label"})  # keys that older exports lack
+_LATER = frozenset({"multi_label", "num_texts"})  # keys that older exports lack
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,7 @@ class Manifest:
     templates: list[Template]  # for one text, and for a pair where the tokenizer takes pairs
     files: dict[str, str]  # name -> SHA-256 of every other file
     multi_label: bool = False  # whether each output is a label with a sigmoid of its own
+    num_texts: int | None = None  # of what an input was made in training: 1 text, 2 for pairs; None where nobody said
 
     @property
     def head_depths(self) -> list[int]:
@@ -177,6 +178,7 @@ def _check(manifest: Manifest) -> None:
     if manifest.protected_id is not None:
         whole_number("protected_id", manifest.protected_id, 0)
     true_or_false("multi_label", manifest.multi_label)
+    whole_number("num_texts", 1 if manifest.num_texts is None else manifest.num_texts, at_most=2)
     labels = several("labels", manifest.labels, "['no', 'yes']")
     if not labels or not all(isinstance(name, str) for name in labels):
         raise ValueError(f"labels: expected names, got {shown(manifest.labels)}")

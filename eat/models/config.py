@@ -19,7 +19,7 @@ from eat.ops.int8 import BITS
 from eat.pruners import build_pruner
 
 # Left out of what is saved where there are none.
-_OPTIONAL = ("certificate", "fingerprint", "engine", "rules", "weights")
+_OPTIONAL = ("certificate", "fingerprint", "engine", "rules", "weights", "num_texts")
 MULTI_LABEL = "multi_label_classification"
 PROBLEM_TYPES = {"regression": "regression", "multi_label": MULTI_LABEL}
 """Hugging Face's ``problem_type`` for what a task asks; None, which is the default, for one class of several."""
@@ -29,8 +29,8 @@ MAX_LABELS = 10_000_000  # extreme classification has 3 million; each has a name
 class AdaptiveConfig(PreTrainedConfig):
     """Configuration of an `eat.models.classifier.AdaptiveForSequenceClassification`.
 
-    Each key but ``heads``, ``certificate`` and ``fingerprint`` is ``{"name": ..., **constructor arguments}`` of a part;
-    names, never import paths.
+    Each key but ``heads``, ``certificate``, ``num_texts`` and ``fingerprint`` is of a part, as ``{"name": ...,
+    **constructor arguments}``; names, never import paths.
 
     Attributes:
         backbone: Model type and shape.
@@ -51,6 +51,8 @@ class AdaptiveConfig(PreTrainedConfig):
             ``digest`` of both; None without any.
         weights: What `eat.models.binary.binary_weights` returns where weights have one bit on disk; None for floating
             point.
+        num_texts: Of what an input was made in training: 1 text, or 2 for pairs; None where nobody said. Answers do not
+            follow from it: it is for those who read files for the model.
         fingerprint: In ``config.json`` alone, what `eat.models.integrity` compares with the weights beside it;
             None once they are loaded.
     """
@@ -71,6 +73,7 @@ class AdaptiveConfig(PreTrainedConfig):
     engine: dict[str, Any] | None = None
     rules: dict[str, Any] | None = None
     weights: dict[str, Any] | None = None
+    num_texts: int | None = None
 
     @property
     def initializer_range(self) -> float:
@@ -161,6 +164,8 @@ class AdaptiveConfig(PreTrainedConfig):
         _check_fingerprint(self.fingerprint)
         check_engine(self.engine)
         check_weights(self.weights, self.engine)
+        if self.num_texts is not None:
+            whole_number("config.num_texts", self.num_texts, at_most=2)
         if any(depth >= layers for depth in pruner.depths):
             raise ValueError(
                 f"pruner.depths: expected depths between 1 and {layers - 1} (after the last layer of {layers} "

@@ -17,8 +17,8 @@ from eat.models.granted import encode
 OPERATING_POINT = frozenset({"exit", "certificate", "rules"})
 """What a fingerprint leaves out: the exit is compared by itself, and certificate and rules cannot name themselves."""
 
-# About the files that a model was loaded from.
-_ABOUT_FILES = frozenset({"fingerprint"})
+# About the files that a model was loaded from, or that are read for it.
+_ABOUT_FILES = frozenset({"fingerprint", "num_texts"})
 
 # Keys that came after models were certified and traced: without a value they name nothing.
 _LATER = frozenset({"engine", "weights"})

@@ -1,5 +1,6 @@
 """A lock on a run folder: beside it, so that it holds while the folder is moved away."""
 
+import errno
 import logging
 import os
 from collections.abc import Iterable, Iterator
@@ -42,6 +43,15 @@ def locked_together(folders: Iterable[Path]) -> Iterator[None]:
         yield
 
 
+def _can_be_made(path: Path) -> bool:
+    """Tell whether a file can be made; a rival's, which may have come meanwhile, is left as it is."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o666))
+    except OSError:
+        return False
+    return True
+
+
 def _take(folder: Path, wait: bool, needed: bool) -> FileLock | None:
     whole = folder.resolve()
     failed: OSError | None = None
@@ -50,6 +60,9 @@ def _take(folder: Path, wait: bool, needed: bool) -> FileLock | None:
         try:
             lock.acquire(blocking=False)
         except Timeout as error:
+            if not path.exists() and not _can_be_made(path):  # what FileLock takes for a rival's
+                failed = OSError(errno.EACCES, "no file can be made there", str(path))
+                continue
             if not wait:
                 raise RuntimeError(
                     f"another process is training in {folder}, or evaluates it; wait for it or stop it"

@@ -18,6 +18,7 @@ from eat.tasks.labels import (
     class_names,
     given_names,
     known_names,
+    marks_no_label,
     number_classes,
     refuse_two_spellings,
     scores,
@@ -65,9 +66,10 @@ class FileTask:
             ``"comma"``, ``"semicolon"``, ``"tab"`` or ``"pipe"``.
         kind: ``"classification"``; ``"multi_label"``, where a text has any number of labels (of one column: a list of
             names; implied by several columns); or ``"regression"`` for finite scores.
-        unlabelled: What becomes of rows without a label, which are those with an empty one, and of classes those with
-            -1 where 0 and 1 are classes: ``"refuse"``, which a command says; ``"drop"``; or ``"keep"``, which takes -1
-            for a class and refuses the empty, as runs do whose configuration does not say.
+        unlabelled: What becomes of rows without a label, which are those with an empty one, and those with -1 beside
+            two other classes or more of the training file, or beside the 0 and 1 of several labels: ``"refuse"``, which
+            a command says; ``"drop"``; or ``"keep"``, which takes -1 for a class and refuses the empty, as runs do
+            whose configuration does not say.
         max_rows: Read so many rows of each file at most, drawn at random; None for all.
         quotes: False reads double quotes in CSV and TSV as ordinary characters.
         delimiter: What separates the columns of CSV and TSV: a character, or ``"comma"``, ``"semicolon"``, ``"tab"``,
@@ -212,17 +214,23 @@ class FileTask:
 
     def _read(self) -> dict[str, Dataset]:
         in_train = {**dict.fromkeys(self._groups, "data.group_by"), **self._columns}
-        tables = {
-            split: self._used_rows(
-                read_table(
-                    file, in_train if split == "train" else self._columns, option=f"data.{split}", dialect=self._dialect
-                )
+        files = {
+            split: read_table(
+                file, in_train if split == "train" else self._columns, option=f"data.{split}", dialect=self._dialect
             )
             for split, file in self._files.items()
         }
+        column = self._label_columns[0]
+        marked = self.kind == "classification" and marks_no_label(files["train"], column, self._given_names)
+        tables = {split: self._used_rows(table, marked) for split, table in files.items()}
         labels: dict[str, list[int]] | dict[str, list[float]] | dict[str, Sets]
         if self.kind == "regression":
-            labels = {split: scores(table, self._label_columns[0]) for split, table in tables.items()}
+            labels = {split: scores(table, column) for split, table in tables.items()}
+            if len({*labels["train"]}) == 1:
+                raise ValueError(
+                    f"data.label: {tables['train'].path}: all rows have the score {labels['train'][0]:g} in column "
+                    f"{shown(column)}: there is nothing to learn"
+                )
         elif self.kind == "multi_label":
             labels = self._read_sets(tables)
         else:
@@ -230,15 +238,13 @@ class FileTask:
         splits = {split: self._rows(table, labels[split], split == "train") for split, table in tables.items()}
         return splits if len(splits) > 1 else self._carve_validation(splits["train"])
 
-    def _used_rows(self, table: Table) -> Table:
+    def _used_rows(self, table: Table, marked: bool) -> Table:
         """Leave out rows without a label, and all but a draw of ``max_rows``, in the order of the file."""
         if self.kind == "multi_label":
             table = labelled_rows(table, self._label_columns, self._unlabelled)
         else:
-            is_class = self.kind == "classification"
-            table = with_labels(
-                table, self._label_columns[0], self._unlabelled, is_class=is_class, named=self._given_names
-            )
+            marked = marked and self._unlabelled != "keep"
+            table = with_labels(table, self._label_columns[0], self._unlabelled, marked=marked)
         if self._max_rows is None or self._max_rows >= len(table.lines):
             return table
         drawn = np.random.Generator(np.random.PCG64([self._split_seed, 2])).permutation(len(table.lines))

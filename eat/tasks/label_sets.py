@@ -8,7 +8,7 @@ from typing import Any
 from eat.checks import closest, shown
 from eat.tasks.formats import Table
 from eat.tasks.formats.table import listed
-from eat.tasks.labels import canonical_name, is_missing, refuse_two_spellings, sorted_names
+from eat.tasks.labels import NO_LABEL, canonical_name, is_missing, refuse_two_spellings, sorted_names
 
 YES, NO = ("1", "true"), ("0", "false")
 Sets = list[list[float]]
@@ -18,14 +18,23 @@ _log = logging.getLogger(__name__)
 
 
 def labelled_rows(table: Table, columns: Sequence[str], unlabelled: str) -> Table:
-    """Return the rows whose labels are known: without a null, in columns of 0 and 1 also without an empty field.
+    """Return the rows whose labels are known: without a null, in columns of 0 and 1 also without an empty field or -1.
 
     In one column of names an empty field, as an empty list, says that no label applies.
 
     Raises:
         ValueError: If some are not and ``unlabelled`` is not ``"drop"``, or all are not.
     """
-    unknown = is_missing if len(columns) > 1 else lambda value: not isinstance(value, str) and is_missing(value)
+    if len(columns) > 1:
+        marks = unlabelled != "keep"
+
+        def unknown(value: Any) -> bool:
+            return is_missing(value) or (marks and canonical_name(str(value)) == NO_LABEL)
+    else:
+
+        def unknown(value: Any) -> bool:
+            return not isinstance(value, str) and is_missing(value)
+
     rows = range(len(table.lines))
     missing = {row: column for column in columns for row in rows if unknown(table.columns[column][row])}
     if not missing:
@@ -34,7 +43,7 @@ def labelled_rows(table: Table, columns: Sequence[str], unlabelled: str) -> Tabl
     if unlabelled != "drop" or len(missing) == len(rows):
         where = f"the first in {table.place(first)}, column {shown(missing[first])}"
         raise ValueError(
-            f"data.label: {table.path}: {len(missing)} of {len(rows)} rows lack a label (null; or empty, of 0 and 1), "
+            f"data.label: {table.path}: {len(missing)} of {len(rows)} rows lack a label (null; of 0, 1: empty or -1), "
             f"{where}" + ("" if unlabelled == "drop" else "; data.unlabelled=drop leaves them out")
         )
     _log.info("%s: %d of %d rows have no label and are left out", table.path, len(missing), len(rows))

@@ -27,30 +27,39 @@ NO_LABEL = "-1"
 """As data sets number a row that was not labelled, or on which its labellers did not agree (SNLI)."""
 
 
-def with_labels(table: Table, column: str, unlabelled: str, *, is_class: bool, named: Sequence[str] = ()) -> Table:
+def marks_no_label(train: Table, column: str, named: Sequence[str]) -> bool:
+    """Tell by the training file's classes whether -1 stands for no label, in every file, or is a class itself.
+
+    It stands for none where the names of numbered classes are given, or where two other classes or more are there, none
+    of them a negative number: -1 beside 1 alone is a class of two, and beside -2 one of several.
+    """
+    if named:
+        return NO_LABEL not in named
+    others = {canonical_name(str(value)) for value in train.columns[column] if not is_missing(value)} - {NO_LABEL}
+    return len(others) > 1 and not any(name.startswith("-") and _number(name) is not None for name in others)
+
+
+def with_labels(table: Table, column: str, unlabelled: str, *, marked: bool) -> Table:
     """Return the rows of a table that have a label, ``unlabelled`` being one of `UNLABELLED`.
 
-    Without one are rows that hold nothing there; of classes also those with -1 where 0 and 1 are labels too, or the
-    names of numbered classes are given: -1 beside 1 alone is a class of two.
+    Without one are rows that hold nothing there, and with ``marked`` those with -1 (`marks_no_label`).
 
     Raises:
         ValueError: If there are such rows and they are refused, or all are.
     """
     values = table.columns[column]
     missing = [row for row, value in enumerate(values) if is_missing(value)]
-    written = [canonical_name(str(value)) for value in values] if is_class and unlabelled != "keep" else []
-    marks_missing = NO_LABEL not in named and (bool(named) or {"0", "1"} <= set(written))
-    marked = [row for row, name in enumerate(written) if name == NO_LABEL] if marks_missing else []
-    if unlabelled == "drop" and (missing or marked):
-        left_out = {*missing, *marked}
+    marks = [row for row, value in enumerate(values) if marked and canonical_name(str(value)) == NO_LABEL]
+    if unlabelled == "drop" and (missing or marks):
+        left_out = {*missing, *marks}
         _log.info("%s: %d of %d rows have no label and are left out", table.path, len(left_out), len(values))
         if len(left_out) == len(values):
             raise ValueError(f"data.label: {table.path}: none of {len(values)} rows has a label in {shown(column)}")
         return table.taken([row for row in range(len(values)) if row not in left_out])
-    if marked:
+    if marks:
         raise ValueError(
-            f"data.label: {table.path}: {len(marked)} of {len(values)} rows have {NO_LABEL} in column {shown(column)}, "
-            f"by which data sets mark what has no label, the first in {table.place(marked[0])}; "
+            f"data.label: {table.path}: {len(marks)} of {len(values)} rows have {NO_LABEL} in column {shown(column)}, "
+            f"by which data sets mark what has no label, the first in {table.place(marks[0])}; "
             f"data.unlabelled=drop leaves them out, data.unlabelled=keep takes it for a class"
         )
     return table
@@ -248,8 +257,10 @@ def _present(table: Table, column: str) -> list[Any]:
     values = table.columns[column]
     missing = [row for row, value in enumerate(values) if is_missing(value)]
     if missing:
+        unnamed = f", or {NO_LABEL}, which is none of the names that the file stores" if table.stored_names else ""
         raise ValueError(
             f"data.label: {table.path}: {len(missing)} of {len(values)} rows have no label in column {shown(column)} "
-            f"(empty, null or NaN), the first in {table.place(missing[0])}; data.unlabelled=drop leaves them out"
+            f"(empty, null or NaN{unnamed}), the first in {table.place(missing[0])}; data.unlabelled=drop leaves "
+            "them out"
         )
     return values

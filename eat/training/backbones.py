@@ -198,7 +198,8 @@ class TinyBackbone(_WholeEncoder):
             ValueError: If the one made before is damaged.
         """
         if not (folder / "tokenizer.json").is_file():
-            tokenizer = train_tokenizer(texts(), self.vocab_size)
+            num_types = BACKBONES[self.model_type].from_hf_config(tiny_config(self.model_type)).num_types
+            tokenizer = train_tokenizer(texts(), self.vocab_size, pair_types=num_types != 1)
             tokenizer.model_max_length = self.max_length  # kept in the file: whoever loads it cuts where the model ends
             with replacing_folder(folder, last="tokenizer.json") as partial:
                 tokenizer.save_pretrained(partial)

@@ -116,3 +116,7 @@ def test_help_lists_only_the_groups_of_a_command() -> None:
 def test_the_doors_are_the_commands() -> None:
     assert evaluate_door.main is evaluate.main
     assert train_door.main is train.main
+
+
+def test_a_reader_that_has_enough_is_nobodys_fault():
+    assert not is_users(BrokenPipeError(32, "Broken pipe")) and is_users(OSError(28, "No space left on device"))

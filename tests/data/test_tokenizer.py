@@ -8,6 +8,7 @@ import pytest
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, pipeline
 
 from eat.data.tokenizer import SPECIAL_TOKENS, load_tokenizer, train_tokenizer
+from eat.deployment.export import templates_of
 
 TEXTS = ["The soup was good.", "The soup was not good!", "Was the plot good?", "Anna: the plot was bad", "Das Café, 1€"]
 # The file alone, without the package, whose import takes longer than all the rest.
@@ -102,3 +103,15 @@ def test_a_damaged_tokenizer_is_refused_in_a_line(tmp_path, damage):
     with pytest.raises(ValueError, match=r"retrofit: no tokenizer in .* can be read \(.+\); save it$") as caught:
         load_tokenizer("retrofit", tmp_path, "save it")
     assert "\n" not in str(caught.value)
+
+
+def test_an_encoder_of_one_type_gets_no_other(tmp_path):
+    plain = train_tokenizer(TEXTS)
+    single = train_tokenizer(TEXTS, pair_types=False)
+    single.save_pretrained(tmp_path)
+    for tokenizer in (single, AutoTokenizer.from_pretrained(tmp_path)):
+        pair = tokenizer(TEXTS[0], TEXTS[1])
+        assert pair["input_ids"] == plain(TEXTS[0], TEXTS[1])["input_ids"]
+        assert set(pair.get("token_type_ids", [0])) == {0}
+        assert {one.text_types[-1] for one in templates_of(tokenizer)} == {0}
+        assert tokenizer.pad_token_id == plain.pad_token_id and tokenizer.sep_token_id == plain.sep_token_id

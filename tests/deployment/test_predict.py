@@ -1,9 +1,12 @@
 """A predicted file has the model's own answer to every row, in order, whatever the format, the window and the cache."""
 
+import base64
 import gc
 import gzip
 import io
 import itertools
+import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -121,6 +124,29 @@ def test_kept_columns_keep_their_types_in_parquet(run: Path, tmp_path: Path) -> 
     assert [str(table.schema.field(name).type) for name in COLUMNS] == ["string", "float", "int32", "float"]
     lines = predicted(run, tmp_path / "in.parquet", tmp_path / "out.csv", keep=[*kept])
     assert [row["many"] for row in lines] == ["[1]", "[]", None] and lines[0]["day"] == "1970-01-01 00:00:00.001000"
+
+
+def test_json_has_null_for_what_is_no_number_and_base64_for_bytes(run: Path, tmp_path: Path) -> None:
+    kept = {
+        "f": pa.array([math.nan, 1.5, -math.inf]),
+        "b": pa.array([b"a\xff", b"", None], pa.binary()),
+        "l": pa.array([[1.0, math.nan], [], None], pa.list_(pa.float64())),
+    }
+    pq.write_table(pa.table({"text": ["good", "bad", "poor"], **kept}), tmp_path / "in.parquet")
+    predicted(run, tmp_path / "in.parquet", tmp_path / "out.jsonl", keep=[*kept])
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    rows = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert [row["f"] for row in rows] == [None, 1.5, None]
+    assert [row["b"] and base64.b64decode(row["b"]) for row in rows] == [b"a\xff", "", None]
+    assert [row["l"] for row in rows] == [[1.0, None], [], None]
+    assert {row["b"] for row in predicted(run, tmp_path / "in.parquet", tmp_path / "out.csv", keep=["b"])} == {
+        "Yf8=",
+        None,
+    }
 
 
 def test_the_cache_changes_no_answer_and_forgets(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,15 @@
 """Texts that are joined of several columns, as the run was trained or as it is said."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from eat.deployment import PredictSettings, predict_file
-from tests.deployment.predictions import COLUMNS, alone, make_texts, one_line, read_rows, write_rows
+from eat.deployment import PredictSettings, export_onnx, predict_file
+from eat.models.classifier import AdaptiveForSequenceClassification
+from tests.deployment.predictions import COLUMNS, alone, make_run, make_texts, one_line, read_rows, write_rows
 from tests.reference.unchecked import unchecked
 
 ROWS = [{"subject": text, "body": f"good film {i}", "more": "soup"} for i, text in enumerate(make_texts(20))]
@@ -52,6 +54,39 @@ def test_a_run_knows_its_columns_and_what_stands_between_them(run: Path, trained
     pair = answers(model, source, output)
     first = alone(run, [(row["subject"], row["body"]) for row in ROWS])
     assert [row[1] for row in pair] == pytest.approx([score for _, score, *_ in first], abs=1e-5)
+
+
+def test_a_run_on_pairs_takes_its_second_text_whatever_the_first_is_called(
+    run: Path, trained: Any, tmp_path: Path
+) -> None:
+    source, output = write_rows(tmp_path / "in.csv", ROWS), tmp_path / "out.jsonl"
+    model = trained(text="premise", text_pair="body")
+    found = answers(model, source, output, text="subject")
+    expected = alone(run, [(row["subject"], row["body"]) for row in ROWS])
+    assert [row[1] for row in found] == pytest.approx([score for _, score, *_ in expected], abs=1e-5)
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_a_model_that_was_trained_on_pairs_refuses_single_texts(tmp_path: Path, exported: bool) -> None:
+    run, source = make_run(tmp_path / "run"), write_rows(tmp_path / "in.csv", ROWS)
+    pair, single = {"text": "subject", "text_pair": "body"}, {"text": "subject"}
+    for num_texts, fits, other, message in (
+        (2, pair, single, r"text_pair: expected the column of the second text, got none: .* trained on pairs of texts"),
+        (1, single, pair, r"text_pair: expected none, got a column: the model was trained on one text at a time"),
+    ):
+        path = run / "model" / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"num_texts": num_texts}))
+        folder = run / "model"
+        if exported:
+            pytest.importorskip("onnx")
+            folder = tmp_path / f"served{num_texts}"
+            model = AdaptiveForSequenceClassification.from_pretrained(run / "model")
+            export_onnx(model, run / "model", folder)
+        assert len(answers(folder, source, tmp_path / "out.jsonl", **fits)) == len(ROWS)
+        (tmp_path / "out.jsonl").unlink()
+        with one_line(message):
+            answers(folder, source, tmp_path / "out.jsonl", **other)
+        assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_lines_of_plain_text_are_texts_whatever_the_columns_were(run: Path, trained: Any, tmp_path: Path) -> None:

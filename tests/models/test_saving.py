@@ -138,6 +138,38 @@ def test_pipeline(tokenizer, tmp_path):
     assert [answer["label"] for answer in classifier(texts)] == [answer["label"] for answer in answers]
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_pipeline_says_where_each_text_left(tokenizer, tmp_path, batch_size):
+    model = tiny_adaptive(**OPTIONS)
+    texts = ["a good film", "the plot was not very good and so bad", "it"]
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        model.set_exit(name="never")
+        first = model(**batch, trace=True).all_logits[:, 0].softmax(-1).amax(-1)
+        model.set_exit(name="confidence", threshold=float(first.sort().values[1]))
+        expected = model(**batch)
+    assert len(set(expected.exit_depth.tolist())) > 1
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    classify = pipeline("adaptive-text-classification", model=str(tmp_path), device="cpu")
+    answers = classify(texts, batch_size=batch_size)
+    plain = pipeline("text-classification", model=str(tmp_path), device="cpu")(texts)
+    assert [{"label": one["label"], "score": one["score"]} for one in answers] == [
+        {"label": one["label"], "score": pytest.approx(one["score"], abs=1e-6)} for one in plain
+    ]
+    assert [one["exit_depth"] for one in answers] == expected.exit_depth.tolist()
+    assert [one["retention"] for one in answers] == pytest.approx(expected.retention.tolist())
+    several = classify(texts[:1], top_k=None)[0]
+    assert len(several) == 3 and {one["exit_depth"] for one in several} == {answers[0]["exit_depth"]}
+    assert classify(texts[0])[0] == pytest.approx(answers[0])
+
+
+def test_the_adaptive_pipeline_is_for_our_models(tokenizer):
+    theirs = tiny_adaptive(**OPTIONS).to_hugging_face()
+    with pytest.raises(ValueError, match=r"pipeline 'adaptive-text-classification', got \w+, which runs every text"):
+        pipeline("adaptive-text-classification", model=theirs, tokenizer=tokenizer, device="cpu")
+
+
 def test_foreign_config_names_from_backbone(tmp_path):
     tiny_hugging_face().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"model_type 'bert'.*from_backbone"):

@@ -105,6 +105,46 @@ def test_minus_one_beside_0_and_1_marks_rows_without_a_label(tmp_path: Path) -> 
     assert len(names.load()["train"]) + len(names.load()["validation"]) == 11
 
 
+@pytest.mark.parametrize(
+    ("labels", "known"),
+    [
+        (["pos", "neg", "-1"], ("neg", "pos")),
+        ([1, 2, 3, -1], ("1", "2", "3")),
+        ([-2, -1, 1, 2], ("-2", "-1", "1", "2")),
+        ([-1, 1], ("-1", "1")),
+    ],
+)
+def test_the_other_classes_say_whether_minus_one_is_one(tmp_path: Path, labels: list[Any], known: Any) -> None:
+    file = labelled(tmp_path / "x.csv", labels * 5)
+    assert FileTask(file, unlabelled="drop").label_names == known
+    assert FileTask(file, unlabelled="keep").label_names == tuple(sorted(map(str, labels), key=known_order(labels)))
+    if "-1" not in known:
+        with pytest.raises(ValueError, match=r"5 of \d+ rows have -1 in column 'label'"):
+            FileTask(file, unlabelled="refuse").load()
+
+
+def known_order(labels: list[Any]) -> Any:
+    return float if all(isinstance(label, int) for label in labels) else str
+
+
+@pytest.mark.parametrize("validation", [[-1, 0, 2], [-1, 1, 2], [2, -1, 2]])
+def test_the_training_file_says_so_for_all_files(tmp_path: Path, validation: list[int]) -> None:
+    train = labelled(tmp_path / "x.csv", [0, 1, 2] * 5)
+    held_out = labelled(tmp_path / "y.csv", validation * 3)
+    rows = FileTask(train, validation=held_out, unlabelled="drop").load()["validation"]
+    assert rows["label"][:] == [label for label in validation * 3 if label != -1]
+    with pytest.raises(ValueError, match=r"y.csv: 3 of 9 rows have -1"):
+        FileTask(train, validation=held_out, unlabelled="refuse").load()
+
+
+def test_one_score_for_all_teaches_nothing(tmp_path: Path) -> None:
+    same, other = labelled(tmp_path / "x.csv", [1, 1.0, "1"]), labelled(tmp_path / "y.csv", [1, 1, 1])
+    with pytest.raises(ValueError, match=r"x.csv: all rows have the score 1 in column 'label': there is nothing to"):
+        FileTask(same, validation=other, kind="regression").load()
+    different = labelled(tmp_path / "z.csv", [1, 2, 3])
+    assert FileTask(different, validation=other, kind="regression").load()["validation"]["label"][:] == [1, 1, 1]
+
+
 def test_numbers_get_names_and_names_an_order(tmp_path: Path) -> None:
     numbers = labelled(tmp_path / "x.csv", [0, 1, "1.0", 0] * 5)
     task = FileTask(numbers, validation=numbers, label_names=["neg", "pos"])

@@ -133,6 +133,17 @@ def test_rows_without_labels_can_be_left_out_and_labels_of_all_or_none_are_told(
     assert "all rows, or none, have ['b', 'c']: nothing can be learned there" in caplog.text
 
 
+def test_minus_one_says_that_a_label_is_not_known(tmp_path: Path) -> None:
+    rows = [{"text": f"t{i}", "a": -1 if i == 5 else i % 2, "b": (i // 2) % 2} for i in range(8)]
+    file = write(tmp_path / "x.jsonl", rows)
+    dropped = FileTask(file, validation=file, label=["a", "b"], unlabelled="drop").load()["train"]
+    assert dropped["line"][:] == [1, 2, 3, 4, 5, 7, 8]
+    with pytest.raises(ValueError, match=r"1 of 8 rows lack a label .*-1.* line 6, column 'a'; data.unlabelled=drop"):
+        FileTask(file, validation=file, label=["a", "b"], unlabelled="refuse").load()
+    with pytest.raises(ValueError, match=r"line 6: expected 0 or 1 .*, got -1"):
+        FileTask(file, validation=file, label=["a", "b"], unlabelled="keep").load()
+
+
 def test_a_validation_label_that_training_does_not_know_is_named(tmp_path: Path) -> None:
     train = write(tmp_path / "x.jsonl", ROWS)
     other = write(tmp_path / "v.jsonl", [{"text": "a", "labels": ["funny"]}, {"text": "b", "labels": ["fuuny"]}])

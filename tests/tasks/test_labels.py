@@ -159,7 +159,7 @@ def test_names_of_a_class_label_are_kept(tmp_path: Path) -> None:
 
 def test_class_numbers_must_have_a_name(tmp_path: Path) -> None:
     path = class_label(tmp_path / "x.parquet", [0, -1, 1])
-    with pytest.raises(ValueError, match=r"1 of 3 rows have no label .* row 2; data.unlabelled"):
+    with pytest.raises(ValueError, match=r"1 of 3 rows have no label .* or -1, which is none of .* row 2; data.un"):
         read(path, path)
     table = pq.read_table(class_label(tmp_path / "x.parquet", [0, 1]))
     pq.write_table(table.set_column(1, "label", pa.array([0, 7])).replace_schema_metadata(table.schema.metadata), path)

@@ -97,3 +97,12 @@ def test_what_was_made_for_inference_is_no_start(tmp_path):
             AdaptiveForSequenceClassification.from_backbone(start)
     with pytest.raises(ValueError, match="got 'eat'; give the model, not its config"):
         AdaptiveForSequenceClassification.from_backbone(model.config)
+
+
+@pytest.mark.parametrize("model_type", BACKBONES)
+def test_the_tokenizer_of_a_tiny_encoder_gives_pairs_the_types_that_it_knows(model_type, tmp_path):
+    backbone = make_tiny_backbone(vocab_size=40, model_type=model_type)
+    tokenizer = backbone.tokenizer(lambda: ["good film", "bad soup"] * 9, tmp_path)
+    model = AdaptiveForSequenceClassification.from_backbone(backbone.source(tokenizer), num_labels=2, seed=0)
+    pair = tokenizer("good film", "bad soup", return_tensors="pt")
+    assert model(**pair).logits.isfinite().all()

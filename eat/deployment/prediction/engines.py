@@ -31,6 +31,10 @@ class Engine(Protocol):
         """Whether each class is a label of its own, of which a text has any number."""
 
     @property
+    def num_texts(self) -> int | None:
+        """Of how many texts an input is made, 1 or 2; None where the model does not say."""
+
+    @property
     def encoder(self) -> TextEncoder:
         """What turns texts into token ids."""
 
@@ -47,7 +51,7 @@ class OnnxEngine:
 
     def __init__(self, served: OnnxClassifier, name: str) -> None:
         self.encoder, self.labels, self.run_encoded = served.encoder, served.manifest.labels, served.run_encoded
-        self.multi_label = served.manifest.multi_label
+        self.multi_label, self.num_texts = served.manifest.multi_label, served.manifest.num_texts
         words = hashlib.sha256(served.manifest.text().encode()).hexdigest()[:16]
         self.facts = {"engine": name, "model": words, "exit": served.manifest.exit}
 

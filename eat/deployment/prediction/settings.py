@@ -110,8 +110,8 @@ class PredictSettings:
     def completed(self, trained: Mapping[str, Any]) -> PredictSettings:
         """Return the settings with what is not said taken from how a run was trained: its ``task`` of the file."""
         text, pair, separator = self.text, self.text_pair, self.separator
-        if text is None:
-            text, pair = trained.get("text", "text"), trained.get("text_pair") if pair is None else pair
+        text = trained.get("text", "text") if text is None else text
+        pair = trained.get("text_pair") if pair is None else pair
         separator = trained.get("separator", " ") if separator is None else separator
         return dataclasses.replace(self, text=text, text_pair=pair, separator=separator)
 

@@ -44,7 +44,7 @@ class TorchEngine:
         tokenizer = read_tokenizer(folder, "take a whole copy of the model")
         self.encoder = TextEncoder(tokenizer.backend_tokenizer, templates_of(tokenizer), model.backbone.max_length)
         self.labels = [str(label) for _, label in sorted((model.config.id2label or {}).items())]
-        self.multi_label = model.config.multi_label
+        self.multi_label, self.num_texts = model.config.multi_label, model.config.num_texts
         words = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
         self.facts = {
             "engine": name,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -120,11 +122,28 @@ def _encoded(text: str) -> bytes:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
+    except ValueError:  # JSON has no NaN and no infinity
+        return json.dumps(_without_nan(value), ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> str:
+    """Return what JSON has no type for as text: bytes in base64, and others, such as dates, as they are written."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a value with null in the place of every number that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(one) for key, one in value.items()}
+    return [*map(_without_nan, value)] if isinstance(value, list | tuple) else value
 
 
 def _text(value: Any) -> Any:
     """Return what is no text and no number as JSON writes it, dates and the like without quotes."""
     if isinstance(value, bool | list | tuple | dict):
         return _json(value)
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+    return value if value is None or isinstance(value, str | int | float) else _plain(value)
