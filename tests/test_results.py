@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from eat.cli import evaluate
 from eat.cli.compose import CONF
+from eat.runs.saved import read_config
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(config.parent for config in (ROOT / "results").rglob("config.yaml"))
@@ -42,6 +43,10 @@ def test_they_rebuild_with_the_printed_command(folder: Path, tmp_path: Path, mon
         name, _, value = override.partition("=")
         if name in ("run", "baseline_run"):
             shutil.copytree(ROOT / value, tmp_path / value)
+    began = read_config(folder, folder.name)["backbone"].get("path") or ""
+    for name in Path(began).parts:  # of the run whose weights it began with, where that lies beside it
+        if (folder.parent / name / "config.yaml").is_file():
+            shutil.copytree(folder.parent / name, tmp_path / folder.parent.relative_to(ROOT) / name)
     copy = tmp_path / folder.relative_to(ROOT)
     monkeypatch.chdir(tmp_path)
     with initialize_config_dir(CONF, version_base="1.3"):

@@ -71,8 +71,8 @@ def caveat(run: FinishedRun) -> str | None:
     """
     backbone, source = run.config["backbone"], run.config.get("retrofit")
     named = source or backbone.get("path")
-    if named is not None and _held_out_alike(run, Path(named)):
-        return caveat(FinishedRun(named))
+    if named is not None and _held_out_alike(run, before := _run_folder(run, Path(named))):
+        return caveat(FinishedRun(before))
     begun = "were fine-tuned elsewhere"
     if source is None:
         if named is None and backbone.get("hub") is None:
@@ -89,6 +89,13 @@ def caveat(run: FinishedRun) -> str | None:
         f"The weights {begun} ({Path(named or backbone['hub']).name}): the certificate holds only if none of the rows "
         "of the certification split were among what they were trained on."
     )
+
+
+def _run_folder(run: FinishedRun, named: Path) -> Path:
+    """Return the folder of the run that a path names, also by its ``model/``; beside this run where both were moved."""
+    folder = named.parent if named.name == "model" else named
+    beside = run.folder.parent / folder.name
+    return beside if beside.is_dir() and not folder.is_dir() else folder
 
 
 def _held_out_alike(run: FinishedRun, source: Path) -> bool:

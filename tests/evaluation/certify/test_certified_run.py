@@ -286,6 +286,8 @@ def test_weights_that_began_as_a_classifier_say_what_a_certificate_rests_on(run:
     shutil.copytree(run, source)
     assert caveat() is None and caveat(path=None, hub=None) is None, "random weights"
     assert caveat(path=str(source)) is None, "our own training held the same rows out"
+    assert caveat(path=f"{source}/model") is None, "by its model as well"
+    assert caveat(path="elsewhere/source/model") is None, "beside it, where both were moved"
     (source / "config.yaml").write_text(yaml.safe_dump(config | {"seed": 1}))
     assert "were fine-tuned elsewhere (source)" in (caveat(path=str(source)) or "")
     encoder = tmp_path / "encoder"
