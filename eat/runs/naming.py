@@ -43,6 +43,24 @@ NOT_TRAINING = (
 COUNTED_ELSEWHERE = ("retrofit", "backbone.lr")
 """What others take their value from: `backbone.classifier`, `optimizer.lr`."""
 
+FRACTIONS: Mapping[str, Sequence[str]] = {
+    "backbone": ("dropout", "initializer_range"),
+    "callbacks.early_stopping": ("min_delta",),
+    "compression": ("end", "heads", "keep", "neurons", "penalty_weight", "score_lr", "start", "threshold"),
+    "data": ("validation_share",),
+    "objective": (
+        *("early_weight", "final_weight", "focal_gamma", "label_smoothing", "self_weight", "stage"),
+        *("teacher_weight", "temperature"),
+    ),
+    "optimizer": ("betas", "eps", "layer_decay", "lr", "weight_decay"),
+    "pruner": ("ratio",),
+    "schedule": ("anneal_epochs", "warmup_epochs"),
+    "scheduler": ("warmup_ratio",),
+    "task": ("validation_share",),
+    "trainer": ("gradient_clip_val",),
+}
+"""Section -> keys whose numbers may have fractions: 2, as it is typed, is the 2.0 of a YAML."""
+
 ADDED: Mapping[str, Any] = {
     "backbone.feed_forward": "dense",
     "best.metric": None,
@@ -75,7 +93,20 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     kept = _without(config, (*NOT_TRAINING, *COUNTED_ELSEWHERE))
     if isinstance(kept.get("trainer"), dict):
         kept["trainer"]["devices"] = 1  # names given before there could be several stay
+    for place, keys in FRACTIONS.items():
+        section: Any = kept
+        for name in place.split("."):
+            section = section.get(name) if isinstance(section, dict) else None
+        for key in keys if isinstance(section, dict) else ():
+            if key in section:
+                section[key] = _with_fraction(section[key])
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _with_fraction(value: Any) -> Any:
+    if isinstance(value, list):
+        return [*map(_with_fraction, value)]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def run_name(config: Mapping[str, Any]) -> str:

@@ -1,12 +1,28 @@
 """Run folders: names, states, locks."""
 
+from pathlib import Path
+
 import pytest
+import yaml
+from hydra import compose, initialize_config_dir
 from transformers import pipeline
 
+from eat.cli.compose import CONF, plain
+from eat.cli.settings import register
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.runs.finished import FinishedRun
 from eat.runs.folder import RunFolder
-from eat.runs.naming import fingerprint, holdout_name, run_name, seedless_fingerprint, training_overrides
+from eat.runs.naming import (
+    COUNTED_ELSEWHERE,
+    FRACTIONS,
+    NOT_TRAINING,
+    fingerprint,
+    holdout_name,
+    leaves,
+    run_name,
+    seedless_fingerprint,
+    training_overrides,
+)
 from eat.training.backbones import TinyBackbone
 
 CONFIG = {"seed": 0, "exit": {"name": "confidence"}, "data": {"root": "a", "batch_size": 32}, "logger": {}}
@@ -18,6 +34,35 @@ def test_the_fingerprint_names_the_training_not_its_evaluation():
     assert fingerprint(CONFIG) != fingerprint(CONFIG | {"seed": 1})
     assert fingerprint(CONFIG) != fingerprint(CONFIG | {"data": {"root": "a", "batch_size": 16}})
     assert len(fingerprint(CONFIG)) == 8
+
+
+@pytest.mark.parametrize(
+    "typed", ["schedule.anneal_epochs=3", "objective.temperature=4", "optimizer.weight_decay=0", "pruner.ratio=0"]
+)
+def test_a_number_has_one_name_however_it_is_typed(typed):
+    register()
+    with initialize_config_dir(CONF, version_base="1.3"):
+        whole, fraction = (plain(compose("train", ["task=sst2", one])) for one in (typed, f"{typed}.0"))
+    assert run_name(whole) == run_name(fraction)
+    steps = whole | {"trainer": whole["trainer"] | {"val_check_interval": 1}}
+    assert run_name(steps) != run_name(whole), "after every batch is not after every epoch"
+
+
+def test_every_fraction_of_the_configurations_is_known():
+    """So that a number which is typed without its fraction makes no other training."""
+    known = {f"{section}.{key}" for section, keys in FRACTIONS.items() for key in keys}
+    found, whole = set(), set()
+    for file in Path(CONF).rglob("*.yaml"):
+        text = file.read_text(encoding="utf-8")
+        group = file.relative_to(CONF).parts[0] if file.parent != Path(CONF) and "_global_" not in text else ""
+        for key, value in leaves(yaml.safe_load(text) or {}, f"{group}." if group else ""):
+            values = value if isinstance(value, list) else [value]
+            found |= {key for one in values if isinstance(one, float)}
+            whole |= {key for one in values if type(one) is int}
+    apart = (*NOT_TRAINING, *COUNTED_ELSEWHERE, "trainer.val_check_interval", "evaluation", "search", "space", "name")
+    found = {key for key in found if not any(f"{key}.".startswith(f"{place}.") for place in apart)}
+    assert {key for key in found if not key.startswith(("search.", "benchmark."))} <= known
+    assert not known & whole
 
 
 def test_setting_aside_loses_nothing(tmp_path):
