@@ -17,7 +17,7 @@ from eat.modules.linear import Linear
 from eat.modules.quantized import CHUNK_CELLS, Bf16Linear, PackedLinear, QuantizedEmbedding, QuantizedLinear
 from eat.ops import bf16
 from eat.ops.bf16 import BF16_GAIN
-from eat.ops.int8 import BITS, INT8_GAIN, best_bits, is_exact
+from eat.ops.int8 import INT8_GAIN, best_bits, checked_bits, is_exact
 from eat.ops.linear import WORTH
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,8 @@ def engine_config(numbers: str, activation_bits: int | None = None) -> dict[str,
         if activation_bits is not None:
             raise ValueError(f"activation_bits: expected none with {numbers}, got {shown(activation_bits)}")
         return {"name": numbers}
-    if activation_bits is not None and (isinstance(activation_bits, bool) or activation_bits not in BITS):
-        raise ValueError(f"activation_bits: expected {' or '.join(map(str, BITS))}, got {shown(activation_bits)}")
-    return {"name": "int8", "activation_bits": activation_bits or best_bits()}
+    bits = best_bits() if activation_bits is None else checked_bits("activation_bits", activation_bits)
+    return {"name": "int8", "activation_bits": bits}
 
 
 def why_not(numbers: str) -> str | None:

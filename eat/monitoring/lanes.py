@@ -34,7 +34,7 @@ class Lanes:
         owner: str,
     ) -> None:
         self._model, self._certificate, self._owner = model, model.config.certificate, owner
-        self._parts = _parts(model)
+        self._parts = {name: copy.deepcopy(getattr(model.config, name)) for name in _PARTS}
         self.by_source = {
             name: model if point.exit == model.config.exit else _at(model, point.exit) for name, point in points.items()
         }
@@ -49,7 +49,7 @@ class Lanes:
         """Check that the served model's certificate, parts and weights are those that these were made with."""
         if self._model.config.certificate is not self._certificate:
             raise RuntimeError(f"{self._owner}: the model is no longer certified as when this was made; make a new one")
-        changed = [name for name, part in _parts(self._model).items() if part != self._parts[name]]
+        changed = [name for name, part in self._parts.items() if getattr(self._model.config, name) != part]
         if changed:
             raise RuntimeError(
                 f"{self._owner}: the model's {', '.join(changed)} changed since this was made; make a new one"
@@ -78,13 +78,14 @@ def certificate_of(model: AdaptiveForSequenceClassification) -> dict[str, Any]:
     return model.config.certificate
 
 
-def _parts(model: AdaptiveForSequenceClassification) -> dict[str, Any]:
-    return {name: copy.deepcopy(getattr(model.config, name)) for name in _PARTS}
+def _twin(model: AdaptiveForSequenceClassification) -> AdaptiveForSequenceClassification:
+    twin = sharing_copy(model)
+    twin.config.certificate = None  # it is about the served model; a copy must not warn of losing it
+    return twin
 
 
 def _at(model: AdaptiveForSequenceClassification, exit: Mapping[str, Any]) -> AdaptiveForSequenceClassification:
-    twin = sharing_copy(model)
-    twin.config.certificate = None  # it is about the served model; a copy must not warn of losing it
+    twin = _twin(model)
     twin.set_exit(**exit)
     return twin
 
@@ -92,8 +93,7 @@ def _at(model: AdaptiveForSequenceClassification, exit: Mapping[str, Any]) -> Ad
 def _at_full_depth(
     model: AdaptiveForSequenceClassification, pruner: Mapping[str, Any] | None = None
 ) -> AdaptiveForSequenceClassification:
-    twin = sharing_copy(model)
-    twin.config.certificate = None
+    twin = _twin(model)
     to_full_depth(twin)
     if pruner is not None:
         twin.set_pruner(**pruner)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int8, UInt8
 from torch import Tensor
 
+from eat.checks import shown
 from eat.kernels import Measured
 from eat.ops.linear import WORTH, gain_over_float32
 from eat.ops.precision import at_least_float32
@@ -31,6 +32,13 @@ _NEXT_TO_NOTHING = 1e-30  # keeps the step of a row of zeros above 0
 # Rows of another width end in single numbers, which torch may multiply and add with one rounding less or more.
 _LANES = 16
 _EXACT_IN_FLOAT32 = 1024  # products of bytes whose sum float32 holds exactly: 1024 * 127 * 127 < 2^24
+
+
+def checked_bits(name: str, bits: Any) -> int:
+    """Return how many bits a quantised row has, one of `BITS`; True is none."""
+    if isinstance(bits, bool) or not isinstance(bits, int) or bits not in BITS:
+        raise ValueError(f"{name}: expected {' or '.join(map(str, BITS))}, got {shown(bits)}")
+    return bits
 
 
 def largest(bits: int) -> int:

@@ -221,7 +221,11 @@ class FileTask:
             for split, file in self._files.items()
         }
         column = self._label_columns[0]
-        marked = self.kind == "classification" and marks_no_label(files["train"], column, self._given_names)
+        marked = (
+            self.kind == "classification"
+            and self._unlabelled != "keep"
+            and marks_no_label(files["train"], column, self._given_names)
+        )
         tables = {split: self._used_rows(table, marked) for split, table in files.items()}
         labels: dict[str, list[int]] | dict[str, list[float]] | dict[str, Sets]
         if self.kind == "regression":
@@ -243,7 +247,6 @@ class FileTask:
         if self.kind == "multi_label":
             table = labelled_rows(table, self._label_columns, self._unlabelled)
         else:
-            marked = marked and self._unlabelled != "keep"
             table = with_labels(table, self._label_columns[0], self._unlabelled, marked=marked)
         if self._max_rows is None or self._max_rows >= len(table.lines):
             return table

@@ -1,16 +1,15 @@
 """Train with weights and rows rounded as in the int8 engine, so that a quantised model answers as it was trained."""
 
 import dataclasses
-from typing import Any
 
 from torch import Tensor
 
-from eat.checks import number, shown
+from eat.checks import number
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.quantization import replace_layers
 from eat.modules.fake_quantized import FakeQuantizedEmbedding, FakeQuantizedLinear
 from eat.modules.linear import Linear
-from eat.ops.int8 import BITS
+from eat.ops.int8 import checked_bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +33,7 @@ class QuantizedCompression:
     int8 = True
 
     def __post_init__(self) -> None:
-        bits: Any = self.activation_bits
-        if isinstance(bits, bool) or not isinstance(bits, int) or bits not in BITS:
-            raise ValueError(f"compression.activation_bits: expected {' or '.join(map(str, BITS))}, got {shown(bits)}")
+        checked_bits("compression.activation_bits", self.activation_bits)
         number("compression.start", self.start, at_least=0, at_most=1)
 
     def attach(self, model: AdaptiveForSequenceClassification) -> None:
