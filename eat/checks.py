@@ -51,6 +51,16 @@ def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None =
     return int(value)
 
 
+def number_of_texts(trained: int | None, given: int, second: str, extra: str) -> None:
+    """Refuse one text where a model was trained on pairs, and a pair where it was trained on one.
+
+    A model that does not say (None) takes both. ``second`` is what is wanted for a pair, ``extra`` what came too much.
+    """
+    if trained not in (None, given):
+        wanted, got, texts = (second, "none", "pairs of texts") if given == 1 else ("none", extra, "one text at a time")
+        raise ValueError(f"text_pair: expected {wanted}, got {got}: the model was trained on {texts}")
+
+
 def thread_count(name: str, value: Any, at_least: int = 1) -> int:
     """Return a number of threads, or of processes, that can be started: a system ends a program that wants more."""
     return whole_number(name, value, at_least, MOST_THREADS)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from eat.checks import folder_name
+from eat.checks import folder_name, number_of_texts
 from eat.data.tokenizer import read_tokenizer
 from eat.explanation import Explanation, explain
 from eat.files import write_text
@@ -36,10 +36,7 @@ def explain_run(
         raise ValueError(f"output: expected a file whose name ends in .html, got {str(output)!r}")
     finished = FinishedRun(run)
     model = finished.load_model(device)
-    if model.config.num_texts == 1 and text_pair is not None:
-        raise ValueError("text_pair: expected none, got a text: the run was trained on one text at a time")
-    if model.config.num_texts == 2 and text_pair is None:
-        raise ValueError("text_pair: expected the second text, got none: the run was trained on pairs")
+    number_of_texts(model.config.num_texts, 1 if text_pair is None else 2, "the second text", "a text")
     tokenizer = read_tokenizer(finished.folder / "model", "take a whole copy of the run")
     longest = finished.config["backbone"].get("max_length")
     explained = explain(model, tokenizer, text, text_pair, max_length=longest)

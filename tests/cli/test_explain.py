@@ -1,5 +1,6 @@
 """`eat explain`: the text arrives as it was typed, the page is written, and errors are one line."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -72,3 +73,19 @@ def test_a_run_without_weights_says_so(run, monkeypatch, capsys):
     (folder,) = kept.iterdir()
     assert call(monkeypatch, f"run={folder}", "text=x") == 1
     assert "has no model/ (results are kept without weights)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("trained", "pair", "said"),
+    [
+        (1, "bad soup", "text_pair: expected none, got a text: the model was trained on one text at a time"),
+        (2, None, "text_pair: expected the second text, got none: the model was trained on pairs of texts"),
+    ],
+)
+def test_a_run_takes_as_many_texts_as_it_was_trained_on(tmp_path, trained, pair, said):
+    run = write_run(tmp_path / "run")
+    path = run / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_texts": trained}))
+    with pytest.raises(ValueError, match=said):
+        explain_run(run, "good film", text_pair=pair)
+    assert explain_run(run, "good film", text_pair="bad soup" if pair is None else None).tokens

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from eat.checks import folder_name
+from eat.checks import folder_name, number_of_texts
 from eat.deployment.prediction.answering import Answering, Guard
 from eat.deployment.prediction.destination import Destination, File, Stream
 from eat.deployment.prediction.engines import Engine, load_engine, model_folder
@@ -109,7 +109,7 @@ def predict_file(
             open_source(given, settings.text_columns, settings.keep, dialect, settings.separator or "")
         )
         engine = load_engine(model, settings)
-        check_texts(engine.num_texts, len(settings.text_columns))
+        number_of_texts(engine.num_texts, len(settings.text_columns), "the column of the second text", "a column")
         answering = _answering(engine, settings, make_guard)
         own = _own_columns(engine, settings)
         names = kept_names(settings.keep, {*CLASSES, *NUMBER, *own})
@@ -125,18 +125,6 @@ def predict_file(
         tally, messages = _predict(source, answering, place, settings, [*own])
         place.finish()
     return Summary(tally, messages, None if answering.guard is None else bool(answering.guard.fired))
-
-
-def check_texts(trained: int | None, given: int) -> None:
-    """Refuse one text where a model was trained on pairs, and a pair where it was trained on one.
-
-    Raises:
-        ValueError: If the numbers differ; None, of a model that does not say, differs from nothing.
-    """
-    if trained not in (None, given):
-        wanted, got = ("the column of the second text", "none") if given == 1 else ("none", "a column")
-        texts = "pairs of texts" if given == 1 else "one text at a time"
-        raise ValueError(f"text_pair: expected {wanted}, got {got}: the model was trained on {texts}")
 
 
 def trained_on(model: str | Path) -> Mapping[str, Any]:
