@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 from eat.deployment import PredictSettings, predict_file, predict_shards
 from eat.deployment.prediction.run import Summary
-from eat.deployment.prediction.shards import FILE, Answered, Shard
+from eat.deployment.prediction.shards import FILE, Answered, Shard, _with_ray
+from eat.deployment.prediction.tally import Tally
 from tests.deployment.predictions import make_texts, read_rows, write_rows
 
 TEXTS = make_texts(60)
@@ -80,6 +82,28 @@ def test_ray_gives_the_same_rows(run: Path, source: Path, tmp_path: Path) -> Non
             predict_shards(run, source, tmp_path / "out", SETTINGS)
     finally:
         ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
+def test_ray_goes_on_where_a_worker_dies(tmp_path: Path) -> None:
+    import ray
+
+    shards = [Shard(tmp_path / name, tmp_path / f"{name}.out", False) for name in ("fine", "once", "always")]
+
+    def answer(shard: Shard) -> Summary:
+        first = not shard.output.exists()
+        shard.output.touch()
+        if shard.input.name == "always" or (shard.input.name == "once" and first):
+            os._exit(1)
+        return Summary(Tally(rows=1), [], None)
+
+    try:
+        results = {shard.input.name: result for shard, result in _with_ray(SETTINGS)(answer, shards)}
+    finally:
+        ray.shutdown()
+    assert results["fine"] == results["once"] == Summary(Tally(rows=1), [], None)
+    assert str(results["always"]) == "4 workers that took it died; Ray's log says of what"
 
 
 def test_the_same_call_goes_on_with_what_is_missing(run: Path, source: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Predict a folder of shards: each is a file of its own, answered by whichever machine of a cluster is free.
 
 A shard is answered by `predict_file`, so that its rows are those of one machine, and a worker that dies is followed by
-another that goes on behind the last part. Ray (Moritz et al. 2018) only hands out the shards; rows never pass it.
+another that goes on behind the last part. Ray Data (Moritz et al. 2018, Ray) hands out the shards as the items of its
+dataset; their rows never pass it, so that they keep their order and a shard needs no more memory than a file does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import dataclasses
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from eat.tasks.formats import format_suffix
 
 FILE = "shards.json"
 """In the output folder: what decides the answers, and the shards that are answered."""
+ATTEMPTS = 4  # at a shard whose workers die; by itself Ray Data would go on for ever with one that always kills them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,27 +192,47 @@ def _check_same(shards: Sequence[Shard], done: dict[str, _Done]) -> None:
 
 
 def _with_ray(settings: PredictSettings) -> Run:
-    """Return what answers shards in tasks of Ray, each with as many cores as a call has threads."""
+    """Return what answers shards over Ray Data, each on as many cores as a call has threads."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody unasked
     try:
         import ray
+        import ray.data
     except ImportError as error:
-        raise ImportError("ray is not installed: pip install 'eat-transformers[ray]'") from error
+        raise ImportError("Ray Data is not installed: pip install 'eat-transformers[ray]'") from error
 
     def run(answer: Callable[[Shard], Summary], shards: Sequence[Shard]) -> Iterator[Answered]:
         if not ray.is_initialized():
             ray.init(include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False)
-        gpus = 1 if settings.device.startswith("cuda") else 0
-        task = ray.remote(num_cpus=settings.threads or 1, num_gpus=gpus, max_retries=3)(answer)
-        running = {task.remote(shard): shard for shard in shards}
-        while running:
-            (ended,), _ = ray.wait(list(running), num_returns=1)
-            shard = running.pop(ended)
+        begun: Any = ray.remote(num_cpus=0)(_Begun).remote()
+
+        def attempt(row: dict[str, Any]) -> dict[str, Any]:
+            number = row["item"]
+            result: Summary | Exception
             try:
-                yield shard, ray.get(ended)
-            except ray.exceptions.RayTaskError as error:
-                yield shard, error.cause if isinstance(error.cause, Exception) else error
-            except ray.exceptions.RayError as error:
-                yield shard, error
+                if ray.get(begun.count.remote(number)) > ATTEMPTS:
+                    raise RuntimeError(f"{ATTEMPTS} workers that took it died; Ray's log says of what")
+                result = answer(shards[number])
+            except Exception as error:
+                result = RuntimeError(one_line(error))  # its own class may not go from one process to another
+            return {"number": number, "result": ray.cloudpickle.dumps(result)}
+
+        items = ray.data.from_items([*range(len(shards))], override_num_blocks=len(shards))
+        gpus = 1 if settings.device.startswith("cuda") else 0
+        answers = items.map(attempt, num_cpus=settings.threads or 1, num_gpus=gpus)
+        answers.context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plan, and that its bars are off, help nobody here
+        for row in answers.iter_rows():
+            yield shards[row["number"]], ray.cloudpickle.loads(row["result"])
 
     return run
+
+
+class _Begun:
+    """How often work on each shard began, kept where no worker's death forgets it."""
+
+    def __init__(self) -> None:
+        self.times: Counter[int] = Counter()
+
+    def count(self, number: int) -> int:
+        self.times[number] += 1
+        return self.times[number]
