@@ -28,9 +28,14 @@ WEIGHTS = (".safetensors", ".bin", ".onnx", ".data", ".xml", ".pt")
 """Endings of files that hold weights, in the formats of the engines at hand."""
 COLUMNS = (
     *("name", "size_mib", "latency_ms_mean", "latency_ms_std", "accuracy", "delta_points", "delta_low", "delta_high"),
-    *("examples", "queries", "threads"),
+    *("examples", "queries", "threads", "family"),
 )
-QUERIES = Table(COLUMNS, text=frozenset({"name"}), counts=frozenset({"examples", "queries", "threads"}))
+QUERIES = Table(
+    COLUMNS,
+    text=frozenset({"name", "family"}),
+    counts=frozenset({"examples", "queries", "threads"}),
+    required=COLUMNS.index("family"),
+)
 """What queries.csv holds; ``delta_points`` is the accuracy over the first one's, with the ends of its 95 % interval."""
 
 
@@ -41,6 +46,7 @@ class Candidate:
     classify: Classify  # tokenises and answers one text
     size: Path | int | None = None  # the folder or file of its weights, or bytes; None where nothing is stored
     classify_all: Callable[[Sequence[Any]], Iterable[object]] | None = None  # the same labels sooner, for the accuracy
+    family: str | None = None  # what is shown in one panel with it
 
 
 def measure_queries(
@@ -102,6 +108,7 @@ def measure_queries(
             examples=len(texts),
             queries=queries,
             threads=threads,
+            family=candidates[name].family,
         )
         if ours is not first:
             row |= {"delta_points": 100 * float(gain.mean()), "delta_low": 100 * low, "delta_high": 100 * high}

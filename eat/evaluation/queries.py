@@ -28,7 +28,7 @@ from eat.runs.data import load_data
 from eat.runs.finished import FinishedRun
 from eat.tables import Row
 
-KEYS = ("run", "engine", "exit")
+KEYS = ("run", "engine", "exit", "family")
 BATCH = 64
 """Texts of a batch where accuracy alone is wanted."""
 
@@ -57,10 +57,11 @@ class Served:
     run: FinishedRun
     engine: str  # key of `ENGINES`
     exit: Mapping[str, Any] | None  # changes to the run's operating point; None for the certified or configured one
+    family: str | None = None  # what is shown in one panel with it
 
     @classmethod
     def of(cls, name: str, spec: Any) -> "Served":
-        """Read a candidate: the run's folder, or ``{"run": ..., "engine": ..., "exit": {...}}``.
+        """Read a candidate: the run's folder, or ``{"run": ..., "engine": ..., "exit": {...}, "family": ...}``.
 
         Raises:
             FileNotFoundError: If it is no finished run.
@@ -73,7 +74,10 @@ class Served:
         reason = ENGINES[engine].cannot_trace(torch.device("cpu"))  # slow is no reason: that is measured
         if reason is not None:
             raise ValueError(f"candidates.{name}.engine: {engine} cannot run here: {reason}")
-        served = cls(name, FinishedRun(given["run"], f"candidates.{name}"), engine, given.get("exit"))
+        family = given.get("family")
+        if family is not None and not (isinstance(family, str) and family.strip()):
+            raise ValueError(f"candidates.{name}.family: expected a name, got {shown(family)}")
+        served = cls(name, FinishedRun(given["run"], f"candidates.{name}"), engine, given.get("exit"), family)
         if served.exit and not served.adaptive:
             raise ValueError(f"candidates.{name}.exit: expected none, {engine} runs the dense model to the end")
         return served
@@ -132,7 +136,8 @@ def measure_runs(
 
     Args:
         candidates: A mapping of names to runs of one task: a folder, or ``{"run": folder, "engine": key of ENGINES,
-            "exit": changes}``. An adaptive engine serves at the run's certified point, else at its configured one.
+            "exit": changes, "family": name}``. An adaptive engine serves at the run's certified point, else at its
+            configured one; those of a family share a panel of a figure.
         settings: What is asked.
         data_places: Where the runs' data lie now, as `eat.runs.data.load_data` takes them.
 
@@ -158,7 +163,7 @@ def measure_runs(
             folder = Path(name) / str(place)
             folder.mkdir()
             built[one.name], exit = _candidate(one, data[one.run.folder], folder)
-            about[one.name] = {"run": one.run.name, "engine": one.engine, "exit": exit}
+            about[one.name] = {"run": one.run.name, "engine": one.engine, "exit": exit, "family": one.family}
         machine = describe_host()
         asked = {name: getattr(settings, name) for name in ("queries", "warm_ups", "threads")}
         with torch.inference_mode():
@@ -199,7 +204,7 @@ def _candidate(served: Served, data: TextDataModule, folder: Path) -> tuple[Cand
         for start in range(0, len(texts), BATCH):
             yield from answers(texts[start : start + BATCH])
 
-    return Candidate(lambda text: answers([text])[0], weights, all_answers), served.exit_of(model)
+    return Candidate(lambda text: answers([text])[0], weights, all_answers, served.family), served.exit_of(model)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from eat.benchmark.queries import QUERIES
 from eat.evaluation.queries import MeasuredRuns
 from eat.evaluation.report.table import in_cell, number, points_text, render
 from eat.files import write_text
-from eat.results.figures.queries import draw_queries
+from eat.results.figures.queries import draw_families, draw_queries
 
 HEADERS = ("classifier", "size (MiB)", "latency (ms)", "accuracy", "points over the first")
 READING = """Size is that of the weights on disk. Latency is the mean and standard deviation over {queries} single texts
@@ -16,7 +16,7 @@ split, its difference paired, with a 95 % interval."""
 
 
 def write_queries(measured: MeasuredRuns, folder: Path, title: str | None = None) -> str:
-    """Write queries.csv, .md, .json, .png and .pdf to a folder; return the table for people."""
+    """Write queries.csv, .md, .json, .png and .pdf to a folder, and a figure of families; return the table."""
     threads = measured.rows[0]["threads"]
     title = title or (
         f"{measured.task}, {measured.split} split, {measured.machine['cpu']}, {threads} thread{'s' * (threads > 1)}"
@@ -38,7 +38,12 @@ def write_queries(measured: MeasuredRuns, folder: Path, title: str | None = None
     facts = {"task": measured.task, "split": measured.split, "machine": measured.machine}
     write_text(folder / "queries.json", json.dumps({**facts, "candidates": measured.candidates}, indent=2) + "\n")
     reading = READING.format(split=measured.split, **{key: measured.rows[0][key] for key in ("queries", "examples")})
-    page = f"# {title}\n\n{render(HEADERS, lines, markdown=True)}\n\n{reading}\n\n![](queries.png)\n"
+    figures = {"queries": draw_queries}
+    if any(row["family"] for row in measured.rows):
+        figures["families"] = draw_families
+    for name, draw in figures.items():
+        draw(measured.rows, folder / name, title)
+    pictures = "\n\n".join(f"![]({name}.png)" for name in figures)
+    page = f"# {title}\n\n{render(HEADERS, lines, markdown=True)}\n\n{reading}\n\n{pictures}\n"
     write_text(folder / "queries.md", page)
-    draw_queries(measured.rows, folder / "queries", title)
     return f"{title}\n{render(HEADERS, lines)}"

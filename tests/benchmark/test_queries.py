@@ -3,7 +3,7 @@
 import pytest
 
 from eat.benchmark.queries import QUERIES, Candidate, measure_queries, stored_bytes
-from eat.results.figures.queries import draw_queries
+from eat.results.figures.queries import draw_families, draw_queries
 from tests.made.clock import WorkClock
 
 TEXTS = ["good", "bad", "fine", "poor"]
@@ -91,3 +91,6 @@ def test_rows_are_stored_and_drawn(tmp_path):
     draw_queries(rows, tmp_path / "queries", "made up")
     assert (tmp_path / "queries.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "queries.pdf").read_bytes().startswith(b"%PDF")
+    four = [{**rows[0], "name": name, "family": family} for name, family in zip("abcd", "wxyz", strict=True)]
+    draw_families([rows[1], *four], tmp_path / "families", "made up")  # a second line of panels, not full
+    assert (tmp_path / "families.png").read_bytes().startswith(b"\x89PNG")

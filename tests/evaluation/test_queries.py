@@ -28,7 +28,7 @@ def test_a_run_is_measured_at_its_own_point_and_at_another(run: Path, tmp_path: 
         "dense": {"run": run, "engine": "huggingface_sdpa_padded"},
         "own": run,
         "first head": {"run": run, "exit": now},
-        "int8": {"run": run, "engine": "eat_int8", "exit": now},
+        "int8": {"run": run, "engine": "eat_int8", "exit": now, "family": "quantisation"},
     }
     measured = measure_runs(candidates, FEW)
     own = FinishedRun(run)
@@ -55,7 +55,10 @@ def test_a_run_is_measured_at_its_own_point_and_at_another(run: Path, tmp_path: 
     assert [row["name"] for row in QUERIES.read(folder / "queries.csv")] == list(candidates)
     assert json.loads((folder / "queries.json").read_text())["candidates"]["int8"]["engine"] == "eat_int8"
     assert "| first head |" in (folder / "queries.md").read_text()
-    assert {path.suffix for path in folder.iterdir()} == {".csv", ".json", ".md", ".png", ".pdf"}
+    assert [row["family"] for row in QUERIES.read(folder / "queries.csv")] == [None, None, None, "quantisation"]
+    drawn = {f"{name}.{kind}" for name in ("queries", "families") for kind in ("png", "pdf")}
+    assert {path.name for path in folder.iterdir()} == {f"queries.{kind}" for kind in ("csv", "json", "md")} | drawn
+    assert "![](families.png)" in (folder / "queries.md").read_text()
 
 
 def test_an_engine_serves_at_its_certified_point(run: Path) -> None:
@@ -74,7 +77,7 @@ def test_an_engine_serves_at_its_certified_point(run: Path) -> None:
         ({}, "^candidates: expected some by name"),
         (
             {"a": {"engine": "eat"}},
-            r"^candidates\.a: expected a run's folder or a mapping of \('run', 'engine', 'exit'\)",
+            r"^candidates\.a: expected a run's folder or a mapping of \('run', 'engine', 'exit', 'family'\)",
         ),
         ({"a": {"run": ".", "exits": {}}}, r"^candidates\.a: expected a run's folder or a mapping"),
         ({"a": {"run": ".", "engine": "eat_int4"}}, r"^candidates\.a\.engine: expected one of .*, got 'eat_int4'"),
@@ -88,6 +91,8 @@ def test_what_is_no_candidate_is_refused(candidates: object, said: str) -> None:
 def test_a_dense_engine_has_no_exit_and_a_split_must_be_there(run: Path) -> None:
     with pytest.raises(ValueError, match=r"^candidates\.a\.exit: expected none, huggingface_sdpa_padded runs"):
         measure_runs({"a": {"run": run, "engine": "huggingface_sdpa_padded", "exit": {"threshold": 0.5}}})
+    with pytest.raises(ValueError, match=r"^candidates\.a\.family: expected a name, got 3"):
+        measure_runs({"a": {"run": run, "family": 3}})
     with pytest.raises(ValueError, match=r"^split: expected one of .*'validation'.*, got 'dev'"):
         measure_runs({"a": run}, QuerySettings(split="dev"))
     with pytest.raises(FileNotFoundError, match=r"^candidates\.a: no folder"):

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from eat.results.figures.style import LOOKS, SMALL, printing
@@ -17,6 +19,42 @@ COLUMNS = 2
 """Of the legend."""
 NEAR = (0.08, 0.002)
 """Logarithm of latency, and accuracy, within which two points' numbers are written one below the other."""
+PANELS = 3
+"""Beside each other."""
+LIGHT = "0.75"
+"""What a panel is not about."""
+
+
+def draw_families(rows: Sequence[Row], path: Path, title: str) -> None:
+    """Draw a panel for each family of the rows, beside the first row and, in grey, all others.
+
+    Args:
+        rows: As `draw_queries` takes them; those without a family are only grey.
+        path: Without suffix.
+        title: What was measured: data, machine, threads.
+    """
+    families = list(dict.fromkeys(row["family"] for row in rows if row["family"]))
+    columns = min(PANELS, len(families))
+    lines = math.ceil(len(families) / columns)
+    with printing(path, 0.6 + 2.5 * lines, title) as figure:
+        grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, family in zip(grid, families, strict=False):
+            members = [row for row in rows if row["family"] == family]
+            others = [row for row in rows[1:] if row["family"] != family]
+            axes.scatter(*_places(others), s=10, color=LIGHT, zorder=1)
+            axes.scatter(*_places(rows[:1]), s=60, marker="*", color="black", label=rows[0]["name"], zorder=2)
+            for row, look in zip(members, cycle(LOOKS)):
+                style = {"color": look["color"], "marker": look["marker"]}
+                axes.scatter(*_places([row]), s=26, label=_sized(row), zorder=3, **style)
+            axes.axhline(rows[0]["accuracy"], color=LIGHT, linewidth=0.8, zorder=0)
+            axes.set_title(family, fontsize=8)
+            axes.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.1), handletextpad=0.2, frameon=False)
+            axes.tick_params(labelbottom=True)
+            _in_milliseconds(axes)
+        for axes in grid[len(families) :]:
+            axes.set_axis_off()
+        figure.supxlabel("latency of one text (ms, mean; tokenising included)", fontsize=SMALL)
+        figure.supylabel("accuracy", fontsize=SMALL)
 
 
 def draw_queries(rows: Sequence[Row], path: Path, title: str) -> None:
@@ -34,20 +72,31 @@ def draw_queries(rows: Sequence[Row], path: Path, title: str) -> None:
             look = LOOKS[index % len(LOOKS)]
             axes.errorbar(*place, xerr=row["latency_ms_std"], color=look["color"], linewidth=0.8, alpha=0.5, zorder=1)
             area = max(LEAST, AREA * (row["size_mib"] or 0))
-            size = "" if row["size_mib"] is None else f", {row['size_mib']:.0f} MiB"
             axes.scatter(*place, s=area, color=look["color"], alpha=0.55, edgecolors="black", linewidths=0.6, zorder=2)
             # The number, beside the name in the legend, tells points apart whose circles lie on each other.
-            axes.scatter(*place, s=14, color=look["color"], label=f"{index + 1}  {row['name']}{size}", zorder=3)
+            axes.scatter(*place, s=14, color=look["color"], label=f"{index + 1}  {_sized(row)}", zorder=3)
             down = math.sqrt(area / math.pi) + 8 * (1 + sum(_near(row, other) for other in rows[:index]))
             axes.annotate(str(index + 1), place, (0, -down), textcoords="offset points", fontsize=SMALL, ha="center")
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        _in_milliseconds(axes)
         axes.set_xlabel("latency of one text (ms, mean and standard deviation; tokenising included)")
         axes.set_ylabel("accuracy")
         axes.margins(0.12)
         figure.legend(loc="outside lower left", ncols=COLUMNS, fontsize=SMALL, handletextpad=0.2, frameon=False)
+
+
+def _sized(row: Row) -> str:
+    return row["name"] if row["size_mib"] is None else f"{row['name']}, {row['size_mib']:.0f} MiB"
+
+
+def _places(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+    return [row["latency_ms_mean"] for row in rows], [row["accuracy"] for row in rows]
+
+
+def _in_milliseconds(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _near(one: Row, other: Row) -> bool:
