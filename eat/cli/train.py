@@ -149,16 +149,7 @@ def _prepare(
     tokenizer = backbone.tokenizer(lambda: _training_texts(task, config), run.checkpoints / "tokenizer")
     data = describe_data(plain(config), task, tokenizer)
     check_same(run.path, data, remedy=FRESH)
-    data.setup()
-    for split, facts in data.summary().items():
-        shown = (
-            f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
-        )
-        log.info("%s: %s", split, ", ".join(shown))
-    counts = data.label_counts()
-    untrained = [name for name, count in zip(task.label_names, counts, strict=True) if not count]
-    if untrained:
-        log.warning("train: no row that is left to train on has %s: nothing can be learned there", listed(untrained))
+    # Before texts are tokenised, which may take minutes, so that parts that do not fit the encoder are refused at once.
     model = backbone.build(
         tokenizer,
         task,
@@ -170,6 +161,16 @@ def _prepare(
         seed=config.seed,
     )
     model.config.num_texts = len(task.text_fields)
+    data.setup()
+    for split, facts in data.summary().items():
+        shown = (
+            f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
+        )
+        log.info("%s: %s", split, ", ".join(shown))
+    counts = data.label_counts()
+    untrained = [name for name, count in zip(task.label_names, counts, strict=True) if not count]
+    if untrained:
+        log.warning("train: no row that is left to train on has %s: nothing can be learned there", listed(untrained))
     module = backbone.module(
         model,
         build_objective(
