@@ -71,9 +71,10 @@ def group(runs: Sequence[LoggedRun]) -> tuple[dict[Block, list[Experiment]], lis
     out. Two configurations under one experiment's name stay two lines, named by the keys in which they differ.
     """
     problems: list[Problem] = []
+    by_name = {run.run.name: run for run in runs}
     keyed: dict[tuple[Block, str, str], dict[int, list[LoggedRun]]] = {}
     for run in runs:
-        key = block_of(run), experiment_name(run), digest(run.run.config)
+        key = block_of(run, by_name), experiment_name(run), digest(run.run.config)
         keyed.setdefault(key, {}).setdefault(run.seed, []).append(run)
     named: dict[tuple[Block, str], list[tuple[LoggedRun, ...]]] = {}
     for (block, name, _), by_seed in keyed.items():
@@ -90,8 +91,8 @@ def group(runs: Sequence[LoggedRun]) -> tuple[dict[Block, list[Experiment]], lis
     return blocks, problems
 
 
-def block_of(run: LoggedRun) -> Block:
-    """Return what a run may be compared within."""
+def block_of(run: LoggedRun, others: Mapping[str, LoggedRun]) -> Block:
+    """Return what a run may be compared within; ``others`` are the runs at hand, by name."""
     config, reported = run.run.config, run.traces.reported
     wanted = config["data"].get("train_examples")
     return Block(
@@ -102,8 +103,17 @@ def block_of(run: LoggedRun) -> Block:
         budget=str((config.get("budget") or {}).get("name")),
         holdout=run.run.holdout,
         backbone=str(config["backbone"].get("name")),
-        start="" if goes_on_from(run) else _weights_of(config["backbone"].get("path")),
+        start=_start(run, others),
     )
+
+
+def _start(run: LoggedRun, others: Mapping[str, LoggedRun]) -> str:
+    """Return what a run's weights were trained on before its task; of one that goes on, where the first one began."""
+    path = run.run.config["backbone"].get("path")
+    if not goes_on_from(run):
+        return _weights_of(path)
+    before = others.get(_run_folder(path).name)
+    return "" if before is None or before is run else _start(before, others)
 
 
 def goes_on_from(run: LoggedRun) -> str:

@@ -141,6 +141,17 @@ def test_weights_of_another_task_make_another_block(results: Path) -> None:
     assert problems == []
 
 
+def test_a_run_that_goes_on_stands_beside_the_dense_run_whose_weights_it_began_with(results: Path) -> None:
+    dense = "dense-seed0-0123abcd"
+    reviews = {"name": "tiny", "path": "runs/reviews/dense-seed0-0123abcd/model"}
+    write_logged(results / "made_up" / dense, noise=0.5, backbone=reviews)
+    further = {"name": "tiny", "path": f"runs/made_up/{dense}/model"}
+    write_logged(results / "made_up" / "more-seed0-0123abcd", "ablation/more", noise=0.3, backbone=further)
+    blocks = group(collect(results)[0])[0]
+    (of_reviews,) = [found for block, found in blocks.items() if block.start == "reviews/dense"]
+    assert [experiment.name for experiment in of_reviews] == ["dense", "more"]
+
+
 def test_a_training_that_was_longer_than_the_dense_one_is_said(tmp_path: Path) -> None:
     begun = {"name": "tiny", "path": "runs/made_up/dense-seed0-0123abcd"}
     root = tmp_path / "made_up"
