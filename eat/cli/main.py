@@ -15,6 +15,7 @@ COMMANDS = {
     "export": "write a finished run as ONNX segments that need no torch: eat export run=runs/sst2/... output=served",
     "predict": "predict a file of texts: eat predict model=runs/sst2/... input=mine.csv output=scored.parquet",
     "queries": "measure runs one text at a time: eat queries 'candidates={dense: runs/a, eat: runs/b}' output=q",
+    "profile": "tell where runs spend their time: eat profile 'candidates={dense: runs/a}' output=profile",
     "loadgen": "put a run under MLPerf LoadGen beside other engines: eat loadgen run=runs/sst2/... output=loadgen",
     "kernels": "show which products this machine was measured to multiply with: eat kernels",
     "tables": "tabulate finished runs over their seeds, and make pages anew: eat tables tasks=sst2",

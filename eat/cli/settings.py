@@ -20,6 +20,7 @@ from eat.deployment.export import ExportSettings
 from eat.deployment.prediction.settings import PredictSettings
 from eat.evaluation import evaluate_run
 from eat.evaluation.loadgen import LoadGenRunSettings
+from eat.evaluation.profile import ProfileSettings
 from eat.evaluation.queries import QuerySettings
 from eat.evaluation.stages import STAGES
 from eat.exits import EXITS
@@ -63,6 +64,7 @@ EXPLAINED: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "export": {"": ExportSettings},
     "predict": {"": PredictSettings, **_EXITS},
     "queries": {"": QuerySettings},
+    "profile": {"": ProfileSettings},
     "loadgen": {"": LoadGenRunSettings},
 }
 """What ``--help`` explains of each command: what a key begins with -> what it is an argument of."""
@@ -109,6 +111,7 @@ def register() -> None:
     store.store(name="benchmark_settings", node=defaults(SuiteSettings))
     store.store(name="tables_settings", node=defaults(TableSettings))
     store.store(name="queries_settings", node=defaults(QuerySettings))
+    store.store(name="profile_settings", node=defaults(ProfileSettings))
     store.store(name="loadgen_settings", node=defaults(LoadGenRunSettings))
     store.store(name="export_settings", node=defaults(ExportSettings))
     store.store(name="predict_settings", node=defaults(PredictSettings) | {"exit": parts["exit"]})

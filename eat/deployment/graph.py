@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from eat.deployment.activations import Activation
 
-OPSET = 20  # the first with GELU
+OPSET = 23  # the first with an operator for attention
 IR_VERSION = 10
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from itertools import chain, compress
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ VNNI = frozenset({"avx512_vnni", "avx_vnni", "asimddp", "i8mm"})
 """Flags of processors whose 8-bit products do not saturate."""
 # Fusing the residual sum into the norm made whole models 15 % slower on a CPU (ONNX Runtime 1.31, AVX-512).
 SLOW_FUSIONS = ["SkipLayerNormFusion"]
+PROFILES: ContextVar[Path | None] = ContextVar("PROFILES", default=None)
+"""Where sessions that are opened now write the times of their operators when they end; None for nowhere."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -314,6 +317,8 @@ def open_session(path: Path, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
+    if (profiles := PROFILES.get()) is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profiles / path.stem)
     # Its threads wait busily for work; between two runs they would take the processor from others.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:

@@ -26,6 +26,9 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "mish": ("Mish", {}),
 }
 """Hugging Face's name of a nonlinearity -> operator and attributes."""
+LONG = 384
+"""Tokens from which the scores of a head leave the processor's cache: ONNX's own attention writes all of them, and is the
+faster one before; ONNX Runtime's never does where nothing is masked."""
 
 
 def segment_model(
@@ -146,12 +149,25 @@ def _block(
 
 
 def _fused(graph: Graph, block: Any, qkv: str, mask: str | None) -> list[tuple[str, str]]:
-    """Add ONNX Runtime's attention over a padded group; return what comes out and the shape of its rows."""
+    """Add attention over a padded group in one operator; return what comes out and the shape of its rows."""
     sizes = graph.constant(np.array([block.mixed.in_features] * 3))
     q, k, v = graph.split("Split", qkv, sizes, outputs=3, axis=-1)
-    given = [q, k, v, "", "", mask] if mask else [q, k, v]
-    mixed = graph.add("MultiHeadAttention", *given, domain=MICROSOFT, num_heads=block.num_heads)
+    if mask:
+        mixed = _attend(graph, block, q, k, v, mask)
+    else:
+        width = graph.add("Gather", "shape", graph.constant(np.array(1)))
+        (mixed,) = graph.choose(
+            graph.add("GreaterOrEqual", width, graph.constant(np.array(LONG))),
+            f"{qkv}.long",
+            lambda: [graph.add("MultiHeadAttention", q, k, v, domain=MICROSOFT, num_heads=block.num_heads)],
+            lambda: [_attend(graph, block, q, k, v)],
+        )
     return [(mixed, graph.constant(np.array([-1, block.mixed.in_features])))]
+
+
+def _attend(graph: Graph, block: Any, *given: str) -> str:
+    """Add attention of queries to keys and values, each (batch, tokens, dim), and perhaps a mask."""
+    return graph.add("Attention", *given, q_num_heads=block.num_heads, kv_num_heads=block.num_heads)
 
 
 def _blocks(graph: Graph, block: Any, qkv: str) -> str:
@@ -166,9 +182,8 @@ def _blocks(graph: Graph, block: Any, qkv: str) -> str:
         ("block_queries", "block_keys", "block_mask"),
         ("global_queries", "gather", "global_mask"),
     ):
-        given = [graph.add("Gather", q, queries), *(graph.add("Gather", part, keys) for part in (k, v)), "", "", mask]
-        mixed = graph.add("MultiHeadAttention", *given, domain=MICROSOFT, num_heads=block.num_heads)
-        parts.append(graph.add("Reshape", mixed, shape))
+        given = [graph.add("Gather", q, queries), *(graph.add("Gather", part, keys) for part in (k, v)), mask]
+        parts.append(graph.add("Reshape", _attend(graph, block, *given), shape))
     return graph.add("Gather", graph.add("Concat", *parts, axis=0), "block_places")
 
 

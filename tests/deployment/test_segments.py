@@ -80,6 +80,18 @@ def test_segments_answer_as_the_model(model_type: str, options: dict[str, Any], 
         np.testing.assert_allclose(alone.logits[0], together.logits[place], atol=1e-4)
 
 
+def test_long_texts_that_see_all_of_theirs_attend_in_the_other_operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eat.deployment.segments.LONG", 9)
+    model = build(exit={"name": "never"})
+    served = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "served"))
+    for lengths in ([8], [9], [17, 17], [30]):
+        ids = IDS[: sum(lengths)]
+        with torch.inference_mode():
+            same(served.run(ids, lengths), model(torch.from_numpy(ids), lengths=torch.tensor(lengths)))
+
+
 LONG = np.array([128, 90, 3, 70, 128, 33])
 LONG_IDS = np.random.default_rng(1).integers(2, 128, LONG.sum())
 LONG_IDS[np.random.default_rng(2).choice(len(LONG_IDS), 12)] = 7  # separators, global where the attention says so

@@ -23,6 +23,8 @@ from eat.models.quantization import why_not
 class HuggingFace(Engine):
     """The plain model with the same weights; all of it in its own type where it has one."""
 
+    profiler: str | None = "torch"
+
     def why_not(self, device: torch.device) -> str | None:
         """Say, where it has a type of its own, that this is no CPU, or that float32 is as fast here."""
         return None if self.dtype is None else missing((), "", device) or why_not("bf16")

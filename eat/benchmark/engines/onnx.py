@@ -29,6 +29,8 @@ NOT_RUN = {"modernbert": "torch exports its rotary positions for one sequence at
 class OnnxRuntime(Engine):
     """The dense model exported; the first of both to be saved writes both files, from the weights as trained."""
 
+    profiler: str | None = "onnxruntime"
+
     def why_not(self, device: torch.device) -> str | None:
         """Say which packages are missing, or that this is no CPU."""
         return missing(REQUIRED, "onnx", device)

@@ -21,6 +21,8 @@ from eat.models.tracer import Tracer, model_tracer
 class Packed(Engine):
     """Ours; `Saved.parts` holds what switches everything off, or sets an operating point."""
 
+    profiler: str | None = "torch"
+
     def save(self, source: Source, folder: Path, name: str) -> Saved:
         """Write the model with the parts that it has."""
         return save_pretrained(source.model, folder / "eat", name, source.model.backbone.pad_token_id)

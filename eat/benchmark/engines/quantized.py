@@ -20,6 +20,7 @@ class Quantized(Engine):
     """Ours, quantised from the weights as trained; not measured where that gains nothing on this machine."""
 
     numbers: str = "int8"  # of `eat.models.quantization.GAINS`
+    profiler: str | None = "torch"
 
     @property
     def bits(self) -> int | None:
