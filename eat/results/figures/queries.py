@@ -6,6 +6,7 @@ from itertools import cycle
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from eat.results.figures.style import LOOKS, SMALL, printing
@@ -29,32 +30,40 @@ def draw_families(rows: Sequence[Row], path: Path, title: str) -> None:
     """Draw a panel for each family of the rows, beside the first row and, in grey, all others.
 
     Args:
-        rows: As `draw_queries` takes them; those without a family are only grey.
+        rows: As `draw_queries` takes them, whose numbers they keep; those without a family are only grey.
         path: Without suffix.
         title: What was measured: data, machine, threads.
     """
     families = list(dict.fromkeys(row["family"] for row in rows if row["family"]))
     columns = min(PANELS, len(families))
     lines = math.ceil(len(families) / columns)
-    with printing(path, 0.6 + 2.5 * lines, title) as figure:
+    numbered = [(index + 1, row) for index, row in enumerate(rows)]
+    members = {family: [one for one in numbered if one[1]["family"] == family] for family in families}
+    named = [numbered[0], *(one for family in families for one in members[family] if one[0] > 1)]
+    with printing(path, 0.5 + 2.2 * lines + 0.17 * math.ceil(len(named) / COLUMNS), title) as figure:
         grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for axes, family in zip(grid, families, strict=False):
-            members = [row for row in rows if row["family"] == family]
-            others = [row for row in rows[1:] if row["family"] != family]
-            axes.scatter(*_places(others), s=10, color=LIGHT, zorder=1)
-            axes.scatter(*_places(rows[:1]), s=60, marker="*", color="black", label=rows[0]["name"], zorder=2)
-            for row, look in zip(members, cycle(LOOKS)):
-                style = {"color": look["color"], "marker": look["marker"]}
-                axes.scatter(*_places([row]), s=26, label=_sized(row), zorder=3, **style)
+        for place, (axes, family) in enumerate(zip(grid, families, strict=False)):
+            axes.scatter(*_places(rows[1:]), s=10, color=LIGHT, zorder=1)
+            axes.scatter(*_places(rows[:1]), s=60, marker="*", color="black", zorder=2)
             axes.axhline(rows[0]["accuracy"], color=LIGHT, linewidth=0.8, zorder=0)
+            for (number, row), look in zip(members[family], cycle(LOOKS), strict=False):
+                axes.scatter(*_places([row]), s=26, color=look["color"], marker=look["marker"], zorder=3)
+                point = row["latency_ms_mean"], row["accuracy"]
+                axes.annotate(str(number), point, (0, 5), textcoords="offset points", fontsize=SMALL, ha="center")
             axes.set_title(family, fontsize=8)
-            axes.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.1), handletextpad=0.2, frameon=False)
-            axes.tick_params(labelbottom=True)
+            axes.margins(0.12)
             _in_milliseconds(axes)
+            axes.tick_params(labelbottom=True)
+            if place >= len(families) - columns:
+                axes.set_xlabel("latency of one text (ms, mean)", fontsize=SMALL)
         for axes in grid[len(families) :]:
             axes.set_axis_off()
-        figure.supxlabel("latency of one text (ms, mean; tokenising included)", fontsize=SMALL)
         figure.supylabel("accuracy", fontsize=SMALL)
+        looks = [{"color": "black", "marker": "*"}]
+        looks += [look for of in members.values() for (number, _), look in zip(of, cycle(LOOKS)) if number > 1]
+        points = [Line2D([], [], linestyle="", color=look["color"], marker=look["marker"]) for look in looks]
+        labels = [f"{number}  {_sized(row)}" for number, row in named]
+        figure.legend(points, labels, loc="outside lower left", ncols=COLUMNS, fontsize=SMALL, frameon=False)
 
 
 def draw_queries(rows: Sequence[Row], path: Path, title: str) -> None:
