@@ -27,8 +27,8 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Hugging Face's name of a nonlinearity -> operator and attributes."""
 LONG = 384
-"""Tokens from which the scores of a head leave the processor's cache: ONNX's own attention writes all of them, and is the
-faster one before; ONNX Runtime's never does where nothing is masked."""
+"""Tokens from which the scores of a head leave the processor's cache: ONNX's own attention writes all of them, and is
+the faster one before; ONNX Runtime's never does where nothing is masked."""
 
 
 def segment_model(

@@ -48,7 +48,9 @@ def test_what_cannot_be_profiled_is_refused(run: Path, monkeypatch: pytest.Monke
     with pytest.raises(ValueError, match=r"^split: expected one of .*, got 'dev'"):
         profile_runs({"a": run}, ProfileSettings(split="dev"))
     monkeypatch.setattr("eat.benchmark.engines.openvino.OpenVino.cannot_trace", lambda *_: None)
-    with pytest.raises(ValueError, match=r"^candidates\.a\.engine: expected one whose operators .* got 'openvino_fp32'"):
+    with pytest.raises(
+        ValueError, match=r"^candidates\.a\.engine: expected one whose operators .* got 'openvino_fp32'"
+    ):
         profile_runs({"a": {"run": run, "engine": "openvino_fp32"}})
     with pytest.raises(ValueError, match=r"^batches: expected some texts, got none"):
         profile(lambda: lambda _: 0, [], "torch")
