@@ -13,9 +13,9 @@ from eat.benchmark.engines import ENGINES, Call
 from eat.benchmark.engines.engine import CALIBRATION_ROWS
 from eat.benchmark.profile import profile
 from eat.benchmark.tokenizing import encoded_examples, training_rows
-from eat.checks import one_of, shown, thread_count, whole_number
+from eat.checks import one_of, thread_count, whole_number
 from eat.data import TextDataModule
-from eat.evaluation.queries import Served
+from eat.evaluation.queries import Served, read_candidates
 from eat.machine import describe_host
 from eat.runs.data import load_data
 from eat.tables import Row
@@ -68,9 +68,7 @@ def profile_runs(
             profiler.
     """
     settings = settings or ProfileSettings()
-    if not isinstance(candidates, Mapping) or not candidates:
-        raise ValueError(f"candidates: expected some by name, as {{dense: runs/sst2/...}}, got {shown(candidates)}")
-    served = [Served.of(str(name), spec) for name, spec in candidates.items()]
+    served = read_candidates(candidates)
     for one in served:
         if ENGINES[one.engine].profiler is None:
             known = [name for name, engine in ENGINES.items() if engine.profiler is not None]

@@ -115,6 +115,13 @@ class Served:
         return ENGINES[self.engine].call(saved), Path(saved.path)
 
 
+def read_candidates(candidates: Any) -> list[Served]:
+    """Read a mapping of names to candidates, as `Served.of` reads each; raises as it does, and without any."""
+    if not isinstance(candidates, Mapping) or not candidates:
+        raise ValueError(f"candidates: expected some by name, as {{dense: runs/sst2/...}}, got {shown(candidates)}")
+    return [Served.of(str(name), spec) for name, spec in candidates.items()]
+
+
 @dataclasses.dataclass(frozen=True)
 class MeasuredRuns:
     """What came out, and of what."""
@@ -146,9 +153,7 @@ def measure_runs(
         ValueError: If a candidate or a setting is not as it must be, or runs are of different tasks.
     """
     settings = settings or QuerySettings()
-    if not isinstance(candidates, Mapping) or not candidates:
-        raise ValueError(f"candidates: expected some by name, as {{dense: runs/sst2/...}}, got {shown(candidates)}")
-    served = [Served.of(str(name), spec) for name, spec in candidates.items()]
+    served = read_candidates(candidates)
     runs = {one.run.folder: one.run for one in served}
     data = {folder: load_data(run, data_places) for folder, run in runs.items()}
     first = data[served[0].run.folder]

@@ -37,17 +37,19 @@ def draw_families(rows: Sequence[Row], path: Path, title: str) -> None:
     families = list(dict.fromkeys(row["family"] for row in rows if row["family"]))
     columns = min(PANELS, len(families))
     lines = math.ceil(len(families) / columns)
-    numbered = [(index + 1, row) for index, row in enumerate(rows)]
-    members = {family: [one for one in numbered if one[1]["family"] == family] for family in families}
-    named = [numbered[0], *(one for family in families for one in members[family] if one[0] > 1)]
-    with printing(path, 0.5 + 2.2 * lines + 0.17 * math.ceil(len(named) / COLUMNS), title) as figure:
+    entries = 1 + sum(bool(row["family"]) for row in rows[1:])
+    legend = {1: Line2D([], [], linestyle="", color="black", marker="*")}
+    with printing(path, 0.5 + 2.2 * lines + 0.17 * math.ceil(entries / COLUMNS), title) as figure:
         grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for place, (axes, family) in enumerate(zip(grid, families, strict=False)):
             axes.scatter(*_places(rows[1:]), s=10, color=LIGHT, zorder=1)
             axes.scatter(*_places(rows[:1]), s=60, marker="*", color="black", zorder=2)
             axes.axhline(rows[0]["accuracy"], color=LIGHT, linewidth=0.8, zorder=0)
-            for (number, row), look in zip(members[family], cycle(LOOKS), strict=False):
-                axes.scatter(*_places([row]), s=26, color=look["color"], marker=look["marker"], zorder=3)
+            members = [(number, row) for number, row in enumerate(rows, start=1) if row["family"] == family]
+            for (number, row), look in zip(members, cycle(LOOKS), strict=False):
+                style = {"color": look["color"], "marker": look["marker"]}
+                axes.scatter(*_places([row]), s=26, zorder=3, **style)
+                legend.setdefault(number, Line2D([], [], linestyle="", **style))
                 point = row["latency_ms_mean"], row["accuracy"]
                 axes.annotate(str(number), point, (0, 5), textcoords="offset points", fontsize=SMALL, ha="center")
             axes.set_title(family, fontsize=8)
@@ -59,11 +61,10 @@ def draw_families(rows: Sequence[Row], path: Path, title: str) -> None:
         for axes in grid[len(families) :]:
             axes.set_axis_off()
         figure.supylabel("accuracy", fontsize=SMALL)
-        looks = [{"color": "black", "marker": "*"}]
-        looks += [look for of in members.values() for (number, _), look in zip(of, cycle(LOOKS)) if number > 1]
-        points = [Line2D([], [], linestyle="", color=look["color"], marker=look["marker"]) for look in looks]
-        labels = [f"{number}  {_sized(row)}" for number, row in named]
-        figure.legend(points, labels, loc="outside lower left", ncols=COLUMNS, fontsize=SMALL, frameon=False)
+        labels = [f"{number}  {_sized(rows[number - 1])}" for number in legend]
+        figure.legend(
+            list(legend.values()), labels, loc="outside lower left", ncols=COLUMNS, fontsize=SMALL, frameon=False
+        )
 
 
 def draw_queries(rows: Sequence[Row], path: Path, title: str) -> None:
