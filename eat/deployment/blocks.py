@@ -42,7 +42,9 @@ def block_inputs(
         reach: How far apart tokens may be that see each other.
     """
     size, (batch, width) = max(2 * reach, LEAST_QUERIES), valid.shape
-    if width <= size or (batch == 1 and width <= 2 * size):  # the blocks would be the whole, as is found out below
+    # Each block sees itself at least: what cannot save half is found out before any block is made.
+    count = int((-(-lengths // size)).sum())
+    if width <= size or 2 * (count * size**2 + batch * width) > batch * width**2:
         return NOTHING
     queries, keys, all_global = [], [], []
     for start, length in zip(lengths.cumsum() - lengths, lengths, strict=True):

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Manifest:
     multi_label: bool = False  # whether each output is a label with a sigmoid of its own
     num_texts: int | None = None  # of what an input was made in training: 1 text, 2 for pairs; None where nobody said
 
-    @property
+    @cached_property
     def head_depths(self) -> list[int]:
         """Depths with a head, in ascending order."""
         return [segment.end for segment in self.segments if segment.head]

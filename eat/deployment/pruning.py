@@ -70,10 +70,13 @@ def prune(state: Rows, spec: Mapping[str, Any], depth: int) -> Rows:
         return state
     scores = rounded(SCORES[spec["name"]](state, spec, depth))
     scores = np.where(state.protected, np.inf, scores)
-    # By sequence, then the best first; lexsort is stable: of equal scores the earlier.
-    order = np.lexsort((-scores, state.sequence))
-    rank = np.arange(len(order)) - np.repeat(state.starts, state.lengths)
-    return state.take(np.sort(order[rank < np.repeat(counts, state.lengths)]), lengths=counts)
+    if len(counts) == 1:
+        kept = np.argsort(-scores, kind="stable")[: counts[0]]
+    else:  # by sequence, then the best first; as above, of equal scores the earlier
+        order = np.lexsort((-scores, state.sequence))
+        rank = np.arange(len(order)) - np.repeat(state.starts, state.lengths)
+        kept = order[rank < np.repeat(counts, state.lengths)]
+    return state.keep_tokens(np.sort(kept), counts)
 
 
 def keep_counts(state: Rows, spec: Mapping[str, Any], ratio: float) -> np.ndarray:

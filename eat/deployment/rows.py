@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,25 @@ import numpy as np
 from eat.deployment.blocks import HIDDEN, NOTHING, block_inputs
 
 ROWS_AT_ONCE = 128  # a product is as fast per row from about 100 rows on, and these stay in the cache
-
-Layouts = dict[tuple[Any, ...], dict[str, np.ndarray]]
-"""What `segment_inputs` returned for rows that lie like these."""
+NO_MASK = np.zeros((1, 1, 1, 1), dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+    """Neighbouring sequences that run together, and their rows."""
+
+    sequences: slice
+    tokens: slice
+    layouts: dict[tuple[bool, bool], dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    """What `segment_inputs` returned for them."""
+
+
+@dataclasses.dataclass(eq=False)
 class Rows:
-    """The live tokens of a batch, the sequences end to end, as `eat.packed.Packed` has them."""
+    """The live tokens of a batch, the sequences end to end, as `eat.packed.Packed` has them.
+
+    A segment writes ``rows`` and ``received``; all else stays, so that what was found of it holds.
+    """
 
     rows: np.ndarray  # (tokens, dim); (tokens, 0) before the first segment
     ids: np.ndarray  # (tokens,)
@@ -31,7 +43,6 @@ class Rows:
     extents: np.ndarray  # (batch,) tokens that came in
     num_protected: np.ndarray  # (batch,)
     received: np.ndarray | None = None  # (tokens,) attention received, where a segment reports it
-    layouts: Layouts = dataclasses.field(default_factory=dict)  # shared by all whose tokens are the same
 
     @classmethod
     def start(cls, ids: np.ndarray, lengths: np.ndarray, types: np.ndarray, protected_id: int | None) -> Rows:
@@ -47,9 +58,7 @@ class Rows:
             protected |= ids == protected_id
         num_protected = np.add.reduceat(protected.astype(np.int64), lengths.cumsum() - lengths)
         rows = np.empty((len(ids), 0), dtype=np.float32)
-        alone = len(lengths) == 1 and len(ids) <= ROWS_AT_ONCE and num_protected[0] == 1
-        layouts = _lone_layouts(len(ids)) if alone else {}
-        return cls(rows, ids, types, positions, protected, order, lengths, lengths, num_protected, layouts=layouts)
+        return cls(rows, ids, types, positions, protected, order, lengths, lengths, num_protected)
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -61,80 +70,101 @@ class Rows:
         """Sequence that each row belongs to."""
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
-    def take(self, index: np.ndarray, **changes: Any) -> Rows:
-        """Return some of the rows."""
-        names = ("rows", "ids", "types", "positions", "protected")
-        per_row = {name: getattr(self, name)[index] for name in names}
-        received = None if self.received is None else self.received[index]
-        return dataclasses.replace(self, **per_row, received=received, layouts={}, **changes)
+    def keep_tokens(self, index: np.ndarray, lengths: np.ndarray) -> Rows:
+        """Return some of the rows, ``lengths`` of each sequence."""
+        return self._taken(index, (self.example, lengths, self.extents, self.num_protected))
 
     def keep_sequences(self, mask: np.ndarray) -> Rows:
         """Return the sequences where ``mask`` is True."""
-        names = ("example", "lengths", "extents", "num_protected")
-        per_sequence = {name: getattr(self, name)[mask] for name in names}
-        return self.take(np.flatnonzero(mask[self.sequence]), **per_sequence)
+        of_sequences = [values[mask] for values in (self.example, self.lengths, self.extents, self.num_protected)]
+        return self._taken(np.flatnonzero(mask[self.sequence]), of_sequences)
 
-    def groups(self) -> list[slice]:
-        """Split the sequences into neighbours that run together, closed once they have `ROWS_AT_ONCE` rows."""
-        bounds, rows = [0], 0
+    def _taken(self, index: np.ndarray, of_sequences: Sequence[np.ndarray]) -> Rows:
+        rows, ids, types, positions, protected = (
+            values[index] for values in (self.rows, self.ids, self.types, self.positions, self.protected)
+        )
+        received = None if self.received is None else self.received[index]
+        example, lengths, extents, num_protected = of_sequences
+        return Rows(rows, ids, types, positions, protected, example, lengths, extents, num_protected, received)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The sequences as neighbours that run together, a group closed once it has `ROWS_AT_ONCE` rows."""
+        bounds, ends, rows = [0], [0], 0
         for place, length in enumerate(self.lengths.tolist()):
-            if rows >= ROWS_AT_ONCE:
+            if rows - ends[-1] >= ROWS_AT_ONCE:
                 bounds.append(place)
-                rows = 0
+                ends.append(rows)
             rows += length
-        return [slice(*pair) for pair in zip(bounds, [*bounds[1:], len(self.lengths)], strict=True)]
+        pairs = zip(pairwise([*bounds, len(self.lengths)]), pairwise([*ends, rows]), strict=True)
+        return [Group(slice(*sequences), slice(*tokens)) for sequences, tokens in pairs]
 
 
 def segment_inputs(
-    state: Rows, group: slice, attention: Mapping[str, Any], *, in_blocks: bool, masked: bool
+    state: Rows, group: Group, attention: Mapping[str, Any], *, in_blocks: bool, masked: bool
 ) -> dict[str, np.ndarray]:
     """Return what a segment is given about a group of sequences, whatever the segment.
 
     ``in_blocks``: the segment can attend to a window in blocks; ``masked``: it needs the mask all the same.
 
     ``gather`` (batch, width) is the row of each place of the padded group, row 0 where it is padding, and ``scatter``
-    the place of each row; ``mask`` is added to attention scores. Where nothing is hidden ``grouped`` is False, and the
-    rows are attended as they lie, in the ``shape`` (batch, width, -1), what is left being queries, keys and values.
+    the place of each row; ``mask`` is added to attention scores. Where no place is ``padded`` the rows are attended as
+    they lie, in the ``shape`` (batch, width, -1), what is left being queries, keys and values; where nothing is hidden
+    either, ``grouped`` is False, without the mask.
     """
-    key = (group.start, attention["name"], attention.get("window"), in_blocks, masked)
-    if key not in state.layouts:
-        state.layouts[key] = _segment_inputs(state, group, attention, in_blocks=in_blocks, masked=masked)
-    return state.layouts[key]
+    found = group.layouts.get((in_blocks, masked))
+    if found is None:
+        found = group.layouts[in_blocks, masked] = _layout_of(state, group, attention, in_blocks, masked)
+    return found
 
 
-@lru_cache(maxsize=64)
-def _lone_layouts(length: int) -> Layouts:
-    """Return what was found for a sequence of this length that runs alone, with all of its tokens."""
-    return {}
-
-
-def _segment_inputs(
-    state: Rows, group: slice, attention: Mapping[str, Any], *, in_blocks: bool, masked: bool
+def _layout_of(
+    state: Rows, group: Group, attention: Mapping[str, Any], in_blocks: bool, masked: bool
 ) -> dict[str, np.ndarray]:
-    lengths = state.lengths[group]
+    lengths, extents = state.lengths[group.sequences], state.extents[group.sequences]
+    reach = attention["window"] // 2 if attention["name"] == "windowed" else None
+    if reach is not None and (extents <= reach + 1).all():
+        reach = None  # it hides nothing
+    if len(lengths) == 1 and lengths[0] <= ROWS_AT_ONCE:
+        plain = lengths[0] == extents[0] and state.num_protected[group.sequences][0] == 1
+        if reach is None or plain:
+            return _lone_layout(int(lengths[0]), reach, in_blocks, masked)
+    return _layout(lengths, state.positions[group.tokens], state.protected[group.tokens], reach, in_blocks, masked)
+
+
+@lru_cache(maxsize=256)
+def _lone_layout(length: int, reach: int | None, in_blocks: bool, masked: bool) -> dict[str, np.ndarray]:
+    """Return the layout of a sequence that runs alone, with all of its tokens where a window hides some."""
+    positions = np.arange(length)
+    return _layout(np.array([length]), positions, positions == 0, reach, in_blocks, masked)
+
+
+def _layout(
+    lengths: np.ndarray,
+    positions: np.ndarray,
+    protected: np.ndarray,
+    reach: int | None,
+    in_blocks: bool,
+    masked: bool,
+) -> dict[str, np.ndarray]:
+    """Return what `segment_inputs` does; tokens see each other up to ``reach`` apart, where that is a number."""
     batch, width = len(lengths), int(lengths.max())
-    first = int(state.starts[group.start])
     starts = lengths.cumsum() - lengths
     columns = np.arange(width)
     valid = columns < lengths[:, None]
+    padded = len(positions) < batch * width
     gather = np.where(valid, starts[:, None] + columns, 0)
-    reach = attention["window"] // 2 if attention["name"] == "windowed" else None
-    windowed = reach is not None and bool((state.extents[group] > reach + 1).any())
-    grouped = windowed or not bool(valid.all())
-    mask = np.zeros((1, 1, 1, 1), dtype=np.float32)
-    blocks = NOTHING
-    if windowed and in_blocks:
-        tokens = slice(first, first + int(lengths.sum()))
-        blocks = block_inputs(state.positions[tokens], state.protected[tokens], lengths, valid, reach or 0)
-    if grouped and (masked or not blocks["blocked"]):
+    mask, blocks = NO_MASK, NOTHING
+    if in_blocks and reach is not None:
+        blocks = block_inputs(positions, protected, lengths, valid, reach)
+    if (padded or reach is not None) and (masked or not blocks["blocked"]):
         visible = np.broadcast_to(valid[:, None], (batch, width, width))
-        if windowed:
-            positions, is_global = state.positions[first:][gather], state.protected[first:][gather]
-            near = np.abs(positions[:, :, None] - positions[:, None]) <= reach
-            visible = visible & (near | is_global[:, :, None] | is_global[:, None])
-        mask = np.where(visible[:, None], np.float32(0), HIDDEN)
+        if reach is not None:
+            visible = visible & _near(positions[gather], protected[gather], reach)
+        mask = np.where(visible, np.float32(0), HIDDEN)[:, None]
     return {
-        "grouped": np.array(grouped),
+        "grouped": np.array(padded or reach is not None),
+        "padded": np.array(padded),
         "shape": np.array([batch, width, -1]),
         "gather": gather,
         "scatter": np.flatnonzero(valid),
@@ -144,6 +174,14 @@ def _segment_inputs(
         "starts": starts,
         **blocks,
     }
+
+
+def _near(positions: np.ndarray, is_global: np.ndarray, reach: int) -> np.ndarray:
+    """Return which keys each query of (batch, width) may see: (batch, queries, keys)."""
+    near = np.abs(positions[:, :, None] - positions[:, None]) <= reach
+    near |= is_global[:, :, None]
+    near |= is_global[:, None]
+    return near
 
 
 def concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -27,6 +27,7 @@ VNNI = frozenset({"avx512_vnni", "avx_vnni", "asimddp", "i8mm"})
 """Flags of processors whose 8-bit products do not saturate."""
 # Fusing the residual sum into the norm made whole models 15 % slower on a CPU (ONNX Runtime 1.31, AVX-512).
 SLOW_FUSIONS = ["SkipLayerNormFusion"]
+ANSWER = {answer: np.array(answer) for answer in (False, True)}
 PROFILES: ContextVar[Path | None] = ContextVar("PROFILES", default=None)
 """Where sessions that are opened now write the times of their operators when they end; None for nowhere."""
 
@@ -155,32 +156,22 @@ class OnnxClassifier:
         state = Rows.start(*_read_batch(self.manifest, ids, lengths, types), self.manifest.protected_id)
         return _Run(self, state, trace).output()
 
-    def _segment(self, place: int, state: Rows, answer: bool) -> tuple[Rows, np.ndarray]:
-        """Run one segment on groups of sequences; return the rows after it, and the head's logits where asked."""
-        manifest, session, names = self.manifest, self._sessions[place], self._inputs[place]
+    def _segment(self, place: int, state: Rows, answer: bool) -> np.ndarray:
+        """Run one segment on groups of sequences, whose rows it writes; return the head's logits where asked."""
+        segment, session, names = self.manifest.segments[place], self._sessions[place], self._inputs[place]
+        of_tokens = {"rows": state.rows, "ids": state.ids, "types": state.types}
+        if "positions" in names:
+            of_tokens["positions"] = state.positions + self.manifest.position_offset
         outputs = []
-        for group in state.groups():
-            last = len(state.lengths) if group.stop is None else group.stop
-            tokens = slice(state.starts[group.start], state.starts[last - 1] + state.lengths[last - 1])
-            layout = segment_inputs(
-                state,
-                group,
-                manifest.attention,
-                in_blocks="blocked" in names,
-                masked=manifest.segments[place].received,
+        for group in state.groups:
+            values = segment_inputs(
+                state, group, self.manifest.attention, in_blocks="blocked" in names, masked=segment.received
             )
-            values = layout | {
-                "rows": state.rows[tokens],
-                "ids": state.ids[tokens],
-                "types": state.types[tokens],
-                "positions": state.positions[tokens] + manifest.position_offset,
-                "answer": np.array(answer),
-            }
-            outputs.append(_outputs(session, {name: values[name] for name in names}, manifest.segments[place]))
+            values = values | {"answer": ANSWER[answer]} | {key: each[group.tokens] for key, each in of_tokens.items()}
+            outputs.append(_outputs(session, {name: values[name] for name in names}, segment))
         joined = [concatenated(part) for part in zip(*outputs, strict=True)]
-        segment = manifest.segments[place]
-        received = joined[1] if segment.received else None
-        return dataclasses.replace(state, rows=joined[0], received=received), joined[-1]
+        state.rows, state.received = joined[0], joined[1] if segment.received else None
+        return joined[-1]
 
 
 def _outputs(session: Any, values: Mapping[str, np.ndarray], segment: Segment) -> list[np.ndarray]:
@@ -226,7 +217,7 @@ class _Run:
         self.model, self.manifest, self.trace = model, model.manifest, trace
         batch = len(state.lengths)
         self.last = self.manifest.segments[-1].end
-        self.tokens_kept = np.zeros((batch, self.last + 1), dtype=np.int64)
+        self.tokens_kept = np.zeros((self.last + 1, batch), dtype=np.int64)
         self.exit_depth = np.full(batch, self.last)
         self.logits = np.zeros((batch, len(self.manifest.labels)), dtype=np.float32)
         self.history = np.zeros((0, *self.logits.shape), dtype=np.float32)
@@ -241,16 +232,17 @@ class _Run:
         if self.trace:
             traced = np.empty((len(self.logits), *self.history.shape[::2]), dtype=np.float32)
             traced[self.first] = self.history.transpose(1, 0, 2)
-        return OnnxOutput(self.logits, self.exit_depth, self.tokens_kept, traced)
+        return OnnxOutput(self.logits, self.exit_depth, self.tokens_kept.T, traced)
 
     def advance(self, place: int, segment: Segment, state: Rows) -> None:
         manifest = self.manifest
         if segment.start in manifest.pruner.get("depths", ()):
             state = prune(state, manifest.pruner, segment.start)
-        self.tokens_kept[state.example, segment.start : segment.end] = state.lengths[:, None]
+        for kept in self.tokens_kept[segment.start : segment.end]:
+            kept[state.example] = state.lengths
         last = segment.end == self.last
         answer = segment.head and (last or self.trace or manifest.exit["name"] != "never")
-        self.state, logits = self.model._segment(place, state, answer)
+        self.state, logits = state, self.model._segment(place, state, answer)
         if not answer:
             return
         temperature = manifest.temperatures[manifest.head_depths.index(segment.end)]
@@ -262,13 +254,14 @@ class _Run:
             return
         else:
             leave = leaves(manifest.exit, sets_as_classes(self.history) if manifest.multi_label else self.history)
+        if not leave.any():
+            return
         leaving = state.example[leave]
         self.logits[leaving] = logits[leave]
         self.exit_depth[leaving] = segment.end
-        if leave.all():
-            self.state = None
-        elif leave.any():
-            self.state, self.history = self.state.keep_sequences(~leave), self.history[:, ~leave]
+        self.state = None
+        if not leave.all():
+            self.state, self.history = state.keep_sequences(~leave), self.history[:, ~leave]
 
 
 def _read_batch(manifest: Manifest, ids: Any, lengths: Any, types: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -48,6 +48,7 @@ def segment_model(
     graph, backbone = Graph(bits, activations), model.backbone
     one_of("backbone.activation", backbone.activation, ACTIVATIONS)
     graph.given("grouped", "BOOL", [])
+    graph.given("padded", "BOOL", [])
     graph.given("shape", "INT64", [3])
     graph.given("gather", "INT64", ["batch", "width"])
     graph.given("scatter", "INT64", ["tokens"])
@@ -123,16 +124,22 @@ def _block(
     qkv = _dense(graph, f"{name}.qkv", block.qkv, rows)
     mix = _explicit if received else _fused
 
-    def grouped() -> list[str]:
+    def gathered() -> list[str]:
         mixed = mix(graph, block, graph.add("Gather", qkv, "gather"), "mask")
         return [graph.add("Gather", graph.add("Reshape", part, shape), "scatter") for part, shape in mixed]
 
-    def as_they_lie() -> list[str]:
-        mixed = mix(graph, block, graph.add("Reshape", qkv, "shape"), None)
+    def as_they_lie(mask: str | None = None) -> list[str]:
+        mixed = mix(graph, block, graph.add("Reshape", qkv, "shape"), mask)
         return [graph.add("Reshape", part, shape) for part, shape in mixed]
 
+    def choose(condition: str, then: Callable[[], list[str]], otherwise: Callable[[], list[str]]) -> list[str]:
+        return graph.choose(condition, f"{name}.{condition}", then, otherwise, outputs=2 if received else 1)
+
+    def hidden() -> list[str]:
+        return choose("padded", gathered, lambda: as_they_lie("mask"))
+
     def whole() -> list[str]:
-        return graph.choose("grouped", name, grouped, as_they_lie, outputs=2 if received else 1)
+        return choose("grouped", hidden, as_they_lie)
 
     if in_blocks:
         mixed, *scores = graph.choose("blocked", f"{name}.blocks", lambda: [_blocks(graph, block, qkv)], whole)

@@ -92,6 +92,17 @@ def test_long_texts_that_see_all_of_theirs_attend_in_the_other_operator(
             same(served.run(ids, lengths), model(torch.from_numpy(ids), lengths=torch.tensor(lengths)))
 
 
+@pytest.mark.parametrize("pruner", ["none", "l2_norm", "attention_received"])
+def test_texts_of_one_length_attend_to_a_window_as_they_lie(tmp_path: Path, pruner: str) -> None:
+    spec = {"name": pruner} if pruner == "none" else {"name": pruner, "depths": [1, 3], "ratio": 0.3}
+    model = build(attention=WINDOW, pruner=spec, exit={"name": "never"})
+    served = OnnxClassifier.from_folder(export_onnx(model, None, tmp_path / "served"))
+    for lengths in ([17], [12, 12], [12, 12, 11]):
+        ids = IDS[: sum(lengths)]
+        with torch.inference_mode():
+            same(served.run(ids, lengths), model(torch.from_numpy(ids), lengths=torch.tensor(lengths)))
+
+
 LONG = np.array([128, 90, 3, 70, 128, 33])
 LONG_IDS = np.random.default_rng(1).integers(2, 128, LONG.sum())
 LONG_IDS[np.random.default_rng(2).choice(len(LONG_IDS), 12)] = 7  # separators, global where the attention says so
