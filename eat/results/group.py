@@ -50,7 +50,8 @@ class Block:
 class Experiment:
     """Runs that differ in their seed alone."""
 
-    name: str
+    name: str  # that of its configuration, and what tells it from others of the same name
+    kind: str  # that of its configuration alone
     block: Block
     runs: tuple[LoggedRun, ...]  # in the order of their seeds
 
@@ -58,6 +59,11 @@ class Experiment:
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the runs."""
         return tuple(run.seed for run in self.runs)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What tells it apart: see `settings`."""
+        return settings(self.runs[0].run.config)
 
     def of_seed(self, seed: int) -> LoggedRun | None:
         """Return the run of a seed."""
@@ -86,7 +92,7 @@ def group(runs: Sequence[LoggedRun]) -> tuple[dict[Block, list[Experiment]], lis
     for (block, name), found in sorted(named.items(), key=lambda item: item[0]):
         labels = _labels(name, [settings(members[0].run.config) for members in found], problems)
         for label, members in zip(labels, found, strict=True):
-            blocks.setdefault(block, []).append(Experiment(label, block, members))
+            blocks.setdefault(block, []).append(Experiment(label, name, block, members))
             problems += _missing_seeds(block, label, members)
     return blocks, problems
 

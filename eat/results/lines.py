@@ -78,16 +78,19 @@ class Line:
 def make_lines(
     experiments: Sequence[Experiment], baseline: str, within: float | None
 ) -> tuple[list[Line], list[Problem]]:
-    """Measure the experiments of a block; ``baseline`` is the name of the dense one, which stands first."""
-    dense = next((experiment for experiment in experiments if experiment.name == baseline), None)
-    problems = [] if dense else [Problem(experiments[0].block.title, f"no run of {baseline!r} to compare with")]
-    ordered = sorted(experiments, key=lambda e: (e.name != baseline, not is_static(e, baseline), e.name))
-    shown = {experiment: _show(experiment, dense, within, problems) for experiment in ordered}
-    static = [_cost_and_value(shown[experiment]) for experiment in ordered if is_static(experiment, baseline)]
-    problems += [problem for e in ordered if dense and (problem := _trained_otherwise(e, dense)) is not None]
+    """Measure the experiments of a block; ``baseline`` is the name of the dense one, which stands first.
+
+    Of several configurations of the dense one each other experiment is beside that whose settings are the nearest.
+    """
+    ordered = sorted(experiments, key=lambda e: (e.kind != baseline, not is_static(e, baseline), e.name))
+    beside, problems = _dense_of_each(ordered, baseline)
+    shown = {experiment: _show(experiment, beside[experiment], within, problems) for experiment in ordered}
+    problems += [problem for e, dense in beside.items() if dense and (problem := _trained_otherwise(e, dense))]
     lines = []
     for experiment, runs in shown.items():
-        scores = [] if is_static(experiment, baseline) else [elue_score(front(run.run), static) for run in runs]
+        dense = beside[experiment]
+        curve = [_cost_and_value(shown[e]) for e in ordered if is_static(e, baseline) and beside[e] is dense]
+        scores = [] if is_static(experiment, baseline) else [elue_score(front(run.run), curve) for run in runs]
         known = [score for score in scores if score is not None]
         ratio = None if dense is None else _cost_and_value(runs)[0] / _cost_and_value(shown[dense])[0]
         lines.append(
@@ -104,7 +107,35 @@ def make_lines(
 
 def is_static(experiment: Experiment, baseline: str) -> bool:
     """Return True for the models that the static curve goes through: dense, and its first layers trained alone."""
-    return experiment.name == baseline or experiment.name.startswith("static")
+    return experiment.kind == baseline or experiment.kind.startswith("static")
+
+
+def _dense_of_each(
+    experiments: Sequence[Experiment], baseline: str
+) -> tuple[dict[Experiment, Experiment | None], list[Problem]]:
+    """Return the dense experiment that each is beside, itself for a dense one; None where several are as near."""
+    title, dense = experiments[0].block.title, [e for e in experiments if e.kind == baseline]
+    if len(dense) < 2:
+        only = dense[0] if dense else None
+        return dict.fromkeys(experiments, only), [] if only else [
+            Problem(title, f"no run of {baseline!r} to compare with")
+        ]
+    said = f"several configurations of {baseline!r}: each other is beside the nearest of them"
+    problems = [Problem(title, said)] if len(dense) < len(experiments) else []
+    beside: dict[Experiment, Experiment | None] = {}
+    for experiment in experiments:
+        apart = [_settings_apart(experiment, one) for one in dense]
+        unclear = experiment.kind != baseline and apart.count(min(apart)) > 1
+        beside[experiment] = None if unclear else dense[apart.index(min(apart))]
+        if unclear:
+            problems.append(Problem(f"{experiment.name} ({title})", f"as near to several {baseline!r}: beside none"))
+    return beside, problems
+
+
+def _settings_apart(one: Experiment, other: Experiment) -> int:
+    """Count the settings in which two experiments differ."""
+    ours, theirs = one.settings, other.settings
+    return sum(ours.get(key) != theirs.get(key) for key in {*ours, *theirs})
 
 
 def _trained_otherwise(experiment: Experiment, dense: Experiment) -> Problem | None:

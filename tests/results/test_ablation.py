@@ -226,3 +226,23 @@ def test_published_rows_stand_with_their_source_and_faults() -> None:
     assert "MNLI at 38 % is an error" in text
     assert "arXiv 2510.12856" in text
     assert published_section("demo") == ""
+
+
+def test_of_several_dense_configurations_each_is_beside_the_nearest(results: Path) -> None:
+    write_logged(results / "made_up" / "smoothed", noise=0.1, objective={"name": "joint", "label_smoothing": 0.1})
+    ((_, experiments),) = group(collect(results)[0])[0].items()
+    lines, problems = make_lines(experiments, "dense", None)
+    plain, smoothed, static, eat = lines
+    assert [smoothed.experiment.runs[0].run.name, smoothed.delta, smoothed.flops_ratio] == ["smoothed", None, 1.0]
+    assert eat.delta.points == pytest.approx(100 * (eat.value[0] - plain.value[0]))
+    assert static.delta is not None
+    assert "each other is beside the nearest" in "".join(map(str, problems))
+    write_logged(results / "made_up" / "apart", "ablation/window", objective={"name": "joint", "label_smoothing": 0.2})
+    write_logged(results / "made_up" / "third", noise=0.1, objective={"name": "joint", "label_smoothing": 0.3})
+    ((_, experiments),) = group(collect(results)[0])[0].items()
+    lines, problems = make_lines(experiments, "dense", None)
+    assert lines[-1].experiment.name == "window"
+    assert lines[-1].delta is None
+    assert any(
+        "window" in str(problem) and "as near to several 'dense': beside none" in str(problem) for problem in problems
+    )
