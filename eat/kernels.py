@@ -24,7 +24,7 @@ from eat.machine import cpu_facts, cpu_name
 
 VARIABLE = "EAT_KERNELS"
 DEFAULT = "default"
-"""`EAT_KERNELS=default` measures nothing: results then depend on no machine's noise."""
+"""`EAT_KERNELS=default` measures nothing, `default,slack_rows=4` neither: results then depend on no machine's noise."""
 
 
 class Measured:
@@ -57,8 +57,8 @@ class Measured:
 
     def _decide(self, threads: int) -> float:
         typed = _typed()
-        if typed is not None:
-            value = typed.get(self.name, self.default)
+        if self.name in typed:
+            value = typed[self.name]
         else:
             kept = _read_cache(threads)
             value = kept[self.name] if self.name in kept else _keep(threads, self.name, _quietly(self.measure))
@@ -78,7 +78,11 @@ def noted() -> dict[str, float | str]:
 
 def source() -> str:
     """Say where the numbers come from: the environment variable, or a measurement."""
-    return f"{VARIABLE}={os.environ[VARIABLE]}" if os.environ.get(VARIABLE) else "measured on this machine"
+    typed = _typed()
+    if not typed:
+        return "measured on this machine"
+    rest = "" if len(typed) == len(Measured.known) else ", the others measured on this machine"
+    return f"{VARIABLE}={os.environ[VARIABLE]}{rest}"
 
 
 def text() -> str:
@@ -100,9 +104,9 @@ def use(values: Mapping[str, Any]) -> None:
     Raises:
         ValueError: If one is no number of 0 or more; a name that is no longer known is passed over.
     """
-    threads = torch.get_num_threads()
-    for name, value in values.items() if _typed() is None else ():
-        if name in Measured.known:
+    threads, typed = torch.get_num_threads(), _typed()
+    for name, value in values.items():
+        if name in Measured.known and name not in typed:
             Measured.known[name]._values[threads] = _at_least_0(f"kernels.{name}", value)
 
 
@@ -134,13 +138,14 @@ def cache_file(threads: int) -> Path:
     return cache_folder() / "kernels" / f"{name}.json"
 
 
-def _typed() -> dict[str, float] | None:
-    """Read the environment variable: ``default``, or ``name=value`` with commas between; None where it is not set."""
+def _typed() -> dict[str, float]:
+    """Read the numbers that the environment variable gives: ``name=value`` with commas between, ``default`` for all."""
     text = os.environ.get(VARIABLE, "").strip()
-    if not text:
-        return None
-    values: dict[str, float] = {}
-    for part in text.split(",") if text != DEFAULT else ():
+    parts = [part.strip() for part in text.split(",")] if text else []
+    values = {name: each.default for name, each in Measured.known.items()} if DEFAULT in parts else {}
+    for part in parts:
+        if part == DEFAULT:
+            continue
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if name not in Measured.known or not equals:
             known = sorted(Measured.known)

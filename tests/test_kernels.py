@@ -95,13 +95,24 @@ def test_infinity_is_kept(made_up):
     assert made.value() == INF
 
 
-@pytest.mark.parametrize(("typed", "value"), [("default", 7), ("made_up=2", 2), (" slack_rows=1 , made_up=inf", INF)])
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [("default", 7), ("made_up=2", 2), (" slack_rows=1 , made_up=inf", INF), ("made_up=2,default", 2)],
+)
 def test_the_environment_variable_comes_first(made_up, monkeypatch, typed, value):
     monkeypatch.setenv("EAT_KERNELS", typed)
     made, times = made_up
     kernels.use({"made_up": 5})
     assert made.value() == value
     assert not times
+
+
+def test_what_the_variable_does_not_name_is_measured_all_the_same(made_up, monkeypatch):
+    monkeypatch.setenv("EAT_KERNELS", "slack_rows=4")
+    made, times = made_up
+    assert made.value() == 3.5
+    assert len(times) == 1
+    assert SLACK_ROWS.value() == 4
 
 
 @pytest.mark.parametrize(
@@ -166,10 +177,10 @@ def test_a_run_is_continued_with_the_kernels_that_it_noted(tmp_path, caplog):
 
 
 def test_the_command_shows_them(monkeypatch):
-    monkeypatch.setenv("EAT_KERNELS", "slack_rows=4")
+    monkeypatch.setenv("EAT_KERNELS", "default,slack_rows=4")
     command = [sys.executable, "-m", "eat", "kernels"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "EAT_KERNELS=slack_rows=4" in shown
+    assert "EAT_KERNELS=default,slack_rows=4" in shown
     assert "slack_rows=4  # rows of padding" in shown and "onednn_from=600000" in shown
     wrong = subprocess.run([*command, "fresh=yes"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 1 and "expected fresh=true, got 'fresh=yes'" in wrong.stderr

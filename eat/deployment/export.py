@@ -112,6 +112,9 @@ def export_onnx(
         digests = {file.name: manifests.digest_of(file) for file in sorted(partial.iterdir())}
         text = Manifest(**described, files=digests).text()
         (partial / manifests.FILE).write_text(text, encoding="utf-8")
+    for file in folder.glob("segment_*_to_*.onnx"):  # of an export that was replaced
+        if file.name not in digests:
+            file.unlink()
     return folder
 
 

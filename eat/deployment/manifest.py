@@ -14,7 +14,7 @@ from eat.checks import as_typed, number, one_line, one_of, several, shown, some_
 from eat.deployment.exits import check_exit
 from eat.deployment.pruning import check_pruner
 from eat.files import read_object
-from eat.models.granted import check_intact, engine_of
+from eat.models.granted import check_intact, encode, engine_of
 
 FILE = "eat_onnx.json"
 TOKENIZER = "tokenizer.json"
@@ -24,7 +24,7 @@ FORMAT = 1
 """Of the folder; a newer one is refused."""
 
 
-_LATER = frozenset({"multi_label", "num_texts"})  # keys that older exports lack
+_LATER = frozenset({"multi_label", "num_texts", "digest"})  # keys that older exports lack
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,7 @@ class Manifest:
     files: dict[str, str]  # name -> SHA-256 of every other file
     multi_label: bool = False  # whether each output is a label with a sigmoid of its own
     num_texts: int | None = None  # of what an input was made in training: 1 text, 2 for pairs; None where nobody said
+    digest: str | None = None  # of all other values, so that a certificate ends where one was edited
 
     @cached_property
     def head_depths(self) -> list[int]:
@@ -79,8 +80,13 @@ class Manifest:
         return [segment.end for segment in self.segments if segment.head]
 
     def text(self) -> str:
-        """Return it as JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+        """Return it as JSON, with its digest."""
+        return json.dumps(dataclasses.asdict(self) | {"digest": self.own_digest()}, indent=1) + "\n"
+
+    def own_digest(self) -> str:
+        """Return 16 hex digits that name all values but the digest."""
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name != "digest"}
+        return hashlib.sha256(encode(values)).hexdigest()[:16]
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -190,12 +196,21 @@ def _check(manifest: Manifest) -> None:
     for temperature in manifest.temperatures:
         number("temperatures", temperature, above=0)
     if manifest.certificate is not None:
-        own = manifest
-        check_certificate(manifest.certificate, "certificate", own.engine, own.bits, own.fingerprint, own.exit)
+        _check_own_certificate(manifest, manifest.certificate)
     _check_templates(manifest)
     for file in (*(segment.file for segment in manifest.segments), TOKENIZER):
         if file not in manifest.files and (file != TOKENIZER or manifest.templates):
             raise ValueError(f"files: expected the SHA-256 of {as_typed(file)} among them, got none")
+
+
+def _check_own_certificate(manifest: Manifest, certificate: Mapping[str, Any]) -> None:
+    about = manifest.engine, manifest.bits, manifest.fingerprint, manifest.exit
+    check_certificate(certificate, "certificate", *about)
+    if manifest.digest is not None and manifest.digest != manifest.own_digest():
+        raise ValueError(
+            "certificate: expected the values that were exported with it, got edited ones (their digest differs); "
+            "OnnxClassifier.changed() serves other parts, without it"
+        )
 
 
 def _check_segments(segments: Sequence[Segment]) -> None:

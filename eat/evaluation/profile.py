@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from eat import kernels
 from eat.benchmark.clock import num_threads
 from eat.benchmark.engines import ENGINES, Call
 from eat.benchmark.engines.engine import CALIBRATION_ROWS
@@ -46,7 +47,7 @@ class Profiled:
     task: str
     split: str
     candidates: Mapping[str, Mapping[str, Any]]  # by name: run, engine, operating point, microseconds of a text
-    machine: Mapping[str, Any]  # as `describe_host` tells
+    machine: Mapping[str, Any]  # as `describe_host` tells, and the choice of products
 
 
 def profile_runs(
@@ -86,7 +87,9 @@ def profile_runs(
     for one in served:
         found, about[one.name] = _profiled(one, data[one.run.folder], split, settings)
         rows += [row | {"name": one.name} for row in found]
-    return Profiled(rows, first.task.name, split, about, describe_host())
+    with num_threads(settings.threads):
+        machine = describe_host() | {"kernels": kernels.text()}
+    return Profiled(rows, first.task.name, split, about, machine)
 
 
 def _profiled(

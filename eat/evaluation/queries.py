@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from eat import kernels
 from eat.benchmark.engines import EAT, ENGINES, Call, Encoded, Source
 from eat.benchmark.engines.engine import CALIBRATION_ROWS, save_pretrained
 from eat.benchmark.engines.packed import packed_call
@@ -130,7 +131,7 @@ class MeasuredRuns:
     task: str
     split: str
     candidates: Mapping[str, Mapping[str, Any]]  # by name: run, engine and operating point
-    machine: Mapping[str, Any]  # as `describe_host` tells
+    machine: Mapping[str, Any]  # as `describe_host` tells, and the choice of products
 
 
 def measure_runs(
@@ -169,7 +170,7 @@ def measure_runs(
             folder.mkdir()
             built[one.name], exit = _candidate(one, data[one.run.folder], folder)
             about[one.name] = {"run": one.run.name, "engine": one.engine, "exit": exit, "family": one.family}
-        machine = describe_host()
+        machine = describe_host() | {"kernels": kernels.text()}
         asked = {name: getattr(settings, name) for name in ("queries", "warm_ups", "threads")}
         with torch.inference_mode():
             rows = measure_queries(built, texts, labels, **asked)

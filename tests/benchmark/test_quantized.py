@@ -25,7 +25,7 @@ def _forget():
 
 @engines
 def test_contract(monkeypatch, numbers):
-    monkeypatch.setenv("EAT_KERNELS", f"{numbers}_gain=2")
+    monkeypatch.setenv("EAT_KERNELS", f"default,{numbers}_gain=2")
     checked = check_engine(f"eat_{numbers}", trials=4)
     assert not checked.left_out and any("labels are the model's" in fact for fact in checked.facts)
 
@@ -47,6 +47,6 @@ def test_a_model_in_another_type_stays_in_it(numbers):
     ],
 )
 def test_it_says_why_it_is_left_out(monkeypatch, numbers, gain, device, reason):
-    monkeypatch.setenv("EAT_KERNELS", f"{numbers}_gain={gain}")
+    monkeypatch.setenv("EAT_KERNELS", f"default,{numbers}_gain={gain}")
     said = ENGINES[f"eat_{numbers}"].why_not(torch.device(device))
     assert said == reason if reason is None else re.fullmatch(reason.format(numbers), said)

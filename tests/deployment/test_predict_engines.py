@@ -1,7 +1,9 @@
 """Exports, int8 and a watched model predict a file as they answer texts elsewhere."""
 
+import dataclasses
 import json
 import logging
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,14 @@ from eat.data.encoding import template_of
 from eat.data.tokenizer import read_tokenizer
 from eat.deployment import PredictSettings, predict_file
 from eat.deployment.prediction import torch_engine
+from eat.exits.points import OperatingPoint
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.engines import in_torch
 from eat.models.fingerprint import model_fingerprint
+from eat.models.granted import with_digest
 from eat.monitoring import DriftGuard
+from eat.runs.engines import EngineState
+from eat.runs.finished import FinishedRun
 from eat.traces.profile import Profile, measure
 from tests.deployment.predictions import alone, make_texts, one_line, read_rows, write_rows
 
@@ -89,6 +96,30 @@ def test_other_weights_are_the_quantised_models(
     monkeypatch.setattr("eat.models.classifier.why_not", lambda _: "it is no faster")
     predict_file(run, source, tmp_path / "float.jsonl", settings)
     assert "the model stays in float32" in caplog.text
+
+
+def test_other_weights_of_a_run_leave_where_it_certified_them_to(
+    run: Path, source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "run"))
+    kept, engine = FinishedRun(copied), in_torch("eat_int8")
+    state = EngineState(kept.raw_fingerprint(engine), (1.0, 2.0, 1.5, 1.0), None)
+    state.write(copied, engine)
+    model, _ = kept.model_of(engine, certified=False)
+    exit = OperatingPoint.of({"name": "confidence", "threshold": 0.7243}).spec
+    facts = {"exit": exit, "bound": 0.01, "model": engine.model_fingerprint(model)} | engine.facts
+    dataclasses.replace(state, certificate=with_digest(facts)).write(copied, engine)
+    predict_file(copied, source, tmp_path / "out.jsonl", PredictSettings(**QUIET, engine="int8"))
+    model.set_exit(**exit)
+    tokenizer = read_tokenizer(run / "model", "")
+    depths = []
+    for text in TEXTS:
+        inputs = tokenizer(text, return_tensors="pt")
+        with torch.inference_mode():
+            depths.append(int(model(inputs["input_ids"], token_type_ids=inputs["token_type_ids"]).exit_depth))
+    assert [row["exit_depth"] for row in read_rows(tmp_path / "out.jsonl")] == depths
+    assert len(set(depths)) > 1
+    assert "certificate" not in caplog.text
 
 
 @pytest.fixture

@@ -364,3 +364,30 @@ def test_a_model_with_other_weights_is_refused(tmp_path: Path, numbers: str) -> 
     with pytest.raises(ValueError, match=f"^model: expected float32 weights, got {numbers} ones; export the float32"):
         export_onnx(model, None, tmp_path / "served")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_certificate_ends_where_what_was_exported_with_it_is_edited(tmp_path: Path) -> None:
+    model = build(exit={"name": "confidence", "threshold": 0.4})
+    granted = certified(model, EngineId("eat_onnx"))
+    folder = export_onnx(model, None, tmp_path / "served", certificate=granted)
+    written = json.loads((folder / "eat_onnx.json").read_text())
+    for edited in (
+        {"temperatures": [0.5] * len(written["temperatures"])},
+        {"attention": {"name": "windowed", "window": 4, "global_tokens": ["cls"]}},
+        {"labels": written["labels"][::-1]},
+    ):
+        (folder / "eat_onnx.json").write_text(json.dumps(written | edited))
+        with pytest.raises(ValueError, match="expected the values that were exported with it, got edited ones"):
+            OnnxClassifier.from_folder(folder)
+    (folder / "eat_onnx.json").write_text(json.dumps(written | edited | {"certificate": None}))
+    assert OnnxClassifier.from_folder(folder).manifest.certificate is None
+    del written["digest"]  # as exports before it
+    (folder / "eat_onnx.json").write_text(json.dumps(written))
+    assert OnnxClassifier.from_folder(folder).manifest.certificate == granted
+
+
+def test_an_export_that_is_replaced_leaves_no_segment_behind(tmp_path: Path) -> None:
+    export_onnx(build(), None, tmp_path / "served")
+    whole = AdaptiveForSequenceClassification.from_backbone(tiny_config("bert"), seed=0, head_depths=[])
+    export_onnx(whole, None, tmp_path / "served")
+    assert [file.name for file in (tmp_path / "served").glob("segment_*")] == ["segment_1_to_4.onnx"]

@@ -162,7 +162,7 @@ def test_a_certificate_ends(caplog):
 @pytest.mark.parametrize(("gain", "converted"), [("1.05", False), ("1.2", True)])
 @pytest.mark.parametrize("numbers", ["int8", "bf16"])
 def test_a_model_stays_in_float32_where_others_gain_nothing(monkeypatch, caplog, numbers, gain, converted):
-    monkeypatch.setenv("EAT_KERNELS", f"{numbers}_gain={gain}")
+    monkeypatch.setenv("EAT_KERNELS", f"default,{numbers}_gain={gain}")
     measured = INT8_GAIN if numbers == "int8" else BF16_GAIN
     measured.forget()
     try:

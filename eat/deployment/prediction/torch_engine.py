@@ -24,9 +24,11 @@ from eat.files import read_object
 from eat.machine import chosen_device
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.config import AdaptiveConfig
+from eat.models.engines import in_torch
 from eat.models.fingerprint import model_fingerprint
+from eat.models.granted import IN_TORCH
 from eat.packed import AdaptiveOutput
-from eat.runs.finished import no_progress_bars
+from eat.runs.finished import FinishedRun, no_progress_bars
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +92,10 @@ def load_torch(folder: Path, settings: PredictSettings, changes: Mapping[str, An
     _check_config(folder)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    with no_progress_bars():
-        model = AdaptiveForSequenceClassification.from_pretrained(folder)
+    model = _as_the_run_has_it(folder, name)
+    if model is None:
+        with no_progress_bars():
+            model = AdaptiveForSequenceClassification.from_pretrained(folder)
     if changes:
         certified = model.config.certificate is not None
         model.set_exit(**OperatingPoint.of(model.config.exit or {}).changed(changes).spec)
@@ -105,6 +109,19 @@ def load_torch(folder: Path, settings: PredictSettings, changes: Mapping[str, An
     torch.nn.Module.to(model, chosen_device(device))  # transformers' own `to` hides its types
     warn_of_threshold(model.config.certificate, settings)
     return TorchEngine(model, folder, name)
+
+
+def _as_the_run_has_it(folder: Path, name: str) -> AdaptiveForSequenceClassification | None:
+    """Return the int8 or bfloat16 model at the point that its run certified it for; None where no run keeps one.
+
+    Raises:
+        ValueError: If the run has certificates, and that of this engine no longer holds.
+    """
+    if name not in IN_TORCH or folder.name != "model" or not (folder.parent / "config.yaml").is_file():
+        return None
+    run, engine = FinishedRun(folder.parent, "model"), in_torch(IN_TORCH[name])
+    state = run.engine_state(engine)
+    return None if state is None else run.model_of(engine, certified=state.certificate is not None)[0]
 
 
 def _check_config(folder: Path) -> None:
