@@ -12,6 +12,7 @@ from eat.backbones.mean_pooled import MeanPooledForSequenceClassification
 from eat.backbones.tiny import tiny_config
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off
+from tests.made.pairs import pairs_first
 
 every_backbone = pytest.mark.parametrize("model_type", sorted(BACKBONES))
 PARTS = {
@@ -53,9 +54,7 @@ def padded_batch(model: AdaptiveForSequenceClassification) -> dict[str, torch.Te
     return batch
 
 
-@every_backbone
-@pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize(("model_type", "pooling", "problem"), pairs_first(sorted(BACKBONES), POOLINGS, PROBLEMS))
 def test_the_plain_model_answers_as_ours_with_everything_off(model_type, pooling, problem, tmp_path):
     model = adaptive(model_type, pooling, problem)
     plain, batch = model.to_hugging_face(), padded_batch(model)

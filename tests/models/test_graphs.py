@@ -9,6 +9,7 @@ import torch
 from eat.attention import build_attention
 from eat.models.graphs import SegmentGraphs, is_single
 from eat.models.inputs import Inputs
+from tests.made.pairs import pairs_first
 from tests.reference.tiny import MODEL_TYPES, batch_of, configure, pack, tiny_adaptive, types_for
 
 
@@ -51,9 +52,14 @@ def assert_same(output, expected):
     assert list(output) == list(expected)
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
-@pytest.mark.parametrize("attention", [{"name": "full"}, {"name": "windowed", "window": 8}])
-@pytest.mark.parametrize("pruner", ["l2_norm", "attention_received", "random"])
+@pytest.mark.parametrize(
+    ("model_type", "attention", "pruner"),
+    pairs_first(
+        MODEL_TYPES,
+        [{"name": "full"}, {"name": "windowed", "window": 8}],
+        ["l2_norm", "attention_received", "random"],
+    ),
+)
 def test_recordings_answer_like_the_encoder(model_type, attention, pruner):
     model = tiny_adaptive(model_type, num_layers=4)
     pruning = {"name": pruner, "depths": [1, 2], "ratio": 0.3}
