@@ -9,6 +9,7 @@ weights are multiplied.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.examples import end_to_end, read_example
+from eat.models.granted import encode
 from eat.modules.block import Block
 
 BATCH = 32
@@ -98,6 +100,18 @@ def measure_activations(
         channels = _rounded(largest[layer]) if layer in largest else None
         found[layer] = Activation(float(low), float(high), channels)
     return found
+
+
+def rows_digest(examples: Sequence[Mapping[str, Sequence[int]]]) -> str:
+    """Return 16 hex digits that name the rows on which ranges are measured, in their order."""
+    named = [[list(map(int, example["input_ids"])), _types(example)] for example in examples]
+    return hashlib.sha256(encode({"rows": named})).hexdigest()[:16]
+
+
+def _types(example: Mapping[str, Sequence[int]]) -> list[int]:
+    """Return the token types; none where all are 0, as where there are no such keys."""
+    types = [*map(int, example.get("token_type_ids") or ())]
+    return types if any(types) else []
 
 
 def _dense(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -14,7 +14,7 @@ from eat.checks import folder_name, one_of, plain, true_or_false
 from eat.data.encoding import template_of
 from eat.data.tokenizer import read_tokenizer
 from eat.deployment import manifest as manifests
-from eat.deployment.activations import measure_activations
+from eat.deployment.activations import measure_activations, rows_digest
 from eat.deployment.exits import check_exit
 from eat.deployment.manifest import EXPORTS, FORMAT, Manifest, Segment, Template, check_certificate
 from eat.deployment.pruning import check_pruner
@@ -95,6 +95,8 @@ def export_onnx(
     if isinstance(tokenizer, str | Path):
         tokenizer = read_tokenizer(Path(tokenizer), "take a whole copy of the model's folder")
     described = _describe(model, tokenizer, engine, certificate)
+    if certificate is not None and calibration is not None:
+        _check_calibration(certificate, calibration)
     activations = {} if calibration is None else measure_activations(model, calibration)
     with replacing_folder(folder, manifests.FILE) as partial:
         for segment in described["segments"]:
@@ -116,6 +118,16 @@ def export_onnx(
         if file.name not in digests:
             file.unlink()
     return folder
+
+
+def _check_calibration(certificate: Mapping[str, Any], rows: Sequence[Mapping[str, Sequence[int]]]) -> None:
+    """Refuse a certificate made with ranges of other rows; one of an earlier version does not say which."""
+    given = rows_digest(rows)
+    if certificate.get("calibration", given) != given:
+        raise ValueError(
+            f"calibration: expected the rows that the certificate was made with ({certificate['calibration']}), whose "
+            f"ranges it rests on, got others ({given}); `eat export` takes the run's own"
+        )
 
 
 def engine_of_export(*, int8: bool, bits: int | None = None, static: bool = False) -> EngineId:

@@ -14,6 +14,7 @@ from eat.benchmark.latency.model import LatencyModel
 from eat.benchmark.results import Benchmark, read_benchmark, timed_exits
 from eat.benchmark.tokenizing import training_rows
 from eat.data import TextDataModule
+from eat.deployment.activations import rows_digest
 from eat.evaluation.calibration import read_temperatures
 from eat.evaluation.certify.certificate import Certificate
 from eat.evaluation.certify.kept import standing_certificate
@@ -115,6 +116,7 @@ class Evaluation:
             self.data,
             self.engine,
             lambda traced, name: tracer(Source(traced, calibration=rows), folder / name),
+            noted={"calibration": rows_digest(rows)} if ENGINES[self.engine.name].calibrated else {},
         )
 
     @cached_property

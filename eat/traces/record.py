@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,17 +30,19 @@ def record_traces(
     data: TextDataModule,
     engine: EngineId = OWN,
     tracer: Callable[[AdaptiveForSequenceClassification, str], Tracer] | None = None,
+    noted: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Make and write the traces, with raw logits, of every split that is not trained on.
 
-    ``tracer`` builds what answers in place of a model, whose traces have a name, where that is another ``engine``.
+    ``tracer`` builds what answers in place of a model, whose traces have a name, where that is another ``engine``, and
+    ``noted`` is what their metadata say of it besides.
     """
     splits = [name for name in data.splits if name != "train"]
     dense = all_off(model)
     differs = (dense.config.attention, dense.config.pruner) != (model.config.attention, model.config.pruner)
     names = [*splits, *(f"{split}{ALL_OFF_SUFFIX}" for split in data.report_splits if differs)]
     facts = {"fingerprint": run.raw_fingerprint(engine), "traces": names, "data_fingerprint": data.fingerprint()}
-    facts |= engine.facts
+    facts |= engine.facts | dict(noted)
     for name in names:
         split = name.removesuffix(ALL_OFF_SUFFIX)
         using = "" if engine.is_eat else f" with {engine.label}"

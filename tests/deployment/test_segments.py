@@ -20,6 +20,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from eat.deployment import OnnxClassifier, export_onnx
+from eat.deployment.activations import rows_digest
 from eat.deployment.blocks import block_inputs
 from eat.deployment.export import export_parts
 
@@ -391,3 +392,20 @@ def test_an_export_that_is_replaced_leaves_no_segment_behind(tmp_path: Path) -> 
     whole = AdaptiveForSequenceClassification.from_backbone(tiny_config("bert"), seed=0, head_depths=[])
     export_onnx(whole, None, tmp_path / "served")
     assert [file.name for file in (tmp_path / "served").glob("segment_*")] == ["segment_1_to_4.onnx"]
+
+
+def test_a_static_certificate_holds_for_the_rows_that_its_ranges_were_measured_on(tmp_path: Path) -> None:
+    model = build()
+    rows = [{"input_ids": part.tolist()} for part in np.split(IDS, np.cumsum(LENGTHS)[:-1])]
+    engine = EngineId("eat_onnx_static", 7)
+    exit = export_parts(model)["exit"]
+    facts = {"exit": exit, "bound": 0.01, "model": engine.model_fingerprint(model), "calibration": rows_digest(rows)}
+    granted = with_digest(facts | engine.facts)
+    static = {"int8": True, "bits": 7, "certificate": granted}
+    with pytest.raises(ValueError, match="calibration: expected the rows that the certificate was made with"):
+        export_onnx(model, None, tmp_path / "served", calibration=rows[1:], **static)
+    assert not (tmp_path / "served").exists()
+    typed = [row | {"token_type_ids": [0] * len(row["input_ids"])} for row in rows]
+    for number, given in enumerate((rows, typed)):
+        folder = export_onnx(model, None, tmp_path / f"served{number}", calibration=given, **static)
+        assert OnnxClassifier.from_folder(folder).manifest.certificate == granted

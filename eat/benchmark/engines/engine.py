@@ -85,6 +85,7 @@ class Engine(ABC):
     exported: bool = False  # whether it answers from files alone, so that ``benchmark.onnx=false`` saves an export
     adaptive: bool = False  # whether it prunes and exits as `Saved.parts` say; as a baseline it has everything off
     traced: bool = False  # whether it says what every head answers (`tracer`), so that it can be certified
+    calibrated: bool = False  # whether the ranges of its int8 are measured on training rows
     profiler: str | None = None  # key of `eat.benchmark.profile.PROFILERS` that sees its operators; None for none
 
     def why_not(self, device: torch.device) -> str | None:

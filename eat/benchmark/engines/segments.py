@@ -31,7 +31,6 @@ REQUIRED = ("onnx", "onnxruntime")
 class OnnxSegments(Engine):
     """Exported with everything that the model has; `Saved.parts` sets another exit, pruner or attention."""
 
-    calibrated: bool = False  # whether the ranges of int8 are measured on training rows
     profiler: str | None = "onnxruntime"
 
     def why_not(self, device: torch.device) -> str | None:

@@ -68,11 +68,14 @@ class Certificate:
     groups: Mapping[str, int] | None = None  # the groups' names -> examples; None likewise
     engine: str = EAT  # what ran the model: the certificate holds for no other
     bits: int | None = None  # of an activation in the engine's int8 products; None in floating point
+    calibration: str | None = (
+        None  # the rows on which the engine's ranges were measured, by `rows_digest`; None if none
+    )
 
     def to_json(self) -> dict[str, Any]:
         """Return what files hold of it."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        absent = [name for name in ("fallback", "model", "by", "groups", "bits") if values[name] is None]
+        absent = [name for name in ("fallback", "model", "by", "groups", "bits", "calibration") if values[name] is None]
         absent += ["engine"] if self.engine == EAT else []  # as certificates were before there were others
         return {key: value for key, value in values.items() if key not in absent} | {"exit": self.exit.spec}
 
@@ -308,6 +311,7 @@ def _certificate(
         groups=dict(zip(groups.names, groups.sizes, strict=True)) if settings.by else None,
         engine=served.name,
         bits=served.bits,
+        calibration=trace.metadata.get("calibration"),
     )
 
 
