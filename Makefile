@@ -61,8 +61,11 @@ format: install ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 
 ablation: install ## Train and compare the ablation's variants: make ablation TASK=sst2 BUDGET=laptop HOLDOUT=none
-	$(BIN)/python train.py -m experiment=$(VARIANTS) $(ABLATION)
-	$(BIN)/python train.py -m experiment=ablation/dense,ablation/static_4,ablation/eat,ablation/distilled seed=0,1,2 $(ABLATION)
+	@failed=0; \
+	$(BIN)/python train.py -m experiment=$(VARIANTS) $(ABLATION) || failed=1; \
+	$(BIN)/python train.py -m experiment=ablation/dense,ablation/static_4,ablation/eat,ablation/distilled \
+		seed=0,1,2 $(ABLATION) || failed=1; \
+	exit $$failed
 
 tables: install ## Make the tables of committed runs anew, and what README and docs show of them
 	$(BIN)/eat tables

@@ -89,8 +89,8 @@ def make_lines(
     lines = []
     for experiment, runs in shown.items():
         dense = beside[experiment]
-        curve = [_cost_and_value(shown[e]) for e in ordered if is_static(e, baseline) and beside[e] is dense]
-        scores = [] if is_static(experiment, baseline) else [elue_score(front(run.run), curve) for run in runs]
+        static = [shown[e] for e in ordered if is_static(e, baseline) and beside[e] is dense]
+        scores = [] if is_static(experiment, baseline) else [_score(run.run, static) for run in runs]
         known = [score for score in scores if score is not None]
         ratio = None if dense is None else _cost_and_value(runs)[0] / _cost_and_value(shown[dense])[0]
         lines.append(
@@ -103,6 +103,12 @@ def make_lines(
             )
         )
     return lines, problems
+
+
+def _score(run: LoggedRun, static: Sequence[Sequence[Shown]]) -> float | None:
+    """Return a run's `elue_score` over the static models of its own seed: seeds differ by more than methods do."""
+    curve = [_cost_and_value([one]) for shown in static for one in shown if one.run.seed == run.seed]
+    return elue_score(front(run), curve)
 
 
 def is_static(experiment: Experiment, baseline: str) -> bool:

@@ -78,12 +78,16 @@ def _places(devices: Any, num_nodes: int) -> dict[str, Any]:
 
 def _build(**options: Any) -> Trainer:
     try:
-        return Trainer(plugins=[AtomicCheckpointIO()], **options)
+        trainer = Trainer(plugins=[AtomicCheckpointIO()], **options)
     except (TypeError, ValueError, MisconfigurationException) as error:
         _, _, argument = str(error).partition("unexpected keyword argument ")
         known = inspect.signature(Trainer).parameters
         said = f".{argument[1:-1]}: no such argument{closest(argument[1:-1], known)}" if argument else f": {error}"
         raise ValueError(f"trainer{said}") from error
+    # With a limit of steps Lightning takes every training for one that begins within an epoch, and a resumed one then
+    # ends its epochs a step late. It stops at that limit all the same.
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+    return trainer
 
 
 def _check_processes(processes: int, trainer: Trainer, strategy: str, devices: Any) -> None:

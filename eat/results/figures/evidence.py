@@ -75,8 +75,9 @@ class Evidence:
 
     @property
     def is_plain(self) -> bool:
-        """True for an encoder with full attention, all tokens and one head: dense, or a static shallow one."""
-        return not (self.prunes or self.window or self.has_early_heads)
+        """True for an encoder with full attention, all tokens and weights, and one head: dense, or static shallow."""
+        compressed = (self.config.get("compression") or {}).get("name", "none") != "none"
+        return not (self.prunes or self.window or self.has_early_heads or compressed)
 
 
 def _read_metrics(run: FinishedRun) -> list[dict[str, float]]:
