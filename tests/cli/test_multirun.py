@@ -122,8 +122,11 @@ def test_a_failed_job_is_tried_again_and_the_others_are_not(sweep, evaluated):
 def test_where_every_job_fails_no_earlier_table_is_left(sweep):
     _, (folder,) = sweep("exit.threshold=0.6,0.7", "hydra.sweep.dir=runs/sweeps/mine")
     assert (folder / "combined.md").is_file()
-    code, _ = sweep("exit.threshold=2,3,4", "hydra.sweep.dir=runs/sweeps/mine")
-    assert code.startswith("error: 3 of 3 jobs failed") and not (folder / "combined.md").exists()
+    code, _ = sweep("exit.threshold=2.0,3.0,4.0", "hydra.sweep.dir=runs/sweeps/mine")
+    assert code.startswith("error: 3 of 3 jobs failed") and not (folder / "combined.csv").exists()
+    table = (folder / "combined.md").read_text()
+    assert table.startswith("No job has a report.") and "0.6" not in table
+    assert "- failed: job 1 (exit.threshold=3.0): exit.threshold: expected" in table
     code, _ = sweep("exit.threshold=0.7,0.6", "hydra.sweep.dir=runs/sweeps/mine")
     assert not code and states(folder) == ["done", "done"], "the notes of another command are gone"
 

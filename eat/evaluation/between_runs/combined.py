@@ -68,7 +68,7 @@ def combine(
     names = _names(sound)
     write_rows(out / "combined.csv", rows)
     groups = group_seeds(sound)
-    said = [f"- failed: {name}: {reason}" for name, reason in failures.items()]
+    said = failure_lines(failures)
     said += [f"- {line}" for line in [*missing_seeds(groups, group_names(groups, VARYING)), *problems]]
     tables = [_tables(sound, groups, names, markdown=markdown) for markdown in (True, False)]
     notes = "\n".join(said)
@@ -80,6 +80,11 @@ def combine(
     table = "\n\n".join(filter(None, [*tables[1], notes]))
     log.info("\n%s\n\ncombined report: %s", table, out)
     return table
+
+
+def failure_lines(failures: Mapping[str, str]) -> list[str]:
+    """Name what has no report, and why: a line of Markdown each."""
+    return [f"- failed: {name}: {reason}" for name, reason in failures.items()]
 
 
 def _tables(
