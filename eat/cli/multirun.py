@@ -214,9 +214,13 @@ def _end(sweep: Sweep) -> None:
         else:
             for name in COMBINED:  # an earlier table would be taken for this one
                 (sweep.folder / name).unlink(missing_ok=True)
-        if failures and not reports:
-            said = ["No job has a report.", f"Made with:\n\n    {command.strip()}", "\n".join(failure_lines(failures))]
-            write_text(sweep.folder / "combined.md", "\n\n".join(said) + "\n")
+            if failures:
+                said = [
+                    "No job has a report.",
+                    f"Made with:\n\n    {command.strip()}",
+                    "\n".join(failure_lines(failures)),
+                ]
+                write_text(sweep.folder / "combined.md", "\n\n".join(said) + "\n")
     except Exception as error:
         traceback.print_exc()
         raise SystemExit(f"error: the reports of {sweep.folder} could not be combined") from error

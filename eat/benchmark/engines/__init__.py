@@ -64,7 +64,7 @@ ENGINES: Family[Engine] = Family(
         ),
         "openvino_fp32": OpenVino("OpenVINO, float32", dtype="float32", exported=True),
         "openvino_bf16": OpenVino("OpenVINO, bfloat16", dtype="bfloat16", exact=False, exported=True),
-        "openvino_int8": OpenVino("OpenVINO, static int8", dtype="int8", exact=False, exported=True),
+        "openvino_int8": OpenVino("OpenVINO, static int8", dtype="int8", exact=False, exported=True, calibrated=True),
         "ctranslate2_fp32": CTranslate2("CTranslate2, float32", dtype="float32", exported=True),
         "ctranslate2_int8": CTranslate2("CTranslate2, int8", dtype="int8", exact=False, exported=True),
     },
