@@ -23,15 +23,22 @@ CSV = dataclasses.replace(
 )
 """The columns of any results table, and what an ablation's reader must know besides."""
 MANIFEST = "ablation.json"
+SUITES = ("ablation", "systems")
+"""Of whose experiments a task's tables are made: `conf/experiment/`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AblationSettings:
     """What is tabulated."""
 
-    suite: str | None = "ablation"  # runs whose experiment is <suite>/...; null for runs of every experiment
+    suite: str | Sequence[str] | None = SUITES  # runs of experiments <suite>/..., one or several; null for all
     baseline: str = "dense"  # the experiment, without its suite, that all are compared with, seed by seed
     within: int | float | None = None  # shows the cheapest exit that loses so many points; null for each run's own exit
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The suites; empty for runs of every experiment."""
+        return (self.suite,) if isinstance(self.suite, str) else tuple(self.suite or ())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,10 +64,10 @@ def write_ablation(folder: Path, task: str, settings: AblationSettings) -> tuple
         FileNotFoundError: If there is no such folder, or no run of the suite in it.
     """
     root = folder / task
-    runs, problems = collect(root, (task,), settings.suite)
+    runs, problems = collect(root, (task,), settings.suites)
     if not runs:
         left_out = f"; left out: {'; '.join(map(str, problems))}" if problems else ""
-        experiments = f"of the suite {settings.suite!r} " if settings.suite else ""
+        experiments = f"of {' or '.join(settings.suites)} " if settings.suites else ""
         raise FileNotFoundError(f"tasks: no finished run {experiments}of {task} in {root}{left_out}")
     blocks, more = group(runs)
     tables, found = [], [*problems, *more]

@@ -5,7 +5,7 @@ A run is superseded where its folder holds ``superseded.json``, such as ``{"by":
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -101,13 +101,13 @@ class LoggedRun:
             )
 
 
-def collect(root: Path, tasks: tuple[str, ...] = (), suite: str | None = None) -> tuple[list[LoggedRun], list[Problem]]:
+def collect(root: Path, tasks: tuple[str, ...] = (), suites: Sequence[str] = ()) -> tuple[list[LoggedRun], list[Problem]]:
     """Read all finished runs below a folder, in the order of their paths.
 
     Args:
         root: Folder of run folders, at any depth.
         tasks: Names of the tasks to read; all where empty.
-        suite: Read only runs whose experiment is ``<suite>/...``; None for all.
+        suites: Read only runs whose experiment is ``<suite>/...`` of one of them; all where empty.
 
     Returns:
         The runs, and a problem for each folder that was left out or needs a word.
@@ -122,7 +122,7 @@ def collect(root: Path, tasks: tuple[str, ...] = (), suite: str | None = None) -
         where = folder.relative_to(root).as_posix()
         try:
             config = read_config(folder, where)
-            if is_wanted(config, tasks, suite):
+            if is_wanted(config, tasks, suites):
                 runs.append(read_logged(folder))
                 problems += [Problem(where, note) for note in runs[-1].notes()]
         except (OSError, ValueError) as error:
@@ -130,10 +130,10 @@ def collect(root: Path, tasks: tuple[str, ...] = (), suite: str | None = None) -
     return runs, problems
 
 
-def is_wanted(config: dict[str, Any], tasks: tuple[str, ...], suite: str | None) -> bool:
-    """Return True for a run of one of the tasks and of the suite."""
+def is_wanted(config: dict[str, Any], tasks: Sequence[str], suites: Sequence[str]) -> bool:
+    """Return True for a run of one of the tasks and of one of the suites; of any where none is given."""
     task, experiment = config["task"].get("name"), str(config.get("experiment"))
-    return (not tasks or task in tasks) and (suite is None or experiment.startswith(f"{suite}/"))
+    return (not tasks or task in tasks) and (not suites or any(experiment.startswith(f"{suite}/") for suite in suites))
 
 
 def read_logged(folder: Path) -> LoggedRun:

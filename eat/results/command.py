@@ -19,7 +19,7 @@ class TableSettings(AblationSettings):
     """What is made."""
 
     folder: str = "results"  # finished runs, at any depth; a task's tables go to <folder>/<task>
-    tasks: str | Sequence[str] | None = None  # one task or several; null for each that has runs of the suite
+    tasks: str | Sequence[str] | None = None  # one task or several; null for each that has runs of a suite
     pages: Sequence[str] = ("README.md", "docs/*.md")  # pages whose marked parts are made anew
     check: bool = False  # true writes nothing: it says what is stale, and fails where something is
 
@@ -31,9 +31,12 @@ class TableSettings(AblationSettings):
         for page in several("pages", self.pages, "[README.md]"):
             if not isinstance(page, str) or not page or page.startswith("/"):
                 raise ValueError(f"pages: expected files within this folder, such as docs/*.md, got {shown(page)}")
-        for name in ("baseline", *(["suite"] if self.suite is not None else [])):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise ValueError(f"{name}: expected the name of experiments, got {shown(getattr(self, name))}")
+        if self.suite is not None and not isinstance(self.suite, str):
+            several("suite", self.suite, "[ablation,systems]")
+        for name, values in (("baseline", (self.baseline,)), ("suite", self.suites)):
+            for value in values:
+                if not isinstance(value, str) or not value:
+                    raise ValueError(f"{name}: expected the name of experiments, got {shown(value)}")
         if self.within is not None:
             number("within", self.within, at_least=0)
         true_or_false("check", self.check)
@@ -61,8 +64,9 @@ def make_tables(settings: TableSettings, root: Path = Path()) -> list[Path]:
         log.info("%s and %d pages are up to date", folder, len(pages))
         return []
     tasks = _tasks(folder, settings)
-    if not tasks and settings.suite:
-        log.warning("no run of the suite %s in %s; suite=null takes those of every experiment", settings.suite, folder)
+    if not tasks and settings.suites:
+        suites = " or ".join(settings.suites)
+        log.warning("no run of %s in %s; suite=null takes those of every experiment", suites, folder)
     for task in tasks:
         text, problems = write_ablation(folder, task, settings)
         tables = text.partition("\n## Published")[0].partition("\n## Left out")[0]  # which is said below
@@ -75,7 +79,7 @@ def make_tables(settings: TableSettings, root: Path = Path()) -> list[Path]:
 
 
 def _tasks(folder: Path, settings: TableSettings) -> list[str]:
-    """Return the tasks that are asked for, or else those with a run of the suite."""
+    """Return the tasks that are asked for, or else those with a run of a suite."""
     if settings.tasks is not None:
         return [settings.tasks] if isinstance(settings.tasks, str) else list(map(str, settings.tasks))
     tasks = [path for path in sorted(folder.glob("*")) if path.is_dir()]
@@ -84,6 +88,6 @@ def _tasks(folder: Path, settings: TableSettings) -> list[str]:
 
 def _is_of(path: Path, settings: TableSettings) -> bool:
     try:
-        return is_wanted(read_config(path.parent, "run"), (), settings.suite)
+        return is_wanted(read_config(path.parent, "run"), (), settings.suites)
     except ValueError:  # which is said where the task's runs are read
         return False

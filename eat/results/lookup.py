@@ -108,10 +108,11 @@ def _speedup(row: Mapping[str, Any], column: str, digits: int) -> str:
 
 SHOWN: Mapping[str, Callable[[Mapping[str, Any], str, int], str]] = {
     "number": lambda row, column, digits: number(row[column], digits),
+    "percent": lambda row, column, digits: number(None if row[column] is None else 100 * row[column], digits),
     "signed": lambda row, column, digits: "-" if row[column] is None else f"{row[column]:+.{digits}f}",
     "ratio": lambda row, column, digits: number(row[column], digits, "" if row[column] is None else "x"),
     "speedup": _speedup,
     "points": lambda row, column, digits: delta_text(row),
     "text": lambda row, column, digits: str(row[column] if row[column] is not None else "-"),
 }
-"""How a number is written: plain, with its sign, as 1.23x, the same with its interval, and points with theirs."""
+"""How a number is written: plain, times 100, with its sign, as 1.23x, the same with its interval, and points with theirs."""

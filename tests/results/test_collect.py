@@ -35,10 +35,11 @@ def test_budgets_and_holdouts_stand_apart(tmp_path: Path) -> None:
     assert len(group(collect(tmp_path)[0])[0]) == 3
 
 
-def test_only_the_suite_is_read(tmp_path: Path) -> None:
-    write_logged(tmp_path / "a")
-    write_logged(tmp_path / "b", "other")
-    assert [run.run.name for run in collect(tmp_path, suite="ablation")[0]] == ["a"]
+def test_only_the_suites_are_read(tmp_path: Path) -> None:
+    for name, experiment in {"a": "ablation/dense", "b": "other/dense", "c": "systems/binarized"}.items():
+        write_logged(tmp_path / name, experiment)
+    for suites, read in ((["ablation"], "a"), (["systems", "ablation"], "ac"), (["ablation/den"], ""), ([], "abc")):
+        assert "".join(run.run.name for run in collect(tmp_path, suites=suites)[0]) == read
     with pytest.raises(FileNotFoundError, match="folder: expected a folder of finished runs"):
         collect(tmp_path / "none")
 

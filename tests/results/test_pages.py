@@ -137,7 +137,7 @@ def test_where_there_is_nothing_to_tabulate_is_said(tmp_path: Path, caplog: pyte
         make_tables(TableSettings(folder="nowhere"), tmp_path)
     (tmp_path / "runs" / "sst2").mkdir(parents=True)
     assert make_tables(TableSettings(folder="runs"), tmp_path) == []
-    assert "no run of the suite ablation in" in caplog.text and "suite=null" in caplog.text
+    assert "no run of ablation or systems in" in caplog.text and "suite=null" in caplog.text
 
 
 def test_an_ablation_is_shown_by_its_section(page: Path) -> None:
@@ -159,6 +159,8 @@ BAD = [
     ({"pages": ["/etc/x.md"]}, "pages: expected files within this folder"),
     ({"tasks": 3}, "tasks: expected a list"),
     ({"suite": ""}, "suite: expected the name of experiments"),
+    ({"suite": ["ablation", 3]}, "suite: expected the name of experiments, got 3"),
+    ({"suite": 3}, "suite: expected a list"),
     ({"baseline": None}, "baseline: expected the name of experiments, got None"),
     ({"check": 1}, "check: expected true or false"),
     ({"folder": " "}, "folder: expected a folder"),
