@@ -37,7 +37,7 @@ class AblationSettings:
 
     @property
     def suites(self) -> tuple[str, ...]:
-        """The suites; empty for runs of every experiment."""
+        """Names of the suites; empty for runs of every experiment."""
         return (self.suite,) if isinstance(self.suite, str) else tuple(self.suite or ())
 
 

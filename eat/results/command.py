@@ -31,12 +31,12 @@ class TableSettings(AblationSettings):
         for page in several("pages", self.pages, "[README.md]"):
             if not isinstance(page, str) or not page or page.startswith("/"):
                 raise ValueError(f"pages: expected files within this folder, such as docs/*.md, got {shown(page)}")
-        if self.suite is not None and not isinstance(self.suite, str):
-            several("suite", self.suite, "[ablation,systems]")
-        for name, values in (("baseline", (self.baseline,)), ("suite", self.suites)):
-            for value in values:
-                if not isinstance(value, str) or not value:
-                    raise ValueError(f"{name}: expected the name of experiments, got {shown(value)}")
+        suites: list[object] = [self.suite]
+        if not isinstance(self.suite, str):
+            suites = [] if self.suite is None else several("suite", self.suite, "[ablation,systems]")
+        for name, value in (("baseline", self.baseline), *(("suite", suite) for suite in suites)):
+            if not isinstance(value, str) or not value:
+                raise ValueError(f"{name}: expected the name of experiments, got {shown(value)}")
         if self.within is not None:
             number("within", self.within, at_least=0)
         true_or_false("check", self.check)

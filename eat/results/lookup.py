@@ -115,4 +115,4 @@ SHOWN: Mapping[str, Callable[[Mapping[str, Any], str, int], str]] = {
     "points": lambda row, column, digits: delta_text(row),
     "text": lambda row, column, digits: str(row[column] if row[column] is not None else "-"),
 }
-"""How a number is written: plain, times 100, with its sign, as 1.23x, the same with its interval, and points with theirs."""
+"""How a number is written: plain, times 100, with its sign, as 1.23x, so with its interval, and points with theirs."""

@@ -22,7 +22,8 @@ class MovementCompression(GradualCompression):
 
     Attributes:
         keep: Share of each matrix that is kept in the end, in (0, 1].
-        score_lr: Peak of the scores' learning rate, with the schedule of all others; they do not decay.
+        score_lr: Peak of the scores' learning rate, with the schedule of all others; they do not decay. AdamW's steps
+            are this rate times what does not depend on it: it scales all scores alike, and changes no mask.
     """
 
     keep: float

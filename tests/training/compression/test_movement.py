@@ -90,3 +90,11 @@ def test_a_penalty_lowers_the_scores_and_is_logged(tmp_path):
     module, _, _ = fit(tmp_path, compression=compression)
     assert all(mask.scores.mean() < 0 for _, mask in masks(module.model, PenalisedMask))
     assert "train/compression" in (tmp_path / "metrics.csv").read_text().splitlines()[0]
+
+
+def test_the_masks_do_not_depend_on_the_rate_of_the_scores(tmp_path):
+    kept = []
+    for rate in (1e-2, 1.28):  # a power of two apart, so that nothing is rounded
+        module, *_ = fit(tmp_path / str(rate), compression=make_compression("movement", keep=0.3, score_lr=rate))
+        kept.append([mask.mask.clone() for _, mask in masks(module.model, ScoredMask)])
+    assert all(torch.equal(one, other) and not one.all() for one, other in zip(*kept, strict=True))
