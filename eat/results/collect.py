@@ -101,9 +101,7 @@ class LoggedRun:
             )
 
 
-def collect(
-    root: Path, tasks: Sequence[str] = (), suites: Sequence[str] = ()
-) -> tuple[list[LoggedRun], list[Problem]]:
+def collect(root: Path, tasks: Sequence[str] = (), suites: Sequence[str] = ()) -> tuple[list[LoggedRun], list[Problem]]:
     """Read all finished runs below a folder, in the order of their paths.
 
     Args:
