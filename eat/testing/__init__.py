@@ -14,11 +14,13 @@ from eat.testing.checked import Checked, CheckFailedError
 from eat.testing.compressions import check_compression
 from eat.testing.engines import check_engine
 from eat.testing.exits import check_exit
+from eat.testing.exports import Agreement, check_export
 from eat.testing.objectives import check_objective
 from eat.testing.pruners import check_pruner
 from eat.testing.tasks import check_task
 
 __all__ = [
+    "Agreement",
     "CheckFailedError",
     "Checked",
     "check_attention",
@@ -26,6 +28,7 @@ __all__ = [
     "check_compression",
     "check_engine",
     "check_exit",
+    "check_export",
     "check_objective",
     "check_pruner",
     "check_task",

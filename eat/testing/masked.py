@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eat.exits import ThresholdExit
 from eat.models.classifier import AdaptiveForSequenceClassification
+from eat.models.config import pooling_at
 from eat.ops.confidence import margin, sets_as_classes
 from eat.ops.selection import rounded_scores
 from eat.packed import Packed
@@ -194,16 +195,15 @@ class MaskedClassifier:
         """One row of logits per example."""
         if "norm.weight" in self.weights:
             rows = self.norm(rows, "norm")
+        mean = pooling_at(self.heads, depth) == "mean"
         pooled = torch.stack(
-            [
-                row[live].mean(0) if self.heads["pooling"] == "mean" else row[live][0]
-                for row, live in zip(rows, alive, strict=True)
-            ]
+            [row[live].mean(0) if mean else row[live][0] for row, live in zip(rows, alive, strict=True)]
         )
         inner = HEAD_ACTIVATIONS[self.backbone["name"]](self.linear(pooled, f"heads.{depth}.dense"))
         if f"heads.{depth}.activation.norm.weight" in self.weights:
             inner = self.norm(inner, f"heads.{depth}.activation.norm")
-        return self.linear(inner, f"heads.{depth}.out")
+        temperatures = self.heads.get("temperatures") or [1.0] * len(self.heads["depths"])
+        return self.linear(inner, f"heads.{depth}.out") / temperatures[self.heads["depths"].index(depth)]
 
     def prune(
         self,

@@ -1,5 +1,6 @@
 """The script: a certified run is exported with the certificate of what will serve it, or not at all."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,25 @@ def test_the_export_carries_the_certificate_of_its_engine(
         run_script(*typed, f"bits={other}", "fresh=true")
 
 
+def test_it_says_how_far_the_export_agrees_with_torch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = write_run(tmp_path / "small")
+    run_script(f"run={run}", f"output={tmp_path / 'a'}", "compare=20")
+    assert "beside torch: 20 of 20 texts are answered alike in batches of 1 and 32; logits" in capsys.readouterr().out
+    run_script(f"run={run}", f"output={tmp_path / 'b'}", "compare=20", "format=onnx_int8")
+    assert re.search(r"beside torch in float32: \d+ of 20 texts are", capsys.readouterr().out)
+    run_script(f"run={run}", f"output={tmp_path / 'c'}", "compare=0")
+    assert "beside torch" not in capsys.readouterr().out and "not compared" not in caplog.text
+    (run / "validation.csv").unlink()
+    assert run_script(f"run={run}", f"output={tmp_path / 'd'}").is_dir(), "the export needs no data"
+    assert "not compared with torch: " in caplog.text and "validation.csv" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("compare=-1", "compare: expected an integer of 0 or more, got -1"),
         ("format=int8", "format: expected one of .*'onnx', 'onnx_int8'"),
         ("bits=9", "bits: expected 7 or 8, with int8 alone, got 9"),
     ],
