@@ -77,7 +77,8 @@ class Evidence:
     def is_plain(self) -> bool:
         """True for an encoder with full attention, all tokens and weights, and one head: dense, or static shallow."""
         compressed = (self.config.get("compression") or {}).get("name", "none") != "none"
-        return not (self.prunes or self.window or self.has_early_heads or compressed)
+        gated = self.config["backbone"].get("feed_forward", "dense") != "dense"
+        return not (self.prunes or self.window or self.has_early_heads or compressed or gated)
 
 
 def _read_metrics(run: FinishedRun) -> list[dict[str, float]]:

@@ -38,7 +38,8 @@ def draw_frontier(suite: Suite, path: Path) -> list[str]:
     size = timed_size(suite)
     latency, machines, notes = _latencies(suite, size)
     baselines = timed_baselines(suite, size) if latency and size else []
-    adaptive = sorted(suite.of_kind("adaptive"), key=lambda label: label not in latency)
+    best = on_front({label: work[label] for label in suite.of_kind("adaptive")})
+    adaptive = sorted(best, key=lambda label: (label not in latency, -best[label]))
     looks = dict(zip(adaptive, LOOKS, strict=False))
     all_off = counted_all_off(suite)
     panels: list[tuple[Curves, Sequence[Baseline], str]] = [
@@ -49,7 +50,7 @@ def draw_frontier(suite: Suite, path: Path) -> list[str]:
     values = [point.value for curves, *_ in panels for points in curves.values() for point in points]
     values += [other.point.value for _, others, _ in panels for other in others]
     low, high = value_range([value for value in values if value >= max(values) - SHOWN_BELOW_BEST])
-    with printing(path, 4.3, suite.subject) as figure:
+    with printing(path, 3.6, suite.subject) as figure:
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (curves, others, title) in zip(grid, panels, strict=True):
             costs = [p.cost for points in curves.values() for p in points] + [other.point.cost for other in others]
@@ -62,6 +63,15 @@ def draw_frontier(suite: Suite, path: Path) -> list[str]:
         grid[0].set_ylabel(f"{suite.metric}{' (lower points cut off)' if min(values) < low else ''}")
         _add_legend(figure, list(grid))
     return notes
+
+
+def on_front(curves: Curves) -> dict[str, int]:
+    """Count how many points of each curve lie on the front of all: none costs as little and is better."""
+    points = [(point.cost, point.value) for points in curves.values() for point in points]
+    return {
+        label: sum(all(p.value >= value or cost > p.cost for cost, value in points) for p in points_of)
+        for label, points_of in curves.items()
+    }
 
 
 def _latencies(suite: Suite, size: int | None) -> tuple[Curves, str, list[str]]:
@@ -83,8 +93,9 @@ def _draw_marks(suite: Suite, axes: Axes, curves: Curves, others: Sequence[Basel
         static = suite.kind(run) == "static"
         for point in curves.get(label, ()):
             mark, size = (f"${run.num_layers}$", 7) if static else ("*", 9)
-            name = f"static {run.num_layers} layers" if static else f"dense (eat): {label}"
-            _mark(axes, point, mark, "black", name, size)
+            name = f"static {run.num_layers} layers" if static else "dense (eat)"
+            aside = not static and label != suite.dense
+            _mark(axes, point, mark, GREY if aside else "black", "other dense runs" if aside else name, size)
     for other in others:
         mark = MARKS.get(other.engine, OTHER_MARK) if other.num_layers is None else f"${other.num_layers}$"
         _mark(axes, other.point, mark, GREY if other.num_layers is None else "black", other.name, 7)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from eat.evaluation.report.figures import BLUE, GREY, RED
 from eat.ops.calibration import Reliability, expected_calibration_error, reliability
 from eat.ops.confidence import max_probability
-from eat.results.figures.style import SMALL, first_few, printing
+from eat.results.figures.style import SMALL, WIDTH, first_few, printing
 from eat.results.figures.suite import NothingToDrawError, Suite
 from eat.traces.quality import predictions
 from eat.traces.trace import Trace
@@ -37,14 +37,16 @@ def draw_reliability(suite: Suite, path: Path) -> list[str]:
         raise NothingToDrawError(f"{suite.first.task.name} is a regression: no class probabilities")
     shown, notes = first_few("reliability", suite.experiments.items(), MOST)
     heads = [(label, runs, head) for label, runs in shown for head in range(len(runs[0].traces.reported.head_depths))]
-    lines = -(-len(heads) // COLUMNS)
+    columns = min(COLUMNS, len(heads))
+    lines = -(-len(heads) // columns)
+    side = (WIDTH - 0.6) / columns - 0.25  # of a panel, which is square
     titles = [
         "\n".join([*wrap(label.replace("_", " "), 20), f"head {runs[0].traces.reported.head_depths[head]}"])
         for label, runs, head in heads
     ]
     longest = max(title.count("\n") for title in titles)
-    with printing(path, 0.8 + (1.45 + 0.1 * longest) * lines, suite.subject) as figure:
-        grid = figure.subplots(lines, min(COLUMNS, len(heads)), squeeze=False, sharex=True, sharey=True)
+    with printing(path, 1.1 + (side + 0.2 + 0.12 * longest) * lines, suite.subject) as figure:
+        grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
         for axes, (_, runs, head), title in zip(grid.flat, heads, titles, strict=False):
             raw = [run.traces.reported.raw for run in runs]
             axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")

@@ -65,7 +65,7 @@ def draw_schedule(suite: Suite, path: Path) -> list[str]:
     shown, notes = first_few("schedule", schedules.items())
     trainings = {label: over_training(run) for label, run in shown}
     both = any(trainings.values())
-    with printing(path, 3.4 if both else 3.8, suite.subject) as figure:
+    with printing(path, 3.0 if both else 3.4, suite.subject) as figure:
         panels = figure.subplots(1, 2 if both else 1, sharey=True, squeeze=False)[0]
         left, right = panels[0], panels[-1]
         for (label, run), look in zip(shown, LOOKS, strict=False):

@@ -20,6 +20,8 @@ WIDTH = 6.9
 """Inches: the text of a page, so that fonts are printed as large as they say."""
 SMALL = 7.5
 """Font size of legends and of labels beside points."""
+LEGEND_LINE = 0.16
+"""Inches: a line of a legend in that size."""
 CHARACTERS = 125
 """So many of them are as wide as a page, in that size."""
 LOOKS: Sequence[dict[str, Any]] = tuple(
@@ -48,7 +50,7 @@ def printing(path: Path, height: float, title: str) -> Iterator[Figure]:
     with mpl.rc_context(PRINT):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         yield figure
-        figure.suptitle(title, fontsize=SMALL + 0.5)
+        figure.suptitle(broken(title, CHARACTERS - 15), fontsize=SMALL + 0.5)
         for suffix, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
             with replacing(path.with_name(f"{path.name}.{suffix}")) as new:
                 figure.savefig(new, format=suffix, metadata=metadata)
@@ -68,8 +70,9 @@ def first_few(figure: str, named: Iterable[Named], most: int = len(LOOKS)) -> tu
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
-    """Put a legend below a figure, in as many columns as its longest name leaves room for."""
+    """Put a legend below a figure, in as many columns as its longest name leaves room for; the figure grows with it."""
     columns = max(1, min(3, CHARACTERS // (max(map(len, names)) + 10)))
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * -(-len(names) // columns))
     figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=SMALL)
 
 

@@ -10,7 +10,8 @@ from eat.exits.points import FULL_DEPTH, OperatingPoint
 from eat.ops.confidence import max_probability
 from eat.results.figures.ablation import ablation_bars, mean_difference
 from eat.results.figures.exits import exit_shares
-from eat.results.figures.frontier_points import counted, counted_all_off, timed, timed_baselines
+from eat.results.figures.frontier import on_front
+from eat.results.figures.frontier_points import FrontierPoint, counted, counted_all_off, timed, timed_baselines
 from eat.results.figures.lengths import length_bins
 from eat.results.figures.reliability import pooled_reliability
 from eat.results.figures.retention import retention_by_length
@@ -37,6 +38,15 @@ def test_counted_points_are_means_over_seeds_with_their_deviation(suite):
     assert points[-1].deviation == pytest.approx(np.std(values, ddof=1))
     assert points[-1].cost == pytest.approx(np.mean([point.flops_ratio for point in full]))
     assert [point.cost for point in points] == sorted(point.cost for point in points)
+
+
+def test_points_on_the_front_are_those_that_none_beats_for_as_little():
+    curves = {
+        "cheap": [FrontierPoint("0", 0.3, 0.7), FrontierPoint("1", 0.6, 0.8)],
+        "good": [FrontierPoint("0", 0.4, 0.9), FrontierPoint("full", 1.0, 0.9)],
+        "beaten": [FrontierPoint("full", 0.5, 0.85)],
+    }
+    assert on_front(curves) == {"cheap": 1, "good": 2, "beaten": 0}
 
 
 def test_a_model_with_one_head_is_one_point(suite):
