@@ -13,7 +13,7 @@ from eat.results.collect import LoggedRun, Problem, collect
 from eat.results.group import Block, group
 from eat.results.latex import latex_table
 from eat.results.lines import Line, Size, make_lines
-from eat.results.published import published_section
+from eat.results.published import published_latex, published_section
 from eat.results.sources import digest_files, file_digest
 
 CSV = dataclasses.replace(
@@ -79,7 +79,9 @@ def write_ablation(folder: Path, task: str, settings: AblationSettings) -> tuple
     text = markdown(tables, found, settings)
     CSV.write(root / "ablation.csv", [row for table in tables for row in csv_rows(table, settings)])
     write_text(root / "ablation.md", text)
-    write_text(root / "ablation.tex", "\n".join(_latex(table, settings) for table in tables))
+    write_text(
+        root / "ablation.tex", "\n".join([*(_latex(table, settings) for table in tables), *published_latex(task)])
+    )
     _write_manifest(root, [run for table in tables for run in table.runs], settings)
     return text, found
 

@@ -16,7 +16,7 @@ from eat.results.group import group
 from eat.results.latex import escape, latex_table
 from eat.results.lines import make_lines
 from eat.results.pages import check_manifests
-from eat.results.published import published_section
+from eat.results.published import published_latex, published_section
 from eat.traces.statistics import paired_difference_interval, seeds_difference_interval
 from tests.results.made import CONFIDENCE, write_logged
 
@@ -226,6 +226,10 @@ def test_published_rows_stand_with_their_source_and_faults() -> None:
     assert "MNLI at 38 % is an error" in text
     assert "arXiv 2510.12856" in text
     assert published_section("demo") == ""
+    paper, others = published_latex("mnli")
+    assert r"MNLI at 38 \% is an error" in paper and "& 0.3840 &" in paper
+    assert "MiniLM-L6-H384 dense & MiniLMv1-L6 & accuracy & - & 83.3 &" in others
+    assert published_latex("demo") == []
 
 
 def test_of_several_dense_configurations_each_is_beside_the_nearest(results: Path) -> None:

@@ -1,9 +1,11 @@
 """Figures that papers published, beside which ours stand: with their source, and with their known faults."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 from eat.evaluation.report.table import render
+from eat.results.latex import latex_table
 
 EAT = "Miller 2025, arXiv 2510.12856"
 FAULTS = (
@@ -15,6 +17,7 @@ FAULTS = (
     "Rows of one model and task that differ in latency alone are repeated measurements, as printed.",
 )
 """Known faults of the EAT paper's published results."""
+WARNING = "Other weights, other machines: to be read beside the table above, not subtracted from it."
 
 _FOLDER = Path(__file__).parent
 
@@ -25,29 +28,57 @@ def rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
-def published_section(task: str) -> str:
-    """Lay out what was published on a task; empty where nothing was."""
+@dataclasses.dataclass(frozen=True)
+class PublishedTable:
+    """What was published on a task, laid out."""
+
+    name: str
+    caption: str
+    headers: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    faults: tuple[str, ...] = ()
+
+
+def published_tables(task: str) -> list[PublishedTable]:
+    """Lay out what was published on a task: the EAT paper's own table, and that of others; none where nothing was."""
     paper = [row for row in rows("eat_paper") if row["task"] == task]
     others = [row for row in rows("other_papers") if row["task"] == task]
-    parts = []
+    tables = []
     if paper:
-        headers = ["model", "tau", "accuracy", "to BERT, points", "depth", "tokens kept", "ms", "speed-up"]
+        headers = ("model", "tau", "accuracy", "to BERT, points", "depth", "tokens kept", "ms", "speed-up")
         columns = ("model", "tau", "accuracy", "delta_acc_pp", "avg_depth", "avg_retention", "latency_ms")
-        lines = [[*(row[c] or "-" for c in columns), f"{row['speedup_vs_bert']}x"] for row in paper]
-        faults = "\n".join(f"- {fault}" for fault in FAULTS)
-        parts.append(
-            f"The EAT paper ({EAT}), BERT-base, one example at a time on a GPU in FP16:\n\n"
-            f"{render(headers, lines, markdown=True)}\n\nKnown faults of these figures:\n\n{faults}"
-        )
+        lines = tuple((*(row[c] or "-" for c in columns), f"{row['speedup_vs_bert']}x") for row in paper)
+        caption = f"The EAT paper ({EAT}), BERT-base, one example at a time on a GPU in FP16"
+        tables.append(PublishedTable("eat", caption, headers, lines, FAULTS))
     if others:
-        headers = ["method", "backbone", "metric", "before", "after", "speed-up", "counted as", "source"]
+        headers = ("method", "backbone", "metric", "before", "after", "speed-up", "counted as", "source")
         of_others = ("method", "backbone", "metric", "quality_before", "quality_after")
-        lines = [
-            [*(row[c] or "-" for c in of_others), f"{row['speedup']}x", row["counted_as"], row["source"]]
+        lines = tuple(
+            (*(row[c] or "-" for c in of_others), f"{row['speedup']}x", row["counted_as"], row["source"])
             for row in others
-        ]
-        parts.append(f"Other papers, each with its own baseline:\n\n{render(headers, lines, markdown=True)}")
-    if not parts:
-        return ""
-    warning = "Other weights, other machines: to be read beside the table above, not subtracted from it."
-    return "\n\n".join(["## Published figures", warning, *parts])
+        )
+        tables.append(PublishedTable("others", "Other papers, each with its own baseline", headers, lines))
+    return tables
+
+
+def published_section(task: str) -> str:
+    """Return what was published on a task as Markdown; empty where nothing was."""
+    parts = []
+    for table in published_tables(task):
+        parts.append(f"{table.caption}:\n\n{render(table.headers, table.lines, markdown=True)}")
+        if table.faults:
+            parts.append("Known faults of these figures:\n\n" + "\n".join(f"- {fault}" for fault in table.faults))
+    return "\n\n".join(["## Published figures", WARNING, *parts]) if parts else ""
+
+
+def published_latex(task: str) -> list[str]:
+    """Return what was published on a task as LaTeX tables, known faults in the caption."""
+    return [
+        latex_table(
+            table.headers,
+            table.lines,
+            " ".join([f"Published: {table.caption}.", *table.faults, WARNING]),
+            f"tab:published-{table.name}-{task}",
+        )
+        for table in published_tables(task)
+    ]
