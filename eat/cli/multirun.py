@@ -200,17 +200,19 @@ def _end(sweep: Sweep) -> None:
     """
     sweep.ended = True
     failures: dict[str, str] = {}
-    reports: list[str] = []
+    jobs: dict[str, list[str]] = {}  # those that made a report, by its folder
     for number, note in enumerate(_notes(sweep)):
-        if note.state == DONE:
-            reports += [] if note.report is None else [note.report]
-        else:
-            own = " ".join(override for override in note.typed if override.partition("=")[0] not in sweep.fixed)
-            failures[f"job {number} ({own})"] = str(note.error or NOT_ENDED[note.state])
+        own = " ".join(override for override in note.typed if override.partition("=")[0] not in sweep.fixed)
+        job = f"job {number} ({own})"
+        if note.state != DONE:
+            failures[job] = str(note.error or NOT_ENDED[note.state])
+        elif note.report is not None:
+            jobs.setdefault(note.report, []).append(job)
+    same = [f"{' and '.join(names)} are one run: nothing differs between them" for names in jobs.values() if names[1:]]
     command = (sweep.folder / COMMAND).read_text(encoding="utf-8")
     try:
-        if reports:
-            combine(reports, sweep.folder, failures, command=command)
+        if jobs:
+            combine(list(jobs), sweep.folder, failures, notes=same, command=command)
         else:
             for name in COMBINED:  # an earlier table would be taken for this one
                 (sweep.folder / name).unlink(missing_ok=True)

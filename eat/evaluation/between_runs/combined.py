@@ -39,6 +39,7 @@ def combine(
     out: str | Path,
     failures: Mapping[str, str] = MappingProxyType({}),
     *,
+    notes: Sequence[str] = (),
     command: str | None = None,
 ) -> str:
     """Write combined.csv, combined.md and combined.png from several reports, and log the table.
@@ -49,6 +50,7 @@ def combine(
         reports: Reports, their folders, or run folders (then their ``report/``); each is taken once.
         out: Where to write.
         failures: What should have had a report and why it has none, named beside the table.
+        notes: What else the table's reader must know, a line each.
         command: The command that all this is made with, shown above the table.
 
     Returns:
@@ -69,15 +71,15 @@ def combine(
     write_rows(out / "combined.csv", rows)
     groups = group_seeds(sound)
     said = failure_lines(failures)
-    said += [f"- {line}" for line in [*missing_seeds(groups, group_names(groups, VARYING)), *problems]]
+    said += [f"- {line}" for line in [*notes, *missing_seeds(groups, group_names(groups, VARYING)), *problems]]
     tables = [_tables(sound, groups, names, markdown=markdown) for markdown in (True, False)]
-    notes = "\n".join(said)
+    below = "\n".join(said)
     head = [f"Made with:\n\n    {command.strip()}"] if command else []
-    text = [*filter(None, [*head, *tables[0], notes]), "![combined.png](combined.png)"]
+    text = [*filter(None, [*head, *tables[0], below]), "![combined.png](combined.png)"]
     write_text(out / "combined.md", "\n\n".join(text) + "\n")
     draw_runs(rows, names, out / "combined.png")
     _compare_exits(sound, out)
-    table = "\n\n".join(filter(None, [*tables[1], notes]))
+    table = "\n\n".join(filter(None, [*tables[1], below]))
     log.info("\n%s\n\ncombined report: %s", table, out)
     return table
 
