@@ -122,7 +122,7 @@ def test_a_failed_job_is_tried_again_and_the_others_are_not(sweep, evaluated):
 def test_jobs_that_come_to_one_run_are_named(sweep):
     _, (folder,) = sweep("exit.threshold=0.7,0.8,0.70")
     table = (folder / "combined.md").read_text()
-    assert "- job 0 (exit.threshold=0.7) and job 2 (exit.threshold=0.70) are one run: nothing differs" in table
+    assert "- job 0 (exit.threshold=0.7) and job 2 (exit.threshold=0.7) are one run: nothing differs" in table
 
 
 def test_where_every_job_fails_no_earlier_table_is_left(sweep):
