@@ -5,7 +5,8 @@
     def test_my_pruner():
         check_pruner(MyPruner, {"depths": [2]})
 
-eat's own parts pass the same checks; `check_export` is for an exported model of yours. They need nothing but what eat needs at run time.
+eat's own parts pass the same checks; `check_export` is for an exported model of yours. They need nothing but what eat
+needs at run time.
 """
 
 from eat.testing.attentions import check_attention
