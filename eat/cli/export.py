@@ -19,6 +19,7 @@ from eat.cli.options import check_keys, need
 from eat.data import TextDataModule
 from eat.deployment.export import ExportSettings, export_onnx
 from eat.deployment.manifest import FILE as MANIFEST
+from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.runs.data import PLACES, load_data
 from eat.runs.finished import FinishedRun, runs_beside
 from eat.testing.exports import WITHIN, compare_export
@@ -64,15 +65,21 @@ def main(config: DictConfig) -> Path:
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e6
     print(f"{output}: {size:.1f} MB; eat.deployment.OnnxClassifier.from_folder({str(output)!r}) serves it")
     if data is not None and compare:
-        split = data.report_splits[0]
-        drawn = np.random.default_rng(0).permutation(len(data.splits[split]))[:compare]
-        exact = asked.engine.bits is None
-        examples = encoded_examples(data, split, drawn.tolist())
-        agreement, others = compare_export(model, output, examples, within=WITHIN if exact else math.inf)
-        print(f"{split}, beside torch{'' if exact else ' in float32'}: {agreement}")
-        if others and exact:
-            log.warning("%d texts are answered otherwise than in torch and are no near-ties", len(others))
+        _compare(model, output, data, compare, exact=asked.engine.bits is None)
     return output
+
+
+def _compare(
+    model: AdaptiveForSequenceClassification, output: Path, data: TextDataModule, count: int, *, exact: bool
+) -> None:
+    """Say how far the export answers as the model in torch does."""
+    split = data.report_splits[0]
+    drawn = np.random.default_rng(0).permutation(len(data.splits[split]))[:count]
+    examples = encoded_examples(data, split, drawn.tolist())
+    agreement, others = compare_export(model, output, examples, within=WITHIN if exact else math.inf)
+    print(f"{split}, beside torch{'' if exact else ' in float32'}: {agreement}")
+    if others and exact:
+        log.warning("%d texts are answered otherwise than in torch and are no near-ties", len(others))
 
 
 def _data(run: FinishedRun, places: Mapping[str, Any], *, needed: bool) -> TextDataModule | None:

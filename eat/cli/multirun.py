@@ -27,7 +27,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from eat.checks import folder_name, one_line
 from eat.cli.jobs import DONE, NOTE, STARTED, WAITING, Note, read_note
 from eat.evaluation import combine
-from eat.evaluation.between_runs.combined import failure_lines
+from eat.evaluation.between_runs.combined import write_failures
 from eat.evaluation.command import quoted
 from eat.files import write_text
 from eat.runs.lock import locked
@@ -217,12 +217,7 @@ def _end(sweep: Sweep) -> None:
             for name in COMBINED:  # an earlier table would be taken for this one
                 (sweep.folder / name).unlink(missing_ok=True)
             if failures:
-                said = [
-                    "No job has a report.",
-                    f"Made with:\n\n    {command.strip()}",
-                    "\n".join(failure_lines(failures)),
-                ]
-                write_text(sweep.folder / "combined.md", "\n\n".join(said) + "\n")
+                write_failures(sweep.folder, failures, command)
     except Exception as error:
         traceback.print_exc()
         raise SystemExit(f"error: the reports of {sweep.folder} could not be combined") from error

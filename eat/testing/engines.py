@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from eat.benchmark.engines import ENGINES, Encoded, Engine, Saved, Source
+from eat.benchmark.engines.engine import joined
 from eat.benchmark.engines.packed import packed_call
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import all_off
@@ -127,8 +127,8 @@ def _check_tracer(
         rows = [example for batch in batches for example in batch]
         tracer = engine.tracer(Source(model, calibration=rows), Path(folder, "traced"))
         for batch in batches:
-            packed = {key: torch.tensor(list(chain.from_iterable(e[key] for e in batch))) for key in batch[0]}
-            packed["lengths"] = torch.tensor([len(example["input_ids"]) for example in batch])
+            columns, lengths = joined(batch)
+            packed = {key: torch.tensor(values) for key, values in (columns | {"lengths": lengths}).items()}
             (logits, kept), (expected, expected_kept) = tracer(packed), exact(packed)
             checked.same(logits.shape, expected.shape, "traced, it gives the logits of every head")
             checked.same(kept[:, 0], expected_kept[:, 0], "traced, it says how many tokens came in")

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from eat.benchmark.engines import Encoded
+from eat.benchmark.engines.engine import joined
 from eat.deployment import OnnxClassifier
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.testing.checked import CheckFailedError
 from eat.testing.masked import MaskedClassifier
 from eat.traces.quality import predictions, same_answers
-
-Encoded = Mapping[str, Sequence[int]]
 
 WITHIN = 1e-4
 """How far logits of a float32 export may lie from the model's, over the largest logit where that is above 1."""
@@ -109,19 +108,20 @@ def compare_export(
     served = (
         export if isinstance(export, OnnxClassifier) else OnnxClassifier.from_folder(export, torch.get_num_threads())
     )
-    count = len(examples)
+    model.eval()
+    count, multi_label = len(examples), model.config.multi_label
     labels, depths, tokens, far = (np.zeros(count, dtype=bool) for _ in range(4))
     difference = 0.0
     for size in batch_sizes:
         for start in range(0, count, size):
             batch, place = examples[start : start + size], slice(start, start + size)
-            (theirs, left, kept), (ours, exits, stay) = _in_torch(model, batch), _exported(served, batch)
+            columns, lengths = joined(batch)
+            (theirs, left, kept), (ours, exits, stay) = _answers(model, served, columns, lengths)
             both = np.arange(kept.shape[1]) < np.minimum(left, exits)[:, None]
             depths[place] |= left != exits
             tokens[place] |= ((kept != stay) & both).any(axis=1)
-            if theirs.shape[1] > 1 or model.config.multi_label:
-                said = (predictions(logits, bool(model.config.multi_label)) for logits in (theirs, ours))
-                labels[place] |= ~same_answers(*said)
+            if theirs.shape[1] > 1 or multi_label:
+                labels[place] |= ~same_answers(*(predictions(logits, multi_label) for logits in (theirs, ours)))
             same = ~(depths[place] | tokens[place])
             off = np.abs(theirs - ours).max(axis=1)
             far[place] |= same & (off > within * max(1.0, float(np.abs(theirs).max())))
@@ -142,30 +142,29 @@ def compare_export(
     return agreement, [index for index in differ.tolist() if index not in near]
 
 
-def _in_torch(
-    model: AdaptiveForSequenceClassification, batch: Sequence[Encoded]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the logits, exit depths and tokens kept of a batch."""
-    packed = {key: torch.tensor(list(chain.from_iterable(one[key] for one in batch))) for key in batch[0]}
+Answers = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Logits, exit depths and tokens kept of a batch."""
+
+
+def _answers(
+    model: AdaptiveForSequenceClassification,
+    served: OnnxClassifier,
+    columns: Mapping[str, Sequence[int]],
+    lengths: Sequence[int],
+) -> tuple[Answers, Answers]:
+    """Answer a batch with the model and with its export."""
     with torch.inference_mode():
-        output = model.eval()(**packed, lengths=[len(one["input_ids"]) for one in batch])
-    return output.logits.float().numpy(), output.exit_depth.numpy(), output.tokens_kept.numpy()
-
-
-def _exported(served: OnnxClassifier, batch: Sequence[Encoded]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    ids, types = (
-        list(chain.from_iterable(one[key] for one in batch)) if key in batch[0] else None
-        for key in ("input_ids", "token_type_ids")
-    )
-    output = served.run(ids or [], [len(one["input_ids"]) for one in batch], types)
-    return output.logits, output.exit_depth, output.tokens_kept
+        own = model(**{key: torch.tensor(values) for key, values in columns.items()}, lengths=lengths)
+    other = served.run(columns["input_ids"], lengths, columns.get("token_type_ids"))
+    theirs = (own.logits.float().numpy(), own.exit_depth.numpy(), own.tokens_kept.numpy())
+    return theirs, (other.logits, other.exit_depth, other.tokens_kept)
 
 
 def _closest(model: AdaptiveForSequenceClassification, example: Encoded) -> float:
     """Return the smallest difference that an exit, a cut or the label of a text hangs on."""
     types = torch.tensor([example["token_type_ids"]]) if "token_type_ids" in example else None
     output = MaskedClassifier(model)(torch.tensor([example["input_ids"]]), None, types)
-    return min(float(output.closest_decision[0]), label_gap(output.logits, bool(model.config.multi_label)))
+    return min(float(output.closest_decision[0]), label_gap(output.logits, model.config.multi_label))
 
 
 def label_gap(logits: Tensor, multi_label: bool) -> float:

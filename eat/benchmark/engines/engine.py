@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,6 +123,13 @@ class Engine(ABC):
     @abstractmethod
     def call(self, source: Source | Saved) -> Call:
         """Return what answers batches; an exported engine takes what was saved only."""
+
+
+def joined(batch: Sequence[Encoded]) -> tuple[dict[str, list[int]], list[int]]:
+    """Return a batch's token ids, and types where it has some, end to end, and the length of each example."""
+    keys = [key for key in ("input_ids", "token_type_ids") if key in batch[0]]
+    columns = {key: list(chain.from_iterable(example[key] for example in batch)) for key in keys}
+    return columns, [len(example["input_ids"]) for example in batch]
 
 
 def save_pretrained(model: PreTrainedModel, folder: Path, engine: str, pad_token_id: int) -> Saved:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from jaxtyping import Float
 from transformers.utils import logging as transformers_logging
 
-from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, on_host, save_pretrained
+from eat.benchmark.engines.engine import Call, Encoded, Engine, Saved, Source, joined, on_host, save_pretrained
 from eat.models.classifier import AdaptiveForSequenceClassification
 from eat.models.sharing import ALL_OFF_PARTS
 from eat.models.tracer import Tracer, model_tracer
@@ -53,13 +52,9 @@ def packed_call(model: AdaptiveForSequenceClassification) -> Call:
     device = next(model.parameters()).device
 
     def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
-        inputs = {
-            key: torch.tensor(list(chain.from_iterable(e[key] for e in batch))).to(device, non_blocking=True)
-            for key in ("input_ids", "token_type_ids")
-            if key in batch[0]
-        }
-        lengths = torch.tensor([len(example["input_ids"]) for example in batch])
-        return on_host(model(**inputs, lengths=lengths).logits)
+        columns, lengths = joined(batch)
+        inputs = {key: torch.tensor(values).to(device, non_blocking=True) for key, values in columns.items()}
+        return on_host(model(**inputs, lengths=torch.tensor(lengths)).logits)
 
     return call
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from eat.benchmark.engines.engine import (
     Saved,
     Source,
     for_threads,
+    joined,
     missing,
 )
 from eat.models.binary import why_not_quantized
@@ -95,10 +95,7 @@ def segments_call(folder: Path, parts: Mapping[str, Mapping[str, Any]]) -> Call:
     model = for_threads(lambda threads: OnnxClassifier.from_folder(folder, threads).changed(**parts))
 
     def call(batch: Sequence[Encoded]) -> Float[np.ndarray, "batch classes"]:
-        ids, types = (
-            list(chain.from_iterable(example[key] for example in batch)) if key in batch[0] else None
-            for key in ("input_ids", "token_type_ids")
-        )
-        return model().run(ids or [], [len(example["input_ids"]) for example in batch], types).logits
+        columns, lengths = joined(batch)
+        return model().run(columns["input_ids"], lengths, columns.get("token_type_ids")).logits
 
     return call

@@ -74,14 +74,25 @@ def combine(
     said += [f"- {line}" for line in [*notes, *missing_seeds(groups, group_names(groups, VARYING)), *problems]]
     tables = [_tables(sound, groups, names, markdown=markdown) for markdown in (True, False)]
     below = "\n".join(said)
-    head = [f"Made with:\n\n    {command.strip()}"] if command else []
-    text = [*filter(None, [*head, *tables[0], below]), "![combined.png](combined.png)"]
+    head = made_with(command) if command else None
+    text = [*filter(None, [head, *tables[0], below]), "![combined.png](combined.png)"]
     write_text(out / "combined.md", "\n\n".join(text) + "\n")
     draw_runs(rows, names, out / "combined.png")
     _compare_exits(sound, out)
     table = "\n\n".join(filter(None, [*tables[1], below]))
     log.info("\n%s\n\ncombined report: %s", table, out)
     return table
+
+
+def write_failures(out: Path, failures: Mapping[str, str], command: str) -> None:
+    """Write a combined.md that says why there is no table."""
+    text = ["No job has a report.", made_with(command), "\n".join(failure_lines(failures))]
+    write_text(out / "combined.md", "\n\n".join(text) + "\n")
+
+
+def made_with(command: str) -> str:
+    """Show the command that a page is made with, as Markdown."""
+    return f"Made with:\n\n    {command.strip()}"
 
 
 def failure_lines(failures: Mapping[str, str]) -> list[str]:
